@@ -1,0 +1,202 @@
+//! Private keys that sign JWTs.
+
+use std::fmt;
+
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize, PublicKeyComponents};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
+    RsaEncoding,
+};
+use serde::Serialize;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{Algorithm, Json, PublicKey};
+use crate::secret::base64url;
+
+/// A private key could not be read or made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a PKCS #8 private key for this algorithm")]
+pub struct SigningKeyFault;
+
+/// A private key, its algorithm and its `kid`, which is the thumbprint of its public half.
+pub struct SigningKey {
+    pair: Pair,
+    algorithm: Algorithm,
+    public: PublicKey,
+    kid: String,
+}
+
+enum Pair {
+    P256(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+    Rsa(Box<RsaKeyPair>),
+}
+
+impl SigningKey {
+    /// Makes a new key; RSA keys have 2048 bits, which RFC 7518 §3.3 asks for at least.
+    ///
+    /// # Errors
+    /// [`SigningKeyFault`] if the library cannot make one.
+    pub fn generate(algorithm: Algorithm) -> Result<Self, SigningKeyFault> {
+        let pair = match algorithm {
+            Algorithm::Es256 => Pair::P256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(fault)?),
+            Algorithm::EdDsa | Algorithm::Ed25519 => Pair::Ed25519(Ed25519KeyPair::generate().map_err(fault)?),
+            Algorithm::Ps256 | Algorithm::Rs256 => {
+                Pair::Rsa(Box::new(RsaKeyPair::generate(KeySize::Rsa2048).map_err(fault)?))
+            }
+        };
+        Self::new(pair, algorithm)
+    }
+
+    /// Reads a PKCS #8 key (RFC 5208).
+    ///
+    /// # Errors
+    /// [`SigningKeyFault`].
+    pub fn from_pkcs8(algorithm: Algorithm, der: &[u8]) -> Result<Self, SigningKeyFault> {
+        let pair = match algorithm {
+            Algorithm::Es256 => {
+                Pair::P256(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der).map_err(fault)?)
+            }
+            Algorithm::EdDsa | Algorithm::Ed25519 => Pair::Ed25519(Ed25519KeyPair::from_pkcs8(der).map_err(fault)?),
+            Algorithm::Ps256 | Algorithm::Rs256 => Pair::Rsa(Box::new(RsaKeyPair::from_pkcs8(der).map_err(fault)?)),
+        };
+        Self::new(pair, algorithm)
+    }
+
+    fn new(pair: Pair, algorithm: Algorithm) -> Result<Self, SigningKeyFault> {
+        let jwk = public_jwk(&pair);
+        let public = jwk.as_object().and_then(|jwk| PublicKey::from_jwk(jwk).ok()).ok_or(SigningKeyFault)?;
+        let kid = public.thumbprint().to_string();
+        Ok(Self { pair, algorithm, public, kid })
+    }
+
+    /// The private key as PKCS #8, to be sealed and stored.
+    ///
+    /// # Errors
+    /// [`SigningKeyFault`] if the library cannot write it.
+    pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, SigningKeyFault> {
+        let der = match &self.pair {
+            Pair::P256(pair) => pair.to_pkcs8v1().map_err(fault)?.as_ref().to_vec(),
+            Pair::Ed25519(pair) => pair.to_pkcs8().map_err(fault)?.as_ref().to_vec(),
+            Pair::Rsa(pair) => {
+                let der: Pkcs8V1Der<'_> = pair.as_der().map_err(fault)?;
+                der.as_ref().to_vec()
+            }
+        };
+        Ok(Zeroizing::new(der))
+    }
+
+    /// The algorithm it signs with.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The `kid` in the header of what it signs.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// The public half as it stands in a published key set: with `kid`, `alg` and `use` (RFC 7517 §4).
+    #[must_use]
+    pub fn published_jwk(&self) -> Json {
+        let mut jwk = self.proof_jwk();
+        jwk["kid"] = self.kid.clone().into();
+        jwk["alg"] = self.algorithm.name().into();
+        jwk["use"] = "sig".into();
+        jwk
+    }
+
+    /// The public half as it stands in the header of a DPoP proof (RFC 9449 §4.2).
+    #[must_use]
+    pub fn proof_jwk(&self) -> Json {
+        public_jwk(&self.pair)
+    }
+
+    /// Signs `claims` as a compact JWS whose header has `typ`, `alg` and `kid`.
+    #[must_use]
+    pub fn sign(&self, typ: &str, claims: &impl Serialize) -> String {
+        self.sign_with(&json!({ "typ": typ, "alg": self.algorithm.name(), "kid": self.kid }), claims)
+    }
+
+    /// Signs `claims` under a header of the caller's making, which must name this key's algorithm.
+    #[must_use]
+    pub fn sign_with(&self, header: &Json, claims: &impl Serialize) -> String {
+        let claims = serde_json::to_vec(claims).expect("claims are plain JSON");
+        let mut jws = format!("{}.{}", base64url(header.to_string().as_bytes()), base64url(&claims));
+        let signature = self.signature(jws.as_bytes());
+        jws.push('.');
+        jws.push_str(&base64url(&signature));
+        jws
+    }
+
+    fn signature(&self, message: &[u8]) -> Vec<u8> {
+        let random = SystemRandom::new();
+        match &self.pair {
+            Pair::P256(pair) => pair.sign(&random, message).expect("a P-256 key signs any text").as_ref().to_vec(),
+            Pair::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
+            Pair::Rsa(pair) => {
+                let padding: &dyn RsaEncoding =
+                    if self.algorithm == Algorithm::Rs256 { &RSA_PKCS1_SHA256 } else { &RSA_PSS_SHA256 };
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(padding, &random, message, &mut signature).expect("an RSA key signs any text");
+                signature
+            }
+        }
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({} {})", self.algorithm, self.kid)
+    }
+}
+
+fn public_jwk(pair: &Pair) -> Json {
+    match pair {
+        Pair::P256(pair) => {
+            let point = pair.public_key().as_ref();
+            json!({ "kty": "EC", "crv": "P-256", "x": base64url(&point[1..33]), "y": base64url(&point[33..65]) })
+        }
+        Pair::Ed25519(pair) => json!({ "kty": "OKP", "crv": "Ed25519", "x": base64url(pair.public_key().as_ref()) }),
+        Pair::Rsa(pair) => {
+            let PublicKeyComponents { n, e } = PublicKeyComponents::<Vec<u8>>::from(pair.public_key());
+            json!({ "kty": "RSA", "n": base64url(&n), "e": base64url(&e) })
+        }
+    }
+}
+
+fn fault<E>(_: E) -> SigningKeyFault {
+    SigningKeyFault
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Jws;
+    use super::*;
+
+    #[test]
+    fn what_a_key_signs_its_public_half_verifies() {
+        for algorithm in [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Ed25519, Algorithm::Ps256, Algorithm::Rs256] {
+            let key = SigningKey::generate(algorithm).expect("a key");
+            let stored = key.to_pkcs8().expect("PKCS #8");
+            let key = SigningKey::from_pkcs8(algorithm, &stored).expect("the same key");
+            let text = key.sign("JWT", &json!({ "sub": "ada" }));
+            let jws = Jws::parse(&text, 4_096).expect("a JWS");
+            assert_eq!(jws.algorithm(&[algorithm]), Some(algorithm));
+            assert_eq!(jws.verify(algorithm, key.public()), Ok(()));
+            let other = SigningKey::generate(algorithm).expect("another key");
+            assert!(jws.verify(algorithm, other.public()).is_err());
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Tollgate: an OAuth 2.0 authorization server and an Envoy external-authorization service for DPoP-bound tokens.
+//!
+//! Two doors, one kernel. `web` and `grpc` turn bytes into values and values into bytes; `oauth` and `authz` hold the
+//! rules and know no transport; `dpop`, `token` and `jose` are what both sides share; `app` alone knows everybody.
+
+pub mod clock;
+pub mod entropy;
+pub mod ident;
+pub mod jose;
+pub mod scope;
+pub mod secret;
+pub mod uri;

@@ -1,0 +1,112 @@
+//! Authenticated encryption for what we store or hand out and want back unchanged, and keyed hashes.
+//!
+//! AES-256-GCM with a random 96-bit nonce in front of the ciphertext. Every use has a key of its own, derived from one
+//! root with HMAC-SHA-256 and the name of the use, so that a sealed form never opens as a sealed signing key.
+
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hmac;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Something sealed did not open: another key, another use, or changed on the way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("was not sealed under this key for this use")]
+pub struct Unsealable;
+
+/// 256 bits from which keys are derived.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct RootKey([u8; 32]);
+
+impl RootKey {
+    /// A root key from its bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, to be sealed under another key and stored.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The key for one use. Different names give independent keys.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> Self {
+        Self(mac(&self.0, &[b"tollgate key", purpose.as_bytes()]))
+    }
+
+    /// Encrypts and authenticates `plaintext`; `context` must be the same when it is opened.
+    #[must_use]
+    pub fn seal(&self, context: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        let key = self.aead();
+        let mut body = plaintext.to_vec();
+        let nonce =
+            key.seal_in_place_append_tag(Aad::from(context), &mut body).expect("AES-256-GCM seals any short text");
+        let mut sealed = nonce.as_ref().to_vec();
+        sealed.append(&mut body);
+        sealed
+    }
+
+    /// Decrypts what [`RootKey::seal`] made.
+    ///
+    /// # Errors
+    /// [`Unsealable`] when it was made under another key or context, or changed since.
+    pub fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
+        let (nonce, body) = sealed.split_at_checked(aws_lc_rs::aead::NONCE_LEN).ok_or(Unsealable)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Unsealable)?;
+        let mut body = body.to_vec();
+        let length = self.aead().open_in_place(nonce, Aad::from(context), &mut body).map_err(|_| Unsealable)?.len();
+        body.truncate(length);
+        Ok(body)
+    }
+
+    /// HMAC-SHA-256 over length-prefixed parts.
+    #[must_use]
+    pub fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
+        mac(&self.0, parts)
+    }
+
+    fn aead(&self) -> RandomizedNonceKey {
+        RandomizedNonceKey::new(&AES_256_GCM, &self.0).expect("256 bits are a key for AES-256-GCM")
+    }
+}
+
+impl fmt::Debug for RootKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RootKey(..)")
+    }
+}
+
+/// HMAC-SHA-256 (RFC 2104) under `key` over parts, each preceded by its length.
+#[must_use]
+pub fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let mut context = hmac::Context::with_key(&key);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let tag = context.sign();
+    tag.as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_only_for_its_use() {
+        let root = RootKey::from_bytes([7; 32]);
+        let forms = root.derive("forms");
+        let sealed = forms.seal(b"context", b"text");
+        assert_eq!(forms.open(b"context", &sealed), Ok(b"text".to_vec()));
+        assert_eq!(forms.open(b"other", &sealed), Err(Unsealable));
+        assert_eq!(root.derive("keys").open(b"context", &sealed), Err(Unsealable));
+        let mut changed = sealed;
+        changed[13] ^= 1;
+        assert_eq!(forms.open(b"context", &changed), Err(Unsealable));
+        assert_eq!(forms.open(b"context", b"short"), Err(Unsealable));
+    }
+}
