@@ -39,6 +39,17 @@ impl<'a> Jws<'a> {
     /// # Errors
     /// [`JwsFault`]; nothing is decoded before the length was judged.
     pub fn parse(text: &'a str, limit: usize) -> Result<Self, JwsFault> {
+        let mut jws = Self::parse_claims(text, limit)?;
+        let encoded_header = text.split('.').next().unwrap_or_default();
+        jws.header = Self::header_of(encoded_header)?;
+        Ok(jws)
+    }
+
+    /// Reads all but the header, for callers that have read it with [`Jws::header_of`]: it is left empty.
+    ///
+    /// # Errors
+    /// [`JwsFault`].
+    pub fn parse_claims(text: &'a str, limit: usize) -> Result<Self, JwsFault> {
         if text.len() > limit {
             return Err(JwsFault::TooLong);
         }
@@ -47,11 +58,19 @@ impl<'a> Jws<'a> {
         if header.is_empty() || claims.is_empty() || signature.is_empty() || claims.contains('.') {
             return Err(JwsFault::Malformed);
         }
-        let header = part(header)?;
+        Ok(Self { header: Members::new(), claims: part(claims)?, signing_input, signature })
+    }
+
+    /// Reads an encoded header, the first part of a compact JWS.
+    ///
+    /// # Errors
+    /// [`JwsFault::Malformed`], [`JwsFault::Critical`].
+    pub fn header_of(encoded: &str) -> Result<Members, JwsFault> {
+        let header = part(encoded)?;
         if header.contains_key("crit") || header.contains_key("b64") {
             return Err(JwsFault::Critical);
         }
-        Ok(Self { header, claims: part(claims)?, signing_input, signature })
+        Ok(header)
     }
 
     /// The protected header.

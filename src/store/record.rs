@@ -1,0 +1,237 @@
+//! What stores keep.
+
+use std::fmt;
+use std::str::FromStr;
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::clock::Timestamp;
+use crate::ident::{Audience, ClientId, Subject};
+use crate::jose::{Algorithm, Thumbprint};
+use crate::scope::Scopes;
+use crate::secret::{CodeKind, Digest, SessionKind};
+
+/// The name of a grant: 16 random bytes. Not a secret; it opens nothing.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+pub struct GrantHandle(pub [u8; 16]);
+
+/// Prints the first eight hexadecimal digits, enough to correlate.
+impl fmt::Debug for GrantHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, ..] = self.0;
+        write!(f, "grant {a:02x}{b:02x}{c:02x}{d:02x}")
+    }
+}
+
+/// The name of an authorization transaction: 16 random bytes.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct TransactionId(pub [u8; 16]);
+
+/// An authorization code, as stored: what it was issued for, and what it turned into.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CodeRecord {
+    /// The SHA-256 of the code.
+    pub digest: Digest<CodeKind>,
+    /// The transaction that was approved.
+    pub transaction: TransactionId,
+    /// Whom it was issued to (RFC 6749 §4.1.3).
+    pub client_id: ClientId,
+    /// The redirect URI of the request, byte for byte.
+    pub redirect_uri: String,
+    /// The PKCE S256 challenge (RFC 7636 §4.2).
+    pub challenge: [u8; 32],
+    /// The person who approved.
+    pub subject: Subject,
+    /// When that person signed in.
+    pub auth_time: Timestamp,
+    /// What was approved.
+    pub scopes: Scopes,
+    /// The resource that access tokens are for (RFC 8707).
+    pub resource: Audience,
+    /// The key to which `dpop_jkt` bound the code (RFC 9449 §10).
+    pub dpop_jkt: Option<Thumbprint>,
+    /// When it stops being redeemable.
+    pub expires_at: Timestamp,
+    /// The grant it was redeemed for.
+    pub spent_for: Option<GrantHandle>,
+}
+
+/// What access and refresh tokens of a grant are bound to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SenderConstraint {
+    /// Nothing: bearer tokens.
+    None,
+    /// A DPoP proof, by any key: the refresh token of a confidential client (RFC 9449 §5).
+    Dpop,
+    /// DPoP proofs by this key, for life: the refresh token of a public client (RFC 9449 §5).
+    DpopKey(Thumbprint),
+}
+
+/// Why a grant ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EndedBy {
+    /// An old refresh token was presented after its successor had been used.
+    Fork,
+    /// Its code was presented again, with everything else right (RFC 6749 §4.1.2).
+    CodeReuse,
+    /// It, or a token of it, was revoked (RFC 7009).
+    Revoked,
+    /// The person may no longer sign in.
+    UserDisabled,
+}
+
+impl EndedBy {
+    /// The name in stores and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fork => "fork",
+            Self::CodeReuse => "code_reuse",
+            Self::Revoked => "revoked",
+            Self::UserDisabled => "user_disabled",
+        }
+    }
+}
+
+/// A stored name that this version does not know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("unknown name in a stored record")]
+pub struct UnknownName;
+
+impl FromStr for EndedBy {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        [Self::Fork, Self::CodeReuse, Self::Revoked, Self::UserDisabled]
+            .into_iter()
+            .find(|why| why.name() == name)
+            .ok_or(UnknownName)
+    }
+}
+
+/// What a person granted a client: one row, of which the refresh tokens are columns.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Grant {
+    /// Its name.
+    pub handle: GrantHandle,
+    /// The client.
+    pub client_id: ClientId,
+    /// The person.
+    pub subject: Subject,
+    /// As granted; never narrowed by a refresh.
+    pub scopes: Scopes,
+    /// The resource that access tokens are for.
+    pub resource: Audience,
+    /// When the person signed in.
+    pub auth_time: Timestamp,
+    /// What its tokens are bound to; never loosened.
+    pub sender_constraint: SenderConstraint,
+    /// Its refresh tokens.
+    pub refresh: RefreshState,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it ends if nobody refreshes; slides.
+    pub idle_expires_at: Timestamp,
+    /// When it ends for good; fixed at approval.
+    pub expires_at: Timestamp,
+    /// When and why it ended.
+    pub ended: Option<(Timestamp, EndedBy)>,
+}
+
+/// Which refresh tokens of a grant are known: the current one and the one before.
+#[derive(Clone, Eq, PartialEq, Zeroize, ZeroizeOnDrop)]
+pub struct RefreshState {
+    /// Key of the tags by which any token ever issued for the grant is recognised.
+    pub tag_key: [u8; 32],
+    /// How many successors there were.
+    pub current_n: u64,
+    /// SHA-256 of the secret of the current token.
+    pub current_hash: [u8; 32],
+    /// SHA-256 of the secret of the token before, once there is one; its number is `current_n - 1`.
+    pub previous: Option<Previous>,
+}
+
+/// The refresh token before the current one.
+#[derive(Clone, Eq, PartialEq, Zeroize, ZeroizeOnDrop)]
+pub struct Previous {
+    /// Its number.
+    pub n: u64,
+    /// SHA-256 of its secret.
+    pub hash: [u8; 32],
+    /// From this and its secret, its successor is derived again.
+    pub seed: [u8; 32],
+    /// When the current token was made from it, in milliseconds since the epoch.
+    pub rotated_at_millis: i64,
+}
+
+impl fmt::Debug for RefreshState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RefreshState(n = {})", self.current_n)
+    }
+}
+
+impl fmt::Debug for Previous {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Previous(n = {})", self.n)
+    }
+}
+
+/// A move of a grant to its next refresh token. It happens only while the grant's `current_n` and `current_hash` are
+/// those that were read and the grant has not ended.
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    /// The grant.
+    pub handle: GrantHandle,
+    /// `current_n` as the caller read it.
+    pub read_n: u64,
+    /// `current_hash` as the caller read it.
+    pub read_hash: [u8; 32],
+    /// What the refresh tokens are to be: `tag_key` never changes.
+    pub next: RefreshState,
+    /// The new idle limit.
+    pub idle_expires_at: Timestamp,
+}
+
+/// A browser that signed in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SessionRecord {
+    /// SHA-256 of the secret in its cookie.
+    pub digest: Digest<SessionKind>,
+    /// Who signed in.
+    pub subject: Subject,
+    /// When.
+    pub auth_time: Timestamp,
+    /// When the session is over.
+    pub expires_at: Timestamp,
+}
+
+/// A signing key: sealed, with its schedule. Its state follows from the schedule and the time, so that every replica
+/// computes the same one from the same row.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyRecord {
+    /// Counts up; unique.
+    pub generation: u64,
+    /// The thumbprint of the public half.
+    pub kid: String,
+    /// What it signs with.
+    pub algorithm: Algorithm,
+    /// The PKCS #8 private key, sealed under the key-encryption key.
+    pub sealed: Vec<u8>,
+    /// From when on it is in the key set.
+    pub published_at: Timestamp,
+    /// From when on it signs.
+    pub sign_from: Timestamp,
+    /// Until when it signs.
+    pub retire_at: Timestamp,
+    /// Until when it is in the key set.
+    pub drop_at: Timestamp,
+}
+
+/// The last sign of life of an installation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LastAlive {
+    /// When.
+    pub at: Timestamp,
+    /// Whether it was a stop in good order, after which nothing was accepted.
+    pub stopped: bool,
+}

@@ -1,0 +1,7 @@
+//! JWT access tokens (RFC 9068): their claims, and how a resource server verifies them.
+
+mod claims;
+mod verify;
+
+pub use claims::{ACCESS_TOKEN_TYPE, AccessTokenClaims, Confirmation};
+pub use verify::{KeyLookup, TOKEN_LIMIT, TokenExpectation, TokenFault, VerifiedToken, VerifyError, verify};

@@ -1,0 +1,202 @@
+//! What a resource server checks of an access token (RFC 9068 §4).
+
+use std::time::Duration;
+
+use super::ACCESS_TOKEN_TYPE;
+use crate::clock::Timestamp;
+use crate::ident::{Audience, ClientId, Issuer, Subject};
+use crate::jose::{Algorithm, Json, Jws, Members, PublicKey, Thumbprint};
+use crate::scope::Scopes;
+use crate::store::Unavailable;
+
+/// The longest access token accepted, in bytes.
+pub const TOKEN_LIMIT: usize = 16 * 1024;
+
+/// Where the keys of an issuer come from. Never waits: keys are fetched behind the scenes.
+pub trait KeyLookup: Send + Sync {
+    /// Calls `with` for each key that may verify: those with this `kid`, or all of them when the token names none.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when there are no keys to ask, or none fresh enough.
+    fn keys(&self, kid: Option<&str>, now: Timestamp) -> Result<Vec<PublicKey>, Unavailable>;
+}
+
+/// What a token must be.
+#[derive(Debug)]
+pub struct TokenExpectation<'a> {
+    /// `iss`, byte for byte.
+    pub issuer: &'a Issuer,
+    /// What must be in `aud`.
+    pub audience: &'a Audience,
+    /// What it may be signed with.
+    pub algorithms: &'a [Algorithm],
+    /// How far clocks may be apart.
+    pub skew: Duration,
+}
+
+/// Why a token was refused. Every one of them is `invalid_token` (RFC 9068 §4).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum TokenFault {
+    /// Not a compact JWS of two JSON objects, longer than [`TOKEN_LIMIT`], or with a critical extension.
+    Malformed,
+    /// `typ` is not `at+jwt` (RFC 9068 §4).
+    TypeWrong,
+    /// `alg` is not one that this issuer signs with.
+    AlgorithmRefused,
+    /// No key of the issuer has this `kid`.
+    KeyUnknown,
+    /// The signature does not verify.
+    SignatureWrong,
+    /// A required claim is missing or of the wrong type (RFC 9068 §2.2).
+    ClaimMissing,
+    /// `iss` is another issuer.
+    IssuerWrong,
+    /// `aud` does not hold this resource.
+    AudienceWrong,
+    /// `exp` has passed.
+    Expired,
+    /// `nbf` or `iat` lies in the future.
+    Early,
+    /// `cnf` asks for a proof that we do not know: it is not for us to ignore (RFC 7800 §3.1).
+    ConfirmationUnknown,
+}
+
+/// An access token that passed every check but those that concern its request.
+#[must_use]
+#[derive(Debug)]
+pub struct VerifiedToken {
+    subject: Subject,
+    client_id: ClientId,
+    scopes: Scopes,
+    expires: Timestamp,
+    key: Option<Thumbprint>,
+    claims: Members,
+}
+
+impl VerifiedToken {
+    /// Whom it speaks for.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// Whom it was issued to.
+    pub fn client_id(&self) -> &ClientId {
+        &self.client_id
+    }
+
+    /// What it allows.
+    pub fn scopes(&self) -> &Scopes {
+        &self.scopes
+    }
+
+    /// Its `exp`.
+    pub fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    /// The key it is bound to (RFC 9449 §6.1).
+    pub fn key(&self) -> Option<Thumbprint> {
+        self.key
+    }
+
+    /// Everything it says.
+    pub fn claims(&self) -> &Members {
+        &self.claims
+    }
+
+    /// Whether its time is over; a verified token may be kept until then.
+    pub fn is_expired(&self, now: Timestamp, skew: Duration) -> bool {
+        now >= self.expires + skew
+    }
+}
+
+/// What can come of verifying a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum VerifyError {
+    /// The token is at fault.
+    Refused(TokenFault),
+    /// We could not tell.
+    Unavailable(Unavailable),
+}
+
+impl From<TokenFault> for VerifyError {
+    fn from(fault: TokenFault) -> Self {
+        Self::Refused(fault)
+    }
+}
+
+impl From<Unavailable> for VerifyError {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Unavailable(unavailable)
+    }
+}
+
+/// Verifies an access token against one issuer and one resource.
+///
+/// # Errors
+/// [`VerifyError::Refused`] with the check that failed, or [`VerifyError::Unavailable`] when there are no keys to ask.
+pub fn verify(
+    text: &str,
+    expected: &TokenExpectation<'_>,
+    keys: &dyn KeyLookup,
+    now: Timestamp,
+) -> Result<VerifiedToken, VerifyError> {
+    let jws = Jws::parse(text, TOKEN_LIMIT).map_err(|_| TokenFault::Malformed)?;
+    let typ = jws.header_text("typ").map_err(|_| TokenFault::TypeWrong)?.unwrap_or_default();
+    let short = typ.get(..12).filter(|prefix| prefix.eq_ignore_ascii_case("application/")).map_or(typ, |_| &typ[12..]);
+    if !short.eq_ignore_ascii_case(ACCESS_TOKEN_TYPE) {
+        return Err(TokenFault::TypeWrong.into());
+    }
+    let algorithm = jws.algorithm(expected.algorithms).ok_or(TokenFault::AlgorithmRefused)?;
+    let kid = jws.header_text("kid").map_err(|_| TokenFault::KeyUnknown)?;
+    let candidates: Vec<_> = keys.keys(kid, now)?.into_iter().filter(|key| key.fits(algorithm)).collect();
+    match candidates.as_slice() {
+        [key] => jws.verify(algorithm, key).map_err(|_| TokenFault::SignatureWrong)?,
+        [] => return Err(TokenFault::KeyUnknown.into()),
+        [_, ..] => return Err(TokenFault::KeyUnknown.into()), // ambiguous means no (OpenID Connect Core §10.1)
+    }
+    judge(jws, expected, now).map_err(VerifyError::Refused)
+}
+
+/// The claims, once the signature says that the issuer wrote them.
+fn judge(jws: Jws<'_>, expected: &TokenExpectation<'_>, now: Timestamp) -> Result<VerifiedToken, TokenFault> {
+    let missing = |_| TokenFault::ClaimMissing;
+    if jws.required_text("iss").map_err(missing)? != expected.issuer.as_str() {
+        return Err(TokenFault::IssuerWrong);
+    }
+    if !names(jws.claims().get("aud"), expected.audience)? {
+        return Err(TokenFault::AudienceWrong);
+    }
+    let expires = jws.time("exp").map_err(missing)?.ok_or(TokenFault::ClaimMissing)?;
+    if now >= expires + expected.skew {
+        return Err(TokenFault::Expired);
+    }
+    for claim in ["nbf", "iat"] {
+        if jws.time(claim).map_err(missing)?.is_some_and(|begins| begins > now + expected.skew) {
+            return Err(TokenFault::Early);
+        }
+    }
+    let subject = jws.required_text("sub").map_err(missing)?.parse().map_err(|_| TokenFault::ClaimMissing)?;
+    let client_id = jws.required_text("client_id").map_err(missing)?.parse().map_err(|_| TokenFault::ClaimMissing)?;
+    let scopes = jws.text("scope").map_err(missing)?.unwrap_or_default();
+    let scopes = scopes.parse().map_err(|_| TokenFault::ClaimMissing)?;
+    let key = confirmation(jws.claims().get("cnf"))?;
+    Ok(VerifiedToken { subject, client_id, scopes, expires, key, claims: jws.into_claims() })
+}
+
+/// Whether `aud`, a string or an array of strings (RFC 7519 §4.1.3), holds `audience`.
+fn names(aud: Option<&Json>, audience: &Audience) -> Result<bool, TokenFault> {
+    match aud {
+        Some(Json::String(one)) => Ok(one == audience.as_str()),
+        Some(Json::Array(many)) => Ok(many.iter().any(|one| one.as_str() == Some(audience.as_str()))),
+        None | Some(Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_)) => Err(TokenFault::ClaimMissing),
+    }
+}
+
+/// Reads `cnf`: absent, or exactly `jkt`.
+fn confirmation(cnf: Option<&Json>) -> Result<Option<Thumbprint>, TokenFault> {
+    let Some(cnf) = cnf else { return Ok(None) };
+    let members = cnf.as_object().ok_or(TokenFault::ConfirmationUnknown)?;
+    let jkt = members.get("jkt").and_then(Json::as_str).filter(|_| members.len() == 1);
+    jkt.and_then(|jkt| jkt.parse().ok()).map(Some).ok_or(TokenFault::ConfirmationUnknown)
+}
