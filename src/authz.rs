@@ -1,0 +1,1 @@
+//! The rules of the gate: who may pass to a protected resource.

@@ -1,0 +1,114 @@
+//! Registered clients, by the metadata of RFC 7591 §2.
+
+use crate::ident::ClientId;
+use crate::jose::{Algorithm, PublicKey};
+use crate::scope::Scopes;
+use crate::secret::ClientSecretHash;
+use crate::uri::RedirectUri;
+
+/// A grant type that we know (RFC 6749 §1.3, §6).
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum GrantType {
+    /// RFC 6749 §4.1.
+    AuthorizationCode,
+    /// RFC 6749 §6.
+    RefreshToken,
+    /// RFC 6749 §4.4.
+    ClientCredentials,
+}
+
+impl GrantType {
+    /// Every grant type.
+    pub const ALL: [Self; 3] = [Self::AuthorizationCode, Self::RefreshToken, Self::ClientCredentials];
+
+    /// The value of `grant_type`, case-sensitive.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::RefreshToken => "refresh_token",
+            Self::ClientCredentials => "client_credentials",
+        }
+    }
+
+    /// The grant type of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|grant| grant.name() == name)
+    }
+}
+
+/// How a client authenticates, with what is needed to check it (RFC 7591 §2 `token_endpoint_auth_method`).
+#[derive(Clone, Debug)]
+pub enum ClientAuthentication {
+    /// `none`: a public client, identified by its `client_id` only.
+    None,
+    /// `client_secret_basic` (RFC 6749 §2.3.1).
+    SecretBasic(ClientSecretHash),
+    /// `client_secret_post` (RFC 6749 §2.3.1).
+    SecretPost(ClientSecretHash),
+    /// `private_key_jwt` (OpenID Connect Core §9, RFC 7523 §2.2).
+    PrivateKeyJwt {
+        /// The public keys of the client.
+        keys: Vec<PublicKey>,
+        /// `token_endpoint_auth_signing_alg`: the only algorithm it may use, if it registered one.
+        algorithm: Option<Algorithm>,
+    },
+}
+
+impl ClientAuthentication {
+    /// The name of the method.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::SecretBasic(_) => "client_secret_basic",
+            Self::SecretPost(_) => "client_secret_post",
+            Self::PrivateKeyJwt { .. } => "private_key_jwt",
+        }
+    }
+}
+
+/// Whether the refresh tokens of a client change with every use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RefreshTokenRotation {
+    /// Every refresh gives a successor.
+    Always,
+    /// The refresh token stays the same; only for clients that authenticate (RFC 9700 §2.2.2).
+    Never,
+}
+
+/// A registered client. Its name in places where only one can be meant: RFC 7591 §2.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// `client_id`.
+    pub id: ClientId,
+    /// `client_name`: what people are shown.
+    pub name: String,
+    /// `token_endpoint_auth_method` and what belongs to it.
+    pub authentication: ClientAuthentication,
+    /// `grant_types`.
+    pub grant_types: Vec<GrantType>,
+    /// `redirect_uris`.
+    pub redirect_uris: Vec<RedirectUri>,
+    /// `scope`: what it may ask for.
+    pub scopes: Scopes,
+    /// `dpop_bound_access_tokens` (RFC 9449 §5.2): no token without a proof.
+    pub dpop_bound_access_tokens: bool,
+    /// `refresh_token_rotation`.
+    pub rotation: RefreshTokenRotation,
+}
+
+impl Client {
+    /// Whether the client cannot keep a secret and has none (RFC 6749 §2.1).
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        matches!(self.authentication, ClientAuthentication::None)
+    }
+
+    /// Whether the client may use a grant type.
+    #[must_use]
+    pub fn may_use(&self, grant: GrantType) -> bool {
+        self.grant_types.contains(&grant)
+    }
+}

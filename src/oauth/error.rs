@@ -1,0 +1,102 @@
+//! What can go wrong in a use case, and the error codes of the wire.
+
+use super::Refusal;
+use crate::store::Unavailable;
+
+/// What can go wrong in a use case. Neither side ever turns into the other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The request broke a rule: the caller's doing, and the caller is told which.
+    #[error("refused: {0:?}")]
+    Refused(Refusal),
+    /// Something we depend on did not answer, or is full: nobody's doing, worth a retry.
+    #[error("unavailable")]
+    Unavailable(#[from] Unavailable),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// An `error` of a token or authorization response (RFC 6749 §4.1.2.1, §5.2; RFC 8707 §2; RFC 9449 §12.2).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ErrorCode {
+    /// RFC 6749 §5.2, §4.1.2.1.
+    InvalidRequest,
+    /// RFC 6749 §5.2.
+    InvalidClient,
+    /// RFC 6749 §5.2.
+    InvalidGrant,
+    /// RFC 6749 §5.2, §4.1.2.1.
+    UnauthorizedClient,
+    /// RFC 6749 §5.2.
+    UnsupportedGrantType,
+    /// RFC 6749 §4.1.2.1.
+    UnsupportedResponseType,
+    /// RFC 6749 §5.2, §4.1.2.1.
+    InvalidScope,
+    /// RFC 8707 §2.
+    InvalidTarget,
+    /// RFC 9449 §5.
+    InvalidDpopProof,
+    /// RFC 9449 §8.
+    UseDpopNonce,
+    /// RFC 6749 §4.1.2.1.
+    AccessDenied,
+    /// OpenID Connect Core §3.1.2.6.
+    LoginRequired,
+    /// OpenID Connect Core §3.1.2.6.
+    ConsentRequired,
+    /// RFC 9101 §6.1: `request` is not supported.
+    RequestNotSupported,
+    /// RFC 9101 §6.1: `request_uri` is not supported.
+    RequestUriNotSupported,
+}
+
+impl ErrorCode {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
+            Self::AccessDenied => "access_denied",
+            Self::LoginRequired => "login_required",
+            Self::ConsentRequired => "consent_required",
+            Self::RequestNotSupported => "request_not_supported",
+            Self::RequestUriNotSupported => "request_uri_not_supported",
+        }
+    }
+
+    /// The HTTP status of a token endpoint's answer: 400, but 401 where authentication failed (RFC 6749 §5.2).
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::InvalidClient => 401,
+            Self::InvalidRequest
+            | Self::InvalidGrant
+            | Self::UnauthorizedClient
+            | Self::UnsupportedGrantType
+            | Self::UnsupportedResponseType
+            | Self::InvalidScope
+            | Self::InvalidTarget
+            | Self::InvalidDpopProof
+            | Self::UseDpopNonce
+            | Self::AccessDenied
+            | Self::LoginRequired
+            | Self::ConsentRequired
+            | Self::RequestNotSupported
+            | Self::RequestUriNotSupported => 400,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Why the authorization server refused: the one table from rule to wire.
+
+use super::ErrorCode;
+use crate::dpop::{ProofFault, Remedy};
+
+/// Declares [`Refusal`] as a table: variant, name, error code, description, each rule with its section above it.
+macro_rules! refusals {
+    ($($(#[$doc:meta])+ $variant:ident $name:literal $code:ident $description:literal;)+) => {
+        /// Why the authorization server refused: one variant a rule.
+        ///
+        /// Tests, logs and `tollgate explain` speak of refusals; clients see [`Refusal::code`] and
+        /// [`Refusal::description`] only.
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        pub enum Refusal {
+            $($(#[$doc])+ $variant,)+
+            /// RFC 9449 §4.3: the proof itself is at fault.
+            Proof(ProofFault),
+        }
+
+        impl Refusal {
+            /// Every refusal but those of proofs, which [`ProofFault::ALL`] lists.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The `error` of the answer.
+            #[must_use]
+            pub const fn code(self) -> ErrorCode {
+                match self {
+                    $(Self::$variant => ErrorCode::$code,)+
+                    Self::Proof(fault) => match fault.remedy() {
+                        Remedy::AnotherProof => ErrorCode::InvalidDpopProof,
+                        Remedy::FreshNonce => ErrorCode::UseDpopNonce,
+                    },
+                }
+            }
+
+            /// The name in logs, metrics and `tollgate explain`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                    Self::Proof(fault) => fault.name(),
+                }
+            }
+
+            /// The `error_description`: names the mistake, in the characters of RFC 6749 §5.2, and repeats nothing that
+            /// was sent. What would only help a guesser (unknown, expired, used, another's) reads the same.
+            #[must_use]
+            pub const fn description(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $description,)+
+                    Self::Proof(fault) => fault.description(),
+                }
+            }
+        }
+    };
+}
+
+refusals! {
+    /// RFC 6749 §3.2: the body of a request to this endpoint is `application/x-www-form-urlencoded`.
+    ContentTypeWrong "content_type_wrong" InvalidRequest "Content-Type must be application/x-www-form-urlencoded in UTF-8";
+    /// RFC 6749 Appendix B: the body is not a form in UTF-8.
+    FormMalformed "form_malformed" InvalidRequest "the parameters are not well-formed UTF-8";
+    /// More parameters, or longer ones, than we take.
+    FormTooLarge "form_too_large" InvalidRequest "too many or too long parameters";
+    /// RFC 6749 §3.1, §3.2: parameters "MUST NOT be included more than once".
+    ParameterRepeated "parameter_repeated" InvalidRequest "a parameter occurs more than once";
+    /// RFC 6749 §2.3.1: credentials "MUST NOT be included in the request URI".
+    ParameterInQuery "parameter_in_query" InvalidRequest "parameters belong in the body, not in the query";
+    /// RFC 6749 §4: `grant_type` is required.
+    GrantTypeMissing "grant_type_missing" InvalidRequest "grant_type is missing";
+    /// RFC 6749 §5.2; RFC 9700 §2.4 for `password`.
+    GrantTypeUnsupported "grant_type_unsupported" UnsupportedGrantType "grant_type is not one of grant_types_supported";
+    /// RFC 6749 §5.2: "not authorized to use this authorization grant type".
+    GrantTypeNotAllowed "grant_type_not_allowed" UnauthorizedClient "this client is not registered for this grant type";
+
+    /// RFC 6749 §2.3: no client is named, and none authenticates.
+    ClientMissing "client_missing" InvalidClient "client authentication is missing";
+    /// RFC 6749 §5.2: unknown client, wrong secret, wrong key: all alike.
+    ClientAuthenticationFailed "client_authentication_failed" InvalidClient "client authentication failed";
+    /// RFC 6749 §2.3: "MUST NOT use more than one authentication method in each request".
+    ClientAuthenticationRepeated "client_authentication_repeated" InvalidRequest "more than one client authentication method";
+    /// RFC 7521 §4.2: `client_id` names another client than the credentials.
+    ClientIdMismatch "client_id_mismatch" InvalidRequest "client_id does not match the client credentials";
+    /// RFC 7591 §2: another method than the registered one.
+    ClientMethodMismatch "client_method_mismatch" InvalidClient "not the client authentication method that is registered for this client";
+    /// RFC 6749 §2.3.1, RFC 7617 §2: the `Authorization` header is no `Basic` credentials.
+    BasicMalformed "basic_malformed" InvalidClient "Authorization is not well-formed Basic credentials";
+    /// RFC 7521 §4.2: the only type is that of RFC 7523 §2.2.
+    AssertionTypeWrong "assertion_type_wrong" InvalidClient "client_assertion_type must be urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    /// RFC 7523 §3: not a signed JWT.
+    AssertionMalformed "assertion_malformed" InvalidClient "client_assertion is not a well-formed signed JWT";
+    /// RFC 7523 §3-9, RFC 8725 §3.1: algorithm, key or signature.
+    AssertionSignatureWrong "assertion_signature_wrong" InvalidClient "client_assertion is not signed with a registered key and an accepted algorithm";
+    /// RFC 7523 §3-1, §3-2: `iss` and `sub` are both the client.
+    AssertionPartyWrong "assertion_party_wrong" InvalidClient "client_assertion iss and sub must both be the client_id";
+    /// RFC 7523bis, FAPI 2.0 §5.3.2.1: `aud` is our issuer, as one string.
+    AssertionAudienceWrong "assertion_audience_wrong" InvalidClient "client_assertion aud must be the issuer of this server, as a string";
+    /// RFC 7523 §3-4, §3-5, §3-6: expired, not yet valid, or valid for longer than five minutes.
+    AssertionTimeWrong "assertion_time_wrong" InvalidClient "client_assertion exp must be at most 5 minutes ahead, and nbf and iat not in the future";
+    /// OpenID Connect Core §9: `jti` is required.
+    AssertionJtiMissing "assertion_jti_missing" InvalidClient "client_assertion jti must be 1 to 256 characters";
+    /// RFC 7523 §3-7: the assertion was used before.
+    AssertionReplayed "assertion_replayed" InvalidClient "client_assertion was used before";
+
+    /// RFC 6749 §4.1.3: `code` is required.
+    CodeMissing "code_missing" InvalidRequest "code is missing";
+    /// RFC 6749 §5.2: no such code, or its time is over.
+    CodeUnknown "code_unknown" InvalidGrant "the authorization code is invalid, expired, used or for another client";
+    /// RFC 6749 §5.2: the code was issued to another client.
+    CodeClientMismatch "code_client_mismatch" InvalidGrant "the authorization code is invalid, expired, used or for another client";
+    /// RFC 6749 §4.1.2: the code was used before; the grant it gave is ended.
+    CodeReplayed "code_replayed" InvalidGrant "the authorization code is invalid, expired, used or for another client";
+    /// RFC 6749 §4.1.3: `redirect_uri` is not that of the authorization request.
+    RedirectUriMismatch "redirect_uri_mismatch" InvalidGrant "redirect_uri is not that of the authorization request";
+    /// RFC 7636 §4.5: `code_verifier` is missing.
+    VerifierMissing "verifier_missing" InvalidGrant "code_verifier is missing";
+    /// RFC 7636 §4.6: the verifier does not hash to the challenge.
+    VerifierMismatch "verifier_mismatch" InvalidGrant "code_verifier does not match the code_challenge";
+    /// RFC 9449 §10: the proof's key is not the one that `dpop_jkt` bound the code to.
+    CodeKeyMismatch "code_key_mismatch" InvalidGrant "the authorization code is bound to another DPoP key";
+
+    /// RFC 6749 §6: `refresh_token` is required.
+    RefreshTokenMissing "refresh_token_missing" InvalidRequest "refresh_token is missing";
+    /// RFC 6749 §5.2: no such token, or none that we issued.
+    RefreshTokenUnknown "refresh_token_unknown" InvalidGrant "the refresh token is invalid, expired, revoked or for another client";
+    /// RFC 6749 §6: the token was issued to another client.
+    RefreshTokenClientMismatch "refresh_token_client_mismatch" InvalidGrant "the refresh token is invalid, expired, revoked or for another client";
+    /// RFC 6749 §5.2: the grant has ended or expired.
+    GrantEnded "grant_ended" InvalidGrant "the refresh token is invalid, expired, revoked or for another client";
+    /// RFC 9700 §4.14.2: an old token came after its successor was used; the grant is ended.
+    RefreshTokenForked "refresh_token_forked" InvalidGrant "the refresh token is invalid, expired, revoked or for another client";
+    /// The token was overtaken by two rotations while this request was under way; the grant lives.
+    RefreshTokenOvertaken "refresh_token_overtaken" InvalidGrant "the refresh token is invalid, expired, revoked or for another client";
+    /// RFC 9449 §5: the refresh token of a public client is bound to another key.
+    RefreshTokenKeyMismatch "refresh_token_key_mismatch" InvalidGrant "the refresh token is bound to another DPoP key";
+    /// RFC 6749 §5.2: the person may no longer sign in.
+    SubjectDisabled "subject_disabled" InvalidGrant "the refresh token is invalid, expired, revoked or for another client";
+
+    /// RFC 6749 §3.3: not in the grammar of scopes.
+    ScopeMalformed "scope_malformed" InvalidScope "scope is not a list of scope tokens with single spaces between them";
+    /// RFC 6749 §3.3, §6: unknown, not allowed to this client, or not in the grant.
+    ScopeNotAllowed "scope_not_allowed" InvalidScope "a requested scope is unknown or not allowed here";
+    /// RFC 8707 §2: unknown, malformed, several, or not in the grant.
+    ResourceUnknown "resource_unknown" InvalidTarget "resource is not one that this server issues tokens for here";
+
+    /// RFC 6749 §3.1.2.4: no client of that name; never redirected.
+    AuthorizeClientUnknown "authorize_client_unknown" InvalidRequest "client_id is missing or not registered";
+    /// RFC 6749 §3.1.2.4: `redirect_uri` is not registered; never redirected.
+    RedirectUriUnregistered "redirect_uri_unregistered" InvalidRequest "redirect_uri is missing or not registered for this client";
+    /// RFC 6749 §4.1.2.1: `response_type` is missing.
+    ResponseTypeMissing "response_type_missing" InvalidRequest "response_type is missing";
+    /// RFC 6749 §4.1.2.1: only `code`.
+    ResponseTypeUnsupported "response_type_unsupported" UnsupportedResponseType "response_type must be code";
+    /// OAuth 2.0 Multiple Response Types §2.1: only `query`.
+    ResponseModeUnsupported "response_mode_unsupported" InvalidRequest "response_mode must be query";
+    /// RFC 6749 §4.1.2.1: the client is not registered for the authorization code grant.
+    AuthorizeNotAllowed "authorize_not_allowed" UnauthorizedClient "this client is not registered for the authorization code grant";
+    /// RFC 7636 §4.4.1: "code challenge required".
+    ChallengeMissing "challenge_missing" InvalidRequest "code_challenge is missing";
+    /// RFC 7636 §4.3, §4.4.1: only S256, and an absent method means `plain`.
+    ChallengeMethodUnsupported "challenge_method_unsupported" InvalidRequest "code_challenge_method must be S256";
+    /// RFC 7636 §4.2: an S256 challenge is 43 characters of base64url.
+    ChallengeMalformed "challenge_malformed" InvalidRequest "code_challenge must be 43 characters of base64url";
+    /// RFC 9449 §10: `dpop_jkt` is 43 characters of base64url.
+    JktMalformed "jkt_malformed" InvalidRequest "dpop_jkt must be 43 characters of base64url";
+    /// `state` longer than 2,048 bytes.
+    StateTooLong "state_too_long" InvalidRequest "state is longer than 2048 bytes";
+    /// RFC 9101 §6.1: `request` is not supported.
+    RequestUnsupported "request_unsupported" RequestNotSupported "request objects are not supported";
+    /// RFC 9101 §6.1: `request_uri` is not supported.
+    RequestUriUnsupported "request_uri_unsupported" RequestUriNotSupported "request_uri is not supported";
+    /// OpenID Connect Core §3.1.2.1: a value of `prompt` that we do not know, or `none` among others.
+    PromptUnsupported "prompt_unsupported" InvalidRequest "prompt must be none, login or consent";
+    /// OpenID Connect Core §3.1.2.6: `prompt=none`, and nobody is signed in.
+    LoginRequired "login_required" LoginRequired "nobody is signed in";
+    /// OpenID Connect Core §3.1.2.6: `prompt=none`, and consent must be asked for.
+    ConsentRequired "consent_required" ConsentRequired "consent must be asked for";
+    /// RFC 6749 §4.1.2.1: the person declined.
+    ConsentDeclined "consent_declined" AccessDenied "the request was declined";
+    /// The form does not belong to a transaction of this browser, or its time is over; never redirected.
+    TransactionUnknown "transaction_unknown" InvalidRequest "this page has expired or belongs to another browser";
+    /// The transaction has been decided before; never redirected.
+    TransactionSpent "transaction_spent" InvalidRequest "this request has been answered already";
+}
+
+impl From<ProofFault> for Refusal {
+    fn from(fault: ProofFault) -> Self {
+        Self::Proof(fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_a_name_and_a_text_of_the_wire() {
+        let proofs = ProofFault::ALL.into_iter().map(Refusal::Proof);
+        let mut names = HashSet::new();
+        for refusal in Refusal::ALL.iter().copied().chain(proofs) {
+            assert!(names.insert(refusal.name()), "{} twice", refusal.name());
+            let allowed = |byte| matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e); // RFC 6749 §5.2
+            assert!(refusal.description().bytes().all(allowed), "{}", refusal.name());
+        }
+    }
+}
