@@ -1,1 +1,340 @@
-//! The rules of the gate: who may pass to a protected resource.
+//! The rules of the gate: who may pass to a protected resource (RFC 6750, RFC 9068 §4, RFC 9449 §7).
+//!
+//! A proxy asks about one request at a time. [`Enforcer::decide`] finds the resource, the rule, the token and the proof,
+//! in that order, cheap checks before costly ones, and without waiting for anything. What is left to ask, whether the
+//! proof is new, is asked by the caller, last of all, so that only a request that is right in every other respect can
+//! fill the memory of the guard.
+//!
+//! | step | may end in |
+//! |---|---|
+//! | resource, by the proxy's configuration or the host | `ResourceUnknown`, `HostUnknown` |
+//! | method, path, `Connection` | `MethodRefused`, `Path…`, `ConnectionNamesHeaders` |
+//! | rule | `NoRule`, or an allow for anyone |
+//! | credentials | `Credentials…` |
+//! | proof there at all | `Proof(Missing)`, `Proof(Repeated)` |
+//! | token | `Token(…)`, `BoundTokenAsBearer`, `BearerRefused`, `UnboundTokenAsDpop` |
+//! | proof | `Proof(…)`, `KeyMismatch` |
+//! | scopes | `ScopeInsufficient` |
+//! | guard | `Proof(Replayed)` |
+//!
+//! Invariant: what does not match is denied, and nothing but a [`Permit`] lets a request pass.
+//! The origin that clients sign for comes from configuration; `Host` only chooses among origins, and no forwarded header
+//! is ever read.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::clock::Timestamp;
+use crate::dpop::{self, Expected, Htu, NonceRule, Nonces, ProofFault, ProofKeys, Remedy, VerifiedProof};
+use crate::jose::Algorithm;
+use crate::secret::sha256_parts;
+use crate::store::Unavailable;
+use crate::token::{self, KeyLookup, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
+
+mod challenge;
+mod credentials;
+mod decision;
+mod denial;
+mod headers;
+mod path;
+mod policy;
+mod resource;
+mod upstream;
+
+pub use challenge::{Answer, Caller};
+pub use credentials::Scheme;
+pub use decision::{Context, Decision, Denied, Finding, Outage, Permit, Unspent};
+pub use denial::{ChallengeError, Denial};
+pub use headers::{Headers, Single};
+pub use policy::{Access, Method, MethodFault, PathPattern, PatternFault, Rule};
+pub use resource::{DpopRequirement, GateNonce, ResourceSettings};
+pub use upstream::{HeaderFault, IdentityHeader, UpstreamAuthorization, UpstreamChanges, UpstreamView};
+
+use credentials::Credentials;
+use upstream::PreparedView;
+
+/// What access tokens may be signed with; which of them it is, the key decides.
+const TOKEN_ALGORITHMS: &[Algorithm] =
+    &[Algorithm::Es256, Algorithm::EdDsa, Algorithm::Ed25519, Algorithm::Ps256, Algorithm::Rs256];
+
+/// One request, as the proxy describes it.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The resource that the proxy's own configuration names for this route, by its audience.
+    pub resource: Option<&'a str>,
+    /// The method, byte for byte.
+    pub method: &'a str,
+    /// The authority that the client asked for.
+    pub host: &'a str,
+    /// Path and query, before any rewriting.
+    pub target: &'a str,
+    /// The headers.
+    pub headers: Headers<'a>,
+}
+
+/// What a token is remembered by: SHA-256 over the token and whom it was verified for.
+pub type TokenKey = [u8; 32];
+
+/// A place where verified tokens may be found again until they expire. A cache, never a verdict: times, scopes and
+/// bindings are judged anew in every request.
+pub trait TokenCache: Send + Sync {
+    /// The token that was kept under this key, if it still is.
+    fn find(&self, key: &TokenKey) -> Option<Arc<VerifiedToken>>;
+
+    /// Keeps a token whose every check has passed.
+    fn keep(&self, key: TokenKey, token: Arc<VerifiedToken>);
+}
+
+/// Whether a proof is out of reach of replays of an earlier life of this process.
+pub type Fence = Arc<dyn Fn(&VerifiedProof) -> bool + Send + Sync>;
+
+/// A protected resource, ready to be asked about.
+pub(crate) struct Resource {
+    settings: ResourceSettings,
+    nonces: Nonces,
+    view: PreparedView,
+}
+
+/// Decides about requests.
+pub struct Enforcer {
+    resources: Vec<Arc<Resource>>,
+    keys: Arc<dyn KeyLookup>,
+    tokens: Arc<dyn TokenCache>,
+    proof_keys: Arc<dyn ProofKeys>,
+    fence: Fence,
+}
+
+/// What ends a judgement early.
+enum Stop {
+    Refused(Denial),
+    Unavailable(Unavailable),
+}
+
+impl From<Denial> for Stop {
+    fn from(denial: Denial) -> Self {
+        Self::Refused(denial)
+    }
+}
+
+impl From<ProofFault> for Stop {
+    fn from(fault: ProofFault) -> Self {
+        Self::Refused(Denial::Proof(fault))
+    }
+}
+
+impl From<VerifyError> for Stop {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Refused(fault) => Self::Refused(Denial::Token(fault)),
+            VerifyError::Unavailable(cause) => Self::Unavailable(cause),
+        }
+    }
+}
+
+/// What a request that broke no rule still needs.
+enum Cleared<'a> {
+    /// Nothing: the rule is for anyone.
+    Anyone,
+    /// Nothing: an unbound token was enough.
+    Bearer(Credentials<'a>),
+    /// Its proof must be new.
+    Bound(Credentials<'a>, VerifiedProof),
+}
+
+impl Enforcer {
+    /// An enforcer for these resources, each with nonces of its own.
+    ///
+    /// `keys` are those of the issuer of all resources. Two resources of one origin are told apart by the proxy's
+    /// configuration only; by host the first one is found.
+    #[must_use]
+    pub fn new(
+        resources: Vec<(ResourceSettings, Nonces)>,
+        keys: Arc<dyn KeyLookup>,
+        tokens: Arc<dyn TokenCache>,
+        proof_keys: Arc<dyn ProofKeys>,
+        fence: Fence,
+    ) -> Self {
+        let prepare = |(settings, nonces): (ResourceSettings, Nonces)| {
+            let view = PreparedView::new(settings.upstream.clone());
+            Arc::new(Resource { settings, nonces, view })
+        };
+        Self { resources: resources.into_iter().map(prepare).collect(), keys, tokens, proof_keys, fence }
+    }
+
+    /// Decides about a request, but for whether its proof is new. Does not wait and does not log.
+    pub fn decide(&self, request: &Request<'_>, now: Timestamp) -> Finding {
+        let mut context = Context::default();
+        match self.judge(request, now, &mut context) {
+            Ok(cleared) => finding(cleared, context, now),
+            Err(Stop::Refused(denial)) => Finding::Settled(Decision::Deny(denied(denial, context, now))),
+            Err(Stop::Unavailable(cause)) => Finding::Settled(Decision::Unavailable(Outage { cause, context })),
+        }
+    }
+
+    /// The steps of the table above; notes in `context` how far it got.
+    fn judge<'a>(&self, request: &Request<'a>, now: Timestamp, context: &mut Context) -> Result<Cleared<'a>, Stop> {
+        let resource = context.resource.insert(Arc::clone(self.resource(request)?));
+        if !policy::is_passable_method(request.method) {
+            return Err(Denial::MethodRefused.into());
+        }
+        let path = path::normal_path(request.target)?;
+        check_connection(&request.headers)?;
+        let matches = |rule: &Rule| rule.matches(request.method, &path);
+        let rule = resource.settings.rules.iter().position(matches).ok_or(Denial::NoRule)?;
+        context.rule = Some(rule);
+        let Access::Token { scopes } = &resource.settings.rules[rule].access else { return Ok(Cleared::Anyone) };
+
+        let credentials = Credentials::read(&request.headers)?;
+        context.scheme = Some(credentials.scheme);
+        let proof = match (credentials.scheme, resource.settings.dpop) {
+            (Scheme::Dpop, DpopRequirement::Required | DpopRequirement::Allowed) => {
+                Some(credentials::proof(&request.headers)?)
+            }
+            // A scheme that is not offered counts as none.
+            (Scheme::Dpop, DpopRequirement::Off) => return Err(Denial::CredentialsMissing.into()),
+            (Scheme::Bearer, _) => None,
+        };
+        let token = context.token.insert(self.token(resource, credentials.token, now)?);
+        let Some(proof) = proof else {
+            check_bearer(token, resource)?;
+            check_scopes(token, scopes)?;
+            return Ok(Cleared::Bearer(credentials));
+        };
+        let bound_to = token.key().ok_or(Denial::UnboundTokenAsDpop)?;
+        let target = Htu::at(&resource.settings.origin, &path).map_err(|_| Denial::PathMalformed)?;
+        let proof = self.proof(resource, proof, request.method, &target, credentials.token, now)?;
+        if proof.key() != bound_to {
+            return Err(Denial::KeyMismatch.into());
+        }
+        check_scopes(token, scopes)?;
+        Ok(Cleared::Bound(credentials, proof))
+    }
+
+    /// Finds the resource: by the name that the proxy's configuration gives, else by the host (RFC 9110 §7.2).
+    ///
+    /// A proxy in front may have rewritten the host, so with a name the host need not be that of the origin; but it must
+    /// be one host, for the upstream chooses by it as well.
+    fn resource(&self, request: &Request<'_>) -> Result<&Arc<Resource>, Denial> {
+        let Some(name) = request.resource else {
+            let named = |resource: &&Arc<Resource>| resource.settings.origin.is_named_by(request.host);
+            return self.resources.iter().find(named).ok_or(Denial::HostUnknown);
+        };
+        let named = |resource: &&Arc<Resource>| resource.settings.audience.as_str() == name;
+        let resource = self.resources.iter().find(named).ok_or(Denial::ResourceUnknown)?;
+        if request.host.is_empty() || request.host.contains([',', '@', '/', ' ']) {
+            return Err(Denial::HostUnknown);
+        }
+        Ok(resource)
+    }
+
+    /// Verifies a token, or finds it verified.
+    fn token(&self, resource: &Resource, text: &str, now: Timestamp) -> Result<Arc<VerifiedToken>, Stop> {
+        let settings = &resource.settings;
+        let skew = settings.window.skew;
+        let key =
+            sha256_parts(&[settings.issuer.as_str().as_bytes(), settings.audience.as_str().as_bytes(), text.as_bytes()]);
+        if let Some(token) = self.tokens.find(&key) {
+            return if token.is_expired(now, skew) { Err(Denial::Token(TokenFault::Expired).into()) } else { Ok(token) };
+        }
+        let expected = TokenExpectation {
+            issuer: &settings.issuer,
+            audience: &settings.audience,
+            algorithms: TOKEN_ALGORITHMS,
+            skew,
+        };
+        let token = Arc::new(token::verify(text, &expected, &*self.keys, now)?);
+        self.tokens.keep(key, Arc::clone(&token));
+        Ok(token)
+    }
+
+    /// Verifies a proof (RFC 9449 §4.3), behind the fence if it is older than this life of the process.
+    fn proof(
+        &self,
+        resource: &Resource,
+        proof: &str,
+        method: &str,
+        target: &Htu<'_>,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<VerifiedProof, ProofFault> {
+        let verify = |nonce: NonceRule<'_>| {
+            let window = resource.settings.window;
+            let expected = Expected { method, target, access_token: Some(token), window, nonce };
+            dpop::verify(proof, &expected, &*self.proof_keys, now)
+        };
+        let verified = match resource.settings.nonce {
+            GateNonce::Off => verify(NonceRule::Off)?,
+            GateNonce::Required => verify(NonceRule::Required(&resource.nonces))?,
+        };
+        let passes = |proof: VerifiedProof| {
+            if (self.fence)(&proof) { Ok(proof) } else { Err(ProofFault::BeforeRestart) }
+        };
+        match (passes(verified), resource.settings.nonce) {
+            (Err(ProofFault::BeforeRestart), GateNonce::Off) => {
+                // Until the fence is gone a nonce that this life has made shows that the proof is younger than it.
+                passes(verify(NonceRule::Optional(&resource.nonces))?)
+            }
+            (outcome, GateNonce::Off | GateNonce::Required) => outcome,
+        }
+    }
+}
+
+/// A bearer token must be bound to nothing (RFC 9449 §7.2), and be welcome.
+fn check_bearer(token: &VerifiedToken, resource: &Resource) -> Result<(), Denial> {
+    match (token.key(), resource.settings.dpop) {
+        (Some(_), _) => Err(Denial::BoundTokenAsBearer),
+        (None, DpopRequirement::Required) => Err(Denial::BearerRefused),
+        (None, DpopRequirement::Allowed | DpopRequirement::Off) => Ok(()),
+    }
+}
+
+fn check_scopes(token: &VerifiedToken, wanted: &crate::scope::Scopes) -> Result<(), Denial> {
+    if wanted.is_within(token.scopes()) { Ok(()) } else { Err(Denial::ScopeInsufficient) }
+}
+
+/// Refuses a `Connection` that names other headers: in an upgrade it survives to the next hop, which would drop the
+/// identity headers that it names (RFC 9110 §7.6.1).
+fn check_connection(headers: &Headers<'_>) -> Result<(), Denial> {
+    const OPTIONS: [&[u8]; 5] = [b"", b"upgrade", b"keep-alive", b"close", b"te"];
+    let known = |option: &[u8]| OPTIONS.iter().any(|known| known.eq_ignore_ascii_case(option.trim_ascii()));
+    let mut options = headers.all("connection").flat_map(|value| value.split(|byte| *byte == b','));
+    if options.all(known) { Ok(()) } else { Err(Denial::ConnectionNamesHeaders) }
+}
+
+/// Puts together what a request that broke no rule has found out.
+fn finding(cleared: Cleared<'_>, context: Context, now: Timestamp) -> Finding {
+    let resource = context.resource.clone();
+    let passed_on = |credentials: Credentials<'_>| {
+        let wanted = resource.as_ref().is_some_and(|resource| resource.view.wants_token());
+        wanted.then(|| Zeroizing::new(credentials.token.to_owned()))
+    };
+    match cleared {
+        Cleared::Anyone => Finding::Settled(Decision::Allow(Permit::new(context, None, None))),
+        Cleared::Bearer(credentials) => {
+            Finding::Settled(Decision::Allow(Permit::new(context, passed_on(credentials), None)))
+        }
+        Cleared::Bound(credentials, proof) => {
+            let nonce = resource.as_ref().and_then(|resource| fresh_nonce(resource, &proof, now));
+            let skew = resource.as_ref().map(|resource| resource.settings.window.skew).unwrap_or_default();
+            // The clocks of replicas that share a guard may differ by the skew.
+            let expires = proof.acceptable_until() + skew;
+            let permit = Permit::new(context, passed_on(credentials), nonce);
+            Finding::Unspent(Unspent::new(permit, proof.replay_key(), expires))
+        }
+    }
+}
+
+/// A nonce for the next request, when the one in this proof is past half of its life (RFC 9449 §8.2).
+fn fresh_nonce(resource: &Resource, proof: &VerifiedProof, now: Timestamp) -> Option<dpop::NonceText> {
+    let made = proof.nonce_made()?;
+    resource.nonces.is_ageing(made, now).then(|| resource.nonces.issue(now))
+}
+
+/// A denial with the nonce that repairs it, if one does.
+fn denied(denial: Denial, context: Context, now: Timestamp) -> Denied {
+    let wants_nonce = matches!(denial, Denial::Proof(fault) if fault.remedy() == Remedy::FreshNonce);
+    let resource = context.resource.as_ref().filter(|_| wants_nonce);
+    let nonce = resource.map(|resource| resource.nonces.issue(now));
+    Denied { denial, context, nonce }
+}

@@ -61,6 +61,59 @@ pub enum TokenFault {
     ConfirmationUnknown,
 }
 
+impl TokenFault {
+    /// Every fault.
+    pub const ALL: [Self; 11] = [
+        Self::Malformed,
+        Self::TypeWrong,
+        Self::AlgorithmRefused,
+        Self::KeyUnknown,
+        Self::SignatureWrong,
+        Self::ClaimMissing,
+        Self::IssuerWrong,
+        Self::AudienceWrong,
+        Self::Expired,
+        Self::Early,
+        Self::ConfirmationUnknown,
+    ];
+
+    /// The name in logs, metrics, Envoy's metadata and `tollgate explain`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "token_malformed",
+            Self::TypeWrong => "token_type_wrong",
+            Self::AlgorithmRefused => "token_algorithm_refused",
+            Self::KeyUnknown => "token_key_unknown",
+            Self::SignatureWrong => "token_signature_wrong",
+            Self::ClaimMissing => "token_claim_missing",
+            Self::IssuerWrong => "token_issuer_wrong",
+            Self::AudienceWrong => "token_audience_wrong",
+            Self::Expired => "token_expired",
+            Self::Early => "token_early",
+            Self::ConfirmationUnknown => "token_confirmation_unknown",
+        }
+    }
+
+    /// The `error_description`: names the mistake in the characters of RFC 6749 §5.2.
+    #[must_use]
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Malformed => "the access token is not a well-formed JWT",
+            Self::TypeWrong => "the access token typ is not at+jwt",
+            Self::AlgorithmRefused => "the access token alg is not accepted",
+            Self::KeyUnknown => "the access token was not signed with a current key of its issuer",
+            Self::SignatureWrong => "the access token signature does not verify",
+            Self::ClaimMissing => "the access token lacks iss, sub, aud, client_id or exp, or a claim has the wrong type",
+            Self::IssuerWrong => "the access token is from another issuer",
+            Self::AudienceWrong => "the access token is for another resource",
+            Self::Expired => "the access token has expired",
+            Self::Early => "the access token is from the future",
+            Self::ConfirmationUnknown => "the access token is bound in a way that is not supported here",
+        }
+    }
+}
+
 /// An access token that passed every check but those that concern its request.
 #[must_use]
 #[derive(Debug)]

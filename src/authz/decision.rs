@@ -1,0 +1,244 @@
+//! The answer to one request, and how far it can be found without waiting.
+
+use std::fmt;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::credentials::Scheme;
+use super::policy::{Access, Rule};
+use super::{Denial, Resource, UpstreamChanges};
+use crate::clock::Timestamp;
+use crate::dpop::{NonceText, ProofFault};
+use crate::jose::Thumbprint;
+use crate::replay::{ReplayKey, Seen};
+use crate::store::Unavailable;
+use crate::token::VerifiedToken;
+
+/// What is known about a request by the time it is decided; for logs, metrics and the proxy's metadata.
+#[derive(Default)]
+pub struct Context {
+    pub(super) resource: Option<Arc<Resource>>,
+    pub(super) rule: Option<usize>,
+    pub(super) scheme: Option<Scheme>,
+    pub(super) token: Option<Arc<VerifiedToken>>,
+}
+
+impl Context {
+    /// The audience of the resource that was asked for.
+    #[must_use]
+    pub fn resource(&self) -> Option<&str> {
+        self.resource.as_ref().map(|resource| resource.settings.audience.as_str())
+    }
+
+    /// The path pattern of the rule that matched.
+    #[must_use]
+    pub fn rule(&self) -> Option<&str> {
+        self.matched().map(|rule| rule.path.as_str())
+    }
+
+    /// The client of the verified token.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.token.as_ref().map(|token| token.client_id().as_str())
+    }
+
+    /// The subject of the verified token.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.token.as_ref().map(|token| token.subject().as_str())
+    }
+
+    /// The key that the verified token is bound to.
+    #[must_use]
+    pub fn key(&self) -> Option<Thumbprint> {
+        self.token.as_ref().and_then(|token| token.key())
+    }
+
+    fn matched(&self) -> Option<&Rule> {
+        self.resource.as_ref()?.settings.rules.get(self.rule?)
+    }
+
+    /// The scopes that the rule asks for, as they stand in a challenge.
+    pub(super) fn wanted_scopes(&self) -> Option<String> {
+        match &self.matched()?.access {
+            Access::Token { scopes } if !scopes.is_empty() => Some(scopes.to_string()),
+            Access::Token { .. } | Access::Anyone => None,
+        }
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("resource", &self.resource())
+            .field("rule", &self.rule())
+            .field("client_id", &self.client_id())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The answer to one request. Without a `Default` on purpose: Envoy takes an answer that says nothing for an allow.
+#[must_use]
+#[derive(Debug)]
+pub enum Decision {
+    /// The request may pass.
+    Allow(Permit),
+    /// A rule said no.
+    Deny(Denied),
+    /// Neither: something that we depend on did not answer. 503, whatever the proxy does about failures.
+    Unavailable(Outage),
+}
+
+impl Decision {
+    /// The stable name of the reason: `allowed`, the name of the [`Denial`], or `unavailable`.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Allow(_) => "allowed",
+            Self::Deny(denied) => denied.denial.name(),
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+
+    /// What is known about the request.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        match self {
+            Self::Allow(permit) => &permit.context,
+            Self::Deny(denied) => &denied.context,
+            Self::Unavailable(outage) => &outage.context,
+        }
+    }
+}
+
+/// How far [`Enforcer::decide`](super::Enforcer::decide) got without waiting for anything.
+#[must_use]
+#[derive(Debug)]
+pub enum Finding {
+    /// The last word.
+    Settled(Decision),
+    /// Every rule holds if this proof is new: ask the guard, then [`Unspent::settle`].
+    Unspent(Unspent),
+}
+
+/// Leave to pass. Only the enforcer makes one, after every rule held.
+#[must_use]
+pub struct Permit {
+    context: Context,
+    token: Option<Zeroizing<String>>,
+    nonce: Option<NonceText>,
+}
+
+impl Permit {
+    pub(super) fn new(context: Context, token: Option<Zeroizing<String>>, nonce: Option<NonceText>) -> Self {
+        Self { context, token, nonce }
+    }
+
+    /// The changes that make the request what the upstream may see.
+    #[must_use]
+    pub fn changes(&self) -> UpstreamChanges {
+        let claims = self.context.token.as_ref().map(|token| token.claims());
+        let token = self.token.as_ref().map(|token| token.as_str());
+        self.context.resource.as_ref().map(|resource| resource.view.changes(claims, token)).unwrap_or_default()
+    }
+
+    /// A fresh nonce to go out with the answer, when the client's own is ageing (RFC 9449 §8.2, §9).
+    #[must_use]
+    pub fn nonce(&self) -> Option<&str> {
+        self.nonce.as_deref()
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Permit({:?})", self.context)
+    }
+}
+
+/// A permit that counts if its proof was never used before.
+#[must_use]
+pub struct Unspent {
+    permit: Permit,
+    key: ReplayKey,
+    expires: Timestamp,
+}
+
+impl Unspent {
+    pub(super) fn new(permit: Permit, key: ReplayKey, expires: Timestamp) -> Self {
+        Self { permit, key, expires }
+    }
+
+    /// What the guard is to remember.
+    pub fn key(&self) -> ReplayKey {
+        self.key
+    }
+
+    /// Until when the guard must remember it: the proof is no longer acceptable then, on any replica's clock.
+    pub fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    /// Turns the guard's answer into the last word; the permit inside cannot be had in any other way.
+    pub fn settle(self, answer: Result<Seen, Unavailable>) -> Decision {
+        let context = self.permit.context;
+        match answer {
+            Ok(Seen::First) => Decision::Allow(Permit { context, ..self.permit }),
+            Ok(Seen::Replayed) => {
+                Decision::Deny(Denied { denial: Denial::Proof(ProofFault::Replayed), context, nonce: None })
+            }
+            Err(cause) => Decision::Unavailable(Outage { cause, context }),
+        }
+    }
+}
+
+impl fmt::Debug for Unspent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Unspent({:?})", self.permit.context)
+    }
+}
+
+/// A denial, and what its challenge must name.
+#[must_use]
+pub struct Denied {
+    pub(super) denial: Denial,
+    pub(super) context: Context,
+    pub(super) nonce: Option<NonceText>,
+}
+
+impl Denied {
+    /// The rule that said no.
+    #[must_use]
+    pub fn denial(&self) -> Denial {
+        self.denial
+    }
+}
+
+/// A denial about which nothing else is known, such as that of a question that could not be read.
+impl From<Denial> for Denied {
+    fn from(denial: Denial) -> Self {
+        Self { denial, context: Context::default(), nonce: None }
+    }
+}
+
+impl fmt::Debug for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Denied({:?}, {:?})", self.denial, self.context)
+    }
+}
+
+/// A question that could not be answered.
+#[must_use]
+#[derive(Debug)]
+pub struct Outage {
+    pub(super) cause: Unavailable,
+    pub(super) context: Context,
+}
+
+impl Outage {
+    /// What did not answer.
+    #[must_use]
+    pub fn cause(&self) -> Unavailable {
+        self.cause
+    }
+}

@@ -1,0 +1,136 @@
+//! The path that policy is asked about, refused when two parsers could read it differently.
+//!
+//! The upstream is served the bytes that we see, and may resolve what a proxy in front of it left alone: dot segments,
+//! `..;`, encoded slashes, empty segments. A policy that matched one reading while the upstream serves the other protects
+//! nothing, so such paths are refused before any rule looks at them (CVE-2021-29492 and its kin).
+
+use std::borrow::Cow;
+
+use super::Denial;
+use crate::uri::{URI_LIMIT, normalize_path};
+
+/// Finds the unambiguous normal form of the path in a request target; the query is not looked at.
+///
+/// # Errors
+/// [`Denial::PathTooLong`], [`Denial::PathMalformed`] or [`Denial::PathAmbiguous`].
+pub(super) fn normal_path(target: &str) -> Result<Cow<'_, str>, Denial> {
+    if target.len() > URI_LIMIT {
+        return Err(Denial::PathTooLong);
+    }
+    let path = target.split('?').next().unwrap_or_default();
+    // An empty path (CONNECT), an asterisk and the absolute form match no rule.
+    if !path.starts_with('/') {
+        return Err(Denial::PathMalformed);
+    }
+    if is_ambiguous(path) {
+        return Err(Denial::PathAmbiguous);
+    }
+    normalize_path(path).map_err(|_| Denial::PathMalformed)
+}
+
+/// Whether `path` holds anything that parsers are known to disagree about.
+pub(super) fn is_ambiguous(path: &str) -> bool {
+    if path.contains(['\\', ';', '#']) || path.contains("//") {
+        return true;
+    }
+    if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return true;
+    }
+    path.contains('%') && (encodes_delimiter(path) || !encodes_utf8(path))
+}
+
+/// Whether an encoded octet would be a delimiter, a control or another escape to whoever decodes it once too often.
+fn encodes_delimiter(path: &str) -> bool {
+    encoded_octets(path).any(|(octet, rest)| match octet {
+        0x00..=0x1f | 0x7f => true,
+        b'/' | b'\\' | b'.' | b';' | b'?' | b'#' => true,
+        b'%' => hex_octet(rest.as_bytes()).is_some(),
+        _ => false,
+    })
+}
+
+/// Whether the octets are UTF-8 once decoded: a lenient decoder reads the overlong `%c0%af` as a slash.
+fn encodes_utf8(path: &str) -> bool {
+    percent_encoding::percent_decode_str(path).decode_utf8().is_ok()
+}
+
+/// Each encoded octet with what stands behind it. Malformed escapes are left to [`normalize_path`].
+fn encoded_octets(path: &str) -> impl Iterator<Item = (u8, &str)> {
+    path.match_indices('%').filter_map(|(index, _)| {
+        let octet = hex_octet(&path.as_bytes()[index + 1..])?;
+        Some((octet, &path[index + 3..]))
+    })
+}
+
+fn hex_octet(text: &[u8]) -> Option<u8> {
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    u8::try_from(digit(text.first())? * 16 + digit(text.get(1))?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_paths_take_their_normal_form() {
+        for (target, normal) in [
+            ("/", "/"),
+            ("/orders", "/orders"),
+            ("/orders/?x=/../admin", "/orders/"),
+            ("/%61%7euser", "/a~user"),
+            ("/caf%c3%a9", "/caf%C3%A9"),
+            ("/café", "/caf%C3%A9"),
+            ("/a|b", "/a%7Cb"),
+            ("/100%25", "/100%25"),
+            ("/a+b%20c,d=e:f@g!$&'()*", "/a+b%20c,d=e:f@g!$&'()*"),
+            ("/.well-known/x", "/.well-known/x"),
+            ("/...", "/..."),
+        ] {
+            assert_eq!(normal_path(target).as_deref(), Ok(normal), "{target}");
+        }
+    }
+
+    #[test]
+    fn paths_that_two_parsers_could_read_differently_are_refused() {
+        for target in [
+            "/public/../admin",
+            "/public/..;/admin",
+            "/public/%2e%2e;/admin",
+            "/a;x=1/b",
+            "/a%3Bb",
+            "/.",
+            "/a/..",
+            "/./a",
+            "/%2e/a",
+            "/a/%2E%2E/b",
+            "/a/.%2e/b",
+            "/a%2eb",
+            "//a",
+            "/a//b",
+            "/a//",
+            "/a%2Fb",
+            "/a%2fb",
+            "/a%5cb",
+            "/a\\b",
+            "/a%00",
+            "/a%0d%0aX",
+            "/a%7f",
+            "/a%3fb",
+            "/a#f",
+            "/a%23f",
+            "/a%252e",
+            "/a%c0%af",
+            "/a%ff",
+        ] {
+            assert_eq!(normal_path(target), Err(Denial::PathAmbiguous), "{target}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused() {
+        for target in ["", "*", "?q", "a", "http://api.example.com/a", "/a%", "/a%zz", "/a b", "/a\u{7f}", "/a\0"] {
+            assert_eq!(normal_path(target), Err(Denial::PathMalformed), "{target:?}");
+        }
+        assert_eq!(normal_path(&format!("/{}", "a".repeat(URI_LIMIT))), Err(Denial::PathTooLong));
+    }
+}

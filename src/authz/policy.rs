@@ -1,0 +1,228 @@
+//! The rules of a resource: which paths and methods need what.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::path::is_ambiguous;
+use crate::scope::Scopes;
+use crate::uri::normalize_path;
+
+/// Who may send a request that a rule matches.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Access {
+    /// Anybody, with or without credentials.
+    Anyone,
+    /// Who holds a token for this resource with all of these scopes.
+    Token {
+        /// What the token must allow; may be empty.
+        scopes: Scopes,
+    },
+}
+
+/// One rule. The first one that matches decides, in the order of the file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rule {
+    /// Which paths it is about.
+    pub path: PathPattern,
+    /// Which methods it is about; none means every method that the gate lets through at all.
+    pub methods: Vec<Method>,
+    /// What it asks for.
+    pub access: Access,
+}
+
+impl Rule {
+    /// Whether the rule is about this method, compared byte by byte (RFC 9110 §9.1), and this normal path.
+    pub(super) fn matches(&self, method: &str, path: &str) -> bool {
+        (self.methods.is_empty() || self.methods.iter().any(|one| one.as_str() == method)) && self.path.matches(path)
+    }
+}
+
+/// Why a text is no path pattern.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum PatternFault {
+    /// It does not begin with a slash.
+    #[error("must begin with /")]
+    NotAbsolute,
+    /// A wildcard stands beside other characters, or `**` is not the last segment.
+    #[error("* must be a whole segment, and ** the last one")]
+    Wildcard,
+    /// It could never match, because requests for such a path are refused: dot segments, `//`, `;`, encoded delimiters.
+    #[error("must not have dot segments, //, ;, \\ or encoded delimiters: requests for such paths are refused")]
+    Ambiguous,
+    /// It could never match, because requests are matched in normal form.
+    #[error("must be in the normal form of RFC 3986: upper-case %HH, unreserved characters not encoded, no query")]
+    NotNormal,
+}
+
+/// A pattern over the segments of a path: `/a` that path, `/a/*` one more segment, `/a/**` the path and all below it.
+///
+/// Compared with the normal form of a path, byte by byte; a trailing slash matters but under `/**`.
+#[derive(Clone, Eq, PartialEq)]
+pub struct PathPattern {
+    text: String,
+    segments: Vec<Segment>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Segment {
+    Literal(String),
+    One,
+    Rest,
+}
+
+impl PathPattern {
+    /// The pattern as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether a path in normal form matches.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        let mut actual = path.split('/').skip(1);
+        for segment in &self.segments {
+            let matches = match (segment, actual.next()) {
+                (Segment::Rest, _) => return true,
+                (Segment::Literal(expected), Some(actual)) => expected == actual,
+                (Segment::One, Some(actual)) => !actual.is_empty(),
+                (Segment::Literal(_) | Segment::One, None) => false,
+            };
+            if !matches {
+                return false;
+            }
+        }
+        actual.next().is_none()
+    }
+}
+
+impl FromStr for PathPattern {
+    type Err = PatternFault;
+
+    fn from_str(text: &str) -> Result<Self, PatternFault> {
+        if !text.starts_with('/') {
+            return Err(PatternFault::NotAbsolute);
+        }
+        if is_ambiguous(text) {
+            return Err(PatternFault::Ambiguous);
+        }
+        if text.contains('?') || normalize_path(text).as_deref() != Ok(text) {
+            return Err(PatternFault::NotNormal);
+        }
+        let segments: Vec<_> = text.split('/').skip(1).map(segment).collect::<Result<_, _>>()?;
+        let inner = segments.split_last().map_or(&[][..], |(_, inner)| inner);
+        if inner.contains(&Segment::Rest) {
+            return Err(PatternFault::Wildcard);
+        }
+        Ok(Self { text: text.to_owned(), segments })
+    }
+}
+
+fn segment(text: &str) -> Result<Segment, PatternFault> {
+    match text {
+        "*" => Ok(Segment::One),
+        "**" => Ok(Segment::Rest),
+        text if text.contains('*') => Err(PatternFault::Wildcard),
+        text => Ok(Segment::Literal(text.to_owned())),
+    }
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PathPattern({})", self.text)
+    }
+}
+
+/// A text that is no method for a rule.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("must be a method name such as GET; TRACE and CONNECT are always refused")]
+pub struct MethodFault;
+
+/// A request method, case-sensitive (RFC 9110 §9.1). TRACE and CONNECT cannot be named: no rule lets them through.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Method(String);
+
+impl Method {
+    /// The method as it stands in a request.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Method {
+    type Err = MethodFault;
+
+    fn from_str(text: &str) -> Result<Self, MethodFault> {
+        if is_passable_method(text) { Ok(Self(text.to_owned())) } else { Err(MethodFault) }
+    }
+}
+
+/// Whether a method is a token (RFC 9110 §5.6.2) and neither TRACE, which would show an upstream's view of the request
+/// to its sender, nor CONNECT, which has no path to judge.
+pub(super) fn is_passable_method(method: &str) -> bool {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let tunnel = method.eq_ignore_ascii_case("TRACE") || method.eq_ignore_ascii_case("CONNECT");
+    (1..=32).contains(&method.len()) && method.bytes().all(token) && !tunnel
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_segments() {
+        for (pattern, matching, others) in [
+            ("/", &["/"][..], &["/a"][..]),
+            ("/a", &["/a"], &["/", "/a/", "/a/b", "/ab", "/A"]),
+            ("/a/", &["/a/"], &["/a", "/a/b"]),
+            ("/a/*", &["/a/b", "/a/b.c"], &["/a", "/a/", "/a/b/", "/a/b/c", "/b/b"]),
+            ("/a/*/c", &["/a/b/c"], &["/a/c", "/a//c", "/a/b/d"]),
+            ("/a/**", &["/a", "/a/", "/a/b", "/a/b/c/"], &["/", "/ab", "/b/a"]),
+            ("/**", &["/", "/a", "/a/b/"], &[]),
+        ] {
+            let pattern: PathPattern = pattern.parse().expect("a pattern");
+            for path in matching {
+                assert!(pattern.matches(path), "{pattern} should match {path}");
+            }
+            for path in others {
+                assert!(!pattern.matches(path), "{pattern} should not match {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn patterns_that_could_never_match_are_refused() {
+        for (text, fault) in [
+            ("", PatternFault::NotAbsolute),
+            ("a", PatternFault::NotAbsolute),
+            ("/a*", PatternFault::Wildcard),
+            ("/**/a", PatternFault::Wildcard),
+            ("/a/***", PatternFault::Wildcard),
+            ("/a/../b", PatternFault::Ambiguous),
+            ("/a;x", PatternFault::Ambiguous),
+            ("//a", PatternFault::Ambiguous),
+            ("/a%2Fb", PatternFault::Ambiguous),
+            ("/a?b", PatternFault::NotNormal),
+            ("/%61", PatternFault::NotNormal),
+            ("/caf%c3%a9", PatternFault::NotNormal),
+            ("/a b", PatternFault::NotNormal),
+        ] {
+            assert_eq!(text.parse::<PathPattern>(), Err(fault), "{text}");
+        }
+    }
+
+    #[test]
+    fn methods_are_tokens_and_no_tunnels() {
+        for bad in ["", "TRACE", "trace", "CONNECT", "GET ", "GE\tT", "GÉT"] {
+            assert!(bad.parse::<Method>().is_err(), "{bad}");
+        }
+        assert!("PATCH".parse::<Method>().is_ok());
+    }
+}
