@@ -232,10 +232,17 @@ impl Enforcer {
     fn token(&self, resource: &Resource, text: &str, now: Timestamp) -> Result<Arc<VerifiedToken>, Stop> {
         let settings = &resource.settings;
         let skew = settings.window.skew;
-        let key =
-            sha256_parts(&[settings.issuer.as_str().as_bytes(), settings.audience.as_str().as_bytes(), text.as_bytes()]);
+        let key = sha256_parts(&[
+            settings.issuer.as_str().as_bytes(),
+            settings.audience.as_str().as_bytes(),
+            text.as_bytes(),
+        ]);
         if let Some(token) = self.tokens.find(&key) {
-            return if token.is_expired(now, skew) { Err(Denial::Token(TokenFault::Expired).into()) } else { Ok(token) };
+            return if token.is_expired(now, skew) {
+                Err(Denial::Token(TokenFault::Expired).into())
+            } else {
+                Ok(token)
+            };
         }
         let expected = TokenExpectation {
             issuer: &settings.issuer,

@@ -21,7 +21,7 @@ pub const DEFAULT_TOKENS: u64 = 50_000;
 pub const DEFAULT_PROOF_KEYS: u64 = 50_000;
 
 /// How long a key is kept that no proof comes with.
-const PROOF_KEY_IDLE: Duration = Duration::from_secs(600);
+const PROOF_KEY_IDLE: Duration = Duration::from_mins(10);
 
 /// The longest encoded header that is remembered, in bytes: room for an RSA key of 4096 bits. Anybody can send long ones.
 const HEADER_LIMIT: usize = 1_024;

@@ -188,9 +188,11 @@ impl Denial {
             | Self::KeyMismatch
             | Self::Token(_)
             | Self::Proof(_) => 401,
-            Self::ResourceUnknown | Self::HostUnknown | Self::MethodRefused | Self::NoRule | Self::ScopeInsufficient => {
-                403
-            }
+            Self::ResourceUnknown
+            | Self::HostUnknown
+            | Self::MethodRefused
+            | Self::NoRule
+            | Self::ScopeInsufficient => 403,
             Self::PathTooLong => 414,
             Self::CheckTooLarge | Self::CredentialsTooLong => 431,
         }

@@ -42,8 +42,7 @@ pub(super) fn is_ambiguous(path: &str) -> bool {
 /// Whether an encoded octet would be a delimiter, a control or another escape to whoever decodes it once too often.
 fn encodes_delimiter(path: &str) -> bool {
     encoded_octets(path).any(|(octet, rest)| match octet {
-        0x00..=0x1f | 0x7f => true,
-        b'/' | b'\\' | b'.' | b';' | b'?' | b'#' => true,
+        0x00..=0x1f | 0x7f | b'/' | b'\\' | b'.' | b';' | b'?' | b'#' => true,
         b'%' => hex_octet(rest.as_bytes()).is_some(),
         _ => false,
     })

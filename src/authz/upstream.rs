@@ -36,7 +36,9 @@ pub enum HeaderFault {
     #[error("must be 1 to 64 lower-case letters, digits and dashes")]
     Malformed,
     /// A header that means something to proxies or that the gate manages itself.
-    #[error("is reserved: authorization, dpop, cookie, host, content-length, hop-by-hop, proxy-* and x-envoy-* headers")]
+    #[error(
+        "is reserved: authorization, dpop, cookie, host, content-length, hop-by-hop, proxy-* and x-envoy-* headers"
+    )]
     Reserved,
     /// More dashes than the gate can remove all spellings for.
     #[error("has more than five dashes")]
@@ -91,13 +93,12 @@ impl IdentityHeader {
     fn twins(&self) -> Vec<String> {
         let mut spellings = vec![String::new()];
         for character in self.name.chars() {
-            if character == '-' {
-                let underscored: Vec<_> = spellings.iter().map(|spelling| format!("{spelling}_")).collect();
-                spellings.iter_mut().for_each(|spelling| spelling.push('-'));
-                spellings.extend(underscored);
-            } else {
-                spellings.iter_mut().for_each(|spelling| spelling.push(character));
+            let underscored: Vec<_> =
+                spellings.iter().filter(|_| character == '-').map(|spelling| format!("{spelling}_")).collect();
+            for spelling in &mut spellings {
+                spelling.push(character);
             }
+            spellings.extend(underscored);
         }
         spellings.retain(|spelling| *spelling != self.name);
         spellings
@@ -195,7 +196,8 @@ fn header_value(claim: &Json) -> Option<String> {
         Json::Number(number) => number.to_string(),
         Json::Bool(value) => value.to_string(),
         Json::Array(items) => {
-            let items: Option<Vec<_>> = items.iter().map(|item| item.as_str().filter(|item| !item.contains(','))).collect();
+            let items: Option<Vec<_>> =
+                items.iter().map(|item| item.as_str().filter(|item| !item.contains(','))).collect();
             items?.join(",")
         }
         Json::Null | Json::Object(_) => return None,

@@ -104,7 +104,9 @@ impl TokenFault {
             Self::AlgorithmRefused => "the access token alg is not accepted",
             Self::KeyUnknown => "the access token was not signed with a current key of its issuer",
             Self::SignatureWrong => "the access token signature does not verify",
-            Self::ClaimMissing => "the access token lacks iss, sub, aud, client_id or exp, or a claim has the wrong type",
+            Self::ClaimMissing => {
+                "the access token lacks iss, sub, aud, client_id or exp, or a claim has the wrong type"
+            }
             Self::IssuerWrong => "the access token is from another issuer",
             Self::AudienceWrong => "the access token is for another resource",
             Self::Expired => "the access token has expired",

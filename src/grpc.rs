@@ -1,0 +1,236 @@
+//! The gRPC door of the gate: Unix and TCP listeners, `envoy.service.auth.v3.Authorization` and `grpc.health.v1.Health`.
+//!
+//! Invariant: a socket file is put in place by renaming, so that a proxy never meets a name without a listener behind it,
+//! and is removed at the end only if it still is ours.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::body::Body;
+use tonic::server::NamedService as _;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+
+mod check;
+mod question;
+mod socket;
+
+pub use check::CheckService;
+use socket::Socket;
+
+/// How many questions one connection may have open at once. More would only wait for a processor, past their deadline.
+const STREAMS_PER_CONNECTION: u32 = 1_024;
+
+/// What one question may have in flight before it is read, in bytes: more than any question that is judged.
+const STREAM_WINDOW: u32 = 256 * 1_024;
+
+/// The longest head of a gRPC call, in bytes.
+const HEAD_LIMIT: u32 = 16 * 1_024;
+
+/// What the paths of health checks begin with.
+const HEALTH_PREFIX: &str = "/grpc.health.v1.Health/";
+
+/// How long calls in flight may take to end once the door closes.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Where a door listens: `unix:/path/to/socket`, or `address:port`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ListenAddress {
+    /// A Unix socket at this path, for owner and group (mode 0660).
+    Unix(PathBuf),
+    /// A TCP address. Whoever reaches it can ask, and spend proofs that he knows: loopback, or a network of one's own.
+    Tcp(SocketAddr),
+}
+
+/// A text that is no listening address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("must be unix: and an absolute path, or an IP address and a port")]
+pub struct ListenFault;
+
+impl FromStr for ListenAddress {
+    type Err = ListenFault;
+
+    fn from_str(text: &str) -> Result<Self, ListenFault> {
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') && !path.ends_with('/') => Ok(Self::Unix(path.into())),
+            Some(_) => Err(ListenFault),
+            None => text.parse().map(Self::Tcp).map_err(|_| ListenFault),
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
+}
+
+/// The state that health checks see: that of the door as a whole, and of the one service behind it.
+#[derive(Clone, Debug)]
+pub struct Health(HealthReporter);
+
+impl Health {
+    /// Tells health checks whether questions are answered.
+    pub async fn set(&self, status: ServingStatus) {
+        for service in ["", CheckService::NAME] {
+            self.0.set_service_status(service, status).await;
+        }
+    }
+}
+
+/// Bound listeners that nobody serves yet: calls wait in their queues.
+pub struct Door {
+    unix: Vec<Socket>,
+    tcp: Vec<TcpIncoming>,
+    health: Health,
+}
+
+impl Door {
+    /// Binds every address, or none. Must be called inside a tokio runtime.
+    ///
+    /// A socket file that is already there is replaced: a new process takes over from an old one without a gap. Health is
+    /// `NOT_SERVING` until [`Door::serve`].
+    ///
+    /// # Errors
+    /// The error of the first address that cannot be bound, with the address in its text.
+    pub async fn bind(addresses: &[ListenAddress]) -> io::Result<Self> {
+        let mut door = Self { unix: Vec::new(), tcp: Vec::new(), health: Health(HealthReporter::new()) };
+        for address in addresses {
+            door.listen(address)
+                .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+        }
+        door.health.set(ServingStatus::NotServing).await;
+        Ok(door)
+    }
+
+    fn listen(&mut self, address: &ListenAddress) -> io::Result<()> {
+        match address {
+            ListenAddress::Unix(path) => self.unix.push(Socket::bind(path)?),
+            ListenAddress::Tcp(address) => self.tcp.push(TcpIncoming::bind(*address)?.with_nodelay(Some(true))),
+        }
+        Ok(())
+    }
+
+    /// The TCP addresses that were bound, with their real ports.
+    ///
+    /// # Errors
+    /// That of the operating system.
+    pub fn tcp_addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.tcp.iter().map(TcpIncoming::local_addr).collect()
+    }
+
+    /// A handle with which to report outages to health checks while the door serves.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    /// Answers calls until `shutdown` is over: then reports `NOT_SERVING`, lets calls in flight end for ten seconds at
+    /// most, and removes the socket files that still are its own.
+    ///
+    /// # Errors
+    /// When a listener fails; the others are closed with it.
+    pub async fn serve(self, check: CheckService, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let Self { unix, tcp, health } = self;
+        let health_service = HealthServer::new(HealthService::from_health_reporter(health.0.clone()));
+        let services = Services { check, health: health_service };
+        let (stop, stopped) = watch::channel(());
+        let mut servers = JoinSet::new();
+        let mut sockets = Vec::new();
+        for socket in unix {
+            let (listener, file) = socket.into_parts();
+            sockets.push(file);
+            let incoming = UnixListenerStream::new(listener);
+            servers.spawn(server().serve_with_incoming_shutdown(services.clone(), incoming, closed(stopped.clone())));
+        }
+        for incoming in tcp {
+            servers.spawn(server().serve_with_incoming_shutdown(services.clone(), incoming, closed(stopped.clone())));
+        }
+        health.set(ServingStatus::Serving).await;
+        let failed = tokio::select! {
+            () = shutdown => None,
+            Some(ended) = servers.join_next() => Some(ended),
+        };
+        health.set(ServingStatus::NotServing).await;
+        drop(stop);
+        let drain = async { while servers.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN_LIMIT, drain).await.is_err() {
+            tracing::warn!("calls to the gate did not end within {DRAIN_LIMIT:?} and were cut off");
+        }
+        drop(sockets);
+        match failed {
+            None => Ok(()),
+            Some(Ok(Ok(()))) => Err(io::Error::other("a listener of the gate closed")),
+            Some(Ok(Err(error))) => Err(io::Error::other(error)),
+            Some(Err(error)) => Err(io::Error::other(error)),
+        }
+    }
+}
+
+fn server() -> Server {
+    Server::builder()
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .http2_max_header_list_size(HEAD_LIMIT)
+}
+
+/// The two services behind the door.
+#[derive(Clone)]
+struct Services {
+    check: CheckService,
+    health: HealthServer<HealthService>,
+}
+
+impl tower::Service<http::Request<Body>> for Services {
+    type Response = http::Response<Body>;
+    type Error = Never;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Never>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Never>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: http::Request<Body>) -> Self::Future {
+        if call.uri().path().starts_with(HEALTH_PREFIX) { self.health.call(call) } else { self.check.call(call) }
+    }
+}
+
+/// Is over when the sender is gone.
+async fn closed(mut stopped: watch::Receiver<()>) {
+    while stopped.changed().await.is_ok() {}
+}
+
+/// The error of services that always have an answer.
+type Never = Infallible;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_sockets_or_ports() {
+        for text in ["unix:/run/tollgate/authz.sock", "127.0.0.1:9191", "[::1]:0"] {
+            assert_eq!(text.parse::<ListenAddress>().map(|address| address.to_string()).as_deref(), Ok(text));
+        }
+        for text in ["", "unix:", "unix:authz.sock", "unix:/run/", "localhost:1", "127.0.0.1", ":9191"] {
+            assert_eq!(text.parse::<ListenAddress>(), Err(ListenFault), "{text}");
+        }
+    }
+}

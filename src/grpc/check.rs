@@ -1,0 +1,342 @@
+//! `envoy.service.auth.v3.Authorization/Check`: from a proxy's question to the [`Enforcer`] and back.
+//!
+//! Invariant: this is the only place that builds a `CheckResponse`, always from a [`Decision`]; an empty one would be an
+//! allow. Every question is answered, never with a gRPC error: that would leave the verdict to the proxy's settings for
+//! failures.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, Instant};
+
+use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
+use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
+use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckResponse, DeniedHttpResponse, OkHttpResponse};
+use envoy_types::pb::envoy::r#type::v3::HttpStatus;
+use envoy_types::pb::google::protobuf::value::Kind;
+use envoy_types::pb::google::protobuf::{BoolValue, Struct, Value};
+use envoy_types::pb::google::rpc;
+use tonic::body::Body;
+use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::{Code, Request as Call, Response, Status};
+use tracing::{debug, info, warn};
+
+use super::Never;
+use super::question::{Question, QuestionCodec};
+use crate::authz::{
+    Answer, Caller, Context, Decision, Denial, Denied, Enforcer, Finding, Headers, Permit, Request, Unspent,
+};
+use crate::clock::{Clock, Timestamp};
+use crate::replay::ReplayGuard;
+use crate::store::Unavailable;
+
+/// The context extension by which a route names its resource.
+const RESOURCE_EXTENSION: &str = "resource";
+
+/// The path of the one method.
+const CHECK_PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
+
+/// Answers `Check` calls.
+#[derive(Clone)]
+pub struct CheckService {
+    gate: Arc<Gate>,
+}
+
+/// What it takes to answer.
+struct Gate {
+    enforcer: Enforcer,
+    guard: Arc<dyn ReplayGuard>,
+    clock: Arc<dyn Clock>,
+}
+
+impl CheckService {
+    /// A service that asks `enforcer`, and then `guard` whether a proof is new.
+    #[must_use]
+    pub fn new(enforcer: Enforcer, guard: Arc<dyn ReplayGuard>, clock: Arc<dyn Clock>) -> Self {
+        Self { gate: Arc::new(Gate { enforcer, guard, clock }) }
+    }
+}
+
+impl NamedService for CheckService {
+    const NAME: &'static str = "envoy.service.auth.v3.Authorization";
+}
+
+impl tower::Service<http::Request<Body>> for CheckService {
+    type Response = http::Response<Body>;
+    type Error = Never;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Never>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Never>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: http::Request<Body>) -> Self::Future {
+        let arrived = Instant::now();
+        let gate = Arc::clone(&self.gate);
+        Box::pin(async move {
+            if call.uri().path() != CHECK_PATH {
+                return Ok(Status::new(Code::Unimplemented, "no such method").into_http());
+            }
+            let timeout = call.headers().get("grpc-timeout").and_then(|value| timeout(value.as_bytes()));
+            let deadline = timeout.and_then(|timeout| arrived.checked_add(timeout));
+            let visit = Visit { gate, arrived, deadline };
+            Ok(Grpc::new(QuestionCodec).unary(visit, call).await)
+        })
+    }
+}
+
+/// One call.
+struct Visit {
+    gate: Arc<Gate>,
+    arrived: Instant,
+    /// When the proxy stops waiting.
+    deadline: Option<Instant>,
+}
+
+impl UnaryService<Question> for Visit {
+    type Response = CheckResponse;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<CheckResponse>, Status>> + Send>>;
+
+    fn call(&mut self, call: Call<Question>) -> Self::Future {
+        let (gate, arrived, deadline) = (Arc::clone(&self.gate), self.arrived, self.deadline);
+        Box::pin(async move {
+            let now = gate.clock.now();
+            let question = call.into_inner();
+            let http = match &question {
+                Question::Check(check) => check.attributes.as_ref().and_then(read),
+                Question::Malformed | Question::TooLarge => None,
+            };
+            let caller = http.as_ref().map(|request| Caller::of(&request.headers)).unwrap_or_default();
+            let decision = match (&question, &http) {
+                (_, Some(request)) => gate.decide(request, now, deadline).await,
+                (Question::TooLarge, None) => Decision::Deny(Denied::from(Denial::CheckTooLarge)),
+                (Question::Malformed | Question::Check(_), None) => {
+                    Decision::Deny(Denied::from(Denial::CheckMalformed))
+                }
+            };
+            report(&decision, http.as_ref(), arrived.elapsed());
+            Ok(Response::new(respond(&decision, caller)))
+        })
+    }
+}
+
+impl Gate {
+    /// Decides about a request, and spends its proof last.
+    async fn decide(&self, request: &Request<'_>, now: Timestamp, deadline: Option<Instant>) -> Decision {
+        match self.enforcer.decide(request, now) {
+            Finding::Settled(decision) => decision,
+            Finding::Unspent(unspent) => self.spend(unspent, now, deadline).await,
+        }
+    }
+
+    async fn spend(&self, unspent: Unspent, now: Timestamp, deadline: Option<Instant>) -> Decision {
+        // Nobody waits for the answer any more: to spend the proof now would only make the client's next try a replay.
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return unspent.settle(Err(Unavailable::Down));
+        }
+        let (key, expires) = (unspent.key(), unspent.expires());
+        let answer = match self.guard.spend_now(key, expires, now) {
+            Some(answer) => answer,
+            None => self.guard.spend(key, expires, now).await,
+        };
+        unspent.settle(answer)
+    }
+}
+
+/// Finds the HTTP request in a question; both of Envoy's encodings of headers are read.
+fn read(attributes: &AttributeContext) -> Option<Request<'_>> {
+    let http = attributes.request.as_ref()?.http.as_ref()?;
+    Some(Request {
+        resource: attributes.context_extensions.get(RESOURCE_EXTENSION).map(String::as_str),
+        method: &http.method,
+        host: &http.host,
+        target: &http.path,
+        headers: headers(http),
+    })
+}
+
+/// With `encode_raw_headers` there is a list with bytes, else a map with text; whichever is filled counts, and a name that
+/// is in both occurs twice.
+fn headers(http: &HttpRequest) -> Headers<'_> {
+    let raw = http.header_map.iter().flat_map(|map| &map.headers).map(|header| {
+        let value = if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value };
+        (header.key.as_str(), value)
+    });
+    let plain = http.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    raw.chain(plain).collect()
+}
+
+/// Turns a decision into Envoy's terms.
+fn respond(decision: &Decision, caller: Caller) -> CheckResponse {
+    let (code, response) = match decision {
+        Decision::Allow(permit) => (Code::Ok, HttpResponse::OkResponse(allow(permit))),
+        Decision::Deny(denied) => {
+            let answer = denied.answer(caller);
+            let code = if answer.status == 401 { Code::Unauthenticated } else { Code::PermissionDenied };
+            (code, HttpResponse::DeniedResponse(deny(answer)))
+        }
+        // Not `error_response`: `failure_mode_allow` would let the request pass.
+        Decision::Unavailable(outage) => (Code::Unavailable, HttpResponse::DeniedResponse(deny(outage.answer(caller)))),
+    };
+    CheckResponse {
+        status: Some(rpc::Status { code: code as i32, ..rpc::Status::default() }),
+        dynamic_metadata: Some(metadata(decision)),
+        http_response: Some(response),
+    }
+}
+
+fn allow(permit: &Permit) -> OkHttpResponse {
+    let changes = permit.changes();
+    OkHttpResponse {
+        headers: changes.set.into_iter().map(|(name, value)| overwrite(name, value)).collect(),
+        headers_to_remove: changes.remove,
+        response_headers_to_add: permit
+            .nonce()
+            .map(|nonce| overwrite("dpop-nonce".to_owned(), nonce.to_owned()))
+            .into_iter()
+            .collect(),
+        ..OkHttpResponse::default()
+    }
+}
+
+fn deny(answer: Answer) -> DeniedHttpResponse {
+    DeniedHttpResponse {
+        status: Some(HttpStatus { code: i32::from(answer.status) }),
+        headers: answer.headers.into_iter().map(|(name, value)| overwrite(name.to_owned(), value)).collect(),
+        body: answer.body,
+    }
+}
+
+/// A header that replaces what is there. Both switches are set: Envoy up to 1.40 looks at `append` only, later versions
+/// at `append_action`, whose zero value means to append.
+#[expect(deprecated, reason = "Envoy up to 1.40 looks at nothing else")]
+fn overwrite(key: String, value: String) -> HeaderValueOption {
+    HeaderValueOption {
+        header: Some(HeaderValue { key, value, ..HeaderValue::default() }), // `raw_value` is ignored here
+        append: Some(BoolValue { value: false }),
+        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd as i32,
+        ..HeaderValueOption::default()
+    }
+}
+
+/// What Envoy's access log may show, on every outcome.
+fn metadata(decision: &Decision) -> Struct {
+    let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
+    let mut fields = HashMap::with_capacity(6);
+    fields.insert("reason".to_owned(), text(decision.reason()));
+    let context = decision.context();
+    let key = context.key().map(|key| key.to_string());
+    for (name, value) in [
+        ("resource", context.resource()),
+        ("rule", context.rule()),
+        ("client_id", context.client_id()),
+        ("subject", context.subject()),
+        ("jkt", key.as_deref()),
+    ] {
+        if let Some(value) = value {
+            fields.insert(name.to_owned(), text(value));
+        }
+    }
+    Struct { fields }
+}
+
+/// Writes the one event of a request. No path, no query and no credentials: the rule says where it went.
+fn report(decision: &Decision, request: Option<&Request<'_>>, took: Duration) {
+    let context: &Context = decision.context();
+    let request_id = request.and_then(|request| request_id(&request.headers));
+    let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let (resource, rule, client) = (context.resource(), context.rule(), context.client_id());
+    match decision {
+        Decision::Allow(_) => debug!(
+            rpc = "check",
+            outcome = "allowed",
+            resource,
+            rule,
+            client.id = client,
+            request.id = request_id,
+            duration_us,
+            "request allowed"
+        ),
+        Decision::Deny(denied) => {
+            let denial = denied.denial().name();
+            info!(
+                rpc = "check",
+                outcome = "denied",
+                denial,
+                resource,
+                rule,
+                client.id = client,
+                request.id = request_id,
+                duration_us,
+                "request denied: {denial}"
+            );
+        }
+        Decision::Unavailable(outage) => {
+            let cause = outage.cause();
+            warn!(
+                rpc = "check",
+                outcome = "unavailable",
+                resource,
+                rule,
+                client.id = client,
+                request.id = request_id,
+                duration_us,
+                "request could not be checked: {cause}"
+            );
+        }
+    }
+}
+
+/// The proxy's id of a request, if it is one that may stand in a log.
+fn request_id<'a>(headers: &Headers<'a>) -> Option<&'a str> {
+    let id = headers.all("x-request-id").next().and_then(|id| std::str::from_utf8(id).ok())?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    ((1..=64).contains(&id.len()) && id.bytes().all(plain)).then_some(id)
+}
+
+/// Reads `grpc-timeout`: at most eight digits and a unit.
+fn timeout(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let amount: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    match unit {
+        b'H' => Some(Duration::from_secs(amount * 3_600)),
+        b'M' => Some(Duration::from_secs(amount * 60)),
+        b'S' => Some(Duration::from_secs(amount)),
+        b'm' => Some(Duration::from_millis(amount)),
+        b'u' => Some(Duration::from_micros(amount)),
+        b'n' => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_have_digits_and_a_unit() {
+        for (text, expected) in [
+            ("250m", Some(Duration::from_millis(250))),
+            ("1S", Some(Duration::from_secs(1))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3_600))),
+            ("5u", Some(Duration::from_micros(5))),
+            ("7n", Some(Duration::from_nanos(7))),
+            ("", None),
+            ("m", None),
+            ("250", None),
+            ("123456789m", None),
+            ("-1m", None),
+            ("1x", None),
+        ] {
+            assert_eq!(timeout(text.as_bytes()), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A Unix socket that takes over its name, and gives up no other's.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process;
+
+use tokio::net::UnixListener;
+
+/// Owner and group may connect.
+const MODE: u32 = 0o660;
+
+/// A listening socket and its file.
+pub(super) struct Socket {
+    listener: UnixListener,
+    file: SocketFile,
+}
+
+impl Socket {
+    /// Binds a temporary name beside `path`, sets its mode, and renames it into place: there is no moment at which the
+    /// name is missing, or refers to a socket that is not ready.
+    pub(super) fn bind(path: &Path) -> io::Result<Self> {
+        let mut temporary = path.to_owned().into_os_string();
+        temporary.push(format!(".{}", process::id()));
+        let temporary = PathBuf::from(temporary);
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(&temporary)?;
+        let placed = fs::set_permissions(&temporary, Permissions::from_mode(MODE))
+            .and_then(|()| fs::symlink_metadata(&temporary))
+            .and_then(|metadata| fs::rename(&temporary, path).map(|()| metadata));
+        match placed {
+            Ok(metadata) => {
+                let file = SocketFile { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() };
+                Ok(Self { listener, file })
+            }
+            Err(error) => {
+                // Best effort: the first error is the one to report.
+                let _ = fs::remove_file(&temporary);
+                Err(error)
+            }
+        }
+    }
+
+    /// The listener, and the file that goes with it.
+    pub(super) fn into_parts(self) -> (UnixListener, SocketFile) {
+        (self.listener, self.file)
+    }
+}
+
+/// The file of a socket; removed when dropped, unless another process has put its own socket in its place.
+pub(super) struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (self.device, self.inode));
+        if ours {
+            // Nobody is left to tell; a stale file is replaced by the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_successor_takes_the_name_and_keeps_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("authz.sock");
+        let first = Socket::bind(&path).expect("a socket");
+        assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, MODE);
+        let second = Socket::bind(&path).expect("the same name again");
+        drop(first);
+        assert!(path.exists(), "the first one removed the file of the second");
+        drop(second);
+        assert!(!path.exists());
+        assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 0);
+    }
+}
