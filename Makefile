@@ -1,5 +1,5 @@
-# What people and CI run. Tools are pinned and go to .tools/; nothing needs to be installed by hand but Rust, Python 3.10,
-# Node.js 20 and, for a browser, Chromium.
+# What people and CI run. Tools are pinned and go to .tools/; only Rust, Python 3.10, Node.js 20 and, unless apt can
+# install it, Chromium must be there before.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
