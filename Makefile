@@ -31,7 +31,7 @@ lint: ## check format, lints, documentation, dependencies, spelling, shell and Y
 	scripts/install-python lint scripts/requirements/lint.txt
 	.tools/lint/bin/typos
 	.tools/lint/bin/python -m yamllint --strict .
-	.tools/lint/bin/shellcheck .ci/run scripts/install-*
+	.tools/lint/bin/shellcheck $$(grep -rl '^#!.*bash' .ci scripts)
 
 audit: ## ask the RustSec database about our dependencies (needs the network)
 	scripts/install-cargo-tools
