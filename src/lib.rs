@@ -5,6 +5,9 @@
 
 pub mod oauth;
 
+pub mod identity;
+pub mod keys;
+
 pub mod dpop;
 pub mod replay;
 pub mod store;
