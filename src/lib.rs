@@ -3,6 +3,9 @@
 //! Two doors, one kernel. `web` and `grpc` turn bytes into values and values into bytes; `oauth` and `authz` hold the
 //! rules and know no transport; `dpop`, `token` and `jose` are what both sides share; `app` alone knows everybody.
 
+pub mod cli;
+pub mod web;
+
 pub mod oauth;
 
 pub mod identity;
