@@ -3,10 +3,15 @@
 //! Two doors, one kernel. `web` and `grpc` turn bytes into values and values into bytes; `oauth` and `authz` hold the
 //! rules and know no transport; `dpop`, `token` and `jose` are what both sides share; `app` alone knows everybody.
 
+pub mod cli;
 pub mod grpc;
+pub mod web;
 
 pub mod authz;
 pub mod oauth;
+
+pub mod identity;
+pub mod keys;
 
 pub mod dpop;
 pub mod replay;

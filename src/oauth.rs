@@ -6,20 +6,38 @@
 //! Invariant: knows no transport and no concrete store; a request that fails a check changes nothing; what costs the
 //! caller something is spent last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dpop::Window;
-use crate::ident::{Audience, Issuer};
+use crate::dpop::{Nonces, ProofKeys, Window};
+use crate::entropy::Entropy;
+use crate::ident::{Audience, ClientId, Issuer, Subject};
+use crate::identity::{IdentityProvider, Person};
+use crate::keys::SigningKeys;
+use crate::replay::{Fence, ReplayGuard};
 use crate::scope::Scope;
+use crate::secret::ClientSecretHash;
+use crate::secret::seal::RootKey;
+use crate::store::{Store, Unavailable};
 
 pub mod client;
+mod client_assertion;
+mod client_authentication;
 mod error;
+mod grant;
+mod issue;
+pub mod metadata;
+pub mod params;
 mod refusal;
+mod token;
 
 pub use client::Client;
 pub use error::{Error, ErrorCode};
+pub use issue::TokenResponse;
+pub use params::Parameters;
 pub use refusal::Refusal;
+pub use token::{TokenAnswer, TokenRequest};
 
 /// Whether the authorization server gives nonces to proofs (RFC 9449 §8).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -77,4 +95,81 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// About proofs.
     pub dpop: DpopSettings,
+}
+
+/// What the authorization server works with.
+pub struct Dependencies {
+    /// Where state lives.
+    pub store: Arc<dyn Store>,
+    /// Where spent proofs are remembered.
+    pub guard: Arc<dyn ReplayGuard>,
+    /// What a restart must not let through again.
+    pub fence: Fence,
+    /// The signing keys.
+    pub keys: Arc<SigningKeys>,
+    /// Who people are.
+    pub people: Arc<dyn IdentityProvider>,
+    /// Where the keys of proofs may be found again.
+    pub proof_keys: Arc<dyn ProofKeys>,
+    /// Where unpredictable bytes come from.
+    pub entropy: Arc<dyn Entropy>,
+    /// The root of the keys for nonces and forms; shared by replicas, outlives a restart.
+    pub root: RootKey,
+}
+
+/// The authorization server: its methods are its endpoints.
+pub struct AuthorizationServer {
+    settings: Settings,
+    clients: HashMap<ClientId, Arc<Client>>,
+    store: Arc<dyn Store>,
+    guard: Arc<dyn ReplayGuard>,
+    fence: Fence,
+    keys: Arc<SigningKeys>,
+    people: Arc<dyn IdentityProvider>,
+    proof_keys: Arc<dyn ProofKeys>,
+    entropy: Arc<dyn Entropy>,
+    nonces: Nonces,
+    token_url: String,
+    /// What the secret of an unknown client is compared with, so that it takes as long as that of a known one.
+    decoy_secret: ClientSecretHash,
+}
+
+impl AuthorizationServer {
+    /// Puts the server together.
+    #[must_use]
+    pub fn new(mut settings: Settings, dependencies: Dependencies) -> Self {
+        let clients = std::mem::take(&mut settings.clients);
+        let Dependencies { store, guard, fence, keys, people, proof_keys, entropy, root } = dependencies;
+        Self {
+            clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
+            nonces: Nonces::new(root.derive("nonces of the authorization server"), settings.dpop.nonce_life),
+            token_url: settings.url(metadata::TOKEN),
+            decoy_secret: ClientSecretHash::of("no client has this secret"),
+            settings,
+            store,
+            guard,
+            fence,
+            keys,
+            people,
+            proof_keys,
+            entropy,
+        }
+    }
+
+    /// What the operator decided.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Looks a person up again: `None` if that person may no longer sign in.
+    async fn check_person(&self, subject: &Subject) -> Result<Option<Person>, Unavailable> {
+        self.people.person(subject).await
+    }
+
+    /// The resource of a request, or the default one.
+    fn resource(&self, parameters: &Parameters) -> Result<Audience, Refusal> {
+        let known = &self.settings.resources;
+        parameters.resource(known, known.first().ok_or(Refusal::ResourceUnknown)?)
+    }
 }

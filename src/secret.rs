@@ -15,7 +15,10 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::entropy::Entropy;
 
+mod refresh_token;
 pub mod seal;
+
+pub use refresh_token::RefreshToken;
 
 /// Encodes bytes as base64url without padding (RFC 4648 §5).
 #[must_use]

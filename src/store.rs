@@ -13,7 +13,7 @@ mod memory;
 mod record;
 
 pub use record::{
-    CodeRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, RefreshState, Rotation, SenderConstraint,
+    CodeRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Previous, RefreshState, Rotation, SenderConstraint,
     SessionRecord, TransactionId,
 };
 

@@ -81,8 +81,8 @@ refusals! {
     ClientAuthenticationRepeated "client_authentication_repeated" InvalidRequest "more than one client authentication method";
     /// RFC 7521 §4.2: `client_id` names another client than the credentials.
     ClientIdMismatch "client_id_mismatch" InvalidRequest "client_id does not match the client credentials";
-    /// RFC 7591 §2: another method than the registered one.
-    ClientMethodMismatch "client_method_mismatch" InvalidClient "not the client authentication method that is registered for this client";
+    /// RFC 7591 §2: another method than the registered one. Reads like any failure, or it would tell which clients exist.
+    ClientMethodMismatch "client_method_mismatch" InvalidClient "client authentication failed";
     /// RFC 6749 §2.3.1, RFC 7617 §2: the `Authorization` header is no `Basic` credentials.
     BasicMalformed "basic_malformed" InvalidClient "Authorization is not well-formed Basic credentials";
     /// RFC 7521 §4.2: the only type is that of RFC 7523 §2.2.

@@ -1,0 +1,57 @@
+# What people and CI run. Tools are pinned and go to .tools/; only Rust, Python 3.10, Node.js 20 and, unless apt can
+# install it, Chromium must be there before.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint audit bench fmt tools clean-tools
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+NODE_MODULES := tests/interop/node_modules/.package-lock.json
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+build: ## build the release binary
+	cargo build --locked --release
+
+demo: build ## see a stolen token refused: Tollgate, a real Envoy and a small upstream on this machine
+	envoy=$$(scripts/install-envoy); ENVOY_BIN="$$envoy" $(TARGET_DIR)/release/tollgate dev --story
+
+test: tools ## run every test; installs what it needs
+	ENVOY_BIN="$$(scripts/install-envoy)" CHROMIUM_BIN="$$(scripts/install-chromium)" cargo test --locked
+
+lint: ## check format, lints, documentation, dependencies, spelling, shell and YAML
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	scripts/install-cargo-tools
+	PATH="$$PWD/.tools/bin:$$PATH" cargo deny --locked check --hide-inclusion-graph -D warnings bans licenses sources
+	PATH="$$PWD/.tools/bin:$$PATH" cargo machete
+	scripts/install-python lint scripts/requirements/lint.txt
+	.tools/lint/bin/typos
+	.tools/lint/bin/python -m yamllint --strict .
+	.tools/lint/bin/shellcheck $$(grep -rl '^#!.*bash' .ci scripts)
+
+audit: ## ask the RustSec database about our dependencies (needs the network)
+	scripts/install-cargo-tools
+	PATH="$$PWD/.tools/bin:$$PATH" cargo deny check advisories
+
+bench: ## print every speed budget beside its floor, measured in the same run
+	ENVOY_BIN="$$(scripts/install-envoy)" cargo bench --locked
+
+fmt: ## format the code
+	cargo fmt
+
+tools: $(NODE_MODULES) ## install Envoy, Chromium and the Node and Python clients that the tests run
+	@scripts/install-envoy >/dev/null
+	@scripts/install-chromium >/dev/null
+	@scripts/install-python python tests/interop/requirements.txt
+
+$(NODE_MODULES): tests/interop/package-lock.json
+	@command -v npm >/dev/null || { echo "make: npm is missing: install Node.js 20.19 or newer" >&2; exit 1; }
+	cd tests/interop && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+clean-tools: ## remove what `make tools` and `make lint` installed
+	rm -rf .tools tests/interop/node_modules

@@ -1,0 +1,31 @@
+//! The command line: one file a verb. Exit codes: 0 done, 1 something failed while running, 2 a configuration or usage
+//! that cannot be right.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod explain;
+
+/// OAuth 2.0 tokens bound to the client's key, issued and enforced: an authorization server and an Envoy gate in one.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Tell what a refusal means, why it happens and what to do
+    Explain(explain::Explain),
+}
+
+impl Cli {
+    /// Runs the verb.
+    pub fn run(self) -> ExitCode {
+        match self.verb {
+            Verb::Explain(verb) => verb.run(),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Client authentication (RFC 6749 §2.3), the same at every endpoint that asks for it.
+//!
+//! Invariant: an [`AuthenticatedClient`] is made here only. An unknown client and a wrong credential share error, text
+//! and work, so that nobody learns which clients exist.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
+
+use super::client::ClientAuthentication;
+use super::client_assertion::{self, Assertion};
+use super::params::Parameters;
+use super::{AuthorizationServer, Client, Error, Refusal};
+use crate::clock::Timestamp;
+use crate::ident::ClientId;
+use crate::replay::Seen;
+use crate::secret::ClientSecretHash;
+
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// A client that has shown who it is, or a public one that has said so (RFC 6749 §2.1).
+#[must_use]
+pub struct AuthenticatedClient(Arc<Client>);
+
+impl Deref for AuthenticatedClient {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.0
+    }
+}
+
+/// What a request presents: the `Authorization` header and the parameters of its body.
+#[derive(Clone, Copy)]
+pub struct Credentials<'a> {
+    /// The value of the `Authorization` header.
+    pub authorization: Option<&'a str>,
+    /// The parameters.
+    pub parameters: &'a Parameters,
+}
+
+/// The one method that a request uses (RFC 6749 §2.3).
+enum Presented<'a> {
+    None { id: &'a str },
+    Basic { id: String, secret: String },
+    Post { id: &'a str, secret: &'a str },
+    Assertion(Box<Assertion<'a>>),
+}
+
+impl AuthorizationServer {
+    /// Authenticates the client of a request; as its last act it spends the assertion, if there is one.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of client authentication, or `Unavailable`.
+    pub async fn authenticate(
+        &self,
+        credentials: Credentials<'_>,
+        now: Timestamp,
+    ) -> Result<AuthenticatedClient, Error> {
+        match presented(credentials)? {
+            Presented::None { id } => self.identify(id),
+            Presented::Basic { id, secret } => self.check_secret(&id, &secret, |method| match method {
+                ClientAuthentication::SecretBasic(hash) => Some(hash),
+                ClientAuthentication::None
+                | ClientAuthentication::SecretPost(_)
+                | ClientAuthentication::PrivateKeyJwt { .. } => None,
+            }),
+            Presented::Post { id, secret } => self.check_secret(id, secret, |method| match method {
+                ClientAuthentication::SecretPost(hash) => Some(hash),
+                ClientAuthentication::None
+                | ClientAuthentication::SecretBasic(_)
+                | ClientAuthentication::PrivateKeyJwt { .. } => None,
+            }),
+            Presented::Assertion(assertion) => self.check_assertion(&assertion, now).await,
+        }
+    }
+
+    fn client(&self, id: &str) -> Option<Arc<Client>> {
+        let id: ClientId = id.parse().ok()?;
+        self.clients.get(&id).map(Arc::clone)
+    }
+
+    fn identify(&self, id: &str) -> Result<AuthenticatedClient, Error> {
+        let client = self.client(id).ok_or(Refusal::ClientAuthenticationFailed)?;
+        if client.is_public() { Ok(AuthenticatedClient(client)) } else { Err(Refusal::ClientMethodMismatch.into()) }
+    }
+
+    fn check_secret(
+        &self,
+        id: &str,
+        secret: &str,
+        registered: impl Fn(&ClientAuthentication) -> Option<&ClientSecretHash>,
+    ) -> Result<AuthenticatedClient, Error> {
+        let client = self.client(id);
+        let hash = client.as_deref().and_then(|client| registered(&client.authentication));
+        let matches = hash.unwrap_or(&self.decoy_secret).matches(secret);
+        match client {
+            Some(client) if hash.is_some() && matches => Ok(AuthenticatedClient(client)),
+            Some(_) if hash.is_none() => Err(Refusal::ClientMethodMismatch.into()),
+            Some(_) | None => Err(Refusal::ClientAuthenticationFailed.into()),
+        }
+    }
+
+    async fn check_assertion(&self, assertion: &Assertion<'_>, now: Timestamp) -> Result<AuthenticatedClient, Error> {
+        assertion.check_claims(&self.settings.issuer, now)?;
+        let client = self.client(assertion.client_id());
+        let registered = client.as_deref().and_then(|client| match &client.authentication {
+            ClientAuthentication::PrivateKeyJwt { keys, algorithm } => Some((keys.as_slice(), *algorithm)),
+            ClientAuthentication::None | ClientAuthentication::SecretBasic(_) | ClientAuthentication::SecretPost(_) => {
+                None
+            }
+        });
+        let decoy = self.keys.signer(now)?;
+        let decoy = std::slice::from_ref(decoy.public());
+        let (keys, algorithm) = registered.unwrap_or((decoy, None));
+        assertion.check_signature(keys, algorithm)?;
+        let is_registered = registered.is_some();
+        let client = client.filter(|_| is_registered).ok_or(Refusal::AssertionSignatureWrong)?;
+        match self.store.spend_assertion(assertion.replay_key(), assertion.remembered_until(), now).await? {
+            Seen::First => Ok(AuthenticatedClient(client)),
+            Seen::Replayed => Err(Refusal::AssertionReplayed.into()),
+        }
+    }
+}
+
+/// Finds the one method in use. A `client_id` parameter beside another method must name the same client.
+fn presented<'a>(credentials: Credentials<'a>) -> Result<Presented<'a>, Refusal> {
+    let Credentials { authorization, parameters } = credentials;
+    let (id, secret) = (parameters.get("client_id"), parameters.get("client_secret"));
+    let (assertion, assertion_type) = (parameters.get("client_assertion"), parameters.get("client_assertion_type"));
+    let methods = [authorization.is_some(), secret.is_some(), assertion.is_some() || assertion_type.is_some()];
+    if methods.into_iter().filter(|present| *present).count() > 1 {
+        return Err(Refusal::ClientAuthenticationRepeated);
+    }
+    let same = |named: &str| match id {
+        Some(id) if id != named => Err(Refusal::ClientIdMismatch),
+        Some(_) | None => Ok(()),
+    };
+    if let Some(authorization) = authorization {
+        let (id, secret) = basic(authorization).ok_or(Refusal::BasicMalformed)?;
+        same(&id)?;
+        return Ok(Presented::Basic { id, secret });
+    }
+    if let Some(assertion) = assertion {
+        if assertion_type != Some(ASSERTION_TYPE) {
+            return Err(Refusal::AssertionTypeWrong);
+        }
+        let assertion = client_assertion::Assertion::parse(assertion)?;
+        same(assertion.client_id())?;
+        return Ok(Presented::Assertion(Box::new(assertion)));
+    }
+    if assertion_type.is_some() {
+        return Err(Refusal::AssertionMalformed);
+    }
+    let id = id.ok_or(Refusal::ClientMissing)?;
+    Ok(secret.map_or(Presented::None { id }, |secret| Presented::Post { id, secret }))
+}
+
+/// RFC 6749 §2.3.1: Base64 of form-encoded id, a colon and form-encoded secret.
+fn basic(header: &str) -> Option<(String, String)> {
+    let (scheme, encoded) = header.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(encoded.trim_start_matches(' ')).ok()?).ok()?;
+    let (id, secret) = decoded.split_once(':')?;
+    let form = |text: &str| {
+        let spaced = text.replace('+', " ");
+        percent_decode_str(&spaced).decode_utf8().map(std::borrow::Cow::into_owned).ok()
+    };
+    Some((form(id)?, form(secret)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn basic_credentials_are_form_encoded_inside() {
+        let vector = "Basic bXkrY2xpZW50JTNBMTpzM2MlMkJyJTI1dCUyRiVDMyVBOSs=";
+        assert_eq!(basic(vector), Some(("my client:1".to_owned(), "s3c+r%t/é ".to_owned())));
+        let rfc = "basic czZCaGRSa3F0Mzo3RmpmcDBaQnIxS3REUmJuZlZkbUl3";
+        assert_eq!(basic(rfc), Some(("s6BhdRkqt3".to_owned(), "7Fjfp0ZBr1KtDRbnfVdmIw".to_owned())));
+        for bad in ["Basic", "Basic !", "Bearer abc", "Basic /w==", "Basic YQ=="] {
+            assert_eq!(basic(bad), None, "{bad}");
+        }
+    }
+}

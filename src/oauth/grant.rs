@@ -1,0 +1,80 @@
+//! Grants: one file a grant type, each with the parameters it reads and the rules from top to bottom.
+
+use crate::clock::Timestamp;
+use crate::dpop::{ProofFault, VerifiedProof};
+use crate::ident::{Audience, ClientId, Subject};
+use crate::jose::Thumbprint;
+use crate::scope::Scopes;
+use crate::secret::RefreshToken;
+use crate::store::SenderConstraint;
+
+use super::client_authentication::AuthenticatedClient;
+use super::{AuthorizationServer, Error, Refusal};
+
+pub(super) mod authorization_code;
+pub(super) mod client_credentials;
+pub(super) mod refresh_token;
+
+/// What every grant is redeemed with.
+pub(super) struct Exchange<'a> {
+    /// Who asks.
+    pub(super) client: &'a AuthenticatedClient,
+    /// The proof beside the request, not spent yet.
+    pub(super) proof: Option<&'a VerifiedProof>,
+    /// The time of the request.
+    pub(super) now: Timestamp,
+}
+
+impl Exchange<'_> {
+    /// The key that tokens will be bound to.
+    fn key(&self) -> Option<Thumbprint> {
+        self.proof.map(VerifiedProof::key)
+    }
+
+    /// What a grant that begins here is bound to (RFC 9449 §5): a public client's refresh token to the key itself, a
+    /// confidential client's only to there being a proof, since its authentication stands in for the key.
+    fn sender_constraint(&self) -> SenderConstraint {
+        match self.key() {
+            None => SenderConstraint::None,
+            Some(key) if self.client.is_public() => SenderConstraint::DpopKey(key),
+            Some(_) => SenderConstraint::Dpop,
+        }
+    }
+}
+
+/// A grant that was redeemed: the only thing that [`AuthorizationServer::issue`] takes.
+///
+/// A private constructor and no `Clone`: it is made by `redeem` of a grant, after whatever had to be spent was spent.
+#[must_use]
+pub(super) struct Authorization {
+    pub(super) client_id: ClientId,
+    pub(super) subject: Subject,
+    pub(super) scopes: Scopes,
+    pub(super) resource: Audience,
+    pub(super) auth_time: Option<Timestamp>,
+    pub(super) key: Option<Thumbprint>,
+    pub(super) refresh_token: Option<RefreshToken>,
+    /// How it came about, for the event: `issued`, or what became of a refresh token.
+    pub(super) outcome: &'static str,
+}
+
+impl AuthorizationServer {
+    /// Spends the proof of a request, after everything else about it was found right.
+    async fn spend(&self, exchange: &Exchange<'_>) -> Result<(), Error> {
+        use crate::replay::Seen;
+        let Some(proof) = exchange.proof else { return Ok(()) };
+        let expires = proof.acceptable_until() + self.settings.dpop.window.skew;
+        match self.guard.spend(proof.replay_key(), expires, exchange.now).await? {
+            Seen::First => Ok(()),
+            Seen::Replayed => Err(Refusal::Proof(ProofFault::Replayed).into()),
+        }
+    }
+
+    /// The scopes of a request that may narrow `granted` and never widen it (RFC 6749 §3.3, §6).
+    fn narrowed(&self, requested: Option<&str>, granted: &Scopes) -> Result<Scopes, Refusal> {
+        let Some(requested) = requested else { return Ok(granted.clone()) };
+        let requested: Scopes = requested.parse().map_err(|_| Refusal::ScopeMalformed)?;
+        let known = requested.iter().all(|scope| self.settings.scopes.contains_key(scope));
+        if known && requested.is_within(granted) { Ok(requested) } else { Err(Refusal::ScopeNotAllowed) }
+    }
+}

@@ -1,0 +1,137 @@
+//! The authorization code grant at the token endpoint (RFC 6749 §4.1.3, RFC 7636 §4.6, RFC 9449 §10).
+
+use subtle::ConstantTimeEq as _;
+
+use super::{Authorization, Exchange};
+use crate::dpop::ProofFault;
+use crate::oauth::client::GrantType;
+use crate::oauth::params::Parameters;
+use crate::oauth::{AuthorizationServer, Error, Refusal};
+use crate::secret::{AuthorizationCode, RefreshToken, sha256};
+use crate::store::{CodeRecord, EndedBy, Grant, GrantHandle, Redeemed, RefreshState};
+
+/// A token request of this grant.
+pub(in crate::oauth) struct Request<'a> {
+    code: AuthorizationCode,
+    redirect_uri: Option<&'a str>,
+    verifier: &'a str,
+    parameters: &'a Parameters,
+}
+
+/// Reads the parameters. A malformed code is one that we never issued.
+pub(in crate::oauth) fn parse(parameters: &Parameters) -> Result<Request<'_>, Refusal> {
+    let code = parameters.get("code").ok_or(Refusal::CodeMissing)?;
+    Ok(Request {
+        code: code.parse().map_err(|_| Refusal::CodeUnknown)?,
+        redirect_uri: parameters.get("redirect_uri"),
+        verifier: parameters.get("code_verifier").ok_or(Refusal::VerifierMissing)?,
+        parameters,
+    })
+}
+
+impl Request<'_> {
+    /// Judges the code's bindings, then spends the proof, then spends the code and records the grant in one step.
+    ///
+    /// A replay counts only once the request is right in every other respect (OAuth 2.1, "Reuse of Authorization Codes"):
+    /// whoever holds a stolen code, but not the key and the verifier, cannot end the rightful owner's grant with it.
+    pub(in crate::oauth) async fn redeem(
+        self,
+        exchange: &Exchange<'_>,
+        server: &AuthorizationServer,
+    ) -> Result<Authorization, Error> {
+        let code = self.code.digest();
+        let record = server.store.code(code).await?.ok_or(Refusal::CodeUnknown)?;
+        record.check_client(exchange)?;
+        record.check_fresh(exchange)?;
+        record.check_redirect_uri(self.redirect_uri)?;
+        record.check_verifier(self.verifier)?;
+        record.check_key(exchange)?;
+        let scopes = server.narrowed(self.parameters.get("scope"), &record.scopes)?;
+        let resource = self.parameters.resource(std::slice::from_ref(&record.resource), &record.resource)?;
+        server.check_person(&record.subject).await?.ok_or(Refusal::CodeUnknown)?;
+
+        server.spend(exchange).await?;
+        let (grant, refresh_token) = server.begin_grant(&record, exchange);
+        match server.store.redeem_code(code, &grant, exchange.now).await? {
+            Redeemed::First => {}
+            Redeemed::Replayed(earlier) => {
+                server.store.end_grant(earlier, EndedBy::CodeReuse, exchange.now).await?;
+                tracing::warn!(client.id = %exchange.client.id, grant = ?earlier, "a code was presented twice; its grant is ended");
+                return Err(Refusal::CodeReplayed.into());
+            }
+            Redeemed::Unknown => return Err(Refusal::CodeUnknown.into()),
+        }
+        Ok(Authorization {
+            client_id: grant.client_id,
+            subject: grant.subject,
+            scopes,
+            resource,
+            auth_time: Some(grant.auth_time),
+            key: exchange.key(),
+            refresh_token: exchange.client.may_use(GrantType::RefreshToken).then_some(refresh_token),
+            outcome: "issued",
+        })
+    }
+}
+
+impl CodeRecord {
+    fn check_client(&self, exchange: &Exchange<'_>) -> Result<(), Refusal> {
+        if self.client_id == exchange.client.id { Ok(()) } else { Err(Refusal::CodeClientMismatch) }
+    }
+
+    /// A spent code is judged on: its replay must be told from its expiry.
+    fn check_fresh(&self, exchange: &Exchange<'_>) -> Result<(), Refusal> {
+        let fresh = exchange.now < self.expires_at || self.spent_for.is_some();
+        if fresh { Ok(()) } else { Err(Refusal::CodeUnknown) }
+    }
+
+    /// RFC 6749 §4.1.3: identical, if it is sent. OAuth 2.1 drops the parameter, and PKCE is mandatory here.
+    fn check_redirect_uri(&self, sent: Option<&str>) -> Result<(), Refusal> {
+        let same = sent.is_none_or(|sent| sent == self.redirect_uri);
+        if same { Ok(()) } else { Err(Refusal::RedirectUriMismatch) }
+    }
+
+    /// RFC 7636 §4.6: BASE64URL(SHA256(verifier)) is the challenge. The verifier has 43 to 128 characters (§4.1).
+    fn check_verifier(&self, verifier: &str) -> Result<(), Refusal> {
+        let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        let formed = (43..=128).contains(&verifier.len()) && verifier.bytes().all(unreserved);
+        let matches: bool = sha256(verifier.as_bytes()).ct_eq(&self.challenge).into();
+        if formed && matches { Ok(()) } else { Err(Refusal::VerifierMismatch) }
+    }
+
+    /// RFC 9449 §10: if `dpop_jkt` bound the code to a key, a proof by it is due.
+    fn check_key(&self, exchange: &Exchange<'_>) -> Result<(), Refusal> {
+        match (self.dpop_jkt, exchange.key()) {
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(ProofFault::Missing.into()),
+            (Some(bound), Some(key)) if bound == key => Ok(()),
+            (Some(_), Some(_)) => Err(Refusal::CodeKeyMismatch),
+        }
+    }
+}
+
+impl AuthorizationServer {
+    /// The grant that a code turns into, and its first refresh token.
+    fn begin_grant(&self, record: &CodeRecord, exchange: &Exchange<'_>) -> (Grant, RefreshToken) {
+        let handle = self.entropy.draw();
+        let tag_key = self.entropy.draw();
+        let token = RefreshToken::first(handle, &tag_key, &*self.entropy);
+        let lifetimes = &self.settings.lifetimes;
+        let expires_at = exchange.now + lifetimes.refresh_token;
+        let grant = Grant {
+            handle: GrantHandle(handle),
+            client_id: record.client_id.clone(),
+            subject: record.subject.clone(),
+            scopes: record.scopes.clone(),
+            resource: record.resource.clone(),
+            auth_time: record.auth_time,
+            sender_constraint: exchange.sender_constraint(),
+            refresh: RefreshState { tag_key, current_n: 0, current_hash: token.hash(), previous: None },
+            created_at: exchange.now,
+            idle_expires_at: expires_at.min(exchange.now + lifetimes.refresh_token_idle),
+            expires_at,
+            ended: None,
+        };
+        (grant, token)
+    }
+}

@@ -1,0 +1,259 @@
+//! The refresh token grant (RFC 6749 §6, RFC 9449 §5, RFC 9700 §4.14.2).
+//!
+//! Tokens rotate by state, not by a stopwatch: the previous token keeps working until its successor is used, and gives the
+//! same successor to everybody who presents it. So a lost answer, a retry after a day and sixty-four tabs at once all go
+//! on with one and the same token. Only a proven fork, an old token after its successor was used, ends the grant.
+//!
+//! | the token is | and | then |
+//! |---|---|---|
+//! | current | the client does not rotate | stable: the same token |
+//! | current | | rotated: its successor; a conditional write |
+//! | previous | the grant is bound to a key or proof, or the rotation is fresh | repeated: the same successor; no write |
+//! | previous | unbound, later | replaced: another successor, the unused one is dead; a conditional write |
+//! | older | as first read | forked: the grant ends |
+//! | older | only after a write was lost to somebody else | overtaken: refused, the grant lives |
+
+use std::time::Duration;
+
+use super::{Authorization, Exchange};
+use crate::clock::Timestamp;
+use crate::dpop::ProofFault;
+use crate::ident::Audience;
+use crate::oauth::client::RefreshTokenRotation;
+use crate::oauth::params::Parameters;
+use crate::oauth::{AuthorizationServer, Error, Refusal};
+use crate::scope::Scopes;
+use crate::secret::RefreshToken;
+use crate::store::{
+    EndedBy, Grant, GrantHandle, Previous, RefreshState, Rotated, Rotation, SenderConstraint, Unavailable,
+};
+
+/// How long an unbound token may be repeated with the same answer. Without a key, detection is all there is: two parties
+/// must not be able to walk in step for ever.
+const UNBOUND_REPEAT: Duration = Duration::from_secs(10);
+
+/// How often a write that was lost to somebody else is judged again.
+const ATTEMPTS: u32 = 3;
+
+/// A token request of this grant.
+pub(in crate::oauth) struct Request<'a> {
+    token: RefreshToken,
+    parameters: &'a Parameters,
+}
+
+/// Reads the parameters. A malformed token is one that we never issued.
+pub(in crate::oauth) fn parse(parameters: &Parameters) -> Result<Request<'_>, Refusal> {
+    let token = parameters.get("refresh_token").ok_or(Refusal::RefreshTokenMissing)?;
+    Ok(Request { token: token.parse().map_err(|_| Refusal::RefreshTokenUnknown)?, parameters })
+}
+
+/// Which token of its grant a genuine token is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Position {
+    Current,
+    Previous,
+    Older,
+}
+
+/// What became of the refresh token, and the token to answer with.
+struct Moved {
+    outcome: &'static str,
+    token: RefreshToken,
+}
+
+impl Request<'_> {
+    /// Judges the bindings, then spends the proof, then moves the grant to its next token.
+    pub(in crate::oauth) async fn redeem(
+        self,
+        exchange: &Exchange<'_>,
+        server: &AuthorizationServer,
+    ) -> Result<Authorization, Error> {
+        let handle = GrantHandle(self.token.handle());
+        let grant = server.store.grant(handle).await?.ok_or(Refusal::RefreshTokenUnknown)?;
+        let position = position(&grant, &self.token).ok_or(Refusal::RefreshTokenUnknown)?;
+        grant.check_client(exchange)?;
+        grant.check_alive(exchange.now)?;
+        if server.check_person(&grant.subject).await?.is_none() {
+            server.store.end_grant(handle, EndedBy::UserDisabled, exchange.now).await?;
+            return Err(Refusal::SubjectDisabled.into());
+        }
+        grant.check_key(exchange)?;
+        let (scopes, resource) = self.narrowed(&grant, server)?;
+
+        server.spend(exchange).await?;
+        let authorization = |grant: Grant, moved: Moved| Authorization {
+            client_id: grant.client_id,
+            subject: grant.subject,
+            scopes,
+            resource,
+            auth_time: Some(grant.auth_time),
+            key: exchange.key(),
+            refresh_token: Some(moved.token),
+            outcome: moved.outcome,
+        };
+        if position == Position::Older {
+            server.store.end_grant(handle, EndedBy::Fork, exchange.now).await?;
+            tracing::warn!(client.id = %exchange.client.id, subject = %grant.subject, grant = ?handle,
+                "an old refresh token came after its successor was used; the grant is ended");
+            return Err(Refusal::RefreshTokenForked.into());
+        }
+        let (grant, moved) = self.advance(grant, exchange, server).await?;
+        Ok(authorization(grant, moved))
+    }
+
+    fn narrowed(&self, grant: &Grant, server: &AuthorizationServer) -> Result<(Scopes, Audience), Refusal> {
+        let scopes = server.narrowed(self.parameters.get("scope"), &grant.scopes)?;
+        let resource = self.parameters.resource(std::slice::from_ref(&grant.resource), &grant.resource)?;
+        Ok((scopes, resource))
+    }
+
+    /// Moves the grant on, judging it again whenever somebody else was first.
+    async fn advance(
+        self,
+        mut grant: Grant,
+        exchange: &Exchange<'_>,
+        server: &AuthorizationServer,
+    ) -> Result<(Grant, Moved), Error> {
+        for _ in 0..ATTEMPTS {
+            if let Some(moved) = self.try_advance(&grant, exchange, server).await? {
+                return Ok((grant, moved));
+            }
+            grant = server.store.grant(grant.handle).await?.ok_or(Refusal::RefreshTokenUnknown)?;
+            grant.check_alive(exchange.now)?;
+        }
+        Err(Unavailable::Down.into())
+    }
+
+    /// One step of the state machine; `None` when the grant was no longer as it was read.
+    async fn try_advance(
+        &self,
+        grant: &Grant,
+        exchange: &Exchange<'_>,
+        server: &AuthorizationServer,
+    ) -> Result<Option<Moved>, Error> {
+        let now = exchange.now;
+        let idle_expires_at = grant.expires_at.min(now + server.settings.lifetimes.refresh_token_idle);
+        let state = &grant.refresh;
+        match (position(grant, &self.token).ok_or(Refusal::RefreshTokenUnknown)?, &state.previous) {
+            (Position::Current, _) if exchange.client.rotation == RefreshTokenRotation::Never => {
+                server.slide(grant, idle_expires_at, now).await?;
+                Ok(Some(Moved { outcome: "stable", token: self.again()? }))
+            }
+            (Position::Current, _) => {
+                let previous = (self.token.n(), self.token.hash());
+                self.write("rotated", grant, previous, idle_expires_at, (server, now)).await
+            }
+            (Position::Previous, Some(previous)) if repeats(grant, previous, now) => {
+                let token = self.token.successor(state.current_n, &previous.seed, &state.tag_key);
+                if !token.is_hashed_as(&state.current_hash) {
+                    return Err(Unavailable::Down.into()); // the row contradicts itself
+                }
+                tracing::info!(client.id = %exchange.client.id, grant = ?grant.handle,
+                    age_ms = now.millis() - previous.rotated_at_millis, "a refresh was repeated");
+                Ok(Some(Moved { outcome: "repeated", token }))
+            }
+            (Position::Previous, Some(previous)) => {
+                let previous = (previous.n, previous.hash);
+                self.write("replaced", grant, previous, idle_expires_at, (server, now)).await
+            }
+            (Position::Previous, None) | (Position::Older, _) => Err(Refusal::RefreshTokenOvertaken.into()),
+        }
+    }
+
+    /// The conditional write: the successor becomes current, `previous` the token before it.
+    async fn write(
+        &self,
+        outcome: &'static str,
+        grant: &Grant,
+        (previous_n, previous_hash): (u64, [u8; 32]),
+        idle_expires_at: Timestamp,
+        (server, now): (&AuthorizationServer, Timestamp),
+    ) -> Result<Option<Moved>, Error> {
+        let state = &grant.refresh;
+        let (n, seed) = (state.current_n + 1, server.entropy.draw());
+        let token = self.token.successor(n, &seed, &state.tag_key);
+        let previous = Previous { n: previous_n, hash: previous_hash, seed, rotated_at_millis: now.millis() };
+        let next =
+            RefreshState { tag_key: state.tag_key, current_n: n, current_hash: token.hash(), previous: Some(previous) };
+        let rotation = Rotation {
+            handle: grant.handle,
+            read_n: state.current_n,
+            read_hash: state.current_hash,
+            next,
+            idle_expires_at,
+        };
+        match server.store.rotate(&rotation).await? {
+            Rotated::Moved => Ok(Some(Moved { outcome, token })),
+            Rotated::Overtaken => Ok(None),
+        }
+    }
+
+    /// The same token once more, for a client that does not rotate.
+    fn again(&self) -> Result<RefreshToken, Error> {
+        self.token.reveal().parse().map_err(|_| Unavailable::Down.into())
+    }
+}
+
+impl AuthorizationServer {
+    /// Slides the idle limit of a token that stays the same, but only when it would move by more than a tenth: an
+    /// ordinary refresh then writes nothing.
+    async fn slide(&self, grant: &Grant, idle_expires_at: Timestamp, now: Timestamp) -> Result<(), Unavailable> {
+        let moves_by = idle_expires_at.since(grant.idle_expires_at);
+        if moves_by * 10 > idle_expires_at.since(now) {
+            self.store.extend_grant(grant.handle, idle_expires_at).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Which token of the grant this is; `None` if we never issued it, or the store was set back to before it was issued.
+fn position(grant: &Grant, token: &RefreshToken) -> Option<Position> {
+    let state = &grant.refresh;
+    if !token.is_genuine(&state.tag_key) {
+        return None;
+    }
+    if token.n() == state.current_n {
+        return token.is_hashed_as(&state.current_hash).then_some(Position::Current);
+    }
+    let is_previous =
+        state.previous.as_ref().is_some_and(|previous| previous.n == token.n() && token.is_hashed_as(&previous.hash));
+    match () {
+        () if is_previous => Some(Position::Previous),
+        () if token.n() < state.current_n => Some(Position::Older),
+        () => None,
+    }
+}
+
+/// Whether the previous token gives the same successor again.
+fn repeats(grant: &Grant, previous: &Previous, now: Timestamp) -> bool {
+    let bound = match grant.sender_constraint {
+        SenderConstraint::Dpop | SenderConstraint::DpopKey(_) => true,
+        SenderConstraint::None => false,
+    };
+    bound || now <= Timestamp::from_millis(previous.rotated_at_millis) + UNBOUND_REPEAT
+}
+
+impl Grant {
+    fn check_client(&self, exchange: &Exchange<'_>) -> Result<(), Refusal> {
+        if self.client_id == exchange.client.id {
+            return Ok(());
+        }
+        tracing::warn!(client.id = %exchange.client.id, grant = ?self.handle, "a refresh token came from another client");
+        Err(Refusal::RefreshTokenClientMismatch)
+    }
+
+    fn check_alive(&self, now: Timestamp) -> Result<(), Refusal> {
+        let alive = self.ended.is_none() && now < self.expires_at && now < self.idle_expires_at;
+        if alive { Ok(()) } else { Err(Refusal::GrantEnded) }
+    }
+
+    /// A bound grant never yields an unbound token (RFC 9449 §5).
+    fn check_key(&self, exchange: &Exchange<'_>) -> Result<(), Refusal> {
+        match (self.sender_constraint, exchange.key()) {
+            (SenderConstraint::None, _) | (SenderConstraint::Dpop, Some(_)) => Ok(()),
+            (SenderConstraint::Dpop | SenderConstraint::DpopKey(_), None) => Err(ProofFault::Missing.into()),
+            (SenderConstraint::DpopKey(bound), Some(key)) if bound == key => Ok(()),
+            (SenderConstraint::DpopKey(_), Some(_)) => Err(Refusal::RefreshTokenKeyMismatch),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Issuing: an [`Authorization`] becomes an access token (RFC 9068) and a token response (RFC 6749 §5.1).
+
+use serde::Serialize;
+
+use super::AuthorizationServer;
+use super::grant::Authorization;
+use crate::clock::Timestamp;
+use crate::jose::SigningKey;
+use crate::secret::base64url;
+use crate::token::{ACCESS_TOKEN_TYPE, AccessTokenClaims};
+
+/// The body of a successful answer (RFC 6749 §5.1).
+#[derive(Serialize)]
+pub struct TokenResponse {
+    access_token: String,
+    token_type: &'static str,
+    expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    scope: String,
+    /// How it came about, for the event.
+    #[serde(skip)]
+    outcome: &'static str,
+}
+
+impl TokenResponse {
+    /// How it came about: `issued`, or what became of a refresh token: `stable`, `rotated`, `repeated`, `replaced`.
+    #[must_use]
+    pub fn outcome(&self) -> &'static str {
+        self.outcome
+    }
+}
+
+impl AuthorizationServer {
+    /// Signs the access token. Writes nothing: what was granted is on disk already.
+    pub(super) fn issue(&self, authorization: &Authorization, signer: &SigningKey, now: Timestamp) -> TokenResponse {
+        let lifetime = self.settings.lifetimes.access_token;
+        let claims = AccessTokenClaims {
+            iss: self.settings.issuer.as_str(),
+            sub: authorization.subject.as_str(),
+            aud: authorization.resource.as_str(),
+            client_id: authorization.client_id.as_str(),
+            scope: authorization.scopes.to_string(),
+            iat: now.seconds(),
+            exp: (now + lifetime).seconds(),
+            jti: base64url(&self.entropy.draw::<16>()),
+            auth_time: authorization.auth_time.map(Timestamp::seconds),
+            cnf: authorization.key.map(Into::into),
+        };
+        TokenResponse {
+            access_token: signer.sign(ACCESS_TOKEN_TYPE, &claims),
+            token_type: if authorization.key.is_some() { "DPoP" } else { "Bearer" },
+            expires_in: lifetime.as_secs(),
+            refresh_token: authorization.refresh_token.as_ref().map(crate::secret::RefreshToken::reveal),
+            scope: claims.scope,
+            outcome: authorization.outcome,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Authorization server metadata (RFC 8414 §2) and where things are.
+
+use serde_json::{Value, json};
+
+use super::client::GrantType;
+use super::{AuthorizationServer, Settings};
+use crate::dpop::Htu;
+use crate::jose::{ASSERTION_ALGORITHMS, Algorithm, PROOF_ALGORITHMS};
+
+/// The path of the token endpoint, below the issuer.
+pub const TOKEN: &str = "/oauth/token";
+/// The path of the authorization endpoint, below the issuer.
+pub const AUTHORIZE: &str = "/oauth/authorize";
+/// The path of the key set, below the issuer.
+pub const JWKS: &str = "/oauth/jwks";
+
+impl Settings {
+    /// The URL of a path below the issuer.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.issuer)
+    }
+}
+
+impl AuthorizationServer {
+    /// The metadata document (RFC 8414 §2); says exactly what holds.
+    #[must_use]
+    pub fn metadata(&self) -> Value {
+        let settings = &self.settings;
+        let scopes: Vec<_> = settings.scopes.keys().map(ToString::to_string).collect();
+        let mut document = json!({
+            "issuer": settings.issuer.as_str(),
+            "authorization_endpoint": settings.url(AUTHORIZE),
+            "token_endpoint": settings.url(TOKEN),
+            "jwks_uri": settings.url(JWKS),
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query"],
+            "grant_types_supported": GrantType::ALL.map(GrantType::name),
+            "token_endpoint_auth_methods_supported":
+                ["private_key_jwt", "client_secret_basic", "client_secret_post", "none"],
+            "token_endpoint_auth_signing_alg_values_supported": names(ASSERTION_ALGORITHMS),
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": true,
+            "dpop_signing_alg_values_supported": names(PROOF_ALGORITHMS),
+            "request_parameter_supported": false,
+            "request_uri_parameter_supported": false,
+            "prompt_values_supported": ["none", "login", "consent"],
+            "protected_resources": settings.resources.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        });
+        if !scopes.is_empty() {
+            document["scopes_supported"] = scopes.into(); // RFC 8414 §3.2: no empty arrays
+        }
+        document
+    }
+
+    /// The published key set (RFC 7517 §5).
+    #[must_use]
+    pub fn key_set(&self, now: crate::clock::Timestamp) -> Value {
+        self.keys.published(now)
+    }
+
+    /// What a proof at the token endpoint must be signed for.
+    pub(super) fn token_endpoint(&self) -> Htu<'_> {
+        Htu::parse(&self.token_url).expect("the issuer is an http(s) URL")
+    }
+}
+
+fn names(algorithms: &[Algorithm]) -> Vec<&'static str> {
+    algorithms.iter().map(|algorithm| algorithm.name()).collect()
+}

@@ -1,0 +1,135 @@
+//! The token endpoint (RFC 6749 §3.2), in this order:
+//!
+//! 1. limits, content type, repeated parameters (the door and [`Parameters`]);
+//! 2. the proof: shape, key, signature, method, URI, age (RFC 9449 §4.3), and its nonce, without a memory;
+//! 3. client authentication, which spends an assertion;
+//! 4. the grant type, and whether the client may use it;
+//! 5. the grant and its bindings, scope, resource, the person;
+//! 6. the proof's `jti`;
+//! 7. one atomic step that consumes and records;
+//! 8. the signature.
+//!
+//! Invariant: whoever fails a step has lost nothing that a later step spends. So `use_dpop_nonce` costs neither a code,
+//! nor a refresh token, nor an assertion.
+
+use super::client::GrantType;
+use super::client_authentication::Credentials;
+use super::grant::{Authorization, Exchange, authorization_code, client_credentials, refresh_token};
+use super::issue::TokenResponse;
+use super::params::Parameters;
+use super::{AuthorizationServer, Error, NonceMode, Refusal};
+use crate::clock::Timestamp;
+use crate::dpop::{self, Expected, Htu, NonceRule, NonceText, ProofFault, Remedy, VerifiedProof};
+
+/// A request to the token endpoint, as the door hands it on.
+pub struct TokenRequest<'a> {
+    /// The parameters of the body.
+    pub parameters: &'a Parameters,
+    /// The `Authorization` header.
+    pub authorization: Option<&'a str>,
+    /// Every `DPoP` header.
+    pub proofs: &'a [&'a str],
+}
+
+/// The answer, and the nonce to send along (RFC 9449 §8, §8.2).
+pub struct TokenAnswer {
+    /// What the client gets.
+    pub result: Result<TokenResponse, Error>,
+    /// `DPoP-Nonce`.
+    pub nonce: Option<NonceText>,
+}
+
+impl AuthorizationServer {
+    /// Answers a token request.
+    pub async fn token(&self, request: TokenRequest<'_>, now: Timestamp) -> TokenAnswer {
+        let proof = self.verify_proof(request.proofs, &self.token_endpoint(), now);
+        let offered = self.offer_nonce(&proof, now);
+        let result = match proof {
+            Ok(proof) => self.exchange(&request, proof.as_ref(), now).await,
+            Err(refusal) => Err(refusal.into()),
+        };
+        let demanded =
+            matches!(result, Err(Error::Refused(Refusal::Proof(fault))) if fault.remedy() == Remedy::FreshNonce);
+        let nonce = if demanded { Some(self.nonces.issue(now)) } else { offered };
+        TokenAnswer { result, nonce }
+    }
+
+    async fn exchange(
+        &self,
+        request: &TokenRequest<'_>,
+        proof: Option<&VerifiedProof>,
+        now: Timestamp,
+    ) -> Result<TokenResponse, Error> {
+        let credentials = Credentials { authorization: request.authorization, parameters: request.parameters };
+        let grant_type = request.parameters.get("grant_type").ok_or(Refusal::GrantTypeMissing)?;
+        let client = self.authenticate(credentials, now).await?;
+        let grant_type = GrantType::named(grant_type).ok_or(Refusal::GrantTypeUnsupported)?;
+        if !client.may_use(grant_type) {
+            return Err(Refusal::GrantTypeNotAllowed.into());
+        }
+        if proof.is_none() && (client.dpop_bound_access_tokens || self.settings.dpop.required) {
+            return Err(Refusal::Proof(ProofFault::Missing).into());
+        }
+        let signer = self.keys.signer(now)?; // before anything is spent
+        let exchange = Exchange { client: &client, proof, now };
+        let authorization = self.redeem(grant_type, request.parameters, &exchange).await?;
+        Ok(self.issue(&authorization, &signer, now))
+    }
+
+    async fn redeem(
+        &self,
+        grant_type: GrantType,
+        parameters: &Parameters,
+        exchange: &Exchange<'_>,
+    ) -> Result<Authorization, Error> {
+        match grant_type {
+            GrantType::AuthorizationCode => authorization_code::parse(parameters)?.redeem(exchange, self).await,
+            GrantType::RefreshToken => refresh_token::parse(parameters)?.redeem(exchange, self).await,
+            GrantType::ClientCredentials => client_credentials::parse(parameters).redeem(exchange, self).await,
+        }
+    }
+
+    /// Verifies the proof of a request to one of our own endpoints; `None` if there is none.
+    fn verify_proof(
+        &self,
+        proofs: &[&str],
+        target: &Htu<'_>,
+        now: Timestamp,
+    ) -> Result<Option<VerifiedProof>, Refusal> {
+        let proof = match proofs {
+            [] => return Ok(None),
+            [proof] => proof,
+            [_, ..] => return Err(ProofFault::Repeated.into()),
+        };
+        let nonce = match self.settings.dpop.nonce {
+            NonceMode::Off => NonceRule::Off,
+            NonceMode::Optional => NonceRule::Optional(&self.nonces),
+            NonceMode::Required => NonceRule::Required(&self.nonces),
+        };
+        let window = self.settings.dpop.window;
+        let expected = Expected { method: "POST", target, access_token: None, window, nonce };
+        let proof = dpop::verify(proof, &expected, &*self.proof_keys, now).map_err(|fault| self.curable(fault))?;
+        if self.fence.admits(&proof) { Ok(Some(proof)) } else { Err(ProofFault::BeforeRestart.into()) }
+    }
+
+    /// A client whose clock is wrong can recover with a nonce, where there are nonces (RFC 9449 §11.1).
+    fn curable(&self, fault: ProofFault) -> Refusal {
+        match (fault, self.settings.dpop.nonce) {
+            (ProofFault::Stale | ProofFault::Early, NonceMode::Optional | NonceMode::Required) => {
+                ProofFault::NonceMissing.into()
+            }
+            (fault, _) => fault.into(),
+        }
+    }
+
+    /// The nonce to offer with any answer: the client has none yet, or its own is past half of its life.
+    fn offer_nonce(&self, proof: &Result<Option<VerifiedProof>, Refusal>, now: Timestamp) -> Option<NonceText> {
+        let Ok(Some(proof)) = proof else { return None };
+        let due = match (self.settings.dpop.nonce, proof.nonce_made()) {
+            (NonceMode::Off, _) => false,
+            (NonceMode::Optional | NonceMode::Required, None) => true,
+            (NonceMode::Optional | NonceMode::Required, Some(made)) => self.nonces.is_ageing(made, now),
+        };
+        due.then(|| self.nonces.issue(now))
+    }
+}

@@ -1,0 +1,33 @@
+//! The HTTP doors: bytes into values, values into bytes.
+//!
+//! Invariant: no rule is decided here. `respond` alone builds responses, so headers and statuses have one place; limits
+//! are judged before anything is decoded.
+
+mod admin;
+mod door;
+mod metadata;
+mod request;
+pub(crate) mod respond;
+mod router;
+mod token;
+
+pub use admin::AdminSite;
+pub use door::{Door, Limits};
+pub use request::{Received, Refused};
+pub use router::AuthorizationSite;
+
+use async_trait::async_trait;
+
+pub use respond::Response;
+
+/// What answers behind a door.
+#[async_trait]
+pub trait Site: Send + Sync + 'static {
+    /// Answers one request whose head and body were read whole, within limits.
+    async fn answer(&self, request: Received) -> Response;
+
+    /// Answers a request that broke a limit before it could be read.
+    fn refuse(&self, refused: Refused) -> Response {
+        respond::refused(refused)
+    }
+}

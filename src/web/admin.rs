@@ -1,0 +1,51 @@
+//! Health for orchestrators: `/livez` and `/readyz`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::Method;
+
+use super::{Received, Response, Site, respond};
+use crate::clock::Clock;
+use crate::keys::SigningKeys;
+use crate::store::Store;
+
+/// What readiness depends on.
+pub struct AdminSite {
+    /// The store, if this instance issues.
+    pub store: Option<Arc<dyn Store>>,
+    /// The signing keys, if this instance issues.
+    pub keys: Option<Arc<SigningKeys>>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl AdminSite {
+    /// What is missing before this instance can serve; nothing, when it is ready.
+    async fn missing(&self) -> Vec<&'static str> {
+        let mut missing = Vec::new();
+        if let Some(store) = &self.store
+            && store.last_alive().await.is_err()
+        {
+            missing.push("store");
+        }
+        if let Some(keys) = &self.keys
+            && keys.signer(self.clock.now()).is_err()
+        {
+            missing.push("signing keys");
+        }
+        missing
+    }
+}
+
+#[async_trait]
+impl Site for AdminSite {
+    async fn answer(&self, request: Received) -> Response {
+        match (request.path.as_str(), request.method) {
+            ("/livez", Method::GET | Method::HEAD) => respond::health(&[]),
+            ("/readyz", Method::GET | Method::HEAD) => respond::health(&self.missing().await),
+            ("/livez" | "/readyz", _) => respond::method_not_allowed("GET, HEAD"),
+            _ => respond::not_found(),
+        }
+    }
+}

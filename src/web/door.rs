@@ -1,0 +1,155 @@
+//! Listening, limits and draining (RFC 9112, RFC 9113).
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::request::{self, Refused};
+use super::{Response, Site};
+
+/// Bounds of a door.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once; more wait in the kernel's queue.
+    pub connections: usize,
+    /// The head of a request: request line and headers, in bytes.
+    pub head: usize,
+    /// The body of a request, in bytes.
+    pub body: usize,
+    /// How long a head, and then a body, may take to arrive.
+    pub patience: Duration,
+    /// How long requests in flight may take to finish after the door was told to close.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    /// 4,096 connections, 32 KiB of head, 64 KiB of body, ten seconds of patience, five to drain.
+    fn default() -> Self {
+        Self {
+            connections: 4_096,
+            head: 32 * 1024,
+            body: 64 * 1024,
+            patience: Duration::from_secs(10),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How long a door waits after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A bound socket: bound early, so that a port that is taken stops the start, and served late.
+#[derive(Debug)]
+pub struct Door {
+    listener: TcpListener,
+    limits: Limits,
+}
+
+impl Door {
+    /// Binds a socket.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub async fn bind(address: SocketAddr, limits: Limits) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(address).await?, limits })
+    }
+
+    /// The address that was bound; tells the port that was given for port 0.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `shutdown` resolves, then stops accepting and lets requests in flight finish.
+    pub async fn serve(self, site: Arc<dyn Site>, shutdown: impl Future<Output = ()> + Send) {
+        let Self { listener, limits } = self;
+        let graceful = GracefulShutdown::new();
+        let permits = Arc::new(Semaphore::new(limits.connections));
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            let permit = Arc::clone(&permits).acquire_owned();
+            let accepted = tokio::select! {
+                () = &mut shutdown => break,
+                accepted = async { (permit.await, listener.accept().await) } => accepted,
+            };
+            let (Ok(permit), Ok((stream, peer))) = accepted else {
+                // Out of descriptors, or the peer is gone already. Let others finish before the next try.
+                let _ = tokio::time::timeout(ACCEPT_PAUSE, std::future::pending::<()>()).await;
+                continue;
+            };
+            let site = Arc::clone(&site);
+            let connection = serve_connection(stream, peer, site, limits);
+            let connection = graceful.watch(connection);
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a connection ended early");
+                }
+                drop(permit);
+            });
+        }
+        drop(listener);
+        if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+            tracing::warn!("requests were still in flight when the drain time was over");
+        }
+    }
+}
+
+/// One connection, HTTP/1.1 or HTTP/2 with prior knowledge.
+fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    site: Arc<dyn Site>,
+    limits: Limits,
+) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.patience)
+        .max_buf_size(limits.head)
+        .max_headers(100);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(100)
+        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(20)
+        .keep_alive_interval(Some(limits.patience))
+        .keep_alive_timeout(limits.patience);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let site = Arc::clone(&site);
+        async move { Ok::<_, Infallible>(answer(site, request, peer, limits).await) }
+    });
+    // Cork nothing, wait for nobody: small answers leave at once.
+    let _ = stream.set_nodelay(true);
+    builder.serve_connection(TokioIo::new(stream), service).into_owned()
+}
+
+/// A task of its own, so that a defect of ours ends in a bare 500 and not in a broken connection for others.
+async fn answer(site: Arc<dyn Site>, request: hyper::Request<Incoming>, peer: SocketAddr, limits: Limits) -> Response {
+    let task = {
+        let site = Arc::clone(&site);
+        tokio::spawn(async move {
+            match request::receive(request, peer.ip(), limits).await {
+                Ok(received) => site.answer(received).await,
+                Err(refused) => site.refuse(refused),
+            }
+        })
+    };
+    task.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a request met a defect of ours");
+        site.refuse(Refused::Defect)
+    })
+}

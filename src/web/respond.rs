@@ -1,0 +1,157 @@
+//! The only place that builds HTTP responses.
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, PRAGMA,
+    RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderValue, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+use serde_json::json;
+
+use super::request::Refused;
+use crate::oauth::{Error, ErrorCode, Refusal};
+
+/// A response with its whole body.
+pub type Response = http::Response<Full<Bytes>>;
+
+/// How long a client should wait before it tries again when something that we depend on is down, in seconds.
+const RETRY_AFTER_SECONDS: &str = "2";
+
+pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+
+/// A JSON document with a status.
+fn json(status: StatusCode, document: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(document).expect("our documents are plain JSON");
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    set(&mut response, CONTENT_TYPE, "application/json");
+    set(&mut response, HeaderName::from_static("x-content-type-options"), "nosniff");
+    response
+}
+
+fn set(response: &mut Response, name: HeaderName, value: &'static str) {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+}
+
+/// RFC 6749 §5.1: whatever holds tokens or errors about them is not to be kept.
+fn no_store(response: &mut Response) {
+    set(response, CACHE_CONTROL, "no-store");
+    set(response, PRAGMA, "no-cache");
+}
+
+/// Lets scripts of other origins read an answer that no cookie has a part in, and the nonce in it (RFC 9449 §8).
+fn readable_across_origins(response: &mut Response) {
+    set(response, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+    set(response, ACCESS_CONTROL_EXPOSE_HEADERS, "dpop-nonce, www-authenticate");
+}
+
+/// A public document that may be kept for `max_age` seconds.
+pub(super) fn document(document: &impl Serialize, max_age: u32) -> Response {
+    let mut response = json(StatusCode::OK, document);
+    let cache = HeaderValue::try_from(format!("public, max-age={max_age}")).expect("digits are visible ASCII");
+    response.headers_mut().insert(CACHE_CONTROL, cache);
+    readable_across_origins(&mut response);
+    response
+}
+
+/// The answer of a token endpoint (RFC 6749 §5.1), with a nonce if one is due.
+pub(super) fn token(body: &impl Serialize, nonce: Option<&str>) -> Response {
+    let mut response = json(StatusCode::OK, body);
+    finish_token(&mut response, nonce);
+    response
+}
+
+/// An error of a token endpoint (RFC 6749 §5.2), with a nonce if one is due.
+pub(super) fn token_error(error: Error, nonce: Option<&str>) -> Response {
+    let mut response = match error {
+        Error::Refused(refusal) => refusal_json(refusal),
+        Error::Unavailable(_) => unavailable_json(),
+    };
+    finish_token(&mut response, nonce);
+    response
+}
+
+fn finish_token(response: &mut Response, nonce: Option<&str>) {
+    no_store(response);
+    readable_across_origins(response);
+    if let Some(nonce) = nonce {
+        let nonce = HeaderValue::try_from(nonce).expect("base64url is a valid header value");
+        response.headers_mut().insert(DPOP_NONCE, nonce);
+    }
+}
+
+fn refusal_json(refusal: Refusal) -> Response {
+    let code = refusal.code();
+    let status = StatusCode::from_u16(code.status()).expect("the table holds valid statuses");
+    let body = json!({ "error": code.name(), "error_description": refusal.description() });
+    let mut response = json(status, &body);
+    if code == ErrorCode::InvalidClient {
+        set(&mut response, WWW_AUTHENTICATE, "Basic realm=\"tollgate\""); // RFC 9110 §15.5.2 wants one on every 401
+    }
+    response
+}
+
+fn unavailable_json() -> Response {
+    let body = json!({
+        "error": "temporarily_unavailable",
+        "error_description": "something that this server depends on does not answer, try again shortly",
+    });
+    let mut response = json(StatusCode::SERVICE_UNAVAILABLE, &body);
+    set(&mut response, RETRY_AFTER, RETRY_AFTER_SECONDS);
+    response
+}
+
+/// A plain error outside the protocol: RFC 9110 statuses.
+fn plain(status: StatusCode, description: &'static str) -> Response {
+    let mut response = json(status, &json!({ "error": "invalid_request", "error_description": description }));
+    no_store(&mut response);
+    response
+}
+
+/// 404.
+pub(super) fn not_found() -> Response {
+    plain(StatusCode::NOT_FOUND, "there is nothing at this path")
+}
+
+/// 405 with `Allow` (RFC 9110 §15.5.6).
+pub(super) fn method_not_allowed(allow: &'static str) -> Response {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "this endpoint does not take this method");
+    set(&mut response, ALLOW, allow);
+    response
+}
+
+/// The answer to a CORS preflight at an endpoint that scripts of any origin may use.
+pub(super) fn preflight(allow: &'static str) -> Response {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    set(&mut response, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+    set(&mut response, ACCESS_CONTROL_ALLOW_METHODS, allow);
+    set(&mut response, ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, dpop");
+    set(&mut response, ACCESS_CONTROL_MAX_AGE, "600");
+    response
+}
+
+/// A request that could not be read.
+pub(super) fn refused(refused: Refused) -> Response {
+    match refused {
+        Refused::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
+        Refused::TooSlow => plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+        Refused::Broken => plain(StatusCode::BAD_REQUEST, "the body broke off"),
+        Refused::Defect => {
+            let mut response = json(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": "server_error" }));
+            no_store(&mut response);
+            response
+        }
+    }
+}
+
+/// Health: 200, or 503 with what is missing.
+pub(super) fn health(missing: &[&'static str]) -> Response {
+    let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut response = json(status, &json!({ "ready": missing.is_empty(), "missing": missing }));
+    no_store(&mut response);
+    response
+}

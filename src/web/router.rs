@@ -1,0 +1,67 @@
+//! Which endpoint answers: paths and methods of the authorization server, all below its issuer.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::Method;
+
+use super::{Received, Response, Site, metadata, respond, token};
+use crate::clock::Clock;
+use crate::oauth::AuthorizationServer;
+use crate::oauth::metadata::{JWKS, TOKEN};
+use crate::uri::HttpUri;
+
+/// The authorization server behind its door.
+pub struct AuthorizationSite {
+    pub(super) server: Arc<AuthorizationServer>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// The path of the issuer without a trailing slash; empty for most.
+    base: String,
+}
+
+impl AuthorizationSite {
+    /// Puts the site together.
+    #[must_use]
+    pub fn new(server: Arc<AuthorizationServer>, clock: Arc<dyn Clock>) -> Self {
+        let issuer = HttpUri::parse(server.settings().issuer.as_str()).expect("the issuer is an http(s) URL");
+        let base = issuer.path().trim_end_matches('/').to_owned();
+        Self { server, clock, base }
+    }
+
+    /// Whether a path is one of those at which the metadata may be looked for: RFC 8414 §3.1 puts the well-known part
+    /// before the issuer's path, OpenID Connect Discovery §4 behind it, and clients try all three.
+    fn is_metadata(&self, path: &str) -> bool {
+        let base = self.base.as_str();
+        path.strip_prefix("/.well-known/oauth-authorization-server") == Some(base)
+            || path.strip_prefix("/.well-known/openid-configuration") == Some(base)
+            || path.strip_prefix(base) == Some("/.well-known/openid-configuration")
+    }
+}
+
+#[async_trait]
+impl Site for AuthorizationSite {
+    async fn answer(&self, request: Received) -> Response {
+        if self.is_metadata(&request.path) {
+            return get(&request, || metadata::metadata(self));
+        }
+        let Some(path) = request.path.strip_prefix(self.base.as_str()) else { return respond::not_found() };
+        match path {
+            TOKEN => match request.method {
+                Method::POST => token::token(self, &request).await,
+                Method::OPTIONS => respond::preflight("POST"),
+                _ => respond::method_not_allowed("POST"),
+            },
+            JWKS => get(&request, || metadata::key_set(self)),
+            _ => respond::not_found(),
+        }
+    }
+}
+
+/// A public document: GET and HEAD, and a preflight for scripts.
+fn get(request: &Received, document: impl FnOnce() -> Response) -> Response {
+    match request.method {
+        Method::GET | Method::HEAD => document(),
+        Method::OPTIONS => respond::preflight("GET"),
+        _ => respond::method_not_allowed("GET, HEAD"),
+    }
+}

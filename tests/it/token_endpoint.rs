@@ -1,0 +1,462 @@
+//! The token endpoint through its door: rule by request, to status, error and refusal.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tollgate::clock::Clock as _;
+use tollgate::dpop::ProofFault;
+use tollgate::jose::{Algorithm, SigningKey};
+use tollgate::oauth::Refusal;
+
+use crate::client::{Answer, Client, TokenCall, VERIFIER, claims};
+use crate::world::World;
+
+/// Sends requests and remembers which rules they met.
+struct Table<'w> {
+    world: &'w World,
+    reached: BTreeSet<String>,
+}
+
+impl Table<'_> {
+    async fn row(&mut self, call: TokenCall<'_>, status: u16, error: &str, refusal: Refusal) -> Answer {
+        let answer = call.send().await.expect(status, error);
+        assert_eq!(self.world.events.last("refusal").as_deref(), Some(refusal.name()), "{answer:?}");
+        assert_eq!(answer.text("error_description"), refusal.description());
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(answer.header("www-authenticate").is_some(), status == 401);
+        self.reached.insert(refusal.name().to_owned());
+        answer
+    }
+
+    async fn raw(&mut self, request: reqwest::RequestBuilder, status: u16, error: &str, refusal: Refusal) {
+        crate::client::answer(request).await.expect(status, error);
+        assert_eq!(self.world.events.last("refusal").as_deref(), Some(refusal.name()));
+        self.reached.insert(refusal.name().to_owned());
+    }
+}
+
+/// The refusals of the token endpoint: all but those of the authorization endpoint, which `authorize.rs` reaches.
+fn of_the_token_endpoint() -> BTreeSet<String> {
+    let elsewhere = [
+        Refusal::AuthorizeClientUnknown,
+        Refusal::RedirectUriUnregistered,
+        Refusal::ResponseTypeMissing,
+        Refusal::ResponseTypeUnsupported,
+        Refusal::ResponseModeUnsupported,
+        Refusal::AuthorizeNotAllowed,
+        Refusal::ChallengeMissing,
+        Refusal::ChallengeMethodUnsupported,
+        Refusal::ChallengeMalformed,
+        Refusal::JktMalformed,
+        Refusal::StateTooLong,
+        Refusal::RequestUnsupported,
+        Refusal::RequestUriUnsupported,
+        Refusal::PromptUnsupported,
+        Refusal::LoginRequired,
+        Refusal::ConsentRequired,
+        Refusal::ConsentDeclined,
+        Refusal::TransactionUnknown,
+        Refusal::TransactionSpent,
+    ];
+    let proofs = ProofFault::ALL.into_iter().filter(|fault| {
+        // `ath` is for resources, and what a restart forgets is in `restart.rs`.
+        !matches!(fault, ProofFault::TokenHashMismatch | ProofFault::BeforeRestart)
+    });
+    let ours = Refusal::ALL.iter().copied().filter(|refusal| !elsewhere.contains(refusal));
+    // Overtaken needs two rotations between a read and a write: `concurrency.rs` and the state machine's own tests.
+    let ours = ours.filter(|refusal| *refusal != Refusal::RefreshTokenOvertaken);
+    ours.chain(proofs.map(Refusal::Proof)).map(|refusal| refusal.name().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn every_rule_has_a_request_that_breaks_it() {
+    let world = World::start().await;
+    let mut table = Table { world: &world, reached: BTreeSet::new() };
+    requests(&mut table).await;
+    authentication(&mut table).await;
+    assertions(&mut table).await;
+    proofs(&mut table).await;
+    codes(&mut table).await;
+    refresh_tokens(&mut table).await;
+    let missed: Vec<_> = of_the_token_endpoint().difference(&table.reached).cloned().collect();
+    assert!(missed.is_empty(), "no row reaches {missed:?}");
+}
+
+const CLIENT_CREDENTIALS: [(&str, &str); 1] = [("grant_type", "client_credentials")];
+
+async fn requests(table: &mut Table<'_>) {
+    let world = table.world;
+    let (backend, spa, now) = (world.client("backend"), world.client("spa"), world.clock.now());
+    let call = || backend.request(now, &CLIENT_CREDENTIALS);
+    let post = || backend.http.post(backend.token_url());
+    let form = "application/x-www-form-urlencoded";
+
+    table.raw(post().json(&json!({})), 400, "invalid_request", Refusal::ContentTypeWrong).await;
+    table.raw(post().body("grant_type=x"), 400, "invalid_request", Refusal::ContentTypeWrong).await;
+    let latin = post().header("content-type", "application/x-www-form-urlencoded; charset=iso-8859-1").body("a=b");
+    table.raw(latin, 400, "invalid_request", Refusal::ContentTypeWrong).await;
+    let broken = post().header("content-type", form).body("grant_type=%ff");
+    table.raw(broken, 400, "invalid_request", Refusal::FormMalformed).await;
+    let long = "x".repeat(20_000);
+    table.row(call().with("scope", &long), 400, "invalid_request", Refusal::FormTooLarge).await;
+    table.row(call().and("grant_type", ""), 400, "invalid_request", Refusal::ParameterRepeated).await;
+    let query = backend.http.post(format!("{}?client_id=x", backend.token_url())).form(&CLIENT_CREDENTIALS);
+    table.raw(query, 400, "invalid_request", Refusal::ParameterInQuery).await;
+
+    table.row(call().without("grant_type"), 400, "invalid_request", Refusal::GrantTypeMissing).await;
+    table.row(call().with("grant_type", ""), 400, "invalid_request", Refusal::GrantTypeMissing).await;
+    for unsupported in ["password", "implicit", "Client_Credentials", "urn:x"] {
+        let call = call().with("grant_type", unsupported);
+        table.row(call, 400, "unsupported_grant_type", Refusal::GrantTypeUnsupported).await;
+    }
+    let call_of_spa = spa.request(now, &CLIENT_CREDENTIALS);
+    table.row(call_of_spa, 400, "unauthorized_client", Refusal::GrantTypeNotAllowed).await;
+
+    for malformed in ["orders:read  orders:write", " orders:read", "orders\"read"] {
+        table.row(call().with("scope", malformed), 400, "invalid_scope", Refusal::ScopeMalformed).await;
+    }
+    for foreign in ["admin", "orders:read admin", "orders:delete"] {
+        table.row(call().with("scope", foreign), 400, "invalid_scope", Refusal::ScopeNotAllowed).await;
+    }
+    for foreign in ["https://evil.example", "/relative", "https://api.example.com#f", "https://api.example.com/"] {
+        table.row(call().with("resource", foreign), 400, "invalid_target", Refusal::ResourceUnknown).await;
+    }
+    let two = call().and("resource", "https://api.example.com").and("resource", "https://files.example.com");
+    table.row(two, 400, "invalid_target", Refusal::ResourceUnknown).await;
+}
+
+async fn authentication(table: &mut Table<'_>) {
+    let world = table.world;
+    let (backend, poster, spa, now) =
+        (world.client("backend"), world.client("poster"), world.client("spa"), world.clock.now());
+    let bare = || backend.bare_request(&CLIENT_CREDENTIALS);
+    let failed = Refusal::ClientAuthenticationFailed;
+
+    table.row(bare(), 401, "invalid_client", Refusal::ClientMissing).await;
+    table.row(bare().basic("backend", "wrong"), 401, "invalid_client", failed).await;
+    table.row(bare().basic("nobody", "wrong"), 401, "invalid_client", failed).await;
+    table.row(bare().with("client_id", "nobody"), 401, "invalid_client", failed).await;
+    let wrong = bare().with("client_id", "poster").with("client_secret", "wrong");
+    table.row(wrong, 401, "invalid_client", failed).await;
+    for malformed in ["Basic !", "Basic", "Bearer abc", "Basic YQ=="] {
+        table.row(bare().authorization(malformed), 401, "invalid_client", Refusal::BasicMalformed).await;
+    }
+    let mismatch = Refusal::ClientMethodMismatch;
+    table.row(bare().with("client_id", "backend"), 401, "invalid_client", mismatch).await;
+    table.row(bare().basic("spa", "x"), 401, "invalid_client", mismatch).await;
+    let posted = bare().with("client_id", "backend").with("client_secret", world.secret("backend"));
+    table.row(posted, 401, "invalid_client", mismatch).await;
+    table.row(bare().basic("poster", world.secret("poster")), 401, "invalid_client", mismatch).await;
+
+    let repeated = Refusal::ClientAuthenticationRepeated;
+    let both = poster.request(now, &CLIENT_CREDENTIALS).basic("poster", world.secret("poster"));
+    table.row(both, 400, "invalid_request", repeated).await;
+    let decoy = backend.request(now, &CLIENT_CREDENTIALS).assertion("e30.e30.AA");
+    table.row(decoy, 400, "invalid_request", repeated).await;
+    let twice = backend.request(now, &CLIENT_CREDENTIALS).basic("backend", "x");
+    table.row(twice, 400, "invalid_request", repeated).await;
+    let other = backend.request(now, &CLIENT_CREDENTIALS).with("client_id", "poster");
+    table.row(other, 400, "invalid_request", Refusal::ClientIdMismatch).await;
+    let code = spa.request(now, &[("grant_type", "authorization_code")]);
+    table.row(code, 400, "invalid_request", Refusal::CodeMissing).await;
+}
+
+async fn assertions(table: &mut Table<'_>) {
+    let world = table.world;
+    let (web, now) = (world.client("web"), world.clock.now());
+    let good = || web.assertion_claims(now);
+    let call = |assertion: &str| web.bare_request(&CLIENT_CREDENTIALS).proof(&web.proof(now)).assertion(assertion);
+    let changed = |member: &str, value: Value| {
+        let mut claims = good();
+        claims[member] = value;
+        call(&web.sign_assertion(&claims))
+    };
+    let without = |member: &str| {
+        let mut claims = good();
+        claims.as_object_mut().expect("an object").remove(member);
+        call(&web.sign_assertion(&claims))
+    };
+    let seconds = now.seconds();
+
+    let untyped = call(&web.sign_assertion(&good())).without("client_assertion_type");
+    table.row(untyped, 401, "invalid_client", Refusal::AssertionTypeWrong).await;
+    let only_type = web.bare_request(&CLIENT_CREDENTIALS).with("client_assertion_type", "x");
+    table.row(only_type, 401, "invalid_client", Refusal::AssertionMalformed).await;
+    let typ = |typ: &str| {
+        let header = json!({ "typ": typ, "alg": "ES256" });
+        let crate::client::Credential::Key(key) = &web.credential else { unreachable!("web has a key") };
+        call(&key.sign_with(&header, &good()))
+    };
+    for wrong in ["at+jwt", "dpop+jwt", "oauth-authz-req+jwt", "logout+jwt"] {
+        table.row(typ(wrong), 401, "invalid_client", Refusal::AssertionMalformed).await;
+    }
+    let whole = web.sign_assertion(&good());
+    for malformed in ["", "a.b.c", "a.b", &format!("{whole}.x"), &whole[1..], &format!("{whole}=")] {
+        let refusal = if malformed.is_empty() { Refusal::AssertionMalformed } else { Refusal::AssertionMalformed };
+        table.row(call(malformed), 401, "invalid_client", refusal).await;
+    }
+    for (member, value) in [("iss", json!("other")), ("iss", json!(1)), ("sub", json!(["web"]))] {
+        table.row(changed(member, value), 401, "invalid_client", Refusal::AssertionPartyWrong).await;
+    }
+    table.row(without("sub"), 401, "invalid_client", Refusal::AssertionPartyWrong).await;
+    let issuer = web.issuer.as_str();
+    let audiences = [json!([issuer]), json!([issuer, "x"]), json!(web.token_url()), json!(format!("{issuer}/")), json!(1)];
+    for audience in audiences {
+        table.row(changed("aud", audience), 401, "invalid_client", Refusal::AssertionAudienceWrong).await;
+    }
+    table.row(without("aud"), 401, "invalid_client", Refusal::AssertionAudienceWrong).await;
+    let times = [
+        ("exp", json!(seconds - 1)),
+        ("exp", json!(seconds + 3_600)),
+        ("exp", json!("soon")),
+        ("exp", json!(null)),
+        ("nbf", json!(seconds + 61)),
+        ("iat", json!(seconds + 61)),
+        ("iat", json!("1")),
+    ];
+    for (member, value) in times {
+        table.row(changed(member, value), 401, "invalid_client", Refusal::AssertionTimeWrong).await;
+    }
+    table.row(without("exp"), 401, "invalid_client", Refusal::AssertionTimeWrong).await;
+    for jti in [json!(""), json!(7), json!("x".repeat(257))] {
+        table.row(changed("jti", jti), 401, "invalid_client", Refusal::AssertionJtiMissing).await;
+    }
+    table.row(without("jti"), 401, "invalid_client", Refusal::AssertionJtiMissing).await;
+
+    let stranger = SigningKey::generate(Algorithm::Es256).expect("a key");
+    let wrong = Refusal::AssertionSignatureWrong;
+    table.row(call(&stranger.sign("JWT", &good())), 401, "invalid_client", wrong).await;
+    let mut unknown = good();
+    (unknown["iss"], unknown["sub"]) = (json!("nobody"), json!("nobody"));
+    table.row(call(&stranger.sign("JWT", &unknown)), 401, "invalid_client", wrong).await;
+    (unknown["iss"], unknown["sub"]) = (json!("backend"), json!("backend"));
+    table.row(call(&stranger.sign("JWT", &unknown)), 401, "invalid_client", wrong).await;
+    let none = web.sign_assertion(&good()).split('.').nth(1).map(|claims| format!("eyJhbGciOiJub25lIn0.{claims}.AA"));
+    table.row(call(&none.expect("three parts")), 401, "invalid_client", wrong).await;
+
+    let once = web.sign_assertion(&good());
+    call(&once).send().await.expect_tokens();
+    table.row(call(&once), 401, "invalid_client", Refusal::AssertionReplayed).await;
+    for typ_accepted in ["JWT", "client-authentication+jwt"] {
+        typ(typ_accepted).send().await.expect_tokens();
+    }
+    changed("nbf", json!(seconds + 8)).send().await.expect_tokens();
+}
+
+async fn proofs(table: &mut Table<'_>) {
+    let world = table.world;
+    let (backend, now) = (world.client("backend"), world.clock.now());
+    let seconds = now.seconds();
+    let call = |proof: &str| backend.request(now, &CLIENT_CREDENTIALS).proof(proof);
+    let changed = |member: &str, value: Value| {
+        let mut claims = backend.proof_claims(now);
+        claims[member] = value;
+        call(&backend.sign_proof(&claims))
+    };
+    let header = |member: &str, value: Value| {
+        let mut header = backend.proof_header();
+        header[member] = value;
+        call(&backend.key.sign_with(&header, &backend.proof_claims(now)))
+    };
+    let bound = world.client("bound");
+    let proofless = bound.bearer_request(now, &CLIENT_CREDENTIALS);
+    let dpop = "invalid_dpop_proof";
+    let refused = Refusal::Proof;
+
+    table.row(proofless, 400, dpop, refused(ProofFault::Missing)).await;
+    let two = call(&backend.proof(now)).and_proof(&backend.proof(now));
+    table.row(two, 400, dpop, refused(ProofFault::Repeated)).await;
+    let joined = format!("{},{}", backend.proof(now), backend.proof(now));
+    table.row(call(&joined), 400, dpop, refused(ProofFault::Repeated)).await;
+    table.row(call(&"x".repeat(9_000)), 400, dpop, refused(ProofFault::TooLong)).await;
+    let good = backend.proof(now);
+    for malformed in ["", "x", "a.b.c", &good[1..], &format!("{good}="), &format!("{good}.x"), &format!("\"{good}\"")] {
+        table.row(call(malformed), 400, dpop, refused(ProofFault::Malformed)).await;
+    }
+    table.row(header("crit", json!(["exp"])), 400, dpop, refused(ProofFault::Malformed)).await;
+    table.row(header("b64", json!(false)), 400, dpop, refused(ProofFault::Malformed)).await;
+    let lacking = [
+        ("jti", json!("")),
+        ("jti", json!(1)),
+        ("jti", json!("x".repeat(257))),
+        ("htm", json!(null)),
+        ("htu", json!(["x"])),
+        ("iat", json!("1")),
+        ("iat", json!(-1)),
+    ];
+    for (member, value) in lacking {
+        table.row(changed(member, value), 400, dpop, refused(ProofFault::ClaimMissing)).await;
+    }
+    for member in ["jti", "htm", "htu", "iat"] {
+        let mut claims = backend.proof_claims(now);
+        claims.as_object_mut().expect("an object").remove(member);
+        let call = call(&backend.sign_proof(&claims));
+        table.row(call, 400, dpop, refused(ProofFault::ClaimMissing)).await;
+    }
+    for typ in ["JWT", "at+jwt", "DPOP+JWT", "application/dpop+jwt"] {
+        table.row(header("typ", json!(typ)), 400, dpop, refused(ProofFault::TypeWrong)).await;
+    }
+    for alg in ["none", "HS256", "RS256", "es256", "ES256K"] {
+        table.row(header("alg", json!(alg)), 400, dpop, refused(ProofFault::AlgorithmRefused)).await;
+    }
+    let other = SigningKey::generate(Algorithm::Es256).expect("a key");
+    table.row(header("jwk", other.proof_jwk()), 400, dpop, refused(ProofFault::SignatureWrong)).await;
+    let mut private = backend.key.proof_jwk();
+    private["d"] = json!(null);
+    for jwk in [private, json!({ "kty": "oct", "k": "AAAA" }), json!("x"), json!(null)] {
+        table.row(header("jwk", jwk), 400, dpop, refused(ProofFault::KeyRefused)).await;
+    }
+    table.row(header("alg", json!("PS256")), 400, dpop, refused(ProofFault::KeyRefused)).await;
+    for method in ["GET", "post"] {
+        table.row(changed("htm", json!(method)), 400, dpop, refused(ProofFault::MethodMismatch)).await;
+    }
+    let url = backend.token_url();
+    let authority = url.strip_prefix("http://").expect("plain http on loopback");
+    for target in [
+        "https://evil.example/oauth/token".to_owned(),
+        "/oauth/token".to_owned(),
+        format!("{url}/"),
+        format!("http://u@{authority}"),
+        format!("https://{authority}"),
+    ] {
+        table.row(changed("htu", json!(target)), 400, dpop, refused(ProofFault::TargetMismatch)).await;
+    }
+    let fresh = "use_dpop_nonce";
+    let answer = table.row(changed("nonce", json!("x")), 400, fresh, refused(ProofFault::NonceStale)).await;
+    let nonce = answer.header("dpop-nonce").expect("a nonce").to_owned();
+    changed("nonce", json!(nonce)).send().await.expect_tokens();
+    // Where nonces exist, a wrong clock is answered with one: it cures the client (RFC 9449 §11.1).
+    for late in [seconds - 61, seconds - 3_600, seconds + 11, seconds + 3_600] {
+        table.row(changed("iat", json!(late)), 400, fresh, refused(ProofFault::NonceMissing)).await;
+    }
+    for near in [json!(seconds - 10), json!(seconds + 10), json!(seconds - 60)] {
+        changed("iat", near).send().await.expect_tokens();
+    }
+    table.row(changed("exp", json!(seconds - 11)), 400, fresh, refused(ProofFault::NonceMissing)).await;
+    let once = backend.proof(now);
+    call(&once).send().await.expect_tokens();
+    table.row(call(&once), 400, dpop, refused(ProofFault::Replayed)).await;
+
+    let plain = World::start_with(|settings| settings.dpop.nonce = tollgate::oauth::NonceMode::Off).await;
+    let (backend, events) = (plain.client("backend"), &plain.events);
+    for (iat, fault) in [(seconds - 61, ProofFault::Stale), (seconds + 11, ProofFault::Early)] {
+        let mut claims = backend.proof_claims(now);
+        claims["iat"] = json!(iat);
+        let call = backend.request(now, &CLIENT_CREDENTIALS).proof(&backend.sign_proof(&claims));
+        let answer = call.send().await.expect(400, dpop);
+        assert_eq!(answer.header("dpop-nonce"), None);
+        assert_eq!(events.last("refusal").as_deref(), Some(fault.name()));
+        table.reached.insert(fault.name().to_owned());
+    }
+}
+
+fn code_request<'a>(code: &'a str) -> [(&'static str, &'a str); 4] {
+    [
+        ("grant_type", "authorization_code"),
+        ("code", code),
+        ("redirect_uri", "https://app.example/cb"),
+        ("code_verifier", VERIFIER),
+    ]
+}
+
+async fn codes(table: &mut Table<'_>) {
+    let world = table.world;
+    let (spa, web, now) = (world.client("spa"), world.client("web"), world.clock.now());
+    let code = world.code(&spa).await;
+    let call = || spa.request(now, &code_request(&code));
+    let grant = "invalid_grant";
+
+    for unknown in ["x", "tgc_AAAA", &code[..code.len() - 1], &format!("{code}A")] {
+        table.row(call().with("code", unknown), 400, grant, Refusal::CodeUnknown).await;
+    }
+    let foreign = web.request(now, &code_request(&code));
+    table.row(foreign, 400, grant, Refusal::CodeClientMismatch).await;
+    let elsewhere = call().with("redirect_uri", "https://app.example/cb/");
+    table.row(elsewhere, 400, grant, Refusal::RedirectUriMismatch).await;
+    for missing in [call().without("code_verifier"), call().with("code_verifier", "")] {
+        table.row(missing, 400, grant, Refusal::VerifierMissing).await;
+    }
+    for wrong in [crate::client::CHALLENGE, "short", &"x".repeat(129)] {
+        table.row(call().with("code_verifier", wrong), 400, grant, Refusal::VerifierMismatch).await;
+    }
+    let other = world.client("spa");
+    let bound = world.code_bound_to(&spa, &other.key).await;
+    let by_another_key = spa.request(now, &code_request(&bound));
+    table.row(by_another_key, 400, grant, Refusal::CodeKeyMismatch).await;
+    other.request(now, &code_request(&bound)).send().await.expect_tokens();
+
+    // None of the refusals above has cost anything.
+    let tokens = call().send().await.expect_tokens();
+    assert_eq!(tokens.text("token_type"), "DPoP");
+    assert_eq!(claims(tokens.text("access_token"))["cnf"]["jkt"], spa.key.kid());
+    // Somebody who has the code but not the verifier or the key ends nothing.
+    call().with("code_verifier", crate::client::CHALLENGE).send().await.expect(400, grant);
+    let refresh = refresh_request(tokens.text("refresh_token")).map(|(name, value)| (name, value.to_owned()));
+    let refresh: Vec<_> = refresh.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let tokens = spa.request(now, &refresh).send().await.expect_tokens();
+    table.row(call(), 400, grant, Refusal::CodeReplayed).await;
+    let ended = spa.request(now, &refresh_request(tokens.text("refresh_token")));
+    table.row(ended, 400, grant, Refusal::GrantEnded).await;
+
+    let late = world.code(&spa).await;
+    world.clock.advance(Duration::from_secs(61));
+    let now = world.clock.now();
+    table.row(spa.request(now, &code_request(&late)), 400, grant, Refusal::CodeUnknown).await;
+}
+
+fn refresh_request(token: &str) -> [(&'static str, &str); 2] {
+    [("grant_type", "refresh_token"), ("refresh_token", token)]
+}
+
+async fn tokens_of(world: &World, client: &Client) -> Answer {
+    let code = world.code(client).await;
+    client.request(world.clock.now(), &code_request(&code)).send().await.expect_tokens()
+}
+
+async fn refresh_tokens(table: &mut Table<'_>) {
+    let world = table.world;
+    let (spa, web, now) = (world.client("spa"), world.client("web"), world.clock.now());
+    let grant = "invalid_grant";
+    let tokens = tokens_of(world, &spa).await;
+    let first = tokens.text("refresh_token");
+    let call = |token: &str| spa.request(now, &refresh_request(token));
+
+    table.row(call(""), 400, "invalid_request", Refusal::RefreshTokenMissing).await;
+    let tampered = format!("{}{}", &first[..first.len() - 1], if first.ends_with('A') { 'B' } else { 'A' });
+    for unknown in ["x", "tgr_AAAA", &tampered, &first[..first.len() - 1], &format!("{first}A")] {
+        table.row(call(unknown), 400, grant, Refusal::RefreshTokenUnknown).await;
+    }
+    let foreign = web.request(now, &refresh_request(first));
+    table.row(foreign, 400, grant, Refusal::RefreshTokenClientMismatch).await;
+    let thief = world.client("spa");
+    let stolen = thief.request(now, &refresh_request(first));
+    table.row(stolen, 400, grant, Refusal::RefreshTokenKeyMismatch).await;
+    let unproven = spa.bearer_request(now, &refresh_request(first));
+    table.row(unproven, 400, "invalid_dpop_proof", Refusal::Proof(ProofFault::Missing)).await;
+    let wider = call(first).with("scope", "orders:read orders:write admin");
+    table.row(wider, 400, "invalid_scope", Refusal::ScopeNotAllowed).await;
+    let elsewhere = call(first).with("resource", "https://files.example.com");
+    table.row(elsewhere, 400, "invalid_target", Refusal::ResourceUnknown).await;
+
+    // None of the refusals above has cost anything: the token rotates, and repeats until its successor is used.
+    let narrowed = call(first).with("scope", "orders:read").send().await.expect_tokens();
+    assert_eq!(narrowed.text("scope"), "orders:read");
+    let second = narrowed.text("refresh_token").to_owned();
+    let again = call(first).send().await.expect_tokens();
+    assert_eq!(again.text("refresh_token"), second);
+    assert_eq!(again.text("scope"), "orders:read orders:write");
+    let third = call(&second).send().await.expect_tokens().text("refresh_token").to_owned();
+    table.row(call(first), 400, grant, Refusal::RefreshTokenForked).await;
+    for ended in [&second, &third] {
+        table.row(call(ended), 400, grant, Refusal::GrantEnded).await;
+    }
+
+    let tokens = tokens_of(world, &spa).await;
+    world.disable("ada");
+    table.row(call(tokens.text("refresh_token")), 400, grant, Refusal::SubjectDisabled).await;
+    world.enable("ada");
+    // A grant that ended for a disabled person does not come back with the person.
+    table.row(call(tokens.text("refresh_token")), 400, grant, Refusal::GrantEnded).await;
+}
