@@ -1,0 +1,6 @@
+//! The integration tests: everything through the doors.
+
+mod architecture;
+mod check;
+mod gate;
+mod world;
