@@ -3,4 +3,5 @@
 mod architecture;
 mod check;
 mod gate;
+mod vectors;
 mod world;
