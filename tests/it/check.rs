@@ -31,29 +31,29 @@ use crate::world::Events;
 
 /// What a proxy asks about: a good request by default, which a row of a table then spoils.
 #[derive(Clone)]
-struct Ask {
-    method: String,
-    host: String,
-    target: String,
-    resource: Option<String>,
-    token_header: Json,
-    token_claims: Json,
-    proof_header: Json,
-    proof_claims: Json,
+pub struct Ask {
+    pub method: String,
+    pub host: String,
+    pub target: String,
+    pub resource: Option<String>,
+    pub token_header: Json,
+    pub token_claims: Json,
+    pub proof_header: Json,
+    pub proof_claims: Json,
     /// The scheme in front of the token.
-    scheme: &'static str,
+    pub scheme: &'static str,
     /// `Authorization` values instead of the token.
-    authorization: Option<Vec<Vec<u8>>>,
+    pub authorization: Option<Vec<Vec<u8>>>,
     /// `DPoP` values instead of the proof.
-    proofs: Option<Vec<Vec<u8>>>,
-    headers: Vec<(&'static str, Vec<u8>)>,
+    pub proofs: Option<Vec<Vec<u8>>>,
+    pub headers: Vec<(&'static str, Vec<u8>)>,
 }
 
 /// `ath` of the token that is sent.
 const RIGHT_HASH: &str = "(the hash of the token)";
 
 impl Ask {
-    fn good(gate: &Gate, holder: &Holder) -> Self {
+    pub fn good(gate: &Gate, holder: &Holder) -> Self {
         let claims = gate.token_claims(holder);
         Self {
             method: "GET".to_owned(),
@@ -74,18 +74,18 @@ impl Ask {
     }
 
     /// The same request at another resource.
-    fn at(mut self, resource: &str) -> Self {
+    pub fn at(mut self, resource: &str) -> Self {
         self.host = resource.trim_start_matches("https://").to_owned();
         self.token_claims["aud"] = resource.into();
         self.proof_claims["htu"] = format!("{resource}/orders/7").into();
         self
     }
 
-    fn token(&self, gate: &Gate) -> String {
+    pub fn token(&self, gate: &Gate) -> String {
         gate.issuer.sign_with(&self.token_header, &self.token_claims)
     }
 
-    fn fields(&self, gate: &Gate, holder: &Holder) -> Vec<(&'static str, Vec<u8>)> {
+    pub fn fields(&self, gate: &Gate, holder: &Holder) -> Vec<(&'static str, Vec<u8>)> {
         let token = self.token(gate);
         let credentials = || vec![format!("{}{token}", self.scheme).into_bytes()];
         let proof = || {
@@ -235,10 +235,11 @@ impl Proxy {
     }
 }
 
-struct Row {
-    name: &'static str,
-    spoil: fn(&mut Ask, &Gate),
-    denial: Denial,
+/// One way to spoil a request, and what it is denied for.
+pub struct Row {
+    pub name: &'static str,
+    pub spoil: fn(&mut Ask, &Gate),
+    pub denial: Denial,
 }
 
 macro_rules! rows {
@@ -248,7 +249,7 @@ macro_rules! rows {
 }
 
 /// Every way in which one request can be wrong; what needs a history or an outage has tests of its own below.
-fn rows() -> Vec<Row> {
+pub fn rows() -> Vec<Row> {
     use Denial::{Proof, Token};
     rows! {
         other_resource_named: |ask, _| ask.resource = Some("https://other.example.com".into()) => Denial::ResourceUnknown;

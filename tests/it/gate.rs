@@ -1,6 +1,6 @@
 //! A gate in this process, on a socket of its own, and people who hold tokens and keys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ pub struct Gate {
     pub guard: Arc<LocalReplayGuard>,
     pub socket: PathBuf,
     pub service: CheckService,
-    folder: TempDir,
+    folder: Arc<TempDir>,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<std::io::Result<()>>,
 }
@@ -88,6 +88,13 @@ impl Gate {
     }
 
     pub async fn with(trouble: Trouble) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("authz.sock");
+        Self::at(trouble, &socket, Arc::new(folder)).await
+    }
+
+    /// A gate on this socket in this folder, whoever is there already.
+    pub async fn at(trouble: Trouble, socket: &Path, folder: Arc<TempDir>) -> Self {
         let clock = Arc::new(TestClock::default());
         let issuer = SigningKey::generate(Algorithm::Es256).expect("a key");
         let jwk = issuer.published_jwk();
@@ -109,21 +116,24 @@ impl Gate {
         let guard = Arc::new(LocalReplayGuard::new(100_000));
         let asked: Arc<dyn ReplayGuard> = if trouble == Trouble::NoGuard { Arc::new(DeadGuard) } else { guard.clone() };
         let service = CheckService::new(enforcer, asked, clock.clone());
-        let folder = tempfile::tempdir().expect("a folder");
-        let socket = folder.path().join("authz.sock");
-        let door = Door::bind(&[ListenAddress::Unix(socket.clone())]).await.expect("a socket");
+        let door = Door::bind(&[ListenAddress::Unix(socket.to_owned())]).await.expect("a socket");
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(door.serve(service.clone(), async {
             let _ = stopped.await;
         }));
-        Self { clock, issuer, guard, socket, service, folder, stop: Some(stop), served }
+        Self { clock, issuer, guard, socket: socket.to_owned(), service, folder, stop: Some(stop), served }
     }
 
     /// Ends it in good order; the folder of its socket remains for a look.
-    pub async fn stop(mut self) -> TempDir {
+    pub async fn stop(mut self) -> Arc<TempDir> {
         drop(self.stop.take());
         self.served.await.expect("no panic").expect("a clean end");
         self.folder
+    }
+
+    /// The folder of its socket, for a successor.
+    pub fn share_folder(&self) -> Arc<TempDir> {
+        self.folder.clone()
     }
 
     /// The time of the gate, in seconds.

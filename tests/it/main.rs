@@ -2,6 +2,9 @@
 
 mod architecture;
 mod check;
+mod envoy;
+mod envoy_proxy;
 mod gate;
+mod upstream;
 mod vectors;
 mod world;
