@@ -6,6 +6,7 @@
 pub mod oauth;
 
 pub mod dpop;
+pub mod keys;
 pub mod replay;
 pub mod store;
 pub mod token;

@@ -7,9 +7,11 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::store::Unavailable;
 
+mod fence;
 mod local;
 
-pub use local::LocalReplayGuard;
+pub use fence::{ALIVE_EVERY, Fence};
+pub use local::{DEFAULT_ENTRIES, LocalReplayGuard};
 
 /// What tells one proof from every other: a SHA-256.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
