@@ -298,9 +298,13 @@ mod tests {
         let people = people();
         let ada = Person { subject: "0b6f".parse().expect("a subject"), name: "Ada".to_owned() };
         assert_eq!(sign_in(&people, "ada", "correct horse").await, Ok(Authentication::Known(ada.clone())));
-        for (username, password) in
-            [("ada", "battery staple"), ("ada", ""), ("Ada", "correct horse"), ("eve", "battery staple"), ("x", "correct horse")]
-        {
+        for (username, password) in [
+            ("ada", "battery staple"),
+            ("ada", ""),
+            ("Ada", "correct horse"),
+            ("eve", "battery staple"),
+            ("x", "correct horse"),
+        ] {
             assert_eq!(sign_in(&people, username, password).await, Ok(Authentication::Unknown), "{username}");
         }
         let long = "x".repeat(PASSWORD_LIMIT + 1);

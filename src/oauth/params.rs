@@ -42,7 +42,10 @@ impl Parameters {
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decode(name)?, decode(value)?);
-            if parameters.0.len() + repeated.len() == COUNT_LIMIT || name.len() > NAME_LIMIT || value.len() > VALUE_LIMIT {
+            if parameters.0.len() + repeated.len() == COUNT_LIMIT
+                || name.len() > NAME_LIMIT
+                || value.len() > VALUE_LIMIT
+            {
                 return Err(Refusal::FormTooLarge);
             }
             if name != "resource" && parameters.0.iter().any(|(earlier, _)| *earlier == name) {

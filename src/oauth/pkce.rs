@@ -92,7 +92,9 @@ mod tests {
             assert!(bad.parse::<CodeVerifier>().is_err(), "{bad}");
         }
         let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-        for bad in ["", &challenge[1..], &format!("{challenge}="), &challenge.replace('-', "+"), &challenge.replace('M', "N")] {
+        for bad in
+            ["", &challenge[1..], &format!("{challenge}="), &challenge.replace('-', "+"), &challenge.replace('M', "N")]
+        {
             assert!(bad.parse::<CodeChallenge>().is_err(), "{bad}");
         }
         for good in [43, 128] {
