@@ -14,6 +14,7 @@ pub(super) struct HashPassword {}
 
 impl HashPassword {
     pub(super) fn run(self) -> ExitCode {
+        let Self {} = self;
         let is_terminal = io::stdin().is_terminal();
         let password = match if is_terminal { ask() } else { first_line() } {
             Ok(Some(password)) => password,

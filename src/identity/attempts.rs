@@ -53,6 +53,16 @@ impl Buckets {
     }
 }
 
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub(super) enum Counted {
+    /// It may go on.
+    Free,
+    /// There were too many; nothing was counted.
+    TooMany { retry_after: Duration },
+}
+
 /// Attempts that were not taken back.
 ///
 /// A bucket is the time at which it is empty again; once that is past, the bucket need not be kept.
@@ -60,14 +70,14 @@ impl Buckets {
 pub(super) struct Attempts(Mutex<HashMap<Key, Timestamp>>);
 
 impl Attempts {
-    /// Counts an attempt, unless one of its buckets is full: then says how long to wait, and counts nothing.
-    pub(super) fn count(&self, buckets: &Buckets, now: Timestamp) -> Result<Result<(), Duration>, Unavailable> {
+    /// Counts an attempt, unless one of its buckets is full.
+    pub(super) fn count(&self, buckets: &Buckets, now: Timestamp) -> Result<Counted, Unavailable> {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (key, limit) in &buckets.0 {
             let filled = table.get(key).map_or(Duration::ZERO, |empty_at| empty_at.since(now));
             let free = limit.interval * (limit.burst - 1);
             if filled > free {
-                return Ok(Err(filled - free));
+                return Ok(Counted::TooMany { retry_after: filled.saturating_sub(free) });
             }
         }
         if table.len() + buckets.0.len() > CAPACITY {
@@ -80,7 +90,7 @@ impl Attempts {
             let empty_at = table.entry(*key).or_insert(now);
             *empty_at = (*empty_at).max(now) + limit.interval;
         }
-        Ok(Ok(()))
+        Ok(Counted::Free)
     }
 
     /// Takes an attempt back: it succeeded.
@@ -110,14 +120,18 @@ mod tests {
         let now = Timestamp::from_seconds(1_000);
         let ada = Buckets::of("ada", HERE);
         for _ in 0..10 {
-            assert_eq!(attempts.count(&ada, now), Ok(Ok(())));
+            assert_eq!(attempts.count(&ada, now), Ok(Counted::Free));
         }
         let wait = Duration::from_secs(30);
-        assert_eq!(attempts.count(&ada, now), Ok(Err(wait)));
-        assert_eq!(attempts.count(&Buckets::of("bob", HERE), now), Ok(Ok(())));
-        assert_eq!(attempts.count(&Buckets::of("ada", address(1)), now), Ok(Ok(())), "a stranger locks nobody out");
-        assert_eq!(attempts.count(&ada, now + wait), Ok(Ok(())));
-        assert_eq!(attempts.count(&ada, now + wait), Ok(Err(wait)));
+        assert_eq!(attempts.count(&ada, now), Ok(Counted::TooMany { retry_after: wait }));
+        assert_eq!(attempts.count(&Buckets::of("bob", HERE), now), Ok(Counted::Free));
+        assert_eq!(
+            attempts.count(&Buckets::of("ada", address(1)), now),
+            Ok(Counted::Free),
+            "a stranger locks nobody out"
+        );
+        assert_eq!(attempts.count(&ada, now + wait), Ok(Counted::Free));
+        assert_eq!(attempts.count(&ada, now + wait), Ok(Counted::TooMany { retry_after: wait }));
     }
 
     #[test]
@@ -125,7 +139,7 @@ mod tests {
         let attempts = Attempts::default();
         let ada = Buckets::of("ada", HERE);
         for _ in 0..1_000 {
-            assert_eq!(attempts.count(&ada, Timestamp::from_seconds(1_000)), Ok(Ok(())));
+            assert_eq!(attempts.count(&ada, Timestamp::from_seconds(1_000)), Ok(Counted::Free));
             attempts.take_back(&ada);
         }
     }
@@ -134,9 +148,11 @@ mod tests {
     fn one_name_cannot_be_guessed_from_many_addresses_nor_many_names_from_one() {
         let attempts = Attempts::default();
         let now = Timestamp::from_seconds(1_000);
-        let spread = (0..=255).filter(|n| attempts.count(&Buckets::of("ada", address(*n)), now) == Ok(Ok(()))).count();
+        let spread =
+            (0..=255).filter(|n| attempts.count(&Buckets::of("ada", address(*n)), now) == Ok(Counted::Free)).count();
         assert_eq!(spread, 100);
-        let names = (0..256).filter(|n| attempts.count(&Buckets::of(&n.to_string(), HERE), now) == Ok(Ok(()))).count();
+        let names =
+            (0..256).filter(|n| attempts.count(&Buckets::of(&n.to_string(), HERE), now) == Ok(Counted::Free)).count();
         assert_eq!(names, 60);
     }
 
@@ -145,9 +161,10 @@ mod tests {
         let attempts = Attempts::default();
         let now = Timestamp::from_seconds(1_000);
         let buckets = |n: u32| Buckets::of(&n.to_string(), IpAddr::from(n.to_be_bytes()));
-        let counted = (0..CAPACITY as u32).take_while(|n| attempts.count(&buckets(*n), now) == Ok(Ok(()))).count();
+        let counted =
+            (0..CAPACITY as u32).take_while(|n| attempts.count(&buckets(*n), now) == Ok(Counted::Free)).count();
         assert_eq!(counted, CAPACITY / 3);
         assert_eq!(attempts.count(&buckets(u32::MAX), now), Err(Unavailable::Full));
-        assert_eq!(attempts.count(&buckets(u32::MAX), now + Duration::from_secs(31)), Ok(Ok(())));
+        assert_eq!(attempts.count(&buckets(u32::MAX), now + Duration::from_secs(31)), Ok(Counted::Free));
     }
 }

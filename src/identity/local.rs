@@ -3,7 +3,7 @@
 //! Invariant: an unknown name, a wrong password and a disabled person cost the same work and get the same answer. Hashing
 //! never occupies a thread that serves requests, and neither its memory nor its queue grows with the number of callers.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -12,12 +12,11 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::{ARGON2ID_IDENT, Argon2, Params, PasswordHasher as _, PasswordVerifier as _};
 use async_trait::async_trait;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_saphyr::{Location, Spanned};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::attempts::{Attempts, Buckets};
+use super::attempts::{Attempts, Buckets, Counted};
 use super::{Attempt, Authentication, IdentityProvider, Person};
 use crate::ident::Subject;
 use crate::store::Unavailable;
@@ -55,7 +54,7 @@ struct Entry {
     #[serde(default, rename = "email")]
     _email: Option<String>,
     #[serde(default, rename = "claims")]
-    _claims: BTreeMap<String, IgnoredAny>,
+    _claims: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What is wrong with a users file: every mistake, in the order of the file.
@@ -218,7 +217,7 @@ impl IdentityProvider for LocalUsers {
             return Ok(Authentication::Unknown);
         }
         let buckets = Buckets::of(attempt.username, attempt.address);
-        if let Err(retry_after) = self.attempts.count(&buckets, attempt.now)? {
+        if let Counted::TooMany { retry_after } = self.attempts.count(&buckets, attempt.now)? {
             return Ok(Authentication::Throttled { retry_after });
         }
         let user = self.by_name.get(attempt.username);

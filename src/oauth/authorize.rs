@@ -204,12 +204,10 @@ impl AuthorizationServer {
             Some(token) => (token, false),
             None => (BrowserToken::draw(&*self.entropy), true),
         };
-        let answer = match signed_in {
-            Some(signed_in) => self.ask_consent(transaction, &signed_in, &token),
-            None => {
-                let username = parameters.get("login_hint").unwrap_or_default();
-                self.ask_who(transaction, username, None, &token)
-            }
+        let answer = if let Some(signed_in) = signed_in {
+            self.ask_consent(transaction, &signed_in, &token)
+        } else {
+            self.ask_who(transaction, parameters.get("login_hint").unwrap_or_default(), None, &token)
         };
         Ok(if is_new { answer.with(Cookie::Browser(token)) } else { answer })
     }

@@ -30,7 +30,7 @@ impl AuthorizationServer {
                 requested.parse().ok().filter(|uri| registered.iter().any(|registered| registered.permits(uri)))
             }
             (None, [only]) => Some(only.clone()), // RFC 6749 §3.1.2.3: required unless exactly one is registered
-            (None, []) | (None, [_, _, ..]) => None,
+            (None, [] | [_, _, ..]) => None,
         };
         let redirect_uri = redirect_uri.ok_or(Refusal::RedirectUriUnregistered)?;
         Ok(Destination { client, redirect_uri, state: once("state").map(str::to_owned) })
