@@ -1,5 +1,11 @@
-//! Everything that is tested through a door, in one binary.
+//! Tests through the doors: one binary, real sockets on free ports, nothing shared.
+#![expect(unreachable_pub, reason = "a test binary has no callers")]
 
+mod architecture;
+mod authorize;
+mod browser;
+mod client;
 mod keys;
 mod replay;
 mod store;
+mod world;
