@@ -227,6 +227,16 @@ pub struct KeyRecord {
     pub drop_at: Timestamp,
 }
 
+impl KeyRecord {
+    /// Takes over the schedule of another record; nothing else of it.
+    pub(crate) fn reschedule(&mut self, schedule: &Self) {
+        self.published_at = schedule.published_at;
+        self.sign_from = schedule.sign_from;
+        self.retire_at = schedule.retire_at;
+        self.drop_at = schedule.drop_at;
+    }
+}
+
 /// The last sign of life of an installation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LastAlive {
