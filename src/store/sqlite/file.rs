@@ -153,11 +153,20 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
     let runner = Runner::new(&migrations.map_err(failed)?);
     let version = |migration: &Migration| i64::from(migration.version());
     let known = runner.get_migrations().iter().map(version).max().unwrap_or_default();
-    let found = runner.get_last_applied_migration(connection).map_err(failed)?.as_ref().map_or(0, version);
+    let found = schema(connection).map_err(|source| sqlite(path, source))?;
     if found > known {
         return Err(OpenError::Newer { path: path.into(), found, known });
     }
     runner.run(connection).map_err(failed).map(drop)
+}
+
+/// The number of the newest migration that was applied to the file; 0 if none was.
+fn schema(connection: &Connection) -> rusqlite::Result<i64> {
+    if !connection.table_exists(None, "refinery_schema_history")? {
+        return Ok(0);
+    }
+    let newest = "SELECT coalesce(max(version), 0) FROM refinery_schema_history";
+    connection.query_row(newest, [], |row| row.get(0))
 }
 
 /// Tells a file that is no database from other failures.
