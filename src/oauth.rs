@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dpop::{Nonces, ProofKeys, Window};
+use crate::dpop::{Fence, Nonces, ProofKeys, Window};
 use crate::entropy::Entropy;
 use crate::ident::{Audience, ClientId, Issuer, Subject};
 use crate::identity::{IdentityProvider, Person};
 use crate::keys::SigningKeys;
-use crate::replay::{Fence, ReplayGuard};
+use crate::replay::ReplayGuard;
 use crate::scope::Scope;
 use crate::secret::ClientSecretHash;
 use crate::secret::seal::RootKey;

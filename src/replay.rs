@@ -5,12 +5,10 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
-use crate::store::Unavailable;
+use crate::unavailable::Unavailable;
 
-mod fence;
 mod local;
 
-pub use fence::{ALIVE_EVERY, Fence};
 pub use local::{DEFAULT_ENTRIES, LocalReplayGuard};
 
 /// What tells one proof from every other: a SHA-256.

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::replay::{ReplayKey, Seen};
 use crate::secret::{CodeKind, Digest, SessionKind};
+pub use crate::unavailable::Unavailable;
 
 mod memory;
 mod record;
@@ -17,23 +18,10 @@ mod sqlite;
 
 pub use memory::MemoryStore;
 pub use record::{
-    CodeRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Previous, RefreshState, Rotation, SenderConstraint,
-    SessionRecord, TransactionId,
+    ALIVE_EVERY, CodeRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Previous, RefreshState, Rotation,
+    SenderConstraint, SessionRecord, TransactionId,
 };
 pub use sqlite::{OpenError, SqliteStore};
-
-/// Something that we depend on could not answer: nobody's doing, worth a retry. 503 with `Retry-After`.
-///
-/// The cause is logged where it was met; nothing of it reaches a caller.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Unavailable {
-    /// The store or guard did not answer, or answered something that we do not understand.
-    #[error("a dependency does not answer")]
-    Down,
-    /// A bound was reached; live records are never dropped to make room.
-    #[error("a bound was reached")]
-    Full,
-}
 
 /// How much a store holds at most, and for how long after its end. A full store answers [`Unavailable::Full`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -60,7 +48,7 @@ impl Default for Limits {
             grants: 1_000_000,
             sessions: 1_000_000,
             assertions: 1_000_000,
-            kept: Duration::from_secs(600),
+            kept: Duration::from_mins(10),
         }
     }
 }

@@ -149,12 +149,12 @@ impl KeyRecord {
 mod tests {
     use super::*;
 
-    const DAY: Duration = Duration::from_secs(86_400);
+    const DAY: Duration = Duration::from_hours(24);
     const SCHEDULE: KeySchedule = KeySchedule {
         algorithm: Algorithm::Es256,
-        announce: Duration::from_secs(14 * 86_400),
-        sign: Duration::from_secs(90 * 86_400),
-        retain: Duration::from_secs(14 * 86_400),
+        announce: Duration::from_hours(14 * 24),
+        sign: Duration::from_hours(90 * 24),
+        retain: Duration::from_hours(14 * 24),
     };
 
     fn day(day: u32) -> Timestamp {

@@ -65,7 +65,8 @@ fn the_two_kernels_do_not_know_each_other() {
 
 #[test]
 fn rules_know_no_transport_and_no_driver() {
-    let drivers = ["hyper", "tonic", "prost", "envoy_types", "moka", "rusqlite", "redis", "reqwest", "tokio::", "http::"];
+    let drivers =
+        ["hyper", "tonic", "prost", "envoy_types", "moka", "rusqlite", "redis", "reqwest", "tokio::", "http::"];
     forbid(&drivers, &["oauth", "authz", "dpop", "token"], &[], "the rules outlive the transport");
 }
 
@@ -129,12 +130,18 @@ fn time_comes_from_the_clock() {
 
 #[test]
 fn the_maps_to_the_wire_have_no_wildcard() {
-    forbid(&["_ =>"], &["oauth/refusal", "oauth/error", "dpop/fault", "authz/denial"], &[], "a new rule needs a meaning");
+    forbid(
+        &["_ =>"],
+        &["oauth/refusal", "oauth/error", "dpop/fault", "authz/denial"],
+        &[],
+        "a new rule needs a meaning",
+    );
 }
 
 #[test]
 fn names_say_what_is_in_the_file() {
-    let vague = ["utils", "util", "helpers", "helper", "common", "types", "models", "handlers", "manager", "service", "mod"];
+    let vague =
+        ["utils", "util", "helpers", "helper", "common", "types", "models", "handlers", "manager", "service", "mod"];
     for source in sources() {
         let name = source.path.rsplit('/').next().and_then(|name| name.strip_suffix(".rs")).unwrap_or_default();
         assert!(!vague.contains(&name), "src/{}", source.path);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use argon2::{Argon2, Params, PasswordHasher as _};
 use tollgate::clock::Clock as _;
-use tollgate::dpop::{ProofFault, ProofKey, ProofKeys, Window, parse_key};
+use tollgate::dpop::{Fence, ProofFault, ProofKey, ProofKeys, Window, parse_key};
 use tollgate::entropy::SystemEntropy;
 use tollgate::identity::LocalUsers;
 use tollgate::jose::Algorithm;
@@ -15,7 +15,7 @@ use tollgate::oauth::client::{ClientAuthentication, GrantType, RefreshTokenRotat
 use tollgate::oauth::{
     AuthorizationServer, Client, Dependencies, DpopSettings, Lifetimes, NonceMode, Refusal, Settings,
 };
-use tollgate::replay::{Fence, LocalReplayGuard};
+use tollgate::replay::LocalReplayGuard;
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{AuthorizationCode, base64url};
 use tollgate::store::{CodeRecord, Limits as StoreLimits, MemoryStore, Store};
@@ -135,7 +135,7 @@ impl Issuer {
             Dependencies {
                 store: Arc::clone(&store) as Arc<dyn Store>,
                 guard: Arc::new(LocalReplayGuard::new(1_000)),
-                fence: Fence::after(None, clock.now(), Duration::ZERO),
+                fence: Fence::after(None, clock.now()),
                 keys: Arc::new(keys),
                 people: Arc::new(users()),
                 proof_keys: Arc::new(EveryTime),

@@ -13,13 +13,13 @@ use tollgate::secret::seal::RootKey;
 use tollgate::store::{KeyRecord, Limits, MemoryStore, SqliteStore, Store};
 use tollgate::token::KeyLookup as _;
 
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR: Duration = Duration::from_hours(1);
 
 const SCHEDULE: KeySchedule = KeySchedule {
     algorithm: Algorithm::Es256,
-    announce: Duration::from_secs(14 * 3_600),
-    sign: Duration::from_secs(90 * 3_600),
-    retain: Duration::from_secs(14 * 3_600),
+    announce: Duration::from_hours(14),
+    sign: Duration::from_hours(90),
+    retain: Duration::from_hours(14),
 };
 
 fn hour(hour: u32) -> Timestamp {

@@ -622,7 +622,7 @@ async fn a_call_that_fails_does_not_spoil_those_that_share_its_commit() {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 fn now() -> Timestamp {
     Timestamp::from_millis(1_760_000_000_123)

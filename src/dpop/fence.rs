@@ -2,12 +2,8 @@
 
 use std::time::Duration;
 
+use super::VerifiedProof;
 use crate::clock::Timestamp;
-use crate::dpop::VerifiedProof;
-use crate::store::LastAlive;
-
-/// How often a life notes that it runs. A life that was killed may have run for so long after its last note.
-pub const ALIVE_EVERY: Duration = Duration::from_secs(5);
 
 /// Keeps out proofs that an earlier life of this installation may have accepted.
 ///
@@ -22,12 +18,12 @@ pub struct Fence {
 }
 
 impl Fence {
-    /// The fence of a life that began at `started`, in an installation whose earlier life was last known to run at
-    /// `last_alive`; without an earlier life there is none. `skew` is how far ahead of our clock a proof may be made.
+    /// The fence of a life that began at `started`. Proofs that an earlier one may have accepted were made no later than
+    /// `seen_until` ([`LastAlive::proofs_until`](crate::store::LastAlive::proofs_until)); without an earlier life there
+    /// is no fence.
     #[must_use]
-    pub fn after(last_alive: Option<LastAlive>, started: Timestamp, skew: Duration) -> Self {
-        let unnoted = |last: LastAlive| if last.stopped { Duration::ZERO } else { ALIVE_EVERY };
-        Self { seen_until: last_alive.map(|last| last.at + unnoted(last) + skew), started }
+    pub fn after(seen_until: Option<Timestamp>, started: Timestamp) -> Self {
+        Self { seen_until, started }
     }
 
     /// The fence of a gate that has no store, and so does not know of earlier lives: it keeps out what was made before
@@ -56,36 +52,27 @@ impl Fence {
 mod tests {
     use super::*;
 
-    const SKEW: Duration = Duration::from_secs(10);
-
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_seconds(1_760_000_000 + seconds)
     }
 
     #[test]
     fn a_fresh_installation_has_no_fence() {
-        let fence = Fence::after(None, at(0), SKEW);
+        let fence = Fence::after(None, at(0));
         assert!(fence.clears(at(-60), None));
     }
 
     #[test]
-    fn a_killed_life_may_have_seen_what_was_made_until_its_next_note() {
-        let fence = Fence::after(Some(LastAlive { at: at(0), stopped: false }), at(2), SKEW);
+    fn what_an_earlier_life_may_have_seen_stays_out() {
+        let fence = Fence::after(Some(at(15)), at(2));
         assert!(!fence.clears(at(-60), None));
         assert!(!fence.clears(at(15), None));
         assert!(fence.clears(at(15) + Duration::from_millis(1), None));
     }
 
     #[test]
-    fn a_life_that_stopped_saw_nothing_afterwards() {
-        let fence = Fence::after(Some(LastAlive { at: at(0), stopped: true }), at(2), SKEW);
-        assert!(!fence.clears(at(10), None));
-        assert!(fence.clears(at(11), None));
-    }
-
-    #[test]
     fn a_nonce_of_this_life_passes_the_fence_and_an_older_one_does_not() {
-        let fence = Fence::after(Some(LastAlive { at: at(0), stopped: false }), at(2), SKEW);
+        let fence = Fence::after(Some(at(15)), at(2));
         assert!(fence.clears(at(2), Some(at(2))));
         assert!(!fence.clears(at(1), Some(at(1))));
     }
