@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod explain;
+mod hash_password;
 
 /// OAuth 2.0 tokens bound to the client's key, issued and enforced: an authorization server and an Envoy gate in one.
 #[derive(Debug, Parser)]
@@ -19,6 +20,8 @@ pub struct Cli {
 enum Verb {
     /// Tell what a refusal means, why it happens and what to do
     Explain(explain::Explain),
+    /// Hash a password for the users file
+    HashPassword(hash_password::HashPassword),
 }
 
 impl Cli {
@@ -26,6 +29,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.verb {
             Verb::Explain(verb) => verb.run(),
+            Verb::HashPassword(verb) => verb.run(),
         }
     }
 }

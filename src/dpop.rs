@@ -4,11 +4,13 @@
 //! is to spend it at a [`ReplayGuard`](crate::replay::ReplayGuard), last of all.
 
 mod fault;
+mod fence;
 mod htu;
 mod nonce;
 mod proof;
 
 pub use fault::{ProofFault, Remedy};
+pub use fence::Fence;
 pub use htu::Htu;
 pub use nonce::{NonceText, Nonces};
 pub use proof::{Expected, NonceRule, PROOF_LIMIT, ProofKey, ProofKeys, VerifiedProof, Window, parse_key, verify};

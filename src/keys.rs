@@ -1,46 +1,237 @@
-//! Signing keys and their life.
+//! The keys that sign access tokens, and their life: announced, signing, retired, dropped.
+//!
+//! A key is published before it signs, so that every cache downstream knows it by then, and stays published until the
+//! last token that it signed has expired. Its state follows from timestamps in its record: every replica computes the
+//! same one, and nothing has to happen on time but that the next key is announced.
+//!
+//! Invariant: private keys rest sealed under the key-encryption key. If that is the wrong one, nothing starts; it never
+//! creates a second identity.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use serde_json::{Value, json};
+use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
-use crate::jose::{PublicKey, SigningKey};
-use crate::store::Unavailable;
+use crate::entropy::Entropy;
+use crate::jose::{Algorithm, Json, PublicKey, SigningKey};
+use crate::secret::seal::RootKey;
+use crate::store::{KeyRecord, Store, Unavailable};
 use crate::token::KeyLookup;
 
-/// The keys that sign access tokens.
+mod schedule;
+
+pub use schedule::{KeySchedule, KeyState};
+use schedule::{Succeeded, Succession};
+
+/// How often another replica may be faster in adding a key before we give up.
+const ATTEMPTS: u32 = 3;
+
+/// Why the signing keys or the root key cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum KeysError {
+    /// The store does not answer.
+    #[error("the store of the signing keys does not answer")]
+    Unavailable(#[from] Unavailable),
+    /// What is in the store was sealed under another key-encryption key.
+    #[error(
+        "{0} in the store was encrypted under another key than the one in `encryption_key_file`; put that key back"
+    )]
+    WrongEncryptionKey(String),
+    /// A key opened, but is not what its record says.
+    #[error("the signing key `{0}` in the store is damaged")]
+    Damaged(String),
+    /// The cryptographic library cannot make or write a key.
+    #[error("a signing key could not be made")]
+    NotMade,
+}
+
+/// The signing keys of this installation: held in memory, kept in the store.
 pub struct SigningKeys {
+    store: Arc<dyn Store>,
+    sealing: RootKey,
+    schedule: KeySchedule,
+    ring: RwLock<Arc<[Held]>>,
+}
+
+/// A key with its record.
+#[derive(Clone)]
+struct Held {
+    record: KeyRecord,
     key: Arc<SigningKey>,
 }
 
 impl SigningKeys {
-    /// A single key.
-    #[must_use]
-    pub fn single(key: SigningKey) -> Self {
-        Self { key: Arc::new(key) }
-    }
-
-    /// The key that signs at `now`.
+    /// Reads the keys from the store. Creates the first one, which signs at once, and announces one of the algorithm of
+    /// `schedule` if the newest is of another.
     ///
     /// # Errors
-    /// [`Unavailable`] when none does.
-    pub fn signer(&self, now: Timestamp) -> Result<Arc<SigningKey>, Unavailable> {
-        let _ = now;
-        Ok(Arc::clone(&self.key))
+    /// [`KeysError`]; [`KeysError::WrongEncryptionKey`] if `kek` is not the key that earlier keys were sealed under.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        kek: &RootKey,
+        schedule: KeySchedule,
+        now: Timestamp,
+    ) -> Result<Self, KeysError> {
+        let keys = Self { store, sealing: kek.derive("signing keys"), schedule, ring: RwLock::new(Arc::new([])) };
+        keys.maintain(now).await?;
+        let newest = keys.ring().last().map(|held| held.record.algorithm);
+        if newest.is_some_and(|algorithm| algorithm != schedule.algorithm) {
+            keys.rotate(now).await?;
+        }
+        Ok(keys)
     }
 
-    /// The key set at `now` (RFC 7517 §5).
+    /// The key that signs.
+    ///
+    /// # Errors
+    /// [`Unavailable::Down`] if none does: the last one has retired, and [`maintain`](Self::maintain) could not add one.
+    pub fn signer(&self, now: Timestamp) -> Result<Arc<SigningKey>, Unavailable> {
+        let ring = self.ring();
+        let signing = ring.iter().rev().find(|held| held.record.state(now) == KeyState::Signing);
+        signing.map(|held| Arc::clone(&held.key)).ok_or(Unavailable::Down)
+    }
+
+    /// The JWK Set that is published (RFC 7517 §5): announced, signing and retired keys.
     #[must_use]
-    pub fn published(&self, now: Timestamp) -> Value {
-        let _ = now;
-        json!({ "keys": [self.key.published_jwk()] })
+    pub fn published(&self, now: Timestamp) -> Json {
+        let keys: Vec<_> =
+            self.ring().iter().filter(|held| held.is_published(now)).map(|held| held.key.published_jwk()).collect();
+        json!({ "keys": keys })
+    }
+
+    /// What tokens may be signed with: the algorithms of all keys, newest first.
+    #[must_use]
+    pub fn algorithms(&self) -> Vec<Algorithm> {
+        let mut algorithms = Vec::new();
+        for held in self.ring().iter().rev() {
+            if !algorithms.contains(&held.record.algorithm) {
+                algorithms.push(held.record.algorithm);
+            }
+        }
+        algorithms
+    }
+
+    /// The records of all keys, by generation; for reports.
+    #[must_use]
+    pub fn records(&self) -> Vec<KeyRecord> {
+        self.ring().iter().map(|held| held.record.clone()).collect()
+    }
+
+    /// Reads the keys again, so that what another replica or `tollgate keys rotate` added is known here, and announces
+    /// the next one when it is time. To be called every [`KeySchedule::interval`].
+    ///
+    /// # Errors
+    /// [`KeysError`]; the keys stay as they were known.
+    pub async fn maintain(&self, now: Timestamp) -> Result<(), KeysError> {
+        let records = self.reread().await?;
+        if self.schedule.succeed(&records, Succession::Due, now).is_some() {
+            self.add(Succession::Due, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Announces a new key now. It signs once it was announced for [`KeySchedule::announce`], and the others do so no
+    /// longer.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub async fn rotate(&self, now: Timestamp) -> Result<KeyRecord, KeysError> {
+        self.add(Succession::Asked, now).await
+    }
+
+    /// For emergencies: a new key signs now, and the others leave the set now. Every token that they signed dies, at each
+    /// gate as soon as it has read the set again.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub async fn rotate_now(&self, now: Timestamp) -> Result<KeyRecord, KeysError> {
+        self.add(Succession::Emergency, now).await
+    }
+
+    /// Makes a key and adds it to the store; gives the newest one, which in the case of [`Succession::Due`] another
+    /// replica may have made.
+    async fn add(&self, succession: Succession, now: Timestamp) -> Result<KeyRecord, KeysError> {
+        let key = generate(self.schedule.algorithm).await?;
+        let private = key.to_pkcs8().map_err(|_| KeysError::NotMade)?;
+        let sealed = self.sealing.seal(key.kid().as_bytes(), &private);
+        for _ in 0..ATTEMPTS {
+            let records = self.reread().await?;
+            let newest = records.last();
+            let Some(Succeeded { sign_from, rescheduled }) = self.schedule.succeed(&records, succession, now) else {
+                return newest.cloned().ok_or(KeysError::Unavailable(Unavailable::Down));
+            };
+            let generation = newest.map_or(0, |newest| newest.generation + 1);
+            let record = self.schedule.record(generation, &key, sealed.clone(), now, sign_from);
+            if self.store.add_signing_key(&record, &rescheduled).await? {
+                self.reread().await?;
+                return Ok(record);
+            }
+        }
+        Err(Unavailable::Down.into())
+    }
+
+    /// Takes over what the store holds, or nothing of it if a part of it cannot be used.
+    async fn reread(&self) -> Result<Vec<KeyRecord>, KeysError> {
+        let records = self.store.signing_keys().await?;
+        let known = self.ring();
+        let ring: Result<Arc<[Held]>, _> = records.iter().map(|record| self.hold(record, &known)).collect();
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring?;
+        Ok(records)
+    }
+
+    /// A record with its key: one that is known already, else unsealed.
+    fn hold(&self, record: &KeyRecord, known: &[Held]) -> Result<Held, KeysError> {
+        if let Some(held) = known.iter().find(|held| held.record.kid == record.kid) {
+            return Ok(Held { record: record.clone(), key: Arc::clone(&held.key) });
+        }
+        let private = self.sealing.open(record.kid.as_bytes(), &record.sealed);
+        let private =
+            private.map_err(|_| KeysError::WrongEncryptionKey(format!("the signing key `{}`", record.kid)))?;
+        let key = SigningKey::from_pkcs8(record.algorithm, &Zeroizing::new(private)).ok();
+        let key = key.filter(|key| key.kid() == record.kid).ok_or_else(|| KeysError::Damaged(record.kid.clone()))?;
+        Ok(Held { record: record.clone(), key: Arc::new(key) })
+    }
+
+    fn ring(&self) -> Arc<[Held]> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl KeyLookup for SigningKeys {
-    fn keys(&self, kid: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, Unavailable> {
-        let known = kid.is_none_or(|kid| kid == self.key.kid());
-        Ok(known.then(|| self.key.public().clone()).into_iter().collect())
+impl Held {
+    fn is_published(&self, now: Timestamp) -> bool {
+        now >= self.record.published_at && self.record.state(now) != KeyState::Dropped
     }
+}
+
+/// Our own gate asks here, without a detour over HTTP.
+impl KeyLookup for SigningKeys {
+    fn keys(&self, kid: Option<&str>, now: Timestamp) -> Result<Vec<PublicKey>, Unavailable> {
+        let ring = self.ring();
+        let published = ring.iter().filter(|held| held.is_published(now));
+        let named = published.filter(|held| kid.is_none_or(|kid| held.record.kid == kid));
+        Ok(named.map(|held| held.key.public().clone()).collect())
+    }
+}
+
+/// The root key of this installation, from which keys for nonces, forms and the like are derived: the one in the store,
+/// sealed under `kek`, or a fresh one that is put there.
+///
+/// # Errors
+/// [`KeysError`]; [`KeysError::WrongEncryptionKey`] if the one in the store was sealed under another key.
+pub async fn root_secrets(store: &dyn Store, kek: &RootKey, entropy: &dyn Entropy) -> Result<RootKey, KeysError> {
+    const CONTEXT: &[u8] = b"root key";
+    let wrong = || KeysError::WrongEncryptionKey("the root key".into());
+    let sealing = kek.derive("root key");
+    let fresh = Zeroizing::new(entropy.draw::<32>());
+    let stored = store.root_key(&sealing.seal(CONTEXT, &*fresh)).await?;
+    let opened = sealing.open(CONTEXT, &stored).map(Zeroizing::new).map_err(|_| wrong())?;
+    let bytes = <[u8; 32]>::try_from(opened.as_slice()).map_err(|_| wrong())?;
+    Ok(RootKey::from_bytes(bytes))
+}
+
+/// Makes a key off the threads that serve requests: an RSA key takes a good part of a second.
+async fn generate(algorithm: Algorithm) -> Result<SigningKey, KeysError> {
+    let made = tokio::task::spawn_blocking(move || SigningKey::generate(algorithm)).await;
+    made.ok().and_then(Result::ok).ok_or(KeysError::NotMade)
 }

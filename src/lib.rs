@@ -26,4 +26,5 @@ pub mod ident;
 pub mod jose;
 pub mod scope;
 pub mod secret;
+pub mod unavailable;
 pub mod uri;

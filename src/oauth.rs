@@ -10,17 +10,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dpop::{Nonces, ProofKeys, Window};
+use crate::dpop::{Fence, Nonces, ProofKeys, Window};
 use crate::entropy::Entropy;
 use crate::ident::{Audience, ClientId, Issuer, Subject};
 use crate::identity::{IdentityProvider, Person};
 use crate::keys::SigningKeys;
-use crate::replay::{Fence, ReplayGuard};
+use crate::replay::ReplayGuard;
 use crate::scope::Scope;
 use crate::secret::ClientSecretHash;
 use crate::secret::seal::RootKey;
 use crate::store::{Store, Unavailable};
 
+mod authorize;
 pub mod client;
 mod client_assertion;
 mod client_authentication;
@@ -29,9 +30,11 @@ mod grant;
 mod issue;
 pub mod metadata;
 pub mod params;
+pub mod pkce;
 mod refusal;
 mod token;
 
+pub use authorize::{Answer, Browser, Consent, Cookie, Form, Redirect, SignIn, SignInFault, View};
 pub use client::Client;
 pub use error::{Error, ErrorCode};
 pub use issue::TokenResponse;
@@ -129,6 +132,7 @@ pub struct AuthorizationServer {
     proof_keys: Arc<dyn ProofKeys>,
     entropy: Arc<dyn Entropy>,
     nonces: Nonces,
+    forms: authorize::FormKeys,
     token_url: String,
     /// What the secret of an unknown client is compared with, so that it takes as long as that of a known one.
     decoy_secret: ClientSecretHash,
@@ -143,6 +147,7 @@ impl AuthorizationServer {
         Self {
             clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
             nonces: Nonces::new(root.derive("nonces of the authorization server"), settings.dpop.nonce_life),
+            forms: authorize::FormKeys::new(&root),
             token_url: settings.url(metadata::TOKEN),
             decoy_secret: ClientSecretHash::of("no client has this secret"),
             settings,

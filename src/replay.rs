@@ -5,11 +5,11 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
-use crate::store::Unavailable;
+use crate::unavailable::Unavailable;
 
 mod local;
 
-pub use local::LocalReplayGuard;
+pub use local::{DEFAULT_ENTRIES, LocalReplayGuard};
 
 /// What tells one proof from every other: a SHA-256.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
@@ -59,18 +59,5 @@ pub trait ReplayGuard: Send + Sync {
     fn spend_now(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Option<Result<Seen, Unavailable>> {
         let _ = (key, expires, now);
         None
-    }
-}
-
-/// What a restart must not let through again.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Fence;
-
-impl Fence {
-    /// Whether no earlier life of this process can have seen the proof.
-    #[must_use]
-    pub fn admits(&self, proof: &crate::dpop::VerifiedProof) -> bool {
-        let _ = proof;
-        true
     }
 }

@@ -176,6 +176,17 @@ impl Kind for SessionKind {
 /// The secret in the cookie of a signed-in browser.
 pub type SessionToken = Opaque<SessionKind>;
 
+/// Marks a browser, signed in or not.
+#[derive(Debug)]
+pub enum BrowserKind {}
+
+impl Kind for BrowserKind {
+    const PREFIX: &'static str = "tgb_";
+}
+
+/// The secret in the cookie that ties the forms on our pages to the browser they were made for.
+pub type BrowserToken = Opaque<BrowserKind>;
+
 /// SHA-256 of a client secret. Client secrets are long and random, so one hash is enough; slow hashes are for the
 /// passwords of people.
 #[derive(Clone)]

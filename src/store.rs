@@ -3,31 +3,67 @@
 //! Invariant: a call that was acknowledged is on disk, and every method is one atomic step with respect to every other
 //! call for the same key. What opens a door is stored as a digest or sealed.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
 use crate::replay::{ReplayKey, Seen};
 use crate::secret::{CodeKind, Digest, SessionKind};
+pub use crate::unavailable::Unavailable;
 
 mod memory;
 mod record;
+mod sqlite;
 
+pub use memory::MemoryStore;
 pub use record::{
-    CodeRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Previous, RefreshState, Rotation, SenderConstraint,
-    SessionRecord, TransactionId,
+    ALIVE_EVERY, CodeRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Previous, RefreshState, Rotation,
+    SenderConstraint, SessionRecord, TransactionId,
 };
+pub use sqlite::{OpenError, SqliteStore};
 
-/// Something that we depend on could not answer: nobody's doing, worth a retry. 503 with `Retry-After`.
-///
-/// The cause is logged where it was met; nothing of it reaches a caller.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Unavailable {
-    /// The store or guard did not answer, or answered something that we do not understand.
-    #[error("a dependency does not answer")]
-    Down,
-    /// A bound was reached; live records are never dropped to make room.
-    #[error("a bound was reached")]
-    Full,
+/// How much a store holds at most, and for how long after its end. A full store answers [`Unavailable::Full`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Authorization codes, those that were spent or expired and are still kept included. 200,000 by default: three
+    /// hundred sign-ins a second.
+    pub codes: u64,
+    /// Grants, ended ones that are still kept included. 1,000,000 by default: about half a gigabyte.
+    pub grants: u64,
+    /// Sessions of browsers. 1,000,000 by default.
+    pub sessions: u64,
+    /// `jti` of client assertions. 1,000,000 by default: three thousand assertions of five minutes a second.
+    pub assertions: u64,
+    /// How long codes and grants are kept after their end. Ten minutes by default. No authorization transaction and no
+    /// access token may live longer: a transaction whose code was forgotten could give another one, and a code that was
+    /// forgotten could no longer end the grant whose tokens are still good when it is replayed (RFC 6749 §4.1.2).
+    pub kept: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            codes: 200_000,
+            grants: 1_000_000,
+            sessions: 1_000_000,
+            assertions: 1_000_000,
+            kept: Duration::from_mins(10),
+        }
+    }
+}
+
+impl Limits {
+    /// The last moment at which a code is kept.
+    pub(crate) fn code_due(&self, code: &CodeRecord) -> Timestamp {
+        code.expires_at + self.kept
+    }
+
+    /// The last moment at which a grant is kept.
+    pub(crate) fn grant_due(&self, grant: &Grant) -> Timestamp {
+        let over = grant.idle_expires_at.min(grant.expires_at);
+        grant.ended.map_or(over, |(ended_at, _)| ended_at.min(over)) + self.kept
+    }
 }
 
 /// What became of a code that was to be recorded.
@@ -48,7 +84,7 @@ pub enum Redeemed {
     First,
     /// It was spent before, for this grant.
     Replayed(GrantHandle),
-    /// There is no such code, or its time is over.
+    /// There is no such code, or its time is over: `now` has reached its `expires_at`.
     Unknown,
 }
 
@@ -87,25 +123,26 @@ pub trait Store: Send + Sync {
     /// Moves a grant to its next refresh token, if it still is as the caller read it and has not ended.
     async fn rotate(&self, rotation: &Rotation) -> Result<Rotated, Unavailable>;
 
-    /// Slides the idle limit of a grant whose refresh token stays the same.
+    /// Slides the idle limit of a grant whose refresh token stays the same; does nothing if it has ended.
     async fn extend_grant(&self, handle: GrantHandle, idle_expires_at: Timestamp) -> Result<(), Unavailable>;
 
     /// Ends a grant; does nothing if it has ended. Serialises with [`Store::rotate`].
     async fn end_grant(&self, handle: GrantHandle, why: EndedBy, now: Timestamp) -> Result<(), Unavailable>;
 
     /// Spends the `jti` of a client assertion until `expires` (RFC 7523 §3-7): durable, so a restart does not re-open it.
+    /// After that moment the same key may be spent again; an assertion that old is refused by its `exp`.
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable>;
 
     /// Records the session of a browser that signed in.
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable>;
 
-    /// Reads a session whose time is not over.
+    /// Reads a session whose time is not over: `now` is before its `expires_at`.
     async fn session(&self, token: Digest<SessionKind>, now: Timestamp) -> Result<Option<SessionRecord>, Unavailable>;
 
     /// Forgets a session.
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable>;
 
-    /// The signing keys, dropped ones excluded, by generation.
+    /// The signing keys by generation, among them those whose time is over until they are swept.
     async fn signing_keys(&self) -> Result<Vec<KeyRecord>, Unavailable>;
 
     /// Adds a signing key and, in the same step, puts the new schedule of earlier keys in place. `false` if that
@@ -121,6 +158,7 @@ pub trait Store: Send + Sync {
     /// Notes that this life runs, or stops in good order.
     async fn note_alive(&self, alive: LastAlive) -> Result<(), Unavailable>;
 
-    /// Removes at most `limit` records that nothing living depends on; gives how many it removed.
+    /// Removes at most `limit` records that nothing living depends on; gives how many it removed. Codes and grants stay
+    /// for [`Limits::kept`] after their end, and the newest signing key stays for good, so that generations never repeat.
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u32, Unavailable>;
 }

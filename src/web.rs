@@ -4,8 +4,14 @@
 //! are judged before anything is decoded.
 
 mod admin;
+mod authorize;
+mod consent;
+mod cookie;
 mod door;
+mod login;
+mod logout;
 mod metadata;
+mod pages;
 mod request;
 pub(crate) mod respond;
 mod router;

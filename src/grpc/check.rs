@@ -32,7 +32,7 @@ use crate::authz::{
 };
 use crate::clock::{Clock, Timestamp};
 use crate::replay::ReplayGuard;
-use crate::store::Unavailable;
+use crate::unavailable::Unavailable;
 
 /// The context extension by which a route names its resource.
 const RESOURCE_EXTENSION: &str = "resource";

@@ -78,7 +78,8 @@ impl AuthorizationServer {
         }
     }
 
-    fn client(&self, id: &str) -> Option<Arc<Client>> {
+    /// The registered client of that name.
+    pub(super) fn client(&self, id: &str) -> Option<Arc<Client>> {
         let id: ClientId = id.parse().ok()?;
         self.clients.get(&id).map(Arc::clone)
     }

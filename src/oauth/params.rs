@@ -27,19 +27,34 @@ impl Parameters {
     /// # Errors
     /// [`Refusal::FormMalformed`], [`Refusal::FormTooLarge`], [`Refusal::ParameterRepeated`].
     pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let (parameters, repeated) = Self::parse_with_repeats(text)?;
+        if repeated.is_empty() { Ok(parameters) } else { Err(Refusal::ParameterRepeated) }
+    }
+
+    /// Reads the same, but only notes the names that occur more than once, and keeps the first value of each: the
+    /// authorization endpoint says so by redirect, unless it is the redirect URI or the client that is in doubt.
+    ///
+    /// # Errors
+    /// [`Refusal::FormMalformed`], [`Refusal::FormTooLarge`].
+    pub(super) fn parse_with_repeats(text: &str) -> Result<(Self, Vec<String>), Refusal> {
         let mut parameters = Self(Vec::new());
+        let mut repeated = Vec::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decode(name)?, decode(value)?);
-            if parameters.0.len() == COUNT_LIMIT || name.len() > NAME_LIMIT || value.len() > VALUE_LIMIT {
+            if parameters.0.len() + repeated.len() == COUNT_LIMIT
+                || name.len() > NAME_LIMIT
+                || value.len() > VALUE_LIMIT
+            {
                 return Err(Refusal::FormTooLarge);
             }
             if name != "resource" && parameters.0.iter().any(|(earlier, _)| *earlier == name) {
-                return Err(Refusal::ParameterRepeated);
+                repeated.push(name);
+                continue;
             }
             parameters.0.push((name, value));
         }
-        Ok(parameters)
+        Ok((parameters, repeated))
     }
 
     /// The value of a parameter; `None` if it is absent or empty.

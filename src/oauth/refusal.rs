@@ -171,12 +171,18 @@ refusals! {
     RequestUriUnsupported "request_uri_unsupported" RequestUriNotSupported "request_uri is not supported";
     /// OpenID Connect Core §3.1.2.1: a value of `prompt` that we do not know, or `none` among others.
     PromptUnsupported "prompt_unsupported" InvalidRequest "prompt must be none, login or consent";
+    /// OpenID Connect Core §3.1.2.1: `max_age` is a number of seconds.
+    MaxAgeMalformed "max_age_malformed" InvalidRequest "max_age must be a whole number of seconds";
     /// OpenID Connect Core §3.1.2.6: `prompt=none`, and nobody is signed in.
     LoginRequired "login_required" LoginRequired "nobody is signed in";
     /// OpenID Connect Core §3.1.2.6: `prompt=none`, and consent must be asked for.
     ConsentRequired "consent_required" ConsentRequired "consent must be asked for";
     /// RFC 6749 §4.1.2.1: the person declined.
     ConsentDeclined "consent_declined" AccessDenied "the request was declined";
+    /// RFC 6749 §10.12: the form was not posted from a page of ours in this browser; never redirected.
+    CrossSiteForm "cross_site_form" InvalidRequest "this form was not sent from a page of this server in this browser";
+    /// The form says neither that the person approves nor that they decline; never redirected.
+    DecisionMissing "decision_missing" InvalidRequest "the form does not say what was decided";
     /// The form does not belong to a transaction of this browser, or its time is over; never redirected.
     TransactionUnknown "transaction_unknown" InvalidRequest "this page has expired or belongs to another browser";
     /// The transaction has been decided before; never redirected.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::{ReplayGuard, ReplayKey, Seen};
 use crate::clock::Timestamp;
-use crate::store::Unavailable;
+use crate::unavailable::Unavailable;
 
 /// So many locks that 64 threads rarely meet.
 const SHARDS: usize = 64;

@@ -1,1 +1,252 @@
 //! A store in the memory of this process: for `tollgate dev` and tests. A restart forgets everything.
+//!
+//! One lock around everything makes each call the atomic step that [`Store`] promises.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{
+    CodeRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, Recorded, Redeemed, Rotated, Rotation,
+    SessionRecord, Store, TransactionId, Unavailable,
+};
+use crate::clock::Timestamp;
+use crate::replay::{ReplayKey, Seen};
+use crate::secret::{CodeKind, Digest, SessionKind};
+
+/// Keeps everything in memory, up to its [`Limits`].
+pub struct MemoryStore {
+    limits: Limits,
+    held: Mutex<Held>,
+}
+
+/// Everything that is held.
+#[derive(Default)]
+struct Held {
+    codes: Shelf<[u8; 32], CodeRecord>,
+    transactions: HashMap<TransactionId, [u8; 32]>,
+    grants: Shelf<[u8; 16], Grant>,
+    sessions: Shelf<[u8; 32], SessionRecord>,
+    assertions: Shelf<[u8; 32], Timestamp>,
+    keys: BTreeMap<u64, KeyRecord>,
+    root_key: Option<Vec<u8>>,
+    last_alive: Option<LastAlive>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, held: Mutex::default() }
+    }
+
+    /// No call leaves a half-made change behind, so a poisoned lock is as good as a whole one.
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn record_code(&self, code: &CodeRecord) -> Result<Recorded, Unavailable> {
+        let mut held = self.held();
+        if held.transactions.contains_key(&code.transaction) {
+            return Ok(Recorded::TransactionSpent);
+        }
+        let digest = *code.digest.as_bytes();
+        held.codes.put(digest, code.clone(), self.limits.code_due(code), self.limits.codes)?;
+        held.transactions.insert(code.transaction, digest);
+        Ok(Recorded::First)
+    }
+
+    async fn code(&self, code: Digest<CodeKind>) -> Result<Option<CodeRecord>, Unavailable> {
+        Ok(self.held().codes.records.get(code.as_bytes()).cloned())
+    }
+
+    async fn redeem_code(
+        &self,
+        code: Digest<CodeKind>,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<Redeemed, Unavailable> {
+        let held = &mut *self.held();
+        let Some(record) = held.codes.records.get_mut(code.as_bytes()) else { return Ok(Redeemed::Unknown) };
+        if let Some(earlier) = record.spent_for {
+            return Ok(Redeemed::Replayed(earlier));
+        }
+        if now >= record.expires_at {
+            return Ok(Redeemed::Unknown);
+        }
+        held.grants.put(grant.handle.0, grant.clone(), self.limits.grant_due(grant), self.limits.grants)?;
+        record.spent_for = Some(grant.handle);
+        Ok(Redeemed::First)
+    }
+
+    async fn grant(&self, handle: GrantHandle) -> Result<Option<Grant>, Unavailable> {
+        Ok(self.held().grants.records.get(&handle.0).cloned())
+    }
+
+    async fn rotate(&self, rotation: &Rotation) -> Result<Rotated, Unavailable> {
+        let mut held = self.held();
+        let as_read = |grant: &&mut Grant| {
+            grant.ended.is_none()
+                && grant.refresh.current_n == rotation.read_n
+                && grant.refresh.current_hash == rotation.read_hash
+        };
+        let Some(grant) = held.grants.records.get_mut(&rotation.handle.0).filter(as_read) else {
+            return Ok(Rotated::Overtaken);
+        };
+        grant.refresh = rotation.next.clone();
+        grant.idle_expires_at = rotation.idle_expires_at;
+        Ok(Rotated::Moved)
+    }
+
+    async fn extend_grant(&self, handle: GrantHandle, idle_expires_at: Timestamp) -> Result<(), Unavailable> {
+        if let Some(grant) = self.held().grants.records.get_mut(&handle.0).filter(|grant| grant.ended.is_none()) {
+            grant.idle_expires_at = idle_expires_at;
+        }
+        Ok(())
+    }
+
+    async fn end_grant(&self, handle: GrantHandle, why: EndedBy, now: Timestamp) -> Result<(), Unavailable> {
+        let Shelf { records, due } = &mut self.held().grants;
+        if let Some(grant) = records.get_mut(&handle.0).filter(|grant| grant.ended.is_none()) {
+            grant.ended = Some((now, why));
+            due.insert((self.limits.grant_due(grant), handle.0));
+        }
+        Ok(())
+    }
+
+    async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable> {
+        let mut held = self.held();
+        match held.assertions.records.get_mut(key.as_bytes()) {
+            Some(until) if now <= *until => Ok(Seen::Replayed),
+            Some(until) => {
+                *until = expires;
+                Ok(Seen::First)
+            }
+            None => {
+                held.assertions.put(*key.as_bytes(), expires, expires, self.limits.assertions)?;
+                Ok(Seen::First)
+            }
+        }
+    }
+
+    async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {
+        let digest = *session.digest.as_bytes();
+        self.held().sessions.put(digest, session.clone(), session.expires_at, self.limits.sessions)
+    }
+
+    async fn session(&self, token: Digest<SessionKind>, now: Timestamp) -> Result<Option<SessionRecord>, Unavailable> {
+        let held = self.held();
+        Ok(held.sessions.records.get(token.as_bytes()).filter(|session| now < session.expires_at).cloned())
+    }
+
+    async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable> {
+        let Shelf { records, due } = &mut self.held().sessions;
+        if let Some(session) = records.remove(token.as_bytes()) {
+            due.remove(&(session.expires_at, *token.as_bytes()));
+        }
+        Ok(())
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<KeyRecord>, Unavailable> {
+        Ok(self.held().keys.values().cloned().collect())
+    }
+
+    async fn add_signing_key(&self, key: &KeyRecord, rescheduled: &[KeyRecord]) -> Result<bool, Unavailable> {
+        let mut held = self.held();
+        if held.keys.contains_key(&key.generation) {
+            return Ok(false);
+        }
+        held.keys.insert(key.generation, key.clone());
+        for change in rescheduled {
+            if let Some(earlier) = held.keys.get_mut(&change.generation) {
+                earlier.reschedule(change);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn root_key(&self, sealed: &[u8]) -> Result<Vec<u8>, Unavailable> {
+        Ok(self.held().root_key.get_or_insert_with(|| sealed.to_vec()).clone())
+    }
+
+    async fn last_alive(&self) -> Result<Option<LastAlive>, Unavailable> {
+        Ok(self.held().last_alive)
+    }
+
+    async fn note_alive(&self, alive: LastAlive) -> Result<(), Unavailable> {
+        self.held().last_alive = Some(alive);
+        Ok(())
+    }
+
+    async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u32, Unavailable> {
+        let Held { codes, transactions, grants, sessions, assertions, keys, .. } = &mut *self.held();
+        let mut left = limit;
+        codes.sweep(
+            now,
+            &mut left,
+            |code| self.limits.code_due(code),
+            |code| {
+                transactions.remove(&code.transaction);
+            },
+        );
+        grants.sweep(now, &mut left, |grant| self.limits.grant_due(grant), drop);
+        sessions.sweep(now, &mut left, |session| session.expires_at, drop);
+        assertions.sweep(now, &mut left, |until| *until, drop);
+        let newest = keys.last_key_value().map(|(generation, _)| *generation);
+        keys.retain(|generation, key| {
+            let goes = left > 0 && key.drop_at < now && Some(*generation) != newest;
+            left -= u32::from(goes);
+            !goes
+        });
+        Ok(limit - left)
+    }
+}
+
+/// Records by key, and the order in which they may go.
+struct Shelf<K, V> {
+    records: HashMap<K, V>,
+    /// When to look at a record. By then its end may have moved on, and it is put back.
+    due: BTreeSet<(Timestamp, K)>,
+}
+
+impl<K, V> Default for Shelf<K, V> {
+    fn default() -> Self {
+        Self { records: HashMap::new(), due: BTreeSet::new() }
+    }
+}
+
+impl<K: Copy + Eq + Hash + Ord, V> Shelf<K, V> {
+    /// Adds a record unless there are `limit`.
+    fn put(&mut self, key: K, record: V, due: Timestamp, limit: u64) -> Result<(), Unavailable> {
+        if self.records.len() as u64 >= limit {
+            return Err(Unavailable::Full);
+        }
+        self.records.insert(key, record);
+        self.due.insert((due, key));
+        Ok(())
+    }
+
+    /// Looks at no more than `left` records whose time has come, removes those whose time is over before `now`, and
+    /// counts `left` down by each that it removed.
+    fn sweep(&mut self, now: Timestamp, left: &mut u32, due: impl Fn(&V) -> Timestamp, mut gone: impl FnMut(V)) {
+        for _ in 0..*left {
+            let Some(&(when, key)) = self.due.first().filter(|(when, _)| *when < now) else { break };
+            self.due.remove(&(when, key));
+            match self.records.get(&key).map(&due) {
+                Some(moved) if moved >= now => {
+                    self.due.insert((moved, key));
+                }
+                Some(_) => {
+                    self.records.remove(&key).into_iter().for_each(&mut gone);
+                    *left -= 1;
+                }
+                None => {}
+            }
+        }
+    }
+}

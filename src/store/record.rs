@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -18,8 +19,8 @@ pub struct GrantHandle(pub [u8; 16]);
 /// Prints the first eight hexadecimal digits, enough to correlate.
 impl fmt::Debug for GrantHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, ..] = self.0;
-        write!(f, "grant {a:02x}{b:02x}{c:02x}{d:02x}")
+        f.write_str("grant ")?;
+        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -227,6 +228,16 @@ pub struct KeyRecord {
     pub drop_at: Timestamp,
 }
 
+impl KeyRecord {
+    /// Takes over the schedule of another record; nothing else of it.
+    pub(crate) fn reschedule(&mut self, schedule: &Self) {
+        self.published_at = schedule.published_at;
+        self.sign_from = schedule.sign_from;
+        self.retire_at = schedule.retire_at;
+        self.drop_at = schedule.drop_at;
+    }
+}
+
 /// The last sign of life of an installation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LastAlive {
@@ -234,4 +245,29 @@ pub struct LastAlive {
     pub at: Timestamp,
     /// Whether it was a stop in good order, after which nothing was accepted.
     pub stopped: bool,
+}
+
+/// How often a life notes that it runs. One that was killed may have run for so long after its last note.
+pub const ALIVE_EVERY: Duration = Duration::from_secs(5);
+
+impl LastAlive {
+    /// The latest moment at which a proof that was accepted then can have been made; `skew` is how far ahead of our
+    /// clock that may be.
+    #[must_use]
+    pub fn proofs_until(self, skew: Duration) -> Timestamp {
+        let unnoted = if self.stopped { Duration::ZERO } else { ALIVE_EVERY };
+        self.at + unnoted + skew
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_that_was_killed_may_have_run_until_its_next_note() {
+        let (at, skew) = (Timestamp::from_seconds(1_760_000_000), Duration::from_secs(10));
+        assert_eq!(LastAlive { at, stopped: false }.proofs_until(skew), at + Duration::from_secs(15));
+        assert_eq!(LastAlive { at, stopped: true }.proofs_until(skew), at + skew);
+    }
 }

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::ident::{Audience, ClientId, Issuer, Subject};
 use crate::jose::{Algorithm, Json, Jws, Members, PublicKey, Thumbprint};
 use crate::scope::Scopes;
-use crate::store::Unavailable;
+use crate::unavailable::Unavailable;
 
 /// The longest access token accepted, in bytes.
 pub const TOKEN_LIMIT: usize = 16 * 1024;

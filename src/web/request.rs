@@ -72,13 +72,20 @@ impl Received {
     /// # Errors
     /// [`Refusal::ContentTypeWrong`], and those of [`Parameters::parse`].
     pub(crate) fn form(&self) -> Result<Parameters, Refusal> {
+        Parameters::parse(self.form_text()?)
+    }
+
+    /// The text of a form body.
+    ///
+    /// # Errors
+    /// [`Refusal::ContentTypeWrong`], [`Refusal::FormMalformed`].
+    pub(crate) fn form_text(&self) -> Result<&str, Refusal> {
         let mut types = self.header(CONTENT_TYPE);
         let only = types.next().filter(|_| types.next().is_none()).unwrap_or_default();
         if !is_form(only) {
             return Err(Refusal::ContentTypeWrong);
         }
-        let text = std::str::from_utf8(&self.body).map_err(|_| Refusal::FormMalformed)?;
-        Parameters::parse(text)
+        std::str::from_utf8(&self.body).map_err(|_| Refusal::FormMalformed)
     }
 }
 

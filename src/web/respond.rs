@@ -3,14 +3,16 @@
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, PRAGMA,
-    RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    HeaderName, LOCATION, PRAGMA, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderValue, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 use serde_json::json;
 
+use super::pages::Page;
 use super::request::Refused;
 use crate::oauth::{Error, ErrorCode, Refusal};
 
@@ -101,6 +103,49 @@ fn unavailable_json() -> Response {
     });
     let mut response = json(StatusCode::SERVICE_UNAVAILABLE, &body);
     set(&mut response, RETRY_AFTER, RETRY_AFTER_SECONDS);
+    response
+}
+
+/// A page for people: not kept, not framed, and no address that it links to learns where it was.
+pub(super) fn page(page: Page, https: bool) -> Response {
+    let mut response = Response::new(Full::new(Bytes::from(page.html)));
+    *response.status_mut() = page.status;
+    set(&mut response, CONTENT_TYPE, "text/html; charset=utf-8");
+    set(&mut response, X_FRAME_OPTIONS, "DENY");
+    set(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    let policy = HeaderValue::try_from(page.policy).expect("policies are visible ASCII");
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    if let Some(seconds) = page.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    finish_for_browsers(&mut response, https);
+    response
+}
+
+/// 303 (RFC 9700 §4.12): whatever the request was, the browser goes on with GET.
+pub(super) fn redirect(location: &str, https: bool) -> Response {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let mut location = HeaderValue::try_from(location).expect("redirect URIs and form encoding are visible ASCII");
+    location.set_sensitive(true);
+    response.headers_mut().insert(LOCATION, location);
+    finish_for_browsers(&mut response, https);
+    response
+}
+
+fn finish_for_browsers(response: &mut Response, https: bool) {
+    no_store(response);
+    set(response, REFERRER_POLICY, "no-referrer"); // RFC 9700 §4.2.4
+    if https {
+        set(response, STRICT_TRANSPORT_SECURITY, "max-age=31536000"); // RFC 6797; a year
+    }
+}
+
+/// Adds `Set-Cookie` lines.
+pub(super) fn with_cookies(mut response: Response, cookies: Vec<HeaderValue>) -> Response {
+    for cookie in cookies {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
     response
 }
 

@@ -5,18 +5,23 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::Method;
 
-use super::{Received, Response, Site, metadata, respond, token};
+use super::cookie::Cookies;
+use super::pages::Pages;
+use super::{Received, Response, Site, authorize, consent, login, logout, metadata, respond, token};
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
-use crate::oauth::metadata::{JWKS, TOKEN};
+use crate::oauth::metadata::{AUTHORIZE, JWKS, TOKEN};
 use crate::uri::HttpUri;
 
 /// The authorization server behind its door.
 pub struct AuthorizationSite {
     pub(super) server: Arc<AuthorizationServer>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) pages: Pages,
+    pub(super) cookies: Cookies,
     /// The path of the issuer without a trailing slash; empty for most.
     base: String,
+    https: bool,
 }
 
 impl AuthorizationSite {
@@ -25,7 +30,13 @@ impl AuthorizationSite {
     pub fn new(server: Arc<AuthorizationServer>, clock: Arc<dyn Clock>) -> Self {
         let issuer = HttpUri::parse(server.settings().issuer.as_str()).expect("the issuer is an http(s) URL");
         let base = issuer.path().trim_end_matches('/').to_owned();
-        Self { server, clock, base }
+        let https = issuer.is_https();
+        Self { server, clock, pages: Pages::new(&base), cookies: Cookies::new(https), base, https }
+    }
+
+    /// Whether people reach the server over https.
+    pub(super) fn is_https(&self) -> bool {
+        self.https
     }
 
     /// Whether a path is one of those at which the metadata may be looked for: RFC 8414 §3.1 puts the well-known part
@@ -50,6 +61,22 @@ impl Site for AuthorizationSite {
                 Method::POST => token::token(self, &request).await,
                 Method::OPTIONS => respond::preflight("POST"),
                 _ => respond::method_not_allowed("POST"),
+            },
+            AUTHORIZE => match request.method {
+                Method::GET | Method::HEAD | Method::POST => authorize::authorize(self, &request).await,
+                _ => respond::method_not_allowed("GET, HEAD, POST"),
+            },
+            "/login" => match request.method {
+                Method::POST => login::login(self, &request).await,
+                _ => respond::method_not_allowed("POST"),
+            },
+            "/consent" => match request.method {
+                Method::POST => consent::consent(self, &request).await,
+                _ => respond::method_not_allowed("POST"),
+            },
+            "/logout" => match request.method {
+                Method::GET | Method::HEAD | Method::POST => logout::logout(self, &request).await,
+                _ => respond::method_not_allowed("GET, HEAD, POST"),
             },
             JWKS => get(&request, || metadata::key_set(self)),
             _ => respond::not_found(),

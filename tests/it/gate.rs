@@ -15,14 +15,14 @@ use tollgate::authz::{
 };
 use tollgate::cache::{KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, Timestamp};
-use tollgate::dpop::{Nonces, VerifiedProof, Window};
+use tollgate::dpop::{Fence, Nonces, Window};
 use tollgate::grpc::{CheckService, Door, ListenAddress};
 use tollgate::jose::{Algorithm, PublicKey, SigningKey};
 use tollgate::replay::{LocalReplayGuard, ReplayGuard, ReplayKey, Seen};
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{base64url, sha256};
-use tollgate::store::Unavailable;
 use tollgate::token::KeyLookup;
+use tollgate::unavailable::Unavailable;
 
 use crate::world::TestClock;
 
@@ -101,17 +101,13 @@ impl Gate {
         let public = PublicKey::from_jwk(jwk.as_object().expect("an object")).expect("a public key");
         let keys = if trouble == Trouble::NoKeys { Vec::new() } else { vec![public] };
         let restarted = clock.now();
-        let fence = move |proof: &VerifiedProof| {
-            trouble != Trouble::JustRestarted
-                || proof.made() > restarted + Duration::from_secs(15)
-                || proof.nonce_made().is_some_and(|made| made >= restarted)
-        };
+        let seen_until = (trouble == Trouble::JustRestarted).then(|| restarted + Duration::from_secs(15));
         let enforcer = Enforcer::new(
             resources(),
             Arc::new(Keys(keys)),
             Arc::new(Tokens::new(1_000, clock.clone())),
             Arc::new(KnownProofKeys::new(1_000)),
-            Arc::new(fence),
+            Fence::after(seen_until, restarted),
         );
         let guard = Arc::new(LocalReplayGuard::new(100_000));
         let asked: Arc<dyn ReplayGuard> = if trouble == Trouble::NoGuard { Arc::new(DeadGuard) } else { guard.clone() };

@@ -1,10 +1,17 @@
-//! The integration tests: everything through the doors.
+//! Tests through the doors: one binary, real sockets on free ports, nothing shared.
+#![expect(unreachable_pub, reason = "a test binary has no callers")]
 
 mod architecture;
+mod authorize;
+mod browser;
 mod check;
+mod client;
 mod envoy;
 mod envoy_proxy;
 mod gate;
+mod keys;
+mod replay;
+mod store;
 mod upstream;
 mod vectors;
 mod world;

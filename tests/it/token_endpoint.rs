@@ -54,9 +54,12 @@ fn of_the_token_endpoint() -> BTreeSet<String> {
         Refusal::RequestUnsupported,
         Refusal::RequestUriUnsupported,
         Refusal::PromptUnsupported,
+        Refusal::MaxAgeMalformed,
         Refusal::LoginRequired,
         Refusal::ConsentRequired,
         Refusal::ConsentDeclined,
+        Refusal::CrossSiteForm,
+        Refusal::DecisionMissing,
         Refusal::TransactionUnknown,
         Refusal::TransactionSpent,
     ];

@@ -1,13 +1,12 @@
 //! The authorization code grant at the token endpoint (RFC 6749 §4.1.3, RFC 7636 §4.6, RFC 9449 §10).
 
-use subtle::ConstantTimeEq as _;
-
 use super::{Authorization, Exchange};
 use crate::dpop::ProofFault;
 use crate::oauth::client::GrantType;
 use crate::oauth::params::Parameters;
+use crate::oauth::pkce::{CodeChallenge, CodeVerifier};
 use crate::oauth::{AuthorizationServer, Error, Refusal};
-use crate::secret::{AuthorizationCode, RefreshToken, sha256};
+use crate::secret::{AuthorizationCode, RefreshToken};
 use crate::store::{CodeRecord, EndedBy, Grant, GrantHandle, Redeemed, RefreshState};
 
 /// A token request of this grant.
@@ -91,12 +90,11 @@ impl CodeRecord {
         if same { Ok(()) } else { Err(Refusal::RedirectUriMismatch) }
     }
 
-    /// RFC 7636 §4.6: BASE64URL(SHA256(verifier)) is the challenge. The verifier has 43 to 128 characters (§4.1).
+    /// RFC 7636 §4.6: BASE64URL(SHA256(verifier)) is the challenge. A malformed verifier is a wrong one.
     fn check_verifier(&self, verifier: &str) -> Result<(), Refusal> {
-        let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-        let formed = (43..=128).contains(&verifier.len()) && verifier.bytes().all(unreserved);
-        let matches: bool = sha256(verifier.as_bytes()).ct_eq(&self.challenge).into();
-        if formed && matches { Ok(()) } else { Err(Refusal::VerifierMismatch) }
+        let challenge = CodeChallenge::from_bytes(self.challenge);
+        let met = verifier.parse::<CodeVerifier>().is_ok_and(|verifier| challenge.is_met_by(&verifier));
+        if met { Ok(()) } else { Err(Refusal::VerifierMismatch) }
     }
 
     /// RFC 9449 §10: if `dpop_jkt` bound the code to a key, a proof by it is due.

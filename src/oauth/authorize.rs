@@ -1,0 +1,378 @@
+//! The authorization endpoint (RFC 6749 §3.1, §4.1.1) and the pages behind it: sign-in, consent, sign-out.
+//!
+//! | step | asks | a refusal goes |
+//! |---|---|---|
+//! | 1 | is it a form of bounded size? | to a page |
+//! | 2 | is `client_id` there once, and registered? | to a page |
+//! | 3 | is `redirect_uri` there once, and registered for it? | to a page |
+//! | 4 | does nothing else occur twice? | to the redirect URI |
+//! | 5 | no request object, `response_type=code`, `response_mode=query`, a client of this grant, a bounded `state`? | to the redirect URI |
+//! | 6 | PKCE with S256, a well-formed `dpop_jkt`? | to the redirect URI |
+//! | 7 | known scopes of this client, one known resource? | to the redirect URI |
+//! | 8 | a `prompt` and `max_age` that can be met? | to the redirect URI |
+//! | 9 | who is it? the sign-in page asks, [`AuthorizationServer::sign_in`] hears | back to the sign-in page |
+//! | 10 | do they approve? the consent page asks, [`AuthorizationServer::decide`] hears | to the redirect URI |
+//!
+//! Which of the two ways a refusal goes is a type: it is an `Err` until there is a [`Destination`], which only step 3
+//! makes, and an [`Answer`] to that destination from then on (RFC 6749 §4.1.2.1).
+//!
+//! What steps 1 to 8 have found travels with the pages as a sealed [`Transaction`], so a sign-in that is abandoned costs
+//! no memory. A form is believed in what the person typed and pressed; all else comes from the transaction.
+//!
+//! Invariant: consent is asked for every time, and a transaction gives one code at most.
+//!
+//! Choice: a redirect URI is registered by the operator and therefore trusted, so errors are redirected to it at once
+//! (RFC 9700 §4.11.2 leaves this to the server). Whoever opens registration to strangers must show a page first.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::client::Client;
+use super::{AuthorizationServer, Error, Parameters, Refusal};
+use crate::clock::Timestamp;
+use crate::identity::{Attempt, Authentication, Person};
+use crate::secret::{AuthorizationCode, BrowserToken, Digest, SessionKind, SessionToken};
+use crate::store::{CodeRecord, Recorded, SessionRecord};
+
+mod destination;
+mod form;
+mod request;
+mod transaction;
+
+use destination::Destination;
+pub(super) use form::FormKeys;
+use request::Prompt;
+use transaction::Transaction;
+
+/// What a browser presents besides the request itself.
+#[derive(Clone, Copy)]
+pub struct Browser<'a> {
+    /// The value of its session cookie.
+    pub session: Option<&'a str>,
+    /// The value of the cookie that ties forms to it.
+    pub token: Option<&'a str>,
+    /// The `Origin` header.
+    pub origin: Option<&'a str>,
+    /// The `Sec-Fetch-Site` header.
+    pub fetch_site: Option<&'a str>,
+    /// The address that the connection came from.
+    pub address: IpAddr,
+}
+
+/// An answer to a browser.
+#[must_use]
+pub struct Answer {
+    /// What it is to show, or where it is to go.
+    pub view: View,
+    /// The cookies that it is to keep or to forget.
+    pub cookies: Vec<Cookie>,
+}
+
+/// What a browser is to show, or where it is to go.
+pub enum View {
+    /// The sign-in page.
+    SignIn(SignIn),
+    /// The consent page.
+    Consent(Consent),
+    /// The page that asks whether to sign out.
+    SignOut {
+        /// `csrf_token` of its form.
+        csrf_token: String,
+    },
+    /// The page that says so.
+    SignedOut,
+    /// Back to the client.
+    Redirect(Redirect),
+}
+
+/// A cookie that a browser is to keep or to forget.
+pub enum Cookie {
+    /// Ties forms to this browser.
+    Browser(BrowserToken),
+    /// Holds the session of this browser.
+    Session(SessionToken),
+    /// There is no session any more.
+    SessionEnded,
+}
+
+/// The hidden fields of a form.
+pub struct Form {
+    /// `transaction`: sealed.
+    pub transaction: String,
+    /// `csrf_token`.
+    pub csrf_token: String,
+}
+
+/// What the sign-in page shows. Texts are as others supplied them, not escaped yet.
+pub struct SignIn {
+    /// The hidden fields.
+    pub form: Form,
+    /// `client_name`.
+    pub client_name: String,
+    /// What the name field begins with.
+    pub username: String,
+    /// Why the page is shown again.
+    pub fault: Option<SignInFault>,
+}
+
+/// Why somebody is not signed in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SignInFault {
+    /// The name or the password is wrong, or they may not sign in.
+    Unknown,
+    /// There were too many attempts.
+    Throttled {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+}
+
+/// What the consent page shows. Texts are as others supplied them, not escaped yet.
+pub struct Consent {
+    /// The hidden fields.
+    pub form: Form,
+    /// `client_name`.
+    pub client_name: String,
+    /// Who is signed in.
+    pub person: String,
+    /// What each scope means, in the operator's words.
+    pub permissions: Vec<String>,
+    /// The origin or the scheme to which the browser will go.
+    pub destination: String,
+}
+
+/// An authorization response (RFC 6749 §4.1.2, §4.1.2.1). It may hold a code and has no `Debug`.
+pub struct Redirect {
+    location: String,
+    refusal: Option<Refusal>,
+}
+
+impl Redirect {
+    /// The redirect URI with the parameters of the response.
+    #[must_use]
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// Why the request was refused, if it was.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusal
+    }
+}
+
+/// A person whose session is open.
+struct SignedIn {
+    session: Digest<SessionKind>,
+    person: Person,
+    auth_time: Timestamp,
+}
+
+impl Answer {
+    fn new(view: View) -> Self {
+        Self { view, cookies: Vec::new() }
+    }
+
+    fn with(mut self, cookie: Cookie) -> Self {
+        self.cookies.push(cookie);
+        self
+    }
+}
+
+impl AuthorizationServer {
+    /// Answers an authorization request: `parameters` is its query, or its form body, or both joined by `&`.
+    ///
+    /// # Errors
+    /// A [`Refusal`] that must not be redirected, or `Unavailable`.
+    pub async fn authorize(&self, parameters: &str, browser: Browser<'_>, now: Timestamp) -> Result<Answer, Error> {
+        let (parameters, repeated) = Parameters::parse_with_repeats(parameters)?;
+        let destination = self.destination(&parameters, &repeated)?;
+        let request = match self.judge(&parameters, &repeated, &destination.client) {
+            Ok(request) => request,
+            Err(refusal) => return Ok(self.refuse(&destination, refusal)),
+        };
+        let signed_in = self.signed_in(browser, now).await?;
+        let signed_in = signed_in.filter(|signed_in| request.accepts(signed_in.auth_time, now));
+        if request.prompt == Prompt::None {
+            let refusal = if signed_in.is_some() { Refusal::ConsentRequired } else { Refusal::LoginRequired };
+            return Ok(self.refuse(&destination, refusal));
+        }
+
+        let expires_at = now + self.settings.lifetimes.transaction;
+        let transaction = Transaction::begin(destination, request, expires_at, &*self.entropy);
+        let (token, is_new) = match browser.token.and_then(|token| token.parse().ok()) {
+            Some(token) => (token, false),
+            None => (BrowserToken::draw(&*self.entropy), true),
+        };
+        let answer = if let Some(signed_in) = signed_in {
+            self.ask_consent(transaction, &signed_in, &token)
+        } else {
+            self.ask_who(transaction, parameters.get("login_hint").unwrap_or_default(), None, &token)
+        };
+        Ok(if is_new { answer.with(Cookie::Browser(token)) } else { answer })
+    }
+
+    /// Hears the sign-in page: `username` and `password` of the form, and its hidden fields.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of the form, or `Unavailable`.
+    pub async fn sign_in(&self, form: &Parameters, browser: Browser<'_>, now: Timestamp) -> Result<Answer, Error> {
+        let token = self.check_form(form, browser)?;
+        let transaction = self.transaction(form, &token, now)?;
+        let username = form.get("username").unwrap_or_default();
+        let password = form.get("password").unwrap_or_default();
+        let attempt = Attempt { username, password, address: browser.address, now };
+        let fault = match self.people.authenticate(attempt).await? {
+            Authentication::Known(person) => {
+                let (session, signed_in) = self.open_session(person, browser, now).await?;
+                return Ok(self.ask_consent(transaction, &signed_in, &token).with(Cookie::Session(session)));
+            }
+            Authentication::Unknown => SignInFault::Unknown,
+            Authentication::Throttled { retry_after } => SignInFault::Throttled { retry_after },
+        };
+        Ok(self.ask_who(transaction, username, Some(fault), &token))
+    }
+
+    /// Hears the consent page: `decision` of the form (`approve`, `deny` or `switch` to another account), and its hidden
+    /// fields. It decides for the person to whom the page was shown, and for nobody who has signed in since.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of the form, or `Unavailable`.
+    pub async fn decide(&self, form: &Parameters, browser: Browser<'_>, now: Timestamp) -> Result<Answer, Error> {
+        let token = self.check_form(form, browser)?;
+        let transaction = self.transaction(form, &token, now)?;
+        let signed_in = self.signed_in(browser, now).await?;
+        let signed_in = signed_in.filter(|signed_in| transaction.session == Some(signed_in.session));
+        let signed_in = signed_in.ok_or(Refusal::TransactionUnknown)?;
+        match form.get("decision") {
+            Some("approve") => self.approve(&transaction, signed_in, now).await,
+            Some("deny") => Ok(self.refuse(&transaction.destination, Refusal::ConsentDeclined)),
+            Some("switch") => {
+                self.store.end_session(signed_in.session).await?;
+                Ok(self.ask_who(transaction, "", None, &token).with(Cookie::SessionEnded))
+            }
+            Some(_) | None => Err(Refusal::DecisionMissing.into()),
+        }
+    }
+
+    /// Asks whether to sign out.
+    pub fn ask_sign_out(&self, browser: Browser<'_>) -> Answer {
+        let known = browser.token.and_then(|token| token.parse::<BrowserToken>().ok());
+        let token = known.unwrap_or_else(|| BrowserToken::draw(&*self.entropy));
+        let view = View::SignOut { csrf_token: self.forms.csrf_token(&token) };
+        Answer::new(view).with(Cookie::Browser(token))
+    }
+
+    /// Hears the page that asks whether to sign out: ends the session of this browser.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of the form, or `Unavailable`.
+    pub async fn sign_out(&self, form: &Parameters, browser: Browser<'_>) -> Result<Answer, Error> {
+        self.check_form(form, browser)?;
+        self.end_session(browser).await?;
+        Ok(Answer::new(View::SignedOut).with(Cookie::SessionEnded))
+    }
+
+    /// Turns an approved transaction into a code (RFC 6749 §4.1.2).
+    async fn approve(&self, transaction: &Transaction, by: SignedIn, now: Timestamp) -> Result<Answer, Error> {
+        let code = AuthorizationCode::draw(&*self.entropy);
+        let request = &transaction.request;
+        let record = CodeRecord {
+            digest: code.digest(),
+            transaction: transaction.id,
+            client_id: transaction.destination.client.id.clone(),
+            redirect_uri: transaction.destination.redirect_uri.as_str().to_owned(),
+            challenge: *request.challenge.as_bytes(),
+            subject: by.person.subject,
+            auth_time: by.auth_time,
+            scopes: request.scopes.clone(),
+            resource: request.resource.clone(),
+            dpop_jkt: request.dpop_jkt,
+            expires_at: now + self.settings.lifetimes.authorization_code,
+            spent_for: None,
+        };
+        match self.store.record_code(&record).await? {
+            Recorded::First => {
+                let location = transaction.destination.approved(&code, &self.settings.issuer);
+                Ok(Answer::new(View::Redirect(Redirect { location, refusal: None })))
+            }
+            Recorded::TransactionSpent => Err(Refusal::TransactionSpent.into()),
+        }
+    }
+
+    /// Sends a refusal to the client (RFC 6749 §4.1.2.1).
+    fn refuse(&self, destination: &Destination, refusal: Refusal) -> Answer {
+        let location = destination.refused(refusal, &self.settings.issuer);
+        Answer::new(View::Redirect(Redirect { location, refusal: Some(refusal) }))
+    }
+
+    fn ask_who(
+        &self,
+        mut transaction: Transaction,
+        username: &str,
+        fault: Option<SignInFault>,
+        token: &BrowserToken,
+    ) -> Answer {
+        transaction.session = None;
+        Answer::new(View::SignIn(SignIn {
+            client_name: transaction.destination.client.name.clone(),
+            form: self.form(&transaction, token),
+            username: username.chars().take(USERNAME_SHOWN).collect(),
+            fault,
+        }))
+    }
+
+    fn ask_consent(&self, mut transaction: Transaction, by: &SignedIn, token: &BrowserToken) -> Answer {
+        transaction.session = Some(by.session);
+        let words = |scope| self.settings.scopes.get(scope).cloned().unwrap_or_else(|| scope.to_string());
+        Answer::new(View::Consent(Consent {
+            client_name: transaction.destination.client.name.clone(),
+            person: by.person.name.clone(),
+            permissions: transaction.request.scopes.iter().map(words).collect(),
+            destination: transaction.destination.redirect_uri.destination(),
+            form: self.form(&transaction, token),
+        }))
+    }
+
+    /// Who is signed in with this browser and may still be.
+    async fn signed_in(&self, browser: Browser<'_>, now: Timestamp) -> Result<Option<SignedIn>, Error> {
+        let Some(token) = browser.session.and_then(|token| token.parse::<SessionToken>().ok()) else {
+            return Ok(None);
+        };
+        let session = token.digest();
+        let Some(record) = self.store.session(session, now).await? else { return Ok(None) };
+        let person = self.check_person(&record.subject).await?;
+        Ok(person.map(|person| SignedIn { session, person, auth_time: record.auth_time }))
+    }
+
+    /// Opens a session under a new name, so that nobody knows it who knew the old one, and ends the old one.
+    async fn open_session(
+        &self,
+        person: Person,
+        browser: Browser<'_>,
+        now: Timestamp,
+    ) -> Result<(SessionToken, SignedIn), Error> {
+        let token = SessionToken::draw(&*self.entropy);
+        let session = token.digest();
+        self.store
+            .open_session(&SessionRecord {
+                digest: session,
+                subject: person.subject.clone(),
+                auth_time: now,
+                expires_at: now + self.settings.lifetimes.session,
+            })
+            .await?;
+        self.end_session(browser).await?;
+        Ok((token, SignedIn { session, person, auth_time: now }))
+    }
+
+    async fn end_session(&self, browser: Browser<'_>) -> Result<(), Error> {
+        if let Some(token) = browser.session.and_then(|token| token.parse::<SessionToken>().ok()) {
+            self.store.end_session(token.digest()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// How much of a name the sign-in page gives back, in characters.
+const USERNAME_SHOWN: usize = 256;

@@ -1,0 +1,139 @@
+//! What an authorization request asks for (RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 8707 §2, RFC 9449 §10).
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::ident::Audience;
+use crate::jose::Thumbprint;
+use crate::oauth::client::{Client, GrantType};
+use crate::oauth::pkce::CodeChallenge;
+use crate::oauth::{AuthorizationServer, Parameters, Refusal};
+use crate::scope::Scopes;
+
+/// The longest `state` that is taken, in bytes after decoding.
+const STATE_LIMIT: usize = 2_048;
+
+/// What is asked for, all of it judged.
+pub(super) struct AuthorizationRequest {
+    pub(super) challenge: CodeChallenge,
+    pub(super) dpop_jkt: Option<Thumbprint>,
+    pub(super) scopes: Scopes,
+    pub(super) resource: Audience,
+    pub(super) prompt: Prompt,
+    /// The age that a sign-in may have.
+    pub(super) max_age: Option<Duration>,
+}
+
+/// What the person is to be asked (OpenID Connect Core §3.1.2.1 `prompt`). Consent is asked for in any case.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Prompt {
+    /// `none`: nothing.
+    None,
+    /// `login`: to sign in, even if somebody is signed in.
+    SignIn,
+    /// `consent`, or nothing said: what is needed.
+    AsNeeded,
+}
+
+impl AuthorizationServer {
+    /// Judges everything about a request whose refusal may be redirected.
+    pub(super) fn judge(
+        &self,
+        parameters: &Parameters,
+        repeated: &[String],
+        client: &Client,
+    ) -> Result<AuthorizationRequest, Refusal> {
+        if !repeated.is_empty() {
+            return Err(Refusal::ParameterRepeated);
+        }
+        check_shape(parameters)?;
+        if !client.may_use(GrantType::AuthorizationCode) {
+            return Err(Refusal::AuthorizeNotAllowed);
+        }
+        let max_age = max_age(parameters)?;
+        let prompt = match prompt(parameters)? {
+            Prompt::AsNeeded if max_age == Some(Duration::ZERO) => Prompt::SignIn,
+            prompt => prompt,
+        };
+        Ok(AuthorizationRequest {
+            challenge: challenge(parameters)?,
+            dpop_jkt: dpop_jkt(parameters)?,
+            scopes: self.requested_scopes(parameters, client)?,
+            resource: self.resource(parameters)?,
+            prompt,
+            max_age,
+        })
+    }
+
+    /// What is asked for, or everything that the client is registered for (RFC 6749 §3.3: a default must be documented).
+    fn requested_scopes(&self, parameters: &Parameters, client: &Client) -> Result<Scopes, Refusal> {
+        let Some(requested) = parameters.get("scope") else { return Ok(client.scopes.clone()) };
+        let requested: Scopes = requested.parse().map_err(|_| Refusal::ScopeMalformed)?;
+        let known = requested.iter().all(|scope| self.settings.scopes.contains_key(scope));
+        if known && requested.is_within(&client.scopes) { Ok(requested) } else { Err(Refusal::ScopeNotAllowed) }
+    }
+}
+
+impl AuthorizationRequest {
+    /// Whether somebody who signed in at `auth_time` need not do so again.
+    pub(super) fn accepts(&self, auth_time: Timestamp, now: Timestamp) -> bool {
+        let young_enough = self.max_age.is_none_or(|max_age| now.since(auth_time) <= max_age);
+        self.prompt != Prompt::SignIn && young_enough
+    }
+}
+
+/// What kind of request it is, and of which bounded size.
+fn check_shape(parameters: &Parameters) -> Result<(), Refusal> {
+    if parameters.get("request").is_some() {
+        return Err(Refusal::RequestUnsupported);
+    }
+    if parameters.get("request_uri").is_some() {
+        return Err(Refusal::RequestUriUnsupported);
+    }
+    match parameters.get("response_type") {
+        Some("code") => {}
+        Some(_) => return Err(Refusal::ResponseTypeUnsupported),
+        None => return Err(Refusal::ResponseTypeMissing),
+    }
+    if parameters.get("response_mode").is_some_and(|mode| mode != "query") {
+        return Err(Refusal::ResponseModeUnsupported);
+    }
+    if parameters.get("state").is_some_and(|state| state.len() > STATE_LIMIT) {
+        return Err(Refusal::StateTooLong);
+    }
+    Ok(())
+}
+
+/// PKCE for every client (RFC 9700 §2.1.1); no method means `plain` (RFC 7636 §4.3), which protects nobody.
+fn challenge(parameters: &Parameters) -> Result<CodeChallenge, Refusal> {
+    let challenge = parameters.get("code_challenge").ok_or(Refusal::ChallengeMissing)?;
+    if parameters.get("code_challenge_method") != Some("S256") {
+        return Err(Refusal::ChallengeMethodUnsupported);
+    }
+    challenge.parse().map_err(|_| Refusal::ChallengeMalformed)
+}
+
+fn dpop_jkt(parameters: &Parameters) -> Result<Option<Thumbprint>, Refusal> {
+    parameters.get("dpop_jkt").map(str::parse).transpose().map_err(|_| Refusal::JktMalformed)
+}
+
+fn prompt(parameters: &Parameters) -> Result<Prompt, Refusal> {
+    let mut prompt = Prompt::AsNeeded;
+    let Some(values) = parameters.get("prompt") else { return Ok(prompt) };
+    for value in values.split(' ') {
+        match value {
+            "none" if values == "none" => prompt = Prompt::None,
+            "login" => prompt = Prompt::SignIn,
+            "consent" => {}
+            _ => return Err(Refusal::PromptUnsupported),
+        }
+    }
+    Ok(prompt)
+}
+
+fn max_age(parameters: &Parameters) -> Result<Option<Duration>, Refusal> {
+    let Some(text) = parameters.get("max_age") else { return Ok(None) };
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = text.parse::<u32>().ok().filter(|_| digits).ok_or(Refusal::MaxAgeMalformed)?;
+    Ok(Some(Duration::from_secs(seconds.into())))
+}

@@ -1,0 +1,116 @@
+//! A validated authorization request on its way through the pages.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::destination::Destination;
+use super::request::{AuthorizationRequest, Prompt};
+use crate::clock::Timestamp;
+use crate::entropy::Entropy;
+use crate::oauth::pkce::CodeChallenge;
+use crate::oauth::{AuthorizationServer, Parameters, Refusal};
+use crate::secret::seal::RootKey;
+use crate::secret::{BrowserToken, Digest, SessionKind, base64url, from_base64url};
+use crate::store::TransactionId;
+
+/// A validated authorization request that waits for a person.
+///
+/// It is not stored but travels in a hidden field, sealed under a key of ours and for one browser: what comes back
+/// unsealed is what was sealed.
+pub(super) struct Transaction {
+    pub(super) id: TransactionId,
+    pub(super) destination: Destination,
+    pub(super) request: AuthorizationRequest,
+    pub(super) expires_at: Timestamp,
+    /// The session of the person to whom the consent page is shown.
+    pub(super) session: Option<Digest<SessionKind>>,
+}
+
+/// What is sealed, in JSON. `state` is encoded once more, since JSON would make six bytes of one.
+#[derive(Deserialize, Serialize)]
+struct Sealed {
+    id: [u8; 16],
+    client_id: String,
+    redirect_uri: String,
+    state: Option<String>,
+    challenge: [u8; 32],
+    dpop_jkt: Option<String>,
+    scope: String,
+    resource: String,
+    expires_at: i64,
+    session: Option<[u8; 32]>,
+}
+
+impl Transaction {
+    pub(super) fn begin(
+        destination: Destination,
+        request: AuthorizationRequest,
+        expires_at: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Self {
+        Self { id: TransactionId(entropy.draw()), destination, request, expires_at, session: None }
+    }
+
+    /// Seals the transaction for a browser.
+    pub(super) fn seal(&self, key: &RootKey, browser: &BrowserToken) -> String {
+        let Self { id, destination, request, expires_at, session } = self;
+        let sealed = Sealed {
+            id: id.0,
+            client_id: destination.client.id.to_string(),
+            redirect_uri: destination.redirect_uri.as_str().to_owned(),
+            state: destination.state.as_ref().map(|state| base64url(state.as_bytes())),
+            challenge: *request.challenge.as_bytes(),
+            dpop_jkt: request.dpop_jkt.map(|key| key.to_string()),
+            scope: request.scopes.to_string(),
+            resource: request.resource.to_string(),
+            expires_at: expires_at.millis(),
+            session: session.map(|session| *session.as_bytes()),
+        };
+        let json = serde_json::to_vec(&sealed).expect("strings and numbers are plain JSON");
+        base64url(&key.seal(browser.digest().as_bytes(), &json))
+    }
+}
+
+impl AuthorizationServer {
+    /// Opens the transaction in a form, if it is one of this browser and its time is not over.
+    ///
+    /// The client, its redirect URI and scopes are looked up again: an operator may have changed them meanwhile.
+    pub(super) fn transaction(
+        &self,
+        form: &Parameters,
+        browser: &BrowserToken,
+        now: Timestamp,
+    ) -> Result<Transaction, Refusal> {
+        let transaction = form.get("transaction").and_then(|text| self.open_transaction(text, browser));
+        transaction.filter(|transaction| now < transaction.expires_at).ok_or(Refusal::TransactionUnknown)
+    }
+
+    fn open_transaction(&self, text: &str, browser: &BrowserToken) -> Option<Transaction> {
+        let json = self.forms.transactions().open(browser.digest().as_bytes(), &from_base64url(text)?).ok()?;
+        let sealed: Sealed = serde_json::from_slice(&json).ok()?;
+        let state = match sealed.state {
+            Some(state) => Some(String::from_utf8(from_base64url(&state)?).ok()?),
+            None => None,
+        };
+        let client = self.client(&sealed.client_id)?;
+        let redirect_uri = sealed.redirect_uri.parse().ok()?;
+        let registered = client.redirect_uris.iter().any(|registered| registered.permits(&redirect_uri));
+        let request = AuthorizationRequest {
+            challenge: CodeChallenge::from_bytes(sealed.challenge),
+            dpop_jkt: sealed.dpop_jkt.map(|key| key.parse()).transpose().ok()?,
+            scopes: sealed.scope.parse().ok()?,
+            resource: sealed.resource.parse().ok()?,
+            prompt: Prompt::AsNeeded, // what was asked for in the beginning has been done
+            max_age: None,
+        };
+        let allowed = registered && request.scopes.is_within(&client.scopes);
+        allowed.then(|| Transaction {
+            id: TransactionId(sealed.id),
+            destination: Destination { client: Arc::clone(&client), redirect_uri, state },
+            request,
+            expires_at: Timestamp::from_millis(sealed.expires_at),
+            session: sealed.session.map(Digest::from_bytes),
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! A store in one SQLite file, for an installation of one machine.
+//!
+//! One thread writes, and commits many calls at once: a durable commit waits for the disk, so the calls that arrive in
+//! the meantime share the next one. Two threads read. Nothing of it blocks the threads that serve requests.
+//!
+//! Invariant: a call is answered after the commit that holds it, with `synchronous=FULL`; a `kill -9` at any moment loses
+//! nothing that was answered.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+
+use self::readers::Readers;
+use self::writer::Writer;
+use super::{
+    CodeRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, Recorded, Redeemed, Rotated, Rotation,
+    SessionRecord, Store, Unavailable,
+};
+use crate::clock::Timestamp;
+use crate::replay::{ReplayKey, Seen};
+use crate::secret::{CodeKind, Digest, SessionKind};
+
+mod assertions;
+mod codes;
+mod column;
+mod file;
+mod grants;
+mod installation;
+mod limit;
+mod readers;
+mod sessions;
+mod signing_keys;
+mod sweep;
+mod writer;
+
+pub use file::OpenError;
+
+/// Keeps everything in one SQLite file.
+pub struct SqliteStore {
+    limits: Limits,
+    readers: Readers, // closed before the writer, so that the last connection is one that may tidy up
+    writer: Writer,
+}
+
+impl SqliteStore {
+    /// Opens the file at `path`, which is created with mode 0600 if its directory exists, and brings its schema up to
+    /// date. Blocks while it does so.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is in the way.
+    pub fn open(path: &Path, limits: Limits) -> Result<Self, OpenError> {
+        let connection = file::open_for_writing(path)?;
+        let readers = Readers::start(path)?;
+        let writer = Writer::start(connection).map_err(OpenError::Thread)?;
+        Ok(Self { limits, readers, writer })
+    }
+}
+
+/// Why a step failed. It becomes [`Unavailable`] at one place, where the cause is logged.
+#[derive(Debug)]
+enum Fault {
+    /// A bound was reached.
+    Full,
+    /// SQLite said no, or a row holds what we do not understand.
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl Fault {
+    /// Logs the cause, which callers never see.
+    fn report(self, call: &'static str) -> Unavailable {
+        match self {
+            Self::Full => {
+                tracing::error!(call, "the store is full: `{call}` was turned away");
+                Unavailable::Full
+            }
+            Self::Sqlite(error) => {
+                tracing::error!(call, %error, "the store did not do `{call}`");
+                Unavailable::Down
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn record_code(&self, code: &CodeRecord) -> Result<Recorded, Unavailable> {
+        let (code, limit) = (code.clone(), self.limits.codes);
+        self.writer.run("record_code", move |connection| codes::record(connection, &code, limit)).await
+    }
+
+    async fn code(&self, code: Digest<CodeKind>) -> Result<Option<CodeRecord>, Unavailable> {
+        self.readers.read("code", move |connection| codes::read(connection, code)).await
+    }
+
+    async fn redeem_code(
+        &self,
+        code: Digest<CodeKind>,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<Redeemed, Unavailable> {
+        let (grant, limit) = (grant.clone(), self.limits.grants);
+        self.writer.run("redeem_code", move |connection| codes::redeem(connection, code, &grant, limit, now)).await
+    }
+
+    async fn grant(&self, handle: GrantHandle) -> Result<Option<Grant>, Unavailable> {
+        self.readers.read("grant", move |connection| grants::read(connection, handle)).await
+    }
+
+    async fn rotate(&self, rotation: &Rotation) -> Result<Rotated, Unavailable> {
+        let rotation = rotation.clone();
+        self.writer.run("rotate", move |connection| grants::rotate(connection, &rotation)).await
+    }
+
+    async fn extend_grant(&self, handle: GrantHandle, idle_expires_at: Timestamp) -> Result<(), Unavailable> {
+        self.writer.run("extend_grant", move |connection| grants::extend(connection, handle, idle_expires_at)).await
+    }
+
+    async fn end_grant(&self, handle: GrantHandle, why: EndedBy, now: Timestamp) -> Result<(), Unavailable> {
+        self.writer.run("end_grant", move |connection| grants::end(connection, handle, why, now)).await
+    }
+
+    async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable> {
+        let limit = self.limits.assertions;
+        self.writer
+            .run("spend_assertion", move |connection| assertions::spend(connection, key, expires, limit, now))
+            .await
+    }
+
+    async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {
+        let (session, limit) = (session.clone(), self.limits.sessions);
+        self.writer.run("open_session", move |connection| sessions::open(connection, &session, limit)).await
+    }
+
+    async fn session(&self, token: Digest<SessionKind>, now: Timestamp) -> Result<Option<SessionRecord>, Unavailable> {
+        self.readers.read("session", move |connection| sessions::read(connection, token, now)).await
+    }
+
+    async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable> {
+        self.writer.run("end_session", move |connection| sessions::end(connection, token)).await
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<KeyRecord>, Unavailable> {
+        self.readers.read("signing_keys", signing_keys::read).await
+    }
+
+    async fn add_signing_key(&self, key: &KeyRecord, rescheduled: &[KeyRecord]) -> Result<bool, Unavailable> {
+        let (key, rescheduled) = (key.clone(), rescheduled.to_vec());
+        self.writer.run("add_signing_key", move |connection| signing_keys::add(connection, &key, &rescheduled)).await
+    }
+
+    async fn root_key(&self, sealed: &[u8]) -> Result<Vec<u8>, Unavailable> {
+        let sealed = sealed.to_vec();
+        self.writer.run("root_key", move |connection| installation::root_key(connection, &sealed)).await
+    }
+
+    async fn last_alive(&self) -> Result<Option<LastAlive>, Unavailable> {
+        self.readers.read("last_alive", installation::last_alive).await
+    }
+
+    async fn note_alive(&self, alive: LastAlive) -> Result<(), Unavailable> {
+        self.writer.run("note_alive", move |connection| installation::note_alive(connection, alive)).await
+    }
+
+    async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u32, Unavailable> {
+        let kept = self.limits.kept;
+        self.writer.run("sweep", move |connection| sweep::sweep(connection, now, kept, limit)).await
+    }
+}

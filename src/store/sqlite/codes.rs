@@ -1,0 +1,84 @@
+//! Authorization codes.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
+
+use super::limit::within;
+use super::{Fault, grants};
+use crate::clock::Timestamp;
+use crate::secret::{CodeKind, Digest};
+use crate::store::{CodeRecord, Grant, GrantHandle, Recorded, Redeemed};
+
+/// Adds the row of a code, unless its transaction gave one before.
+pub(super) fn record(connection: &Connection, code: &CodeRecord, limit: u64) -> Result<Recorded, Fault> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO codes (digest, transaction_id, client_id, redirect_uri, challenge, subject, auth_time, scope,
+                            resource, dpop_jkt, expires_at, spent_for)
+         VALUES (:digest, :transaction_id, :client_id, :redirect_uri, :challenge, :subject, :auth_time, :scope,
+                 :resource, :dpop_jkt, :expires_at, :spent_for)
+         ON CONFLICT (transaction_id) DO NOTHING",
+    )?;
+    let inserted = insert.execute(named_params! {
+        ":digest": code.digest,
+        ":transaction_id": code.transaction,
+        ":client_id": code.client_id,
+        ":redirect_uri": code.redirect_uri,
+        ":challenge": code.challenge,
+        ":subject": code.subject,
+        ":auth_time": code.auth_time,
+        ":scope": code.scopes,
+        ":resource": code.resource,
+        ":dpop_jkt": code.dpop_jkt,
+        ":expires_at": code.expires_at,
+        ":spent_for": code.spent_for,
+    })?;
+    if inserted == 0 {
+        return Ok(Recorded::TransactionSpent);
+    }
+    within(connection, "codes", limit)?;
+    Ok(Recorded::First)
+}
+
+/// The code of that digest, spent or not.
+pub(super) fn read(connection: &Connection, code: Digest<CodeKind>) -> Result<Option<CodeRecord>, Fault> {
+    let mut select = connection.prepare_cached("SELECT * FROM codes WHERE digest = :digest")?;
+    Ok(select.query_one(named_params! { ":digest": code }, from_row).optional()?)
+}
+
+/// Spends a code and adds the row of its grant, in the transaction of the caller. The condition of the update is the
+/// lock: it decides who is first.
+pub(super) fn redeem(
+    connection: &Connection,
+    code: Digest<CodeKind>,
+    grant: &Grant,
+    limit: u64,
+    now: Timestamp,
+) -> Result<Redeemed, Fault> {
+    let mut spend = connection.prepare_cached(
+        "UPDATE codes SET spent_for = :grant WHERE digest = :digest AND spent_for IS NULL AND expires_at > :now",
+    )?;
+    if spend.execute(named_params! { ":grant": grant.handle, ":digest": code, ":now": now })? == 1 {
+        grants::record(connection, grant, limit)?;
+        return Ok(Redeemed::First);
+    }
+    let mut select = connection.prepare_cached("SELECT spent_for FROM codes WHERE digest = :digest")?;
+    let spent_for = select.query_one(named_params! { ":digest": code }, |row| row.get(0)).optional()?.flatten();
+    Ok(spent_for.map_or(Redeemed::Unknown, |earlier: GrantHandle| Redeemed::Replayed(earlier)))
+}
+
+/// Reads a row.
+fn from_row(row: &Row<'_>) -> rusqlite::Result<CodeRecord> {
+    Ok(CodeRecord {
+        digest: row.get("digest")?,
+        transaction: row.get("transaction_id")?,
+        client_id: row.get("client_id")?,
+        redirect_uri: row.get("redirect_uri")?,
+        challenge: row.get("challenge")?,
+        subject: row.get("subject")?,
+        auth_time: row.get("auth_time")?,
+        scopes: row.get("scope")?,
+        resource: row.get("resource")?,
+        dpop_jkt: row.get("dpop_jkt")?,
+        expires_at: row.get("expires_at")?,
+        spent_for: row.get("spent_for")?,
+    })
+}

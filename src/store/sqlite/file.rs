@@ -1,0 +1,178 @@
+//! Opening the file: its mode, its settings, its schema.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use refinery::{Migration, Runner};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+/// Marks a SQLite file as ours: "TGAT" in ASCII.
+const APPLICATION_ID: i32 = 0x5447_4154;
+
+/// Every change of the schema, in order. Each only adds: two versions of the program may run side by side.
+const MIGRATIONS: [(&str, &str); 1] = [("V1__state", include_str!("migrations/V1__state.sql"))];
+
+/// How long to wait for another process, such as `tollgate keys rotate`, that writes to the same file.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// So many prepared statements are kept, which is all of them.
+const STATEMENTS: usize = 64;
+
+/// Why a SQLite file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its directory does not exist; we do not make directories in places that may be misspelt.
+    #[error("the directory `{}` of the database does not exist; create it, owned by the user that runs tollgate", .0.display())]
+    DirectoryMissing(PathBuf),
+    /// The file cannot be created or opened.
+    #[error("the database `{}` cannot be opened for reading and writing", path.display())]
+    File {
+        /// Where it is or should be.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It is not a SQLite database, or somebody else's.
+    #[error("`{}` is not a database of tollgate; it was left as it is", .0.display())]
+    Foreign(PathBuf),
+    /// A newer version of the program has changed its schema.
+    #[error(
+        "the database `{}` has schema {found}, and this version knows schemas up to {known}; run the newer version, or restore a backup that was made before the update",
+        path.display()
+    )]
+    Newer {
+        /// Where it is.
+        path: PathBuf,
+        /// The schema of the file.
+        found: i64,
+        /// The newest schema that this version knows.
+        known: i64,
+    },
+    /// The file system cannot do what write-ahead logging needs.
+    #[error("the file system of `{}` does not allow write-ahead logging; use a local disk", .0.display())]
+    NoWriteAheadLog(PathBuf),
+    /// Its schema could not be brought up to date.
+    #[error("the schema of the database `{}` could not be brought up to date", path.display())]
+    Schema {
+        /// Where it is.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: Box<refinery::Error>,
+    },
+    /// SQLite said no.
+    #[error("the database `{}` cannot be used", path.display())]
+    Sqlite {
+        /// Where it is.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The operating system refused a thread.
+    #[error("a thread for the database could not be started")]
+    Thread(#[source] io::Error),
+}
+
+/// Opens the file for the writer: creates it if need be, checks that it is ours, and brings its schema up to date.
+pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
+    create(path)?;
+    let mut connection = connect(path)?;
+    let failed = |source| sqlite(path, source);
+    claim(path, &connection)?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(failed)?;
+    if mode != "wal" {
+        return Err(OpenError::NoWriteAheadLog(path.into()));
+    }
+    connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20).map_err(failed)?;
+    migrate(path, &mut connection)?;
+    Ok(connection)
+}
+
+/// Opens the file, which exists by now, for a reader.
+pub(super) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
+    let connection = connect(path)?;
+    connection.pragma_update(None, "query_only", true).map_err(|source| sqlite(path, source))?;
+    Ok(connection)
+}
+
+/// Makes an empty file that nobody else may read, unless there is a file. SQLite gives its log the same mode.
+fn create(path: &Path) -> Result<(), OpenError> {
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+        return Err(OpenError::DirectoryMissing(directory.into()));
+    }
+    let failed = |source| OpenError::File { path: path.into(), source };
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => return Ok(()),
+        // It is not opened here: closing it would drop the locks that SQLite holds elsewhere in this process.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let mode = path.metadata().map_err(failed)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!(path = %path.display(), mode = format!("{:o}", mode & 0o777), "others may read the database");
+    }
+    Ok(())
+}
+
+/// Opens a connection with what readers and the writer have in common.
+fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let failed = |source| sqlite(path, source);
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    connection.pragma_update(None, "trusted_schema", false).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+/// Marks an empty file as ours; refuses any other that is not.
+fn claim(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+    let failed = |source| sqlite(path, source);
+    let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
+    let entries = "SELECT count(*) FROM sqlite_schema";
+    let entries: i64 = connection.query_row(entries, [], |row| row.get(0)).map_err(failed)?;
+    match (id, entries) {
+        (APPLICATION_ID, _) => Ok(()),
+        (0, 0) => connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed),
+        _ => Err(OpenError::Foreign(path.into())),
+    }
+}
+
+/// Applies what is missing of [`MIGRATIONS`]; leaves a file alone that is ahead of them.
+fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Schema { path: path.into(), source: Box::new(source) };
+    let migrations: Result<Vec<_>, _> = MIGRATIONS.iter().map(|(name, sql)| Migration::unapplied(name, sql)).collect();
+    let runner = Runner::new(&migrations.map_err(failed)?);
+    let version = |migration: &Migration| i64::from(migration.version());
+    let known = runner.get_migrations().iter().map(version).max().unwrap_or_default();
+    let found = schema(connection).map_err(|source| sqlite(path, source))?;
+    if found > known {
+        return Err(OpenError::Newer { path: path.into(), found, known });
+    }
+    runner.run(connection).map_err(failed).map(drop)
+}
+
+/// The number of the newest migration that was applied to the file; 0 if none was.
+fn schema(connection: &Connection) -> rusqlite::Result<i64> {
+    if !connection.table_exists(None, "refinery_schema_history")? {
+        return Ok(0);
+    }
+    let newest = "SELECT coalesce(max(version), 0) FROM refinery_schema_history";
+    connection.query_row(newest, [], |row| row.get(0))
+}
+
+/// Tells a file that is no database from other failures.
+fn sqlite(path: &Path, source: rusqlite::Error) -> OpenError {
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => OpenError::Foreign(path.into()),
+        _ => OpenError::Sqlite { path: path.into(), source },
+    }
+}

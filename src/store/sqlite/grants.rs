@@ -1,0 +1,159 @@
+//! Grants, one row each, of which the refresh tokens are columns.
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
+
+use super::Fault;
+use super::limit::within;
+use crate::clock::Timestamp;
+use crate::jose::Thumbprint;
+use crate::store::record::UnknownName;
+use crate::store::{EndedBy, Grant, GrantHandle, Previous, RefreshState, Rotated, Rotation, SenderConstraint};
+
+/// Adds the row of a grant.
+pub(super) fn record(connection: &Connection, grant: &Grant, limit: u64) -> Result<(), Fault> {
+    let (sender_constraint, bound_key) = constraint_columns(grant.sender_constraint);
+    let previous = grant.refresh.previous.as_ref();
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO grants (handle, client_id, subject, scope, resource, auth_time, sender_constraint, bound_key,
+                             tag_key, current_n, current_hash, previous_n, previous_hash, seed, rotated_at,
+                             created_at, idle_expires_at, expires_at, ended_at, ended_by)
+         VALUES (:handle, :client_id, :subject, :scope, :resource, :auth_time, :sender_constraint, :bound_key,
+                 :tag_key, :current_n, :current_hash, :previous_n, :previous_hash, :seed, :rotated_at,
+                 :created_at, :idle_expires_at, :expires_at, :ended_at, :ended_by)",
+    )?;
+    insert.execute(named_params! {
+        ":handle": grant.handle,
+        ":client_id": grant.client_id,
+        ":subject": grant.subject,
+        ":scope": grant.scopes,
+        ":resource": grant.resource,
+        ":auth_time": grant.auth_time,
+        ":sender_constraint": sender_constraint,
+        ":bound_key": bound_key,
+        ":tag_key": grant.refresh.tag_key,
+        ":current_n": grant.refresh.current_n.cast_signed(),
+        ":current_hash": grant.refresh.current_hash,
+        ":previous_n": previous.map(|previous| previous.n.cast_signed()),
+        ":previous_hash": previous.map(|previous| previous.hash),
+        ":seed": previous.map(|previous| previous.seed),
+        ":rotated_at": previous.map(|previous| previous.rotated_at_millis),
+        ":created_at": grant.created_at,
+        ":idle_expires_at": grant.idle_expires_at,
+        ":expires_at": grant.expires_at,
+        ":ended_at": grant.ended.map(|(at, _)| at),
+        ":ended_by": grant.ended.map(|(_, why)| why),
+    })?;
+    within(connection, "grants", limit)
+}
+
+/// The grant of that handle.
+pub(super) fn read(connection: &Connection, handle: GrantHandle) -> Result<Option<Grant>, Fault> {
+    let mut select = connection.prepare_cached("SELECT * FROM grants WHERE handle = :handle")?;
+    Ok(select.query_one(named_params! { ":handle": handle }, from_row).optional()?)
+}
+
+/// Moves the refresh tokens on, if the row is as the caller read it. The condition is the lock.
+pub(super) fn rotate(connection: &Connection, rotation: &Rotation) -> Result<Rotated, Fault> {
+    let next = &rotation.next;
+    let previous = next.previous.as_ref();
+    let mut update = connection.prepare_cached(
+        "UPDATE grants SET current_n = :current_n, current_hash = :current_hash, previous_n = :previous_n,
+                           previous_hash = :previous_hash, seed = :seed, rotated_at = :rotated_at,
+                           idle_expires_at = :idle_expires_at
+         WHERE handle = :handle AND current_n = :read_n AND current_hash = :read_hash AND ended_at IS NULL",
+    )?;
+    let updated = update.execute(named_params! {
+        ":current_n": next.current_n.cast_signed(),
+        ":current_hash": next.current_hash,
+        ":previous_n": previous.map(|previous| previous.n.cast_signed()),
+        ":previous_hash": previous.map(|previous| previous.hash),
+        ":seed": previous.map(|previous| previous.seed),
+        ":rotated_at": previous.map(|previous| previous.rotated_at_millis),
+        ":idle_expires_at": rotation.idle_expires_at,
+        ":handle": rotation.handle,
+        ":read_n": rotation.read_n.cast_signed(),
+        ":read_hash": rotation.read_hash,
+    })?;
+    Ok(if updated == 1 { Rotated::Moved } else { Rotated::Overtaken })
+}
+
+/// Slides the idle limit.
+pub(super) fn extend(connection: &Connection, handle: GrantHandle, idle_expires_at: Timestamp) -> Result<(), Fault> {
+    let mut update = connection.prepare_cached(
+        "UPDATE grants SET idle_expires_at = :idle_expires_at WHERE handle = :handle AND ended_at IS NULL",
+    )?;
+    update.execute(named_params! { ":idle_expires_at": idle_expires_at, ":handle": handle })?;
+    Ok(())
+}
+
+/// Ends a grant that has not ended.
+pub(super) fn end(connection: &Connection, handle: GrantHandle, why: EndedBy, now: Timestamp) -> Result<(), Fault> {
+    let mut update = connection.prepare_cached(
+        "UPDATE grants SET ended_at = :now, ended_by = :why WHERE handle = :handle AND ended_at IS NULL",
+    )?;
+    update.execute(named_params! { ":now": now, ":why": why, ":handle": handle })?;
+    Ok(())
+}
+
+/// Reads a row. What this version does not know is a fault, never a guess.
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Grant> {
+    let column = row.as_ref().column_index("sender_constraint")?;
+    let unknown = || rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(UnknownName));
+    let name: String = row.get(column)?;
+    let sender_constraint = constraint(&name, row.get("bound_key")?).ok_or_else(unknown)?;
+    let n: Option<i64> = row.get("previous_n")?;
+    let previous = n.map(|n| previous(row, n)).transpose()?;
+    let ended = match row.get("ended_at")? {
+        Some(at) => Some((at, row.get("ended_by")?)),
+        None => None,
+    };
+    Ok(Grant {
+        handle: row.get("handle")?,
+        client_id: row.get("client_id")?,
+        subject: row.get("subject")?,
+        scopes: row.get("scope")?,
+        resource: row.get("resource")?,
+        auth_time: row.get("auth_time")?,
+        sender_constraint,
+        refresh: RefreshState {
+            tag_key: row.get("tag_key")?,
+            current_n: row.get::<_, i64>("current_n")?.cast_unsigned(),
+            current_hash: row.get("current_hash")?,
+            previous,
+        },
+        created_at: row.get("created_at")?,
+        idle_expires_at: row.get("idle_expires_at")?,
+        expires_at: row.get("expires_at")?,
+        ended,
+    })
+}
+
+/// Reads the columns of the token before the current one, whose number is `n`.
+fn previous(row: &Row<'_>, n: i64) -> rusqlite::Result<Previous> {
+    Ok(Previous {
+        n: n.cast_unsigned(),
+        hash: row.get("previous_hash")?,
+        seed: row.get("seed")?,
+        rotated_at_millis: row.get("rotated_at")?,
+    })
+}
+
+/// The two columns of a constraint.
+fn constraint_columns(constraint: SenderConstraint) -> (&'static str, Option<Thumbprint>) {
+    match constraint {
+        SenderConstraint::None => ("none", None),
+        SenderConstraint::Dpop => ("dpop", None),
+        SenderConstraint::DpopKey(key) => ("dpop_key", Some(key)),
+    }
+}
+
+/// The constraint that two columns hold. One that this version does not know is not taken for none.
+fn constraint(name: &str, key: Option<Thumbprint>) -> Option<SenderConstraint> {
+    match (name, key) {
+        ("none", None) => Some(SenderConstraint::None),
+        ("dpop", None) => Some(SenderConstraint::Dpop),
+        ("dpop_key", Some(key)) => Some(SenderConstraint::DpopKey(key)),
+        _ => None,
+    }
+}

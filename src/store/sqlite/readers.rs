@@ -1,0 +1,78 @@
+//! The threads that read.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Fault, OpenError, file};
+use crate::store::Unavailable;
+
+/// How many threads read. A read takes microseconds unless it has to wait for the disk.
+const THREADS: usize = 2;
+
+/// How many reads may wait; more are turned away.
+const QUEUE: usize = 4_096;
+
+/// A read, together with the way back to its caller.
+type Job = Box<dyn FnOnce(&Connection) + Send>;
+
+/// Hands reads to the threads that read.
+pub(super) struct Readers {
+    jobs: Option<mpsc::Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Readers {
+    /// Opens a connection for each thread, and starts them.
+    pub(super) fn start(path: &Path) -> Result<Self, OpenError> {
+        let (jobs, queue) = mpsc::channel::<Job>(QUEUE);
+        let queue = Arc::new(Mutex::new(queue));
+        let mut readers = Self { jobs: Some(jobs), threads: Vec::with_capacity(THREADS) };
+        for _ in 0..THREADS {
+            let connection = file::open_for_reading(path)?;
+            let queue = Arc::clone(&queue);
+            let thread = thread::Builder::new().name("sqlite-reader".into());
+            let thread = thread.spawn(move || work(&connection, &queue)).map_err(OpenError::Thread)?;
+            readers.threads.push(thread);
+        }
+        Ok(readers)
+    }
+
+    /// Runs `step`, which sees everything that was acknowledged before.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        call: &'static str,
+        step: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            let answer = step(connection).map_err(|fault| fault.report(call));
+            drop(reply.send(answer)); // a caller that is gone needs no answer
+        });
+        let jobs = self.jobs.as_ref().ok_or(Unavailable::Down)?;
+        jobs.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Fault::Full.report(call),
+            mpsc::error::TrySendError::Closed(_) => Unavailable::Down,
+        })?;
+        answer.await.unwrap_or(Err(Unavailable::Down)) // no answer: the thread is gone
+    }
+}
+
+/// Waits for the threads, so that the file can be opened again.
+impl Drop for Readers {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+    }
+}
+
+/// Reads until nobody can ask any more.
+fn work(connection: &Connection, queue: &Mutex<mpsc::Receiver<Job>>) {
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+    while let Some(job) = next() {
+        job(connection);
+    }
+}

@@ -1,0 +1,52 @@
+//! Sessions of browsers.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
+
+use super::Fault;
+use super::limit::within;
+use crate::clock::Timestamp;
+use crate::secret::{Digest, SessionKind};
+use crate::store::SessionRecord;
+
+/// Adds the row of a session.
+pub(super) fn open(connection: &Connection, session: &SessionRecord, limit: u64) -> Result<(), Fault> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO sessions (digest, subject, auth_time, expires_at)
+         VALUES (:digest, :subject, :auth_time, :expires_at)",
+    )?;
+    insert.execute(named_params! {
+        ":digest": session.digest,
+        ":subject": session.subject,
+        ":auth_time": session.auth_time,
+        ":expires_at": session.expires_at,
+    })?;
+    within(connection, "sessions", limit)
+}
+
+/// The session of that digest, while it lasts.
+pub(super) fn read(
+    connection: &Connection,
+    token: Digest<SessionKind>,
+    now: Timestamp,
+) -> Result<Option<SessionRecord>, Fault> {
+    let mut select =
+        connection.prepare_cached("SELECT * FROM sessions WHERE digest = :digest AND expires_at > :now")?;
+    Ok(select.query_one(named_params! { ":digest": token, ":now": now }, from_row).optional()?)
+}
+
+/// Removes a session.
+pub(super) fn end(connection: &Connection, token: Digest<SessionKind>) -> Result<(), Fault> {
+    let mut delete = connection.prepare_cached("DELETE FROM sessions WHERE digest = :digest")?;
+    delete.execute(named_params! { ":digest": token })?;
+    Ok(())
+}
+
+/// Reads a row.
+fn from_row(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
+    Ok(SessionRecord {
+        digest: row.get("digest")?,
+        subject: row.get("subject")?,
+        auth_time: row.get("auth_time")?,
+        expires_at: row.get("expires_at")?,
+    })
+}

@@ -1,0 +1,68 @@
+//! Signing keys.
+
+use rusqlite::{Connection, Row, named_params};
+
+use super::Fault;
+use crate::store::KeyRecord;
+
+/// All keys, by generation.
+pub(super) fn read(connection: &Connection) -> Result<Vec<KeyRecord>, Fault> {
+    let mut select = connection.prepare_cached("SELECT * FROM signing_keys ORDER BY generation")?;
+    let keys: rusqlite::Result<Vec<_>> = select.query_map([], from_row)?.collect();
+    Ok(keys?)
+}
+
+/// Adds a key and reschedules earlier ones, unless its generation exists.
+pub(super) fn add(connection: &Connection, key: &KeyRecord, rescheduled: &[KeyRecord]) -> Result<bool, Fault> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO signing_keys (generation, kid, algorithm, sealed, published_at, sign_from, retire_at, drop_at)
+         VALUES (:generation, :kid, :algorithm, :sealed, :published_at, :sign_from, :retire_at, :drop_at)
+         ON CONFLICT (generation) DO NOTHING",
+    )?;
+    let inserted = insert.execute(named_params! {
+        ":generation": key.generation.cast_signed(),
+        ":kid": key.kid,
+        ":algorithm": key.algorithm,
+        ":sealed": key.sealed,
+        ":published_at": key.published_at,
+        ":sign_from": key.sign_from,
+        ":retire_at": key.retire_at,
+        ":drop_at": key.drop_at,
+    })?;
+    if inserted == 0 {
+        return Ok(false);
+    }
+    rescheduled.iter().try_for_each(|earlier| reschedule(connection, earlier))?;
+    Ok(true)
+}
+
+/// Puts the schedule of `key` in the row of its generation.
+fn reschedule(connection: &Connection, key: &KeyRecord) -> Result<(), Fault> {
+    let mut update = connection.prepare_cached(
+        "UPDATE signing_keys SET published_at = :published_at, sign_from = :sign_from, retire_at = :retire_at,
+                                 drop_at = :drop_at
+         WHERE generation = :generation",
+    )?;
+    update.execute(named_params! {
+        ":published_at": key.published_at,
+        ":sign_from": key.sign_from,
+        ":retire_at": key.retire_at,
+        ":drop_at": key.drop_at,
+        ":generation": key.generation.cast_signed(),
+    })?;
+    Ok(())
+}
+
+/// Reads a row.
+fn from_row(row: &Row<'_>) -> rusqlite::Result<KeyRecord> {
+    Ok(KeyRecord {
+        generation: row.get::<_, i64>("generation")?.cast_unsigned(),
+        kid: row.get("kid")?,
+        algorithm: row.get("algorithm")?,
+        sealed: row.get("sealed")?,
+        published_at: row.get("published_at")?,
+        sign_from: row.get("sign_from")?,
+        retire_at: row.get("retire_at")?,
+        drop_at: row.get("drop_at")?,
+    })
+}

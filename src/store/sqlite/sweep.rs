@@ -1,0 +1,39 @@
+//! Removing what nothing living depends on.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, named_params};
+
+use super::Fault;
+use crate::clock::Timestamp;
+
+/// Removes rows that ended before `:kept`: a while ago, so that replays of their codes are still recognised for that
+/// long. Each statement finds its rows by one index.
+const KEPT: [&str; 4] = [
+    "DELETE FROM codes WHERE digest IN (SELECT digest FROM codes WHERE expires_at < :before LIMIT :limit)",
+    "DELETE FROM grants WHERE handle IN (SELECT handle FROM grants WHERE ended_at < :before LIMIT :limit)",
+    "DELETE FROM grants WHERE handle IN (SELECT handle FROM grants WHERE idle_expires_at < :before LIMIT :limit)",
+    "DELETE FROM grants WHERE handle IN (SELECT handle FROM grants WHERE expires_at < :before LIMIT :limit)",
+];
+
+/// Removes rows whose time is over. The newest signing key stays, so that generations never repeat.
+const OVER: [&str; 3] = [
+    "DELETE FROM sessions WHERE digest IN (SELECT digest FROM sessions WHERE expires_at < :before LIMIT :limit)",
+    "DELETE FROM assertions WHERE key IN (SELECT key FROM assertions WHERE expires_at < :before LIMIT :limit)",
+    "DELETE FROM signing_keys WHERE generation IN (
+       SELECT generation FROM signing_keys
+       WHERE drop_at < :before AND generation < (SELECT max(generation) FROM signing_keys) LIMIT :limit)",
+];
+
+/// Removes at most `limit` rows, and gives how many it removed.
+pub(super) fn sweep(connection: &Connection, now: Timestamp, kept: Duration, limit: u32) -> Result<u32, Fault> {
+    let mut left = limit;
+    for (statements, before) in [(KEPT.as_slice(), now.before(kept)), (OVER.as_slice(), now)] {
+        for statement in statements {
+            let mut delete = connection.prepare_cached(statement)?;
+            let removed = delete.execute(named_params! { ":before": before, ":limit": left })?;
+            left = left.saturating_sub(u32::try_from(removed).unwrap_or(u32::MAX));
+        }
+    }
+    Ok(limit - left)
+}

@@ -1,0 +1,164 @@
+//! The pages that people see: HTML without scripts, one stylesheet, everything that others supplied escaped.
+//!
+//! Invariant: a page loads nothing, runs nothing and can be framed by nobody; its policy says so to the browser.
+
+use askama::Template;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
+
+use crate::oauth::{Consent, Refusal, SignIn, SignInFault};
+use crate::secret::sha256;
+
+/// The stylesheet; it stands in the page, where its hash admits it.
+const STYLE: &str = include_str!("../../templates/style.css");
+
+/// How long people should wait when something that we depend on is down, in seconds.
+const RETRY_AFTER: u64 = 2;
+
+/// A page, ready to be sent.
+pub(super) struct Page {
+    pub(super) status: StatusCode,
+    pub(super) html: String,
+    /// `Content-Security-Policy`.
+    pub(super) policy: String,
+    /// `Retry-After`, in seconds.
+    pub(super) retry_after: Option<u64>,
+}
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignInPage<'a> {
+    style: &'static str,
+    base: &'a str,
+    transaction: &'a str,
+    csrf_token: &'a str,
+    client_name: &'a str,
+    username: &'a str,
+    fault: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "consent.html")]
+struct ConsentPage<'a> {
+    style: &'static str,
+    base: &'a str,
+    transaction: &'a str,
+    csrf_token: &'a str,
+    client_name: &'a str,
+    person: &'a str,
+    permissions: &'a [String],
+    destination: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "sign_out.html")]
+struct SignOutPage<'a> {
+    style: &'static str,
+    base: &'a str,
+    csrf_token: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "message.html")]
+struct MessagePage<'a> {
+    style: &'static str,
+    title: &'a str,
+    text: &'a str,
+    code: Option<&'a str>,
+}
+
+/// Makes the pages of one issuer.
+pub(super) struct Pages {
+    /// The path of the issuer without a trailing slash.
+    base: String,
+    /// The policy of pages whose forms lead nowhere else.
+    policy: String,
+    /// The policy of the consent page.
+    consent_policy: String,
+}
+
+impl Pages {
+    pub(super) fn new(base: &str) -> Self {
+        let style = STANDARD.encode(sha256(STYLE.as_bytes()));
+        // No `form-action` on the consent page: browsers apply it to the redirect that answers a form, and to those that
+        // follow, and where the client sends the browser then is nobody's business here.
+        let consent_policy =
+            format!("default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; frame-ancestors 'none'");
+        Self { base: base.to_owned(), policy: format!("{consent_policy}; form-action 'self'"), consent_policy }
+    }
+
+    /// 200; or 403 after a wrong name or password, 429 after too many.
+    pub(super) fn sign_in(&self, sign_in: &SignIn) -> Page {
+        let (status, fault, retry_after) = match sign_in.fault {
+            None => (StatusCode::OK, None, None),
+            Some(SignInFault::Unknown) => {
+                (StatusCode::FORBIDDEN, Some("The username or the password is wrong.".to_owned()), None)
+            }
+            Some(SignInFault::Throttled { retry_after }) => {
+                let seconds = retry_after.as_secs() + 1;
+                let plural = if seconds == 1 { "" } else { "s" };
+                let fault = format!("Too many attempts. Try again in {seconds} second{plural}.");
+                (StatusCode::TOO_MANY_REQUESTS, Some(fault), Some(seconds))
+            }
+        };
+        let page = SignInPage {
+            style: STYLE,
+            base: &self.base,
+            transaction: &sign_in.form.transaction,
+            csrf_token: &sign_in.form.csrf_token,
+            client_name: &sign_in.client_name,
+            username: &sign_in.username,
+            fault,
+        };
+        Page { retry_after, ..self.page(status, &page) }
+    }
+
+    pub(super) fn consent(&self, consent: &Consent) -> Page {
+        let page = ConsentPage {
+            style: STYLE,
+            base: &self.base,
+            transaction: &consent.form.transaction,
+            csrf_token: &consent.form.csrf_token,
+            client_name: &consent.client_name,
+            person: &consent.person,
+            permissions: &consent.permissions,
+            destination: &consent.destination,
+        };
+        Page { policy: self.consent_policy.clone(), ..self.page(StatusCode::OK, &page) }
+    }
+
+    pub(super) fn sign_out(&self, csrf_token: &str) -> Page {
+        self.page(StatusCode::OK, &SignOutPage { style: STYLE, base: &self.base, csrf_token })
+    }
+
+    pub(super) fn signed_out(&self) -> Page {
+        self.message(StatusCode::OK, "You are signed out", "You may close this window.", None)
+    }
+
+    /// What is wrong with a request that must not be redirected: 400, or 403 for a form that came from elsewhere.
+    pub(super) fn refusal(&self, refusal: Refusal) -> Page {
+        let status = if refusal == Refusal::CrossSiteForm { StatusCode::FORBIDDEN } else { StatusCode::BAD_REQUEST };
+        let text = format!(
+            "Go back to the application that you came from and start again. If that does not help, tell its makers: {}.",
+            refusal.description()
+        );
+        self.message(status, "This request cannot go on", &text, Some(refusal.name()))
+    }
+
+    /// 503: something that we depend on is down.
+    pub(super) fn unavailable(&self) -> Page {
+        let text = "Something that this server depends on does not answer. Try again in a moment.";
+        let page = self.message(StatusCode::SERVICE_UNAVAILABLE, "Try again shortly", text, Some("unavailable"));
+        Page { retry_after: Some(RETRY_AFTER), ..page }
+    }
+
+    fn message(&self, status: StatusCode, title: &str, text: &str, code: Option<&str>) -> Page {
+        self.page(status, &MessagePage { style: STYLE, title, text, code })
+    }
+
+    fn page(&self, status: StatusCode, template: &impl Template) -> Page {
+        let html = template.render().expect("our templates write to memory only");
+        Page { status, html, policy: self.policy.clone(), retry_after: None }
+    }
+}

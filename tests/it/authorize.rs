@@ -1,0 +1,641 @@
+//! The authorization endpoint and its pages through their door, as a browser meets them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use argon2::{Argon2, Params, PasswordHasher as _};
+use tollgate::clock::Clock as _;
+use tollgate::dpop::{Fence, ProofFault, ProofKey, ProofKeys, Window, parse_key};
+use tollgate::entropy::SystemEntropy;
+use tollgate::identity::LocalUsers;
+use tollgate::jose::Algorithm;
+use tollgate::keys::{KeySchedule, SigningKeys};
+use tollgate::oauth::client::{ClientAuthentication, GrantType, RefreshTokenRotation};
+use tollgate::oauth::{
+    AuthorizationServer, Client, Dependencies, DpopSettings, Lifetimes, NonceMode, Refusal, Settings,
+};
+use tollgate::replay::LocalReplayGuard;
+use tollgate::secret::seal::RootKey;
+use tollgate::secret::{AuthorizationCode, base64url};
+use tollgate::store::{CodeRecord, Limits as StoreLimits, MemoryStore, Store};
+use tollgate::web::{AuthorizationSite, Door, Limits};
+
+use crate::browser::{Browser, Page};
+use crate::client::CHALLENGE;
+use crate::world::{Events, TestClock, free_port};
+
+const CALLBACK: &str = "https://app.example/callback?fixed=1";
+const PASSWORD: &str = "correct horse battery staple";
+
+/// An authorization server behind its door.
+struct Issuer {
+    url: String,
+    clock: Arc<TestClock>,
+    store: Arc<MemoryStore>,
+    events: Events,
+    _listening: tracing::subscriber::DefaultGuard,
+    door: tokio::task::JoinHandle<()>,
+}
+
+/// Remembers no keys.
+struct EveryTime;
+
+impl ProofKeys for EveryTime {
+    fn key(&self, encoded_header: &str) -> Result<Arc<ProofKey>, ProofFault> {
+        parse_key(encoded_header).map(Arc::new)
+    }
+}
+
+impl Drop for Issuer {
+    fn drop(&mut self) {
+        self.door.abort();
+    }
+}
+
+fn client(id: &str, name: &str, redirect_uris: &[&str], grant_types: &[GrantType]) -> Client {
+    Client {
+        id: id.parse().unwrap(),
+        name: name.to_owned(),
+        authentication: ClientAuthentication::None,
+        grant_types: grant_types.to_vec(),
+        redirect_uris: redirect_uris.iter().map(|uri| uri.parse().unwrap()).collect(),
+        scopes: "orders:read orders:write".parse().unwrap(),
+        dpop_bound_access_tokens: false,
+        rotation: RefreshTokenRotation::Always,
+    }
+}
+
+fn users() -> LocalUsers {
+    let cheap = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, Params::new(8, 1, 1, None).unwrap());
+    let hash = cheap.hash_password(PASSWORD.as_bytes()).unwrap();
+    let row = |username, subject, name, disabled| {
+        format!(
+            "- {{ username: {username}, password_hash: \"{hash}\", subject: {subject}, name: \"{name}\", disabled: {disabled} }}\n"
+        )
+    };
+    let ada = row("ada", "0b6f", "Ada <script>", false);
+    format!("users:\n{ada}{}{}", row("bob", "0b70", "Bob", false), row("eve", "0b71", "Eve", true)).parse().unwrap()
+}
+
+fn settings(url: &str) -> Settings {
+    let code = [GrantType::AuthorizationCode, GrantType::RefreshToken];
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    Settings {
+        issuer: url.parse().unwrap(),
+        clients: vec![
+            client("app", "App <script>alert(1)</script>", &[CALLBACK], &code),
+            client("native", "Native", &["http://127.0.0.1/cb", "com.example.app:/cb"], &code),
+            client("batch", "Batch", &[CALLBACK], &[GrantType::ClientCredentials]),
+        ],
+        scopes: BTreeMap::from([
+            ("orders:read".parse().unwrap(), "Read <b>your</b> orders".to_owned()),
+            ("orders:write".parse().unwrap(), "Change your orders".to_owned()),
+            ("admin".parse().unwrap(), "Everything".to_owned()),
+        ]),
+        resources: vec!["https://api.example.com".parse().unwrap()],
+        lifetimes: Lifetimes {
+            access_token: minutes(5),
+            refresh_token: minutes(60),
+            refresh_token_idle: minutes(30),
+            authorization_code: minutes(1),
+            transaction: minutes(10),
+            session: minutes(480),
+        },
+        dpop: DpopSettings {
+            nonce: NonceMode::Optional,
+            nonce_life: minutes(2),
+            window: Window { lifetime: minutes(1), skew: Duration::from_secs(10) },
+            required: false,
+        },
+    }
+}
+
+impl Issuer {
+    async fn start() -> Self {
+        Self::start_at("").await
+    }
+
+    async fn start_at(path: &str) -> Self {
+        let (events, listening) = Events::listen();
+        let port = free_port();
+        let url = format!("http://127.0.0.1:{port}{path}");
+        let clock = Arc::new(TestClock::default());
+        let store = Arc::new(MemoryStore::new(StoreLimits::default()));
+        let schedule = KeySchedule {
+            algorithm: Algorithm::Es256,
+            announce: Duration::from_secs(60),
+            sign: Duration::from_secs(3_600),
+            retain: Duration::from_secs(600),
+        };
+        let (any, root) = (Arc::clone(&store) as Arc<dyn Store>, RootKey::from_bytes([7; 32]));
+        let keys = SigningKeys::open(any, &root, schedule, clock.now()).await.expect("a key");
+        let server = AuthorizationServer::new(
+            settings(&url),
+            Dependencies {
+                store: Arc::clone(&store) as Arc<dyn Store>,
+                guard: Arc::new(LocalReplayGuard::new(1_000)),
+                fence: Fence::after(None, clock.now()),
+                keys: Arc::new(keys),
+                people: Arc::new(users()),
+                proof_keys: Arc::new(EveryTime),
+                entropy: Arc::new(SystemEntropy),
+                root,
+            },
+        );
+        let site = AuthorizationSite::new(Arc::new(server), Arc::clone(&clock) as Arc<_>);
+        let door = Door::bind(([127, 0, 0, 1], port).into(), Limits::default()).await.expect("a free port");
+        let door = tokio::spawn(door.serve(Arc::new(site), std::future::pending()));
+        Self { url, clock, store, events, _listening: listening, door }
+    }
+
+    fn browser(&self) -> Browser {
+        Browser::new(&self.url)
+    }
+
+    /// What the store has for a code.
+    async fn record(&self, page: &Page) -> CodeRecord {
+        let code: AuthorizationCode = page.code().parse().expect("a code of ours");
+        self.store.code(code.digest()).await.expect("a store").expect("a code that was recorded")
+    }
+
+    /// A browser whose person has signed in and sees the consent page.
+    async fn at_consent(&self) -> (Browser, Page) {
+        let mut browser = self.browser();
+        let page = browser.open(&request(&[])).await;
+        let page = browser.submit(&page, &[("username", "ada"), ("password", PASSWORD)]).await;
+        assert!(page.has("value=\"approve\""), "{page:?}");
+        (browser, page)
+    }
+}
+
+/// A good authorization request, with changes: a parameter without a value is left out.
+fn request(changes: &[(&str, &str)]) -> String {
+    let good = [
+        ("response_type", "code"),
+        ("client_id", "app"),
+        ("redirect_uri", CALLBACK),
+        ("scope", "orders:read"),
+        ("state", "s&t=a te"),
+        ("code_challenge", CHALLENGE),
+        ("code_challenge_method", "S256"),
+    ];
+    let kept = good.iter().filter(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
+    let all = kept.chain(changes.iter().filter(|(_, value)| !value.is_empty()));
+    format!("/oauth/authorize?{}", form_urlencoded::Serializer::new(String::new()).extend_pairs(all).finish())
+}
+
+#[track_caller]
+fn assert_page_headers(page: &Page) {
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    assert_eq!(page.header("cache-control"), "no-store");
+    assert_eq!(page.header("x-frame-options"), "DENY");
+    assert_eq!(page.header("x-content-type-options"), "nosniff");
+    assert_eq!(page.header("referrer-policy"), "no-referrer");
+    let policy = page.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert!(!page.headers.keys().any(|name| name.as_str().starts_with("access-control")), "{page:?}");
+}
+
+#[track_caller]
+fn assert_refused(issuer: &Issuer, page: &Page, status: u16, refusal: Refusal) {
+    assert_eq!(page.status, status, "{page:?}");
+    assert_eq!(page.header("location"), "");
+    assert_page_headers(page);
+    assert_eq!(issuer.events.last("refusal").as_deref(), Some(refusal.name()));
+}
+
+#[tokio::test]
+async fn a_request_without_a_trusted_redirect_uri_ends_on_a_page() {
+    let issuer = Issuer::start().await;
+    let twice = |name: &str, value: &str| format!("{}&{name}={value}", request(&[]));
+    let rows = [
+        (request(&[("client_id", "")]), Refusal::AuthorizeClientUnknown),
+        (request(&[("client_id", "nobody")]), Refusal::AuthorizeClientUnknown),
+        (request(&[("client_id", "<script>")]), Refusal::AuthorizeClientUnknown),
+        (request(&[("redirect_uri", "https://evil.example/<script>")]), Refusal::RedirectUriUnregistered),
+        (request(&[("redirect_uri", "https://app.example/callback")]), Refusal::RedirectUriUnregistered),
+        (request(&[("redirect_uri", "https://APP.example/callback?fixed=1")]), Refusal::RedirectUriUnregistered),
+        (request(&[("redirect_uri", "https://app.example:443/callback?fixed=1")]), Refusal::RedirectUriUnregistered),
+        (request(&[("redirect_uri", "https://app.example/callback?fixed=1#f")]), Refusal::RedirectUriUnregistered),
+        (request(&[("client_id", "native"), ("redirect_uri", "")]), Refusal::RedirectUriUnregistered),
+        (
+            request(&[("client_id", "native"), ("redirect_uri", "http://localhost:1/cb")]),
+            Refusal::RedirectUriUnregistered,
+        ),
+        (twice("client_id", "app"), Refusal::ParameterRepeated),
+        (twice("redirect_uri", CALLBACK), Refusal::ParameterRepeated),
+        (format!("{}&x=%ff", request(&[])), Refusal::FormMalformed),
+        (request(&[("x", &"y".repeat(20_000))]), Refusal::FormTooLarge),
+    ];
+    for (path, refusal) in rows {
+        let page = issuer.browser().open(&path).await;
+        assert_refused(&issuer, &page, 400, refusal);
+        assert!(!page.has("<script>"), "{page:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_other_mistake_goes_back_to_the_client() {
+    let issuer = Issuer::start().await;
+    let long = "s".repeat(2_049);
+    let rows: &[(&[(&str, &str)], &str, Refusal)] = &[
+        (&[("request", "e30")], "request_not_supported", Refusal::RequestUnsupported),
+        (&[("request_uri", "urn:x")], "request_uri_not_supported", Refusal::RequestUriUnsupported),
+        (&[("response_type", "")], "invalid_request", Refusal::ResponseTypeMissing),
+        (&[("response_type", "token")], "unsupported_response_type", Refusal::ResponseTypeUnsupported),
+        (&[("response_type", "id_token")], "unsupported_response_type", Refusal::ResponseTypeUnsupported),
+        (&[("response_type", "code token")], "unsupported_response_type", Refusal::ResponseTypeUnsupported),
+        (&[("response_type", "none")], "unsupported_response_type", Refusal::ResponseTypeUnsupported),
+        (&[("response_mode", "fragment")], "invalid_request", Refusal::ResponseModeUnsupported),
+        (&[("client_id", "batch")], "unauthorized_client", Refusal::AuthorizeNotAllowed),
+        (&[("code_challenge", "")], "invalid_request", Refusal::ChallengeMissing),
+        (&[("code_challenge_method", "")], "invalid_request", Refusal::ChallengeMethodUnsupported),
+        (&[("code_challenge_method", "plain")], "invalid_request", Refusal::ChallengeMethodUnsupported),
+        (&[("code_challenge", "too-short")], "invalid_request", Refusal::ChallengeMalformed),
+        (&[("dpop_jkt", "x")], "invalid_request", Refusal::JktMalformed),
+        (&[("scope", "orders:read  orders:write")], "invalid_scope", Refusal::ScopeMalformed),
+        (&[("scope", "orders\"read")], "invalid_scope", Refusal::ScopeMalformed),
+        (&[("scope", "orders:read unknown")], "invalid_scope", Refusal::ScopeNotAllowed),
+        (&[("scope", "admin")], "invalid_scope", Refusal::ScopeNotAllowed),
+        (&[("resource", "https://evil.example")], "invalid_target", Refusal::ResourceUnknown),
+        (&[("prompt", "none login")], "invalid_request", Refusal::PromptUnsupported),
+        (&[("prompt", "select_account")], "invalid_request", Refusal::PromptUnsupported),
+        (&[("max_age", "-1")], "invalid_request", Refusal::MaxAgeMalformed),
+        (&[("max_age", "+1")], "invalid_request", Refusal::MaxAgeMalformed),
+        (&[("prompt", "none")], "login_required", Refusal::LoginRequired),
+        (&[("state", &long)], "invalid_request", Refusal::StateTooLong),
+    ];
+    for (changes, error, refusal) in rows {
+        let page = issuer.browser().open(&request(changes)).await;
+        assert!(page.header("location").starts_with("https://app.example/callback?fixed=1&error="), "{page:?}");
+        assert_eq!(page.parameter("error").as_deref(), Some(*error), "{changes:?}");
+        assert_eq!(page.parameter("error_description").as_deref(), Some(refusal.description()));
+        let state = changes.iter().find(|(name, _)| *name == "state").map_or("s&t=a te", |(_, value)| value);
+        assert_eq!(page.parameter("state").as_deref(), Some(state));
+        assert_eq!(page.parameter("iss").as_deref(), Some(issuer.url.as_str()));
+        assert_eq!(page.parameter("code"), None);
+        assert_eq!(page.location().fragment(), None);
+        assert_eq!(issuer.events.last("refusal").as_deref(), Some(refusal.name()), "{changes:?}");
+        assert_eq!(page.header("referrer-policy"), "no-referrer");
+    }
+    let page = issuer.browser().open(&format!("{}&scope=orders:write", request(&[]))).await;
+    assert_eq!(page.parameter("error").as_deref(), Some("invalid_request"));
+    assert_eq!(issuer.events.last("refusal").as_deref(), Some(Refusal::ParameterRepeated.name()));
+    let page = issuer.browser().open(&format!("{}&state=other", request(&[]))).await;
+    assert_eq!((page.parameter("error").as_deref(), page.parameter("state")), (Some("invalid_request"), None));
+}
+
+#[tokio::test]
+async fn a_person_signs_in_approves_and_the_client_gets_a_code() {
+    let issuer = Issuer::start().await;
+    let mut browser = issuer.browser();
+    let key = base64url(&[9; 32]);
+    let wanted = request(&[("extra", "foobar"), ("dpop_jkt", &key), ("login_hint", "a\"><da")]);
+    let sign_in = browser.open(&wanted).await;
+    assert_eq!(sign_in.status, 200);
+    assert_page_headers(&sign_in);
+    assert!(sign_in.header("content-security-policy").contains("form-action 'self'"));
+    assert_eq!(sign_in.field("username"), "a\"><da");
+    assert!(sign_in.has("App &#60;script&#62;alert(1)&#60;/script&#62;"), "{sign_in:?}");
+
+    let consent = browser.submit(&sign_in, &[("username", "ada"), ("password", PASSWORD)]).await;
+    assert_eq!(consent.status, 200);
+    assert_page_headers(&consent);
+    // Browsers apply `form-action` to the redirect that answers a form.
+    assert!(!consent.header("content-security-policy").contains("form-action"));
+    for shown in ["Read &#60;b&#62;your&#60;/b&#62; orders", "Ada &#60;script&#62;", "https://app.example"] {
+        assert!(consent.has(shown), "{shown} in {consent:?}");
+    }
+    assert!(!consent.has("Change your orders") && !consent.has("<script>"));
+
+    let back = browser.submit(&consent, &[("decision", "approve")]).await;
+    assert!(back.header("location").starts_with("https://app.example/callback?fixed=1&code=tgc_"), "{back:?}");
+    assert_eq!(back.parameter("state").as_deref(), Some("s&t=a te"));
+    assert_eq!(back.parameter("iss").as_deref(), Some(issuer.url.as_str()));
+    assert_eq!(back.header("cache-control"), "no-store");
+    let record = issuer.record(&back).await;
+    assert_eq!(record.client_id.as_str(), "app");
+    assert_eq!(record.redirect_uri, CALLBACK);
+    assert_eq!(record.subject.as_str(), "0b6f");
+    assert_eq!(record.auth_time, issuer.clock.now());
+    assert_eq!(record.scopes.to_string(), "orders:read");
+    assert_eq!(record.resource.as_str(), "https://api.example.com");
+    assert_eq!(record.dpop_jkt.map(|key| key.to_string()), Some(key));
+    assert_eq!(record.expires_at, issuer.clock.now() + Duration::from_secs(60));
+    assert_eq!(base64url(&record.challenge), CHALLENGE);
+
+    let log = issuer.events.text();
+    for secret in [PASSWORD, &back.code(), &browser.cookies["tollgate_session"], &browser.cookies["tollgate_browser"]] {
+        assert!(!log.contains(secret), "{secret} in the log");
+    }
+}
+
+#[tokio::test]
+async fn who_is_signed_in_is_asked_for_consent_only_and_every_time() {
+    let issuer = Issuer::start().await;
+    let (mut browser, _) = issuer.at_consent().await;
+    for _ in 0..2 {
+        let page = browser.approve(&request(&[]), "nobody", "nothing").await;
+        assert_eq!(issuer.record(&page).await.subject.as_str(), "0b6f");
+    }
+    let page = browser.open(&request(&[("prompt", "none")])).await;
+    assert_eq!(page.parameter("error").as_deref(), Some("consent_required"));
+
+    let again = [("prompt", "login"), ("prompt", "login consent"), ("max_age", "0")];
+    for change in again {
+        assert!(browser.open(&request(&[change])).await.has("name=\"password\""), "{change:?}");
+    }
+    assert!(!browser.open(&request(&[("max_age", "60")])).await.has("name=\"password\""));
+    issuer.clock.advance(Duration::from_secs(61));
+    assert!(browser.open(&request(&[("max_age", "60")])).await.has("name=\"password\""));
+    let none = browser.open(&request(&[("max_age", "60"), ("prompt", "none")])).await;
+    assert_eq!(none.parameter("error").as_deref(), Some("login_required"));
+    assert!(!browser.open(&request(&[("prompt", "consent")])).await.has("name=\"password\""));
+    issuer.clock.advance(Duration::from_secs(8 * 3_600));
+    assert!(browser.open(&request(&[])).await.has("name=\"password\""), "the session is over");
+}
+
+#[tokio::test]
+async fn a_person_declines() {
+    let issuer = Issuer::start().await;
+    let (mut browser, consent) = issuer.at_consent().await;
+    let back = browser.submit(&consent, &[("decision", "deny")]).await;
+    assert_eq!(back.parameter("error").as_deref(), Some("access_denied"));
+    assert_eq!(back.parameter("state").as_deref(), Some("s&t=a te"));
+    assert_eq!(back.parameter("iss").as_deref(), Some(issuer.url.as_str()));
+    assert_eq!(back.parameter("code"), None);
+    let page = browser.submit(&consent, &[("decision", "maybe")]).await;
+    assert_refused(&issuer, &page, 400, Refusal::DecisionMissing);
+}
+
+#[tokio::test]
+async fn authorization_requests_may_be_posted() {
+    let issuer = Issuer::start().await;
+    let mut browser = issuer.browser();
+    let form = request(&[]);
+    let form = form.split_once('?').expect("a query").1;
+    let pairs: Vec<_> = form_urlencoded::parse(form.as_bytes()).collect();
+    let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
+    let page = browser.post("/oauth/authorize", &pairs).await;
+    assert!(page.has("name=\"password\""), "{page:?}");
+    let page = browser.post("/oauth/authorize?client_id=app", &pairs).await;
+    assert_refused(&issuer, &page, 400, Refusal::ParameterRepeated);
+    let url = format!("{}/oauth/authorize", issuer.url);
+    for request in [crate::client::http().post(&url).body("x"), crate::client::http().post(&url).json(&pairs)] {
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), 400);
+        assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
+    }
+    for (method, path, allow) in [
+        ("PUT", "/oauth/authorize", "GET, HEAD, POST"),
+        ("OPTIONS", "/oauth/authorize", "GET, HEAD, POST"),
+        ("GET", "/login", "POST"),
+        ("GET", "/consent", "POST"),
+        ("DELETE", "/logout", "GET, HEAD, POST"),
+    ] {
+        let request = crate::client::http().request(method.parse().unwrap(), format!("{}{path}", issuer.url));
+        let response = request.header("origin", "https://evil.example").send().await.expect("an answer");
+        assert_eq!(response.status(), 405, "{method} {path}");
+        assert_eq!(response.headers()["allow"], allow);
+        assert!(!response.headers().contains_key("access-control-allow-origin"));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_apart_from_nothing() {
+    let issuer = Issuer::start().await;
+    let mut browser = issuer.browser();
+    let page = browser.open(&request(&[])).await;
+    let mut texts = Vec::new();
+    for (username, password) in [("ada", "wrong"), ("nobody", PASSWORD), ("eve", PASSWORD), ("ada", ""), ("", "")] {
+        let again = browser.submit(&page, &[("username", username), ("password", password)]).await;
+        assert_eq!(again.status, 403);
+        assert_page_headers(&again);
+        assert!(again.has("role=\"alert\"") && !again.has(PASSWORD));
+        assert_eq!(again.field("username"), username);
+        assert!(!browser.cookies.contains_key("tollgate_session"));
+        texts.push(again.html.split("<form").next().unwrap_or_default().to_owned());
+    }
+    texts.dedup();
+    assert_eq!(texts.len(), 1);
+    let again = browser.submit(&page, &[("username", "ada"), ("password", "wrong")]).await;
+    let consent = browser.submit(&again, &[("username", "ada"), ("password", PASSWORD)]).await;
+    assert!(consent.has("value=\"approve\""));
+}
+
+#[tokio::test]
+async fn guessing_is_slowed_down() {
+    let issuer = Issuer::start().await;
+    let mut browser = issuer.browser();
+    let page = browser.open(&request(&[])).await;
+    for _ in 0..10 {
+        assert_eq!(browser.submit(&page, &[("username", "ada"), ("password", "wrong")]).await.status, 403);
+    }
+    let slowed = browser.submit(&page, &[("username", "ada"), ("password", PASSWORD)]).await;
+    assert_eq!((slowed.status, slowed.header("retry-after")), (429, "31"));
+    assert_page_headers(&slowed);
+    assert_eq!(browser.submit(&page, &[("username", "bob"), ("password", PASSWORD)]).await.status, 200);
+    issuer.clock.advance(Duration::from_secs(31));
+    assert_eq!(browser.submit(&page, &[("username", "ada"), ("password", PASSWORD)]).await.status, 200);
+}
+
+#[tokio::test]
+async fn forms_count_only_from_our_pages_in_the_same_browser() {
+    let issuer = Issuer::start().await;
+    let (browser, consent) = issuer.at_consent().await;
+    let (other, others) = issuer.at_consent().await;
+    let decision = ("decision", "approve");
+    let field = |page: &Page, name: &str| {
+        page.form().1.into_iter().find(|(each, _)| each == name).map(|(_, value)| value).expect("the field")
+    };
+
+    for origin in ["https://evil.example", "http://127.0.0.1:1", "x"] {
+        let mut cross_site = Browser { origin: Some(origin.to_owned()), ..browser.clone() };
+        assert_refused(&issuer, &cross_site.submit(&consent, &[decision]).await, 403, Refusal::CrossSiteForm);
+    }
+    for fetch_site in ["cross-site", "same-site"] {
+        let mut cross_site = Browser { fetch_site: Some(fetch_site.to_owned()), ..browser.clone() };
+        assert_refused(&issuer, &cross_site.submit(&consent, &[decision]).await, 403, Refusal::CrossSiteForm);
+    }
+    let foreign_token = field(&others, "csrf_token");
+    for token in ["", "x", &foreign_token] {
+        let page = browser.clone().submit(&consent, &[decision, ("csrf_token", token)]).await;
+        assert_refused(&issuer, &page, 403, Refusal::CrossSiteForm);
+    }
+    let mut bare = Browser { cookies: BTreeMap::new(), ..browser.clone() };
+    assert_refused(&issuer, &bare.submit(&consent, &[decision]).await, 403, Refusal::CrossSiteForm);
+    for path in ["/login", "/consent", "/logout"] {
+        assert_refused(&issuer, &browser.clone().post(path, &[decision]).await, 403, Refusal::CrossSiteForm);
+    }
+    assert_refused(&issuer, &other.clone().submit(&consent, &[decision]).await, 403, Refusal::CrossSiteForm);
+
+    let foreign = field(&others, "transaction");
+    let genuine = field(&consent, "transaction");
+    for transaction in ["", "AAAA", &foreign, &genuine[1..], &genuine.replace('A', "B")] {
+        let page = browser.clone().submit(&consent, &[decision, ("transaction", transaction)]).await;
+        assert_refused(&issuer, &page, 400, Refusal::TransactionUnknown);
+    }
+
+    for origin in [None, Some("null".to_owned()), Some(issuer.url.clone())] {
+        let mut ours = Browser { origin, fetch_site: None, ..browser.clone() };
+        let page = ours.submit(&consent, &[("decision", "deny")]).await;
+        assert_eq!(page.parameter("error").as_deref(), Some("access_denied"));
+    }
+}
+
+#[tokio::test]
+async fn only_what_the_transaction_says_is_believed() {
+    let issuer = Issuer::start().await;
+    let (mut browser, consent) = issuer.at_consent().await;
+    let forged = [
+        ("decision", "approve"),
+        ("client_id", "native"),
+        ("scope", "admin"),
+        ("redirect_uri", "https://evil.example"),
+        ("state", "other"),
+        ("subject", "0b70"),
+    ];
+    let back = browser.submit(&consent, &forged).await;
+    assert!(back.header("location").starts_with("https://app.example/callback?fixed=1&code="), "{back:?}");
+    let record = issuer.record(&back).await;
+    assert_eq!((record.client_id.as_str(), record.subject.as_str()), ("app", "0b6f"));
+    assert_eq!(record.scopes.to_string(), "orders:read");
+}
+
+#[tokio::test]
+async fn a_transaction_gives_one_code_however_often_it_is_posted() {
+    let issuer = Issuer::start().await;
+    let (browser, consent) = issuer.at_consent().await;
+    let post = |_| {
+        let (mut browser, consent) = (browser.clone(), &consent);
+        async move { browser.submit(consent, &[("decision", "approve")]).await }
+    };
+    let pages = futures_of((0..16).map(post)).await;
+    assert_eq!(pages.iter().filter(|page| page.status == 303).count(), 1);
+    assert_eq!(pages.iter().filter(|page| page.status == 400).count(), 15);
+    assert_refused(
+        &issuer,
+        &browser.clone().submit(&consent, &[("decision", "approve")]).await,
+        400,
+        Refusal::TransactionSpent,
+    );
+}
+
+/// Runs futures side by side.
+async fn futures_of<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut waiting: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut pending = false;
+        for (future, output) in waiting.iter_mut().filter(|(_, output)| output.is_none()) {
+            match future.as_mut().poll(context) {
+                std::task::Poll::Ready(value) => *output = Some(value),
+                std::task::Poll::Pending => pending = true,
+            }
+        }
+        if pending { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+    })
+    .await;
+    waiting.into_iter().map(|(_, output)| output.expect("every future is ready")).collect()
+}
+
+#[tokio::test]
+async fn a_page_that_waited_too_long_or_lost_its_person_decides_nothing() {
+    let issuer = Issuer::start().await;
+    let decision = [("decision", "approve")];
+    let (mut browser, consent) = issuer.at_consent().await;
+    issuer.clock.advance(Duration::from_secs(600));
+    assert_refused(&issuer, &browser.submit(&consent, &decision).await, 400, Refusal::TransactionUnknown);
+
+    // Somebody else signs in with the same browser meanwhile: the page was not shown to them.
+    let consent = browser.open(&request(&[])).await;
+    let mut tab = browser.clone();
+    let sign_in = tab.open(&request(&[("prompt", "login")])).await;
+    let bobs = tab.submit(&sign_in, &[("username", "bob"), ("password", PASSWORD)]).await;
+    assert!(bobs.has("Bob"));
+    assert_ne!(browser.cookies["tollgate_session"], tab.cookies["tollgate_session"], "the session was not rotated");
+    assert_refused(&issuer, &tab.clone().submit(&consent, &decision).await, 400, Refusal::TransactionUnknown);
+    assert_refused(&issuer, &browser.submit(&consent, &decision).await, 400, Refusal::TransactionUnknown);
+    assert_eq!(issuer.record(&tab.submit(&bobs, &decision).await).await.subject.as_str(), "0b70");
+}
+
+#[tokio::test]
+async fn not_you_asks_who_it_is() {
+    let issuer = Issuer::start().await;
+    let (mut browser, consent) = issuer.at_consent().await;
+    let old = browser.clone();
+    let sign_in = browser.submit(&consent, &[("decision", "switch")]).await;
+    assert!(sign_in.has("name=\"password\"") && !browser.cookies.contains_key("tollgate_session"));
+    let consent_of_ada = old.clone().submit(&consent, &[("decision", "approve")]).await;
+    assert_refused(&issuer, &consent_of_ada, 400, Refusal::TransactionUnknown);
+    let consent = browser.submit(&sign_in, &[("username", "bob"), ("password", PASSWORD)]).await;
+    let back = browser.submit(&consent, &[("decision", "approve")]).await;
+    assert_eq!(issuer.record(&back).await.subject.as_str(), "0b70");
+    assert_eq!(back.parameter("state").as_deref(), Some("s&t=a te"));
+}
+
+#[tokio::test]
+async fn people_sign_out() {
+    let issuer = Issuer::start().await;
+    let (mut browser, consent) = issuer.at_consent().await;
+    let old = browser.clone();
+    let page = browser.open("/logout").await;
+    assert_page_headers(&page);
+    let page = browser.submit(&page, &[]).await;
+    assert_eq!(page.status, 200);
+    assert_page_headers(&page);
+    assert!(!browser.cookies.contains_key("tollgate_session"));
+    let decided = old.clone().submit(&consent, &[("decision", "approve")]).await;
+    assert_refused(&issuer, &decided, 400, Refusal::TransactionUnknown);
+    assert!(old.clone().open(&request(&[])).await.has("name=\"password\""));
+}
+
+#[tokio::test]
+async fn state_comes_back_byte_for_byte() {
+    let issuer = Issuer::start().await;
+    let (mut browser, _) = issuer.at_consent().await;
+    let longest = "\u{1}\"&+%\r\n<é".chars().cycle().take(2_040).collect::<String>();
+    let longest = longest.chars().take_while({
+        let mut length = 0;
+        move |character| {
+            length += character.len_utf8();
+            length <= 2_048
+        }
+    });
+    for state in ["x".repeat(2_048), longest.collect(), "\u{0}".repeat(2_048), "<script>".to_owned()] {
+        let consent = browser.open(&request(&[("state", &state)])).await;
+        assert!(!consent.has("<script>"));
+        let back = browser.submit(&consent, &[("decision", "approve")]).await;
+        assert_eq!(back.parameter("state"), Some(state));
+    }
+    let without = browser.approve(&request(&[("state", "")]), "", "").await;
+    assert_eq!(without.parameter("state"), None);
+}
+
+#[tokio::test]
+async fn redirect_uris_of_native_apps_work() {
+    let issuer = Issuer::start().await;
+    let (mut browser, _) = issuer.at_consent().await;
+    for (uri, destination) in
+        [("http://127.0.0.1:49152/cb", "http://127.0.0.1:49152"), ("com.example.app:/cb", "com.example.app")]
+    {
+        let consent = browser.open(&request(&[("client_id", "native"), ("redirect_uri", uri)])).await;
+        assert!(consent.has(&format!("<strong>{destination}</strong>")), "{consent:?}");
+        let back = browser.submit(&consent, &[("decision", "approve")]).await;
+        assert!(back.header("location").starts_with(&format!("{uri}?code=")), "{back:?}");
+        assert_eq!(issuer.record(&back).await.redirect_uri, uri);
+    }
+    let only = browser.open(&request(&[("redirect_uri", ""), ("scope", "")])).await;
+    assert!(only.has("Change your orders"), "no scope means all that the client is registered for");
+    let back = browser.submit(&only, &[("decision", "approve")]).await;
+    assert_eq!(issuer.record(&back).await.redirect_uri, CALLBACK);
+}
+
+#[tokio::test]
+async fn an_issuer_with_a_path_has_its_pages_below_it() {
+    let issuer = Issuer::start_at("/t1").await;
+    let mut browser = issuer.browser();
+    let page = browser.open(&request(&[])).await;
+    assert_eq!(page.form().0, "/t1/login");
+}

@@ -1,0 +1,218 @@
+//! The life of signing keys, over both stores.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::Barrier;
+use tollgate::clock::Timestamp;
+use tollgate::entropy::SystemEntropy;
+use tollgate::jose::Algorithm;
+use tollgate::keys::{KeySchedule, KeyState, KeysError, SigningKeys, root_secrets};
+use tollgate::secret::seal::RootKey;
+use tollgate::store::{KeyRecord, Limits, MemoryStore, SqliteStore, Store};
+use tollgate::token::KeyLookup as _;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+const SCHEDULE: KeySchedule = KeySchedule {
+    algorithm: Algorithm::Es256,
+    announce: Duration::from_hours(14),
+    sign: Duration::from_hours(90),
+    retain: Duration::from_hours(14),
+};
+
+fn hour(hour: u32) -> Timestamp {
+    Timestamp::from_seconds(1_760_000_000) + HOUR * hour
+}
+
+fn memory() -> Arc<dyn Store> {
+    Arc::new(MemoryStore::new(Limits::default()))
+}
+
+fn kek() -> RootKey {
+    RootKey::from_bytes([1; 32])
+}
+
+async fn open(store: &Arc<dyn Store>, now: Timestamp) -> SigningKeys {
+    SigningKeys::open(Arc::clone(store), &kek(), SCHEDULE, now).await.expect("keys")
+}
+
+fn signer(keys: &SigningKeys, now: Timestamp) -> String {
+    keys.signer(now).expect("a key signs").kid().to_owned()
+}
+
+/// The `kid` of each published key.
+fn published(keys: &SigningKeys, now: Timestamp) -> Vec<String> {
+    let set = keys.published(now);
+    let kid = |key: &Value| key["kid"].as_str().expect("a kid").to_owned();
+    set["keys"].as_array().expect("a list").iter().map(kid).collect()
+}
+
+fn states(keys: &SigningKeys, now: Timestamp) -> Vec<KeyState> {
+    keys.records().iter().map(|record: &KeyRecord| record.state(now)).collect()
+}
+
+#[tokio::test]
+async fn the_first_key_signs_at_once_and_outlives_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let sqlite = || SqliteStore::open(&directory.path().join("tollgate.db"), Limits::default()).expect("a store");
+    let store: Arc<dyn Store> = Arc::new(sqlite());
+    let keys = open(&store, hour(0)).await;
+    let first = signer(&keys, hour(0));
+    assert_eq!(published(&keys, hour(0)), [first.as_str()]);
+    drop((keys, store));
+
+    let store: Arc<dyn Store> = Arc::new(sqlite());
+    let keys = open(&store, hour(1)).await;
+    assert_eq!(signer(&keys, hour(1)), first);
+    assert_eq!(published(&keys, hour(1)), [first]);
+}
+
+#[tokio::test]
+async fn a_published_key_says_what_it_is_for_and_nothing_private() {
+    let keys = open(&memory(), hour(0)).await;
+    let set = keys.published(hour(0));
+    let key = set["keys"][0].as_object().expect("a key");
+    let mut members: Vec<_> = key.keys().map(String::as_str).collect();
+    members.sort_unstable();
+    assert_eq!(members, ["alg", "crv", "kid", "kty", "use", "x", "y"]);
+    assert_eq!((key["alg"].as_str(), key["use"].as_str()), (Some("ES256"), Some("sig")));
+}
+
+#[tokio::test]
+async fn keys_follow_each_other_without_a_gap() {
+    let store = memory();
+    let keys = open(&store, hour(0)).await;
+    let mut known = vec![signer(&keys, hour(0))];
+    for now in (0..1_000).map(hour) {
+        keys.maintain(now).await.expect("the store answers");
+        let signer = signer(&keys, now);
+        assert!(known.contains(&signer), "it was published before it signed");
+        known = published(&keys, now);
+        assert!(known.contains(&signer));
+        assert!(known.len() <= 3, "{known:?}");
+    }
+    assert!(keys.records().len() > 10);
+    store.sweep(hour(1_000), 100).await.expect("an answer");
+    keys.maintain(hour(1_000)).await.expect("the store answers");
+    assert!(keys.records().len() <= 3);
+}
+
+#[tokio::test]
+async fn a_rotation_announces_before_it_signs() {
+    let keys = open(&memory(), hour(0)).await;
+    let old = signer(&keys, hour(0));
+    let new = keys.rotate(hour(10)).await.expect("the store answers").kid;
+    assert_eq!(published(&keys, hour(10)), [old.as_str(), &new]);
+    assert_eq!(signer(&keys, hour(23)), old);
+    assert_eq!(signer(&keys, hour(24)), new);
+    assert_eq!(published(&keys, hour(37)), [old.as_str(), &new], "for the tokens that it signed");
+    assert_eq!(published(&keys, hour(38)), [new]);
+}
+
+#[tokio::test]
+async fn an_emergency_ends_the_others_now() {
+    let keys = open(&memory(), hour(0)).await;
+    let announced = keys.rotate(hour(10)).await.expect("the store answers").kid;
+    let new = keys.rotate_now(hour(11)).await.expect("the store answers").kid;
+    assert_ne!(new, announced);
+    assert_eq!(signer(&keys, hour(11)), new);
+    assert_eq!(published(&keys, hour(11)), [new.as_str()]);
+    assert_eq!(states(&keys, hour(11)), [KeyState::Dropped, KeyState::Dropped, KeyState::Signing]);
+    for now in [hour(11), hour(24), hour(60)] {
+        keys.maintain(now).await.expect("the store answers");
+        assert_eq!(signer(&keys, now), new);
+    }
+}
+
+#[tokio::test]
+async fn another_process_that_rotates_is_followed() {
+    let store = memory();
+    let (server, command) = (open(&store, hour(0)).await, open(&store, hour(1)).await);
+    let new = command.rotate(hour(2)).await.expect("the store answers").kid;
+    server.maintain(hour(3)).await.expect("the store answers");
+    assert!(published(&server, hour(3)).contains(&new));
+    assert_eq!(signer(&server, hour(16)), new);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn replicas_that_start_at_once_agree_on_one_key() {
+    let store = memory();
+    let barrier = Arc::new(Barrier::new(16));
+    let tasks: Vec<_> = (0..16)
+        .map(|_| {
+            let (store, barrier) = (Arc::clone(&store), Arc::clone(&barrier));
+            tokio::spawn(async move {
+                barrier.wait().await;
+                signer(&open(&store, hour(0)).await, hour(0))
+            })
+        })
+        .collect();
+    let mut signers = Vec::new();
+    for task in tasks {
+        signers.push(task.await.expect("a task that does not panic"));
+    }
+    signers.dedup();
+    assert_eq!(signers.len(), 1);
+    assert_eq!(store.signing_keys().await.expect("an answer").len(), 1);
+}
+
+#[tokio::test]
+async fn another_algorithm_is_announced_like_any_other_key() {
+    let store = memory();
+    let old = signer(&open(&store, hour(0)).await, hour(0));
+    let schedule = KeySchedule { algorithm: Algorithm::EdDsa, ..SCHEDULE };
+    let reopen = async |now| SigningKeys::open(Arc::clone(&store), &kek(), schedule, now).await.expect("keys");
+    let keys = reopen(hour(1)).await;
+    assert_eq!(signer(&keys, hour(1)), old);
+    assert_eq!(keys.algorithms(), [Algorithm::EdDsa, Algorithm::Es256]);
+    let keys = reopen(hour(2)).await;
+    assert_eq!(keys.records().len(), 2, "once is enough");
+    assert_eq!(keys.signer(hour(15)).expect("a key signs").algorithm(), Algorithm::EdDsa);
+}
+
+#[tokio::test]
+async fn the_wrong_encryption_key_stops_the_start() {
+    let store = memory();
+    let keys = open(&store, hour(0)).await;
+    root_secrets(&*store, &kek(), &SystemEntropy).await.expect("a root key");
+    let wrong = RootKey::from_bytes([2; 32]);
+    for now in [hour(0), hour(10_000)] {
+        let opened = SigningKeys::open(Arc::clone(&store), &wrong, SCHEDULE, now).await;
+        assert!(matches!(opened.err(), Some(KeysError::WrongEncryptionKey(_))));
+    }
+    let root = root_secrets(&*store, &wrong, &SystemEntropy).await;
+    assert!(matches!(root.err(), Some(KeysError::WrongEncryptionKey(_))));
+    assert_eq!(store.signing_keys().await.expect("an answer"), keys.records(), "no second identity");
+}
+
+#[tokio::test]
+async fn the_root_key_is_made_once() {
+    let store = memory();
+    let first = root_secrets(&*store, &kek(), &SystemEntropy).await.expect("a root key");
+    let second = root_secrets(&*store, &kek(), &SystemEntropy).await.expect("a root key");
+    assert_eq!(first.expose(), second.expose());
+    let other = root_secrets(&*memory(), &kek(), &SystemEntropy).await.expect("a root key");
+    assert_ne!(first.expose(), other.expose());
+}
+
+#[tokio::test]
+async fn nothing_signs_after_the_last_key_retired() {
+    let keys = open(&memory(), hour(0)).await;
+    assert!(keys.signer(hour(89)).is_ok());
+    assert!(keys.signer(hour(90)).is_err());
+    keys.maintain(hour(95)).await.expect("the store answers");
+    assert!(keys.signer(hour(95)).is_ok());
+}
+
+#[tokio::test]
+async fn the_gate_finds_published_keys_by_name() {
+    let keys = open(&memory(), hour(0)).await;
+    let old = signer(&keys, hour(0));
+    let new = keys.rotate(hour(1)).await.expect("the store answers").kid;
+    let found = |kid: Option<&str>, now| keys.keys(kid, now).expect("there are keys").len();
+    assert_eq!([found(Some(&old), hour(1)), found(Some(&new), hour(1)), found(None, hour(1))], [1, 1, 2]);
+    assert_eq!(found(Some("other"), hour(1)), 0);
+    assert_eq!([found(Some(&old), hour(40)), found(Some(&new), hour(40))], [0, 1]);
+}

@@ -1,0 +1,742 @@
+//! What every store must do: one suite over all of them.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::Barrier;
+use tollgate::clock::Timestamp;
+use tollgate::jose::{Algorithm, Thumbprint};
+use tollgate::replay::{ReplayKey, Seen};
+use tollgate::secret::{CodeKind, Digest, SessionKind};
+use tollgate::store::{
+    CodeRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, MemoryStore, OpenError, Previous, Recorded,
+    Redeemed, RefreshState, Rotated, Rotation, SenderConstraint, SessionRecord, SqliteStore, Store, TransactionId,
+    Unavailable,
+};
+
+/// So many callers at once.
+const CALLERS: u64 = 64;
+
+/// A store, with the directory that it lives in.
+struct Fixture {
+    store: Arc<dyn Store>,
+    _directory: Option<TempDir>,
+}
+
+fn memory(limits: Limits) -> Fixture {
+    Fixture { store: Arc::new(MemoryStore::new(limits)), _directory: None }
+}
+
+fn sqlite(limits: Limits) -> Fixture {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path(), limits);
+    Fixture { store, _directory: Some(directory) }
+}
+
+fn open(directory: &Path, limits: Limits) -> Arc<dyn Store> {
+    Arc::new(SqliteStore::open(&directory.join("tollgate.db"), limits).expect("a store"))
+}
+
+/// Runs each case over each store. A case is given the maker of stores.
+macro_rules! conformance {
+    ($($case:ident)*) => {
+        mod memory_store {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() {
+                super::$case(super::memory).await;
+            })*
+        }
+
+        mod sqlite_store {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() {
+                super::$case(super::sqlite).await;
+            })*
+        }
+    };
+}
+
+conformance! {
+    a_code_is_read_as_it_was_recorded
+    a_transaction_gives_one_code
+    a_transaction_whose_code_expired_gives_no_other
+    a_code_is_spent_once
+    a_code_is_over_when_its_time_has_come
+    a_spent_code_is_a_replay_even_after_its_time
+    of_many_redemptions_at_once_one_is_first
+    of_many_consents_at_once_one_is_first
+    a_grant_is_read_as_it_was_recorded
+    a_rotation_moves_the_tokens_on
+    a_rotation_needs_the_grant_as_it_was_read
+    of_many_rotations_at_once_one_moves
+    a_grant_that_ended_does_not_move
+    a_rotation_and_an_end_at_once_leave_the_grant_ended
+    the_idle_limit_slides_until_the_end
+    the_first_end_counts
+    an_assertion_is_spent_once
+    an_assertion_may_come_again_after_its_time
+    of_many_assertions_at_once_one_is_first
+    a_session_lasts_until_its_end
+    signing_keys_are_kept_by_generation
+    of_many_keys_of_one_generation_one_is_added
+    the_first_root_key_stays
+    the_last_sign_of_life_is_kept
+    a_full_store_turns_new_records_away
+    a_code_is_not_spent_when_there_is_no_room_for_its_grant
+    what_is_over_is_swept_in_small_steps
+    what_lives_is_not_swept
+    sweeping_makes_room
+}
+
+type Make = fn(Limits) -> Fixture;
+
+async fn a_code_is_read_as_it_was_recorded(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let bare = code(1);
+    let bound = CodeRecord { dpop_jkt: Some(Thumbprint::from_bytes([9; 32])), ..code(2) };
+    for code in [&bare, &bound] {
+        assert_eq!(store.record_code(code).await, Ok(Recorded::First));
+        assert_eq!(store.code(code.digest).await, Ok(Some(code.clone())));
+    }
+    assert_eq!(store.code(Digest::from_bytes([0; 32])).await, Ok(None));
+}
+
+async fn a_transaction_gives_one_code(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let first = code(1);
+    let second = CodeRecord { digest: code(2).digest, ..first.clone() };
+    assert_eq!(store.record_code(&first).await, Ok(Recorded::First));
+    assert_eq!(store.record_code(&second).await, Ok(Recorded::TransactionSpent));
+    assert_eq!(store.code(second.digest).await, Ok(None));
+}
+
+async fn a_transaction_whose_code_expired_gives_no_other(make: Make) {
+    let limits = Limits::default();
+    let Fixture { store, _directory } = make(limits);
+    let first = code(1);
+    let second = CodeRecord { digest: code(2).digest, ..first.clone() };
+    assert_eq!(store.record_code(&first).await, Ok(Recorded::First));
+    assert_eq!(store.sweep(first.expires_at + limits.kept, 100).await, Ok(0));
+    assert_eq!(store.record_code(&second).await, Ok(Recorded::TransactionSpent));
+}
+
+async fn a_code_is_spent_once(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let code = code(1);
+    assert_eq!(store.redeem_code(code.digest, &grant(1), now()).await, Ok(Redeemed::Unknown));
+    assert_eq!(store.record_code(&code).await, Ok(Recorded::First));
+    assert_eq!(store.redeem_code(code.digest, &grant(1), now()).await, Ok(Redeemed::First));
+    assert_eq!(store.redeem_code(code.digest, &grant(2), now()).await, Ok(Redeemed::Replayed(grant(1).handle)));
+    assert_eq!(store.grant(grant(1).handle).await, Ok(Some(grant(1))));
+    assert_eq!(store.grant(grant(2).handle).await, Ok(None));
+    let spent = store.code(code.digest).await.expect("an answer").expect("it is kept");
+    assert_eq!(spent.spent_for, Some(grant(1).handle));
+}
+
+async fn a_code_is_over_when_its_time_has_come(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let (late, punctual) = (code(1), code(2));
+    assert_eq!(store.record_code(&late).await, Ok(Recorded::First));
+    assert_eq!(store.record_code(&punctual).await, Ok(Recorded::First));
+    assert_eq!(store.redeem_code(late.digest, &grant(1), late.expires_at).await, Ok(Redeemed::Unknown));
+    assert_eq!(store.grant(grant(1).handle).await, Ok(None));
+    let last_moment = punctual.expires_at.before(Duration::from_millis(1));
+    assert_eq!(store.redeem_code(punctual.digest, &grant(2), last_moment).await, Ok(Redeemed::First));
+}
+
+async fn a_spent_code_is_a_replay_even_after_its_time(make: Make) {
+    let limits = Limits::default();
+    let Fixture { store, _directory } = make(limits);
+    let code = code(1);
+    assert_eq!(store.record_code(&code).await, Ok(Recorded::First));
+    assert_eq!(store.redeem_code(code.digest, &grant(1), now()).await, Ok(Redeemed::First));
+    let later = code.expires_at + limits.kept;
+    assert_eq!(store.sweep(later, 100).await, Ok(0));
+    assert_eq!(store.redeem_code(code.digest, &grant(2), later).await, Ok(Redeemed::Replayed(grant(1).handle)));
+}
+
+async fn of_many_redemptions_at_once_one_is_first(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let code = code(1);
+    assert_eq!(store.record_code(&code).await, Ok(Recorded::First));
+    let answers = at_once(&store, move |store, caller| async move {
+        (caller, store.redeem_code(code.digest, &grant(caller), now()).await.expect("an answer"))
+    })
+    .await;
+    let firsts: Vec<_> = answers.iter().filter(|(_, answer)| *answer == Redeemed::First).collect();
+    let [(winner, _)] = firsts.as_slice() else { panic!("{firsts:?}") };
+    for (caller, answer) in &answers {
+        let recorded = store.grant(grant(*caller).handle).await.expect("an answer").is_some();
+        assert_eq!(recorded, caller == winner);
+        assert!(caller == winner || *answer == Redeemed::Replayed(grant(*winner).handle));
+    }
+}
+
+async fn of_many_consents_at_once_one_is_first(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let answers = at_once(&store, |store, caller| async move {
+        let code = CodeRecord { transaction: TransactionId([1; 16]), ..code(caller) };
+        store.record_code(&code).await.expect("an answer")
+    })
+    .await;
+    assert_eq!(answers.iter().filter(|answer| **answer == Recorded::First).count(), 1);
+}
+
+async fn a_grant_is_read_as_it_was_recorded(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let constraints =
+        [SenderConstraint::None, SenderConstraint::Dpop, SenderConstraint::DpopKey(Thumbprint::from_bytes([5; 32]))];
+    for (number, sender_constraint) in (1..).zip(constraints) {
+        let grant = Grant { sender_constraint, ..grant(number) };
+        begin(&*store, &grant).await;
+        assert_eq!(store.grant(grant.handle).await, Ok(Some(grant)));
+    }
+    assert_eq!(store.grant(GrantHandle([0; 16])).await, Ok(None));
+}
+
+async fn a_rotation_moves_the_tokens_on(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let mut grant = grant(1);
+    begin(&*store, &grant).await;
+    for n in 1..4 {
+        let rotation = rotation(&grant, n);
+        assert_eq!(store.rotate(&rotation).await, Ok(Rotated::Moved));
+        grant = Grant { refresh: rotation.next, idle_expires_at: rotation.idle_expires_at, ..grant };
+        assert_eq!(store.grant(grant.handle).await, Ok(Some(grant.clone())));
+    }
+    let mut largest = rotation(&grant, 4);
+    largest.next.current_n = u64::MAX;
+    assert_eq!(store.rotate(&largest).await, Ok(Rotated::Moved));
+    let read = store.grant(grant.handle).await.expect("an answer").expect("a grant");
+    assert_eq!(read.refresh.current_n, u64::MAX);
+}
+
+async fn a_rotation_needs_the_grant_as_it_was_read(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let grant = grant(1);
+    assert_eq!(store.rotate(&rotation(&grant, 1)).await, Ok(Rotated::Overtaken));
+    begin(&*store, &grant).await;
+    assert_eq!(store.rotate(&rotation(&grant, 1)).await, Ok(Rotated::Moved));
+    let after = store.grant(grant.handle).await;
+    assert_eq!(store.rotate(&rotation(&grant, 2)).await, Ok(Rotated::Overtaken));
+    let other_hash = Rotation { read_n: 1, read_hash: [0; 32], ..rotation(&grant, 2) };
+    assert_eq!(store.rotate(&other_hash).await, Ok(Rotated::Overtaken));
+    assert_eq!(store.grant(grant.handle).await, after);
+}
+
+async fn of_many_rotations_at_once_one_moves(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    begin(&*store, &grant(1)).await;
+    let answers = at_once(&store, |store, caller| async move {
+        let rotation = rotation(&grant(1), caller);
+        (rotation.next.current_hash, store.rotate(&rotation).await.expect("an answer"))
+    })
+    .await;
+    let moved: Vec<_> = answers.iter().filter(|(_, answer)| *answer == Rotated::Moved).collect();
+    let [(hash, _)] = moved.as_slice() else { panic!("{moved:?}") };
+    let read = store.grant(grant(1).handle).await.expect("an answer").expect("a grant");
+    assert_eq!((read.refresh.current_n, read.refresh.current_hash), (1, *hash));
+}
+
+async fn a_grant_that_ended_does_not_move(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    begin(&*store, &grant(1)).await;
+    assert_eq!(store.end_grant(grant(1).handle, EndedBy::Revoked, now()).await, Ok(()));
+    assert_eq!(store.rotate(&rotation(&grant(1), 1)).await, Ok(Rotated::Overtaken));
+    let ended = Grant { ended: Some((now(), EndedBy::Revoked)), ..grant(1) };
+    assert_eq!(store.grant(grant(1).handle).await, Ok(Some(ended)));
+}
+
+async fn a_rotation_and_an_end_at_once_leave_the_grant_ended(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    for number in 1..=32 {
+        begin(&*store, &grant(number)).await;
+    }
+    let moves = at_once(&store, |store, caller| async move {
+        let grant = grant(caller.div_ceil(2));
+        if caller % 2 == 0 {
+            store.end_grant(grant.handle, EndedBy::Fork, now()).await.expect("an answer");
+            return None;
+        }
+        Some((grant.clone(), store.rotate(&rotation(&grant, caller)).await.expect("an answer")))
+    })
+    .await;
+    for (grant, answer) in moves.into_iter().flatten() {
+        let read = store.grant(grant.handle).await.expect("an answer").expect("a grant");
+        assert_eq!(read.ended, Some((now(), EndedBy::Fork)));
+        assert_eq!(read.refresh.current_n, u64::from(answer == Rotated::Moved));
+    }
+}
+
+async fn the_idle_limit_slides_until_the_end(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let idle = async || store.grant(grant(1).handle).await.expect("an answer").map(|grant| grant.idle_expires_at);
+    let [first, second] = [100, 200].map(|seconds| now() + Duration::from_secs(seconds));
+    assert_eq!(store.extend_grant(grant(1).handle, first).await, Ok(()));
+    assert_eq!(idle().await, None);
+    begin(&*store, &grant(1)).await;
+    assert_eq!(store.extend_grant(grant(1).handle, first).await, Ok(()));
+    assert_eq!(idle().await, Some(first));
+    assert_eq!(store.end_grant(grant(1).handle, EndedBy::UserDisabled, now()).await, Ok(()));
+    assert_eq!(store.extend_grant(grant(1).handle, second).await, Ok(()));
+    assert_eq!(idle().await, Some(first));
+}
+
+async fn the_first_end_counts(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    assert_eq!(store.end_grant(grant(1).handle, EndedBy::CodeReuse, now()).await, Ok(()));
+    for (number, why) in (1..).zip([EndedBy::Fork, EndedBy::CodeReuse, EndedBy::Revoked, EndedBy::UserDisabled]) {
+        begin(&*store, &grant(number)).await;
+        assert_eq!(store.end_grant(grant(number).handle, why, now()).await, Ok(()));
+        assert_eq!(store.end_grant(grant(number).handle, EndedBy::Fork, now() + SECOND).await, Ok(()));
+        let read = store.grant(grant(number).handle).await.expect("an answer").expect("a grant");
+        assert_eq!(read.ended, Some((now(), why)));
+    }
+}
+
+async fn an_assertion_is_spent_once(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let expires = now() + SECOND;
+    assert_eq!(store.spend_assertion(assertion(1), expires, now()).await, Ok(Seen::First));
+    assert_eq!(store.spend_assertion(assertion(1), expires, now()).await, Ok(Seen::Replayed));
+    assert_eq!(store.spend_assertion(assertion(1), expires + SECOND, expires).await, Ok(Seen::Replayed));
+    assert_eq!(store.spend_assertion(assertion(2), expires, now()).await, Ok(Seen::First));
+}
+
+async fn an_assertion_may_come_again_after_its_time(make: Make) {
+    let Fixture { store, _directory } = make(Limits { assertions: 1, ..Limits::default() });
+    let later = now() + SECOND * 2;
+    assert_eq!(store.spend_assertion(assertion(1), now() + SECOND, now()).await, Ok(Seen::First));
+    assert_eq!(store.spend_assertion(assertion(1), later + SECOND, later).await, Ok(Seen::First));
+    assert_eq!(store.spend_assertion(assertion(1), later + SECOND, later).await, Ok(Seen::Replayed));
+    assert_eq!(store.sweep(later, 100).await, Ok(0));
+    assert_eq!(store.spend_assertion(assertion(1), later + SECOND, later).await, Ok(Seen::Replayed));
+}
+
+async fn of_many_assertions_at_once_one_is_first(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let answers = at_once(&store, |store, _| async move {
+        store.spend_assertion(assertion(1), now() + SECOND, now()).await.expect("an answer")
+    })
+    .await;
+    assert_eq!(answers.iter().filter(|answer| **answer == Seen::First).count(), 1);
+}
+
+async fn a_session_lasts_until_its_end(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let (stays, leaves) = (session(1), session(2));
+    for session in [&stays, &leaves] {
+        assert_eq!(store.open_session(session).await, Ok(()));
+        assert_eq!(store.session(session.digest, now()).await, Ok(Some(session.clone())));
+    }
+    assert_eq!(store.end_session(leaves.digest).await, Ok(()));
+    assert_eq!(store.session(leaves.digest, now()).await, Ok(None));
+    let last_moment = stays.expires_at.before(Duration::from_millis(1));
+    assert_eq!(store.session(stays.digest, last_moment).await, Ok(Some(stays.clone())));
+    assert_eq!(store.session(stays.digest, stays.expires_at).await, Ok(None));
+}
+
+async fn signing_keys_are_kept_by_generation(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    assert_eq!(store.signing_keys().await, Ok(vec![]));
+    let algorithms = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Ed25519, Algorithm::Ps256, Algorithm::Rs256];
+    let keys: Vec<_> = (0..).zip(algorithms).map(|(n, algorithm)| KeyRecord { algorithm, ..key(n) }).collect();
+    for key in keys.iter().rev() {
+        assert_eq!(store.add_signing_key(key, &[]).await, Ok(true));
+    }
+    assert_eq!(store.signing_keys().await, Ok(keys.clone()));
+
+    let moved = KeyRecord { retire_at: now(), drop_at: now() + SECOND, ..keys[4].clone() };
+    assert_eq!(store.add_signing_key(&key(4), std::slice::from_ref(&moved)).await, Ok(false));
+    assert_eq!(store.signing_keys().await, Ok(keys.clone()), "a loser changes nothing");
+    assert_eq!(store.add_signing_key(&key(5), std::slice::from_ref(&moved)).await, Ok(true));
+    assert_eq!(store.signing_keys().await, Ok([&keys[..4], &[moved, key(5)]].concat()));
+}
+
+async fn of_many_keys_of_one_generation_one_is_added(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let answers = at_once(&store, |store, caller| async move {
+        let key = KeyRecord { kid: caller.to_string(), ..key(7) };
+        store.add_signing_key(&key, &[]).await.expect("an answer")
+    })
+    .await;
+    assert_eq!(answers.iter().filter(|added| **added).count(), 1);
+    assert_eq!(store.signing_keys().await.expect("an answer").len(), 1);
+}
+
+async fn the_first_root_key_stays(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let answers =
+        at_once(&store, |store, caller| async move { store.root_key(&caller.to_be_bytes()).await.expect("an answer") })
+            .await;
+    let different: HashSet<_> = answers.iter().collect();
+    assert_eq!(different.len(), 1);
+    assert_eq!(store.root_key(b"later").await.as_ref(), Ok(&answers[0]));
+}
+
+async fn the_last_sign_of_life_is_kept(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    assert_eq!(store.last_alive().await, Ok(None));
+    for (seconds, stopped) in [(0, false), (5, false), (7, true), (9, false)] {
+        let alive = LastAlive { at: now() + SECOND * seconds, stopped };
+        assert_eq!(store.note_alive(alive).await, Ok(()));
+        assert_eq!(store.last_alive().await, Ok(Some(alive)));
+    }
+}
+
+async fn a_full_store_turns_new_records_away(make: Make) {
+    let Fixture { store, _directory } =
+        make(Limits { codes: 3, grants: 2, sessions: 2, assertions: 2, ..Limits::default() });
+    for number in 1..=3 {
+        assert_eq!(store.record_code(&code(number)).await, Ok(Recorded::First));
+    }
+    assert_eq!(store.record_code(&code(4)).await, Err(Unavailable::Full));
+    assert_eq!(store.code(code(4).digest).await, Ok(None));
+    assert_eq!(store.record_code(&code(3)).await, Ok(Recorded::TransactionSpent), "which needs no room");
+    for number in 1..=2 {
+        assert_eq!(store.redeem_code(code(number).digest, &grant(number), now()).await, Ok(Redeemed::First));
+        assert_eq!(store.open_session(&session(number)).await, Ok(()));
+        assert_eq!(store.spend_assertion(assertion(number), now() + SECOND, now()).await, Ok(Seen::First));
+    }
+    assert_eq!(store.open_session(&session(3)).await, Err(Unavailable::Full));
+    assert_eq!(store.spend_assertion(assertion(3), now() + SECOND, now()).await, Err(Unavailable::Full));
+    assert_eq!(store.spend_assertion(assertion(2), now() + SECOND, now()).await, Ok(Seen::Replayed));
+    assert_eq!(store.end_session(session(1).digest).await, Ok(()));
+    assert_eq!(store.open_session(&session(3)).await, Ok(()));
+}
+
+async fn a_code_is_not_spent_when_there_is_no_room_for_its_grant(make: Make) {
+    let limits = Limits { grants: 1, ..Limits::default() };
+    let Fixture { store, _directory } = make(limits);
+    begin(&*store, &grant(1)).await;
+    let code = code(200);
+    assert_eq!(store.record_code(&code).await, Ok(Recorded::First));
+    assert_eq!(store.redeem_code(code.digest, &grant(2), now()).await, Err(Unavailable::Full));
+    assert_eq!(store.code(code.digest).await, Ok(Some(code.clone())));
+    assert_eq!(store.grant(grant(2).handle).await, Ok(None));
+}
+
+async fn what_is_over_is_swept_in_small_steps(make: Make) {
+    let limits = Limits::default();
+    let Fixture { store, _directory } = make(limits);
+    for number in 1..=5 {
+        let code = code(number);
+        assert_eq!(store.record_code(&code).await, Ok(Recorded::First));
+        assert_eq!(store.redeem_code(code.digest, &grant(number), now()).await, Ok(Redeemed::First));
+        assert_eq!(store.open_session(&session(number)).await, Ok(()));
+        assert_eq!(store.spend_assertion(assertion(number), now() + SECOND, now()).await, Ok(Seen::First));
+        assert_eq!(store.add_signing_key(&key(number), &[]).await, Ok(true));
+    }
+    let later = grant(5).expires_at + limits.kept + SECOND;
+    let mut sizes = Vec::new();
+    for _ in 0..6 {
+        sizes.push(store.sweep(later, 7).await.expect("an answer"));
+    }
+    assert_eq!(sizes, [7, 7, 7, 3, 0, 0], "all but the newest key");
+    assert_eq!(store.code(code(1).digest).await, Ok(None));
+    assert_eq!(store.grant(grant(1).handle).await, Ok(None));
+    assert_eq!(store.signing_keys().await, Ok(vec![key(5)]));
+}
+
+async fn what_lives_is_not_swept(make: Make) {
+    let limits = Limits::default();
+    let Fixture { store, _directory } = make(limits);
+    let (ended, idle, extended, old) = (grant(1), grant(2), grant(3), Grant { expires_at: now() + DAY, ..grant(4) });
+    for grant in [&ended, &idle, &extended, &old] {
+        begin(&*store, grant).await;
+    }
+    assert_eq!(store.end_grant(ended.handle, EndedBy::Revoked, now()).await, Ok(()));
+    assert_eq!(store.extend_grant(extended.handle, idle.idle_expires_at + DAY).await, Ok(()));
+    assert_eq!(store.extend_grant(old.handle, idle.idle_expires_at + DAY).await, Ok(()));
+    let held = async || {
+        let mut held = Vec::new();
+        for number in 1..=4 {
+            held.push(store.grant(grant(number).handle).await.expect("an answer").is_some());
+        }
+        held
+    };
+    let sweep_at = async |over: Timestamp| {
+        let last_moment = over + limits.kept;
+        store.sweep(last_moment, 100).await.expect("an answer");
+        let before = held().await;
+        store.sweep(last_moment + Duration::from_millis(1), 100).await.expect("an answer");
+        (before, held().await)
+    };
+    assert_eq!(sweep_at(now()).await, (vec![true; 4], vec![false, true, true, true]));
+    assert_eq!(sweep_at(old.expires_at).await, (vec![false, true, true, true], vec![false, true, true, false]));
+    assert_eq!(sweep_at(idle.idle_expires_at).await.1, [false, false, true, false]);
+    assert_eq!(sweep_at(idle.idle_expires_at + DAY).await.1, [false; 4]);
+}
+
+async fn sweeping_makes_room(make: Make) {
+    let limits = Limits { codes: 1, grants: 1, sessions: 1, assertions: 1, ..Limits::default() };
+    let Fixture { store, _directory } = make(limits);
+    let mut later = now();
+    for number in 1..=3 {
+        let code = CodeRecord { expires_at: later + SECOND, ..code(number) };
+        let grant = Grant { expires_at: later + SECOND, ..grant(number) };
+        assert_eq!(store.record_code(&code).await, Ok(Recorded::First));
+        assert_eq!(store.redeem_code(code.digest, &grant, later).await, Ok(Redeemed::First));
+        let session = SessionRecord { expires_at: later + SECOND, ..session(number) };
+        assert_eq!(store.open_session(&session).await, Ok(()));
+        assert_eq!(store.spend_assertion(assertion(number), later + SECOND, later).await, Ok(Seen::First));
+        later = later + SECOND * 2 + limits.kept;
+        assert_eq!(store.sweep(later, 100).await, Ok(4));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reopened_file_holds_everything() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path(), Limits::default());
+    begin(&*store, &grant(1)).await;
+    assert_eq!(store.rotate(&rotation(&grant(1), 1)).await, Ok(Rotated::Moved));
+    assert_eq!(store.end_grant(grant(1).handle, EndedBy::Fork, now()).await, Ok(()));
+    let code = code(1);
+    assert_eq!(store.record_code(&code).await, Ok(Recorded::First));
+    assert_eq!(store.redeem_code(code.digest, &grant(2), now()).await, Ok(Redeemed::First));
+    assert_eq!(store.open_session(&session(1)).await, Ok(()));
+    assert_eq!(store.spend_assertion(assertion(1), now() + SECOND, now()).await, Ok(Seen::First));
+    assert_eq!(store.add_signing_key(&key(1), &[]).await, Ok(true));
+    assert_eq!(store.root_key(b"sealed").await, Ok(b"sealed".to_vec()));
+    let alive = LastAlive { at: now(), stopped: true };
+    assert_eq!(store.note_alive(alive).await, Ok(()));
+    let before = (store.grant(grant(1).handle).await, store.code(code.digest).await);
+    drop(store);
+
+    let store = open(directory.path(), Limits { assertions: 1, ..Limits::default() });
+    assert_eq!((store.grant(grant(1).handle).await, store.code(code.digest).await), before);
+    assert_eq!(store.grant(grant(2).handle).await, Ok(Some(grant(2))));
+    assert_eq!(store.redeem_code(code.digest, &grant(3), now()).await, Ok(Redeemed::Replayed(grant(2).handle)));
+    assert_eq!(store.session(session(1).digest, now()).await, Ok(Some(session(1))));
+    assert_eq!(store.spend_assertion(assertion(1), now() + SECOND, now()).await, Ok(Seen::Replayed));
+    assert_eq!(store.spend_assertion(assertion(2), now() + SECOND, now()).await, Err(Unavailable::Full));
+    assert_eq!(store.signing_keys().await, Ok(vec![key(1)]));
+    assert_eq!(store.root_key(b"other").await, Ok(b"sealed".to_vec()));
+    assert_eq!(store.last_alive().await, Ok(Some(alive)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_share_a_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (server, command) = (open(directory.path(), Limits::default()), open(directory.path(), Limits::default()));
+    let writes = at_once(&server, |store, caller| async move {
+        begin(&*store, &grant(caller)).await;
+    });
+    let key = key(1);
+    let (_, added) = tokio::join!(writes, command.add_signing_key(&key, &[]));
+    assert_eq!(added, Ok(true));
+    assert_eq!(server.signing_keys().await, Ok(vec![key]));
+    assert_eq!(command.grant(grant(CALLERS).handle).await, Ok(Some(grant(CALLERS))));
+    drop(command);
+    begin(&*server, &grant(CALLERS + 1)).await;
+}
+
+#[test]
+fn only_the_owner_may_read_the_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let _store = open(directory.path(), Limits::default());
+    let files: Vec<_> =
+        fs::read_dir(directory.path()).expect("a directory").map(|file| file.expect("a file")).collect();
+    assert!(files.len() >= 2, "the database and its log: {files:?}");
+    for file in files {
+        assert_eq!(file.metadata().expect("metadata").permissions().mode() & 0o777, 0o600, "{file:?}");
+    }
+}
+
+#[test]
+fn what_is_in_the_way_of_a_file_is_said() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let refused = |name: &str| match SqliteStore::open(&path(name), Limits::default()) {
+        Ok(_) => panic!("{name} was opened"),
+        Err(error) => (error.to_string(), error),
+    };
+
+    let (text, error) = refused("missing/tollgate.db");
+    assert!(matches!(error, OpenError::DirectoryMissing(_)) && text.contains("does not exist"), "{text}");
+
+    fs::create_dir(path("directory.db")).expect("a directory");
+    let (text, _) = refused("directory.db");
+    assert!(text.contains("directory.db"), "{text}");
+
+    fs::write(path("text.db"), "no database, but long enough to look like a file of SQLite".repeat(50))
+        .expect("a file");
+    assert!(matches!(refused("text.db").1, OpenError::Foreign(_)));
+
+    let foreign = rusqlite::Connection::open(path("foreign.db")).expect("a database");
+    foreign.execute_batch("CREATE TABLE theirs (value)").expect("a table");
+    drop(foreign);
+    assert!(matches!(refused("foreign.db").1, OpenError::Foreign(_)));
+
+    drop(SqliteStore::open(&path("newer.db"), Limits::default()).expect("a store"));
+    let newer = rusqlite::Connection::open(path("newer.db")).expect("a database");
+    let migration = "INSERT INTO refinery_schema_history VALUES (1000, 'later', '2030-01-01T00:00:00Z', '1')";
+    newer.execute_batch(migration).expect("a row");
+    drop(newer);
+    let (text, error) = refused("newer.db");
+    assert!(matches!(error, OpenError::Newer { found: 1000, .. }) && text.contains("schema 1000"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_this_version_does_not_understand_is_an_outage() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path(), Limits::default());
+    for number in 1..=3 {
+        begin(&*store, &grant(number)).await;
+    }
+    let other = rusqlite::Connection::open(directory.path().join("tollgate.db")).expect("a database");
+    other.execute_batch("UPDATE grants SET sender_constraint = 'mtls'").expect("an update");
+    assert_eq!(store.grant(grant(1).handle).await, Err(Unavailable::Down));
+    other.execute_batch("UPDATE grants SET sender_constraint = 'none', ended_at = 1").expect("an update");
+    assert_eq!(store.grant(grant(2).handle).await, Err(Unavailable::Down));
+    other.execute_batch("UPDATE grants SET ended_by = 'whim'").expect("an update");
+    assert_eq!(store.grant(grant(3).handle).await, Err(Unavailable::Down));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_fails_does_not_spoil_those_that_share_its_commit() {
+    let Fixture { store, _directory } = sqlite(Limits { grants: CALLERS / 2, ..Limits::default() });
+    for number in 1..=CALLERS {
+        assert_eq!(store.record_code(&code(number)).await, Ok(Recorded::First));
+    }
+    let answers = at_once(&store, |store, caller| async move {
+        (caller, store.redeem_code(code(caller).digest, &grant(caller), now()).await)
+    })
+    .await;
+    let (first, full): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(_, answer)| *answer == Ok(Redeemed::First));
+    assert_eq!(first.len() as u64, CALLERS / 2);
+    for (caller, _) in first {
+        assert_eq!(store.grant(grant(caller).handle).await, Ok(Some(grant(caller))));
+    }
+    for (caller, answer) in full {
+        assert_eq!(answer, Err(Unavailable::Full));
+        assert_eq!(store.code(code(caller).digest).await, Ok(Some(code(caller))));
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+const DAY: Duration = Duration::from_hours(24);
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(1_760_000_000_123)
+}
+
+/// Different bytes for each number.
+fn bytes<const N: usize>(number: u64) -> [u8; N] {
+    let mut bytes = [7; N];
+    bytes[..8].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
+
+fn code(number: u64) -> CodeRecord {
+    CodeRecord {
+        digest: Digest::<CodeKind>::from_bytes(bytes(number)),
+        transaction: TransactionId(bytes(number)),
+        client_id: "spa".parse().expect("a client"),
+        redirect_uri: "https://app.example/callback?x=1".into(),
+        challenge: [3; 32],
+        subject: "0b6f".parse().expect("a subject"),
+        auth_time: now().before(SECOND),
+        scopes: "orders:read orders:write".parse().expect("scopes"),
+        resource: "https://api.example".parse().expect("a resource"),
+        dpop_jkt: None,
+        expires_at: now() + SECOND * 60,
+        spent_for: None,
+    }
+}
+
+fn grant(number: u64) -> Grant {
+    Grant {
+        handle: GrantHandle(bytes(number)),
+        client_id: "spa".parse().expect("a client"),
+        subject: "0b6f".parse().expect("a subject"),
+        scopes: "orders:read".parse().expect("scopes"),
+        resource: "https://api.example".parse().expect("a resource"),
+        auth_time: now().before(SECOND),
+        sender_constraint: SenderConstraint::Dpop,
+        refresh: RefreshState { tag_key: [1; 32], current_n: 0, current_hash: bytes(number), previous: None },
+        created_at: now(),
+        idle_expires_at: now() + DAY * 7,
+        expires_at: now() + DAY * 30,
+        ended: None,
+    }
+}
+
+/// A rotation of `grant` as it is; `salt` tells the new tokens of two callers apart.
+fn rotation(grant: &Grant, salt: u64) -> Rotation {
+    let RefreshState { tag_key, current_n, current_hash, .. } = grant.refresh;
+    let previous = Previous { n: current_n, hash: current_hash, seed: bytes(salt), rotated_at_millis: now().millis() };
+    let next =
+        RefreshState { tag_key, current_n: current_n + 1, current_hash: bytes(1_000 + salt), previous: Some(previous) };
+    Rotation {
+        handle: grant.handle,
+        read_n: current_n,
+        read_hash: current_hash,
+        next,
+        idle_expires_at: grant.idle_expires_at + SECOND,
+    }
+}
+
+fn assertion(number: u64) -> ReplayKey {
+    ReplayKey::from_bytes(bytes(number))
+}
+
+fn session(number: u64) -> SessionRecord {
+    SessionRecord {
+        digest: Digest::<SessionKind>::from_bytes(bytes(number)),
+        subject: "0b6f".parse().expect("a subject"),
+        auth_time: now(),
+        expires_at: now() + DAY,
+    }
+}
+
+fn key(generation: u64) -> KeyRecord {
+    KeyRecord {
+        generation,
+        kid: format!("kid {generation}"),
+        algorithm: Algorithm::Es256,
+        sealed: vec![1, 2, 3],
+        published_at: now(),
+        sign_from: now() + SECOND,
+        retire_at: now() + SECOND * 2,
+        drop_at: now() + SECOND * 3,
+    }
+}
+
+/// Puts a grant in the store in the one way there is: a code is redeemed for it.
+async fn begin(store: &dyn Store, grant: &Grant) {
+    let number = u64::from_be_bytes(*grant.handle.0.first_chunk().expect("16 bytes begin with 8"));
+    let code = code(1_000_000 + number);
+    assert_eq!(store.record_code(&code).await, Ok(Recorded::First));
+    assert_eq!(store.redeem_code(code.digest, grant, now()).await, Ok(Redeemed::First));
+}
+
+/// Lets callers 1 to [`CALLERS`] go at the same moment, and gives their answers.
+async fn at_once<T, F>(store: &Arc<dyn Store>, call: impl Fn(Arc<dyn Store>, u64) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let barrier = Arc::new(Barrier::new(usize::try_from(CALLERS).expect("a small number")));
+    let tasks: Vec<_> = (1..=CALLERS)
+        .map(|caller| {
+            let (barrier, call) = (Arc::clone(&barrier), call(Arc::clone(store), caller));
+            tokio::spawn(async move {
+                barrier.wait().await;
+                call.await
+            })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await.expect("a task that does not panic"));
+    }
+    answers
+}
