@@ -306,8 +306,8 @@ fn timeout(value: &[u8]) -> Option<Duration> {
     }
     let amount: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
     match unit {
-        b'H' => Some(Duration::from_secs(amount * 3_600)),
-        b'M' => Some(Duration::from_secs(amount * 60)),
+        b'H' => Some(Duration::from_hours(amount)),
+        b'M' => Some(Duration::from_mins(amount)),
         b'S' => Some(Duration::from_secs(amount)),
         b'm' => Some(Duration::from_millis(amount)),
         b'u' => Some(Duration::from_micros(amount)),
@@ -325,8 +325,8 @@ mod tests {
         for (text, expected) in [
             ("250m", Some(Duration::from_millis(250))),
             ("1S", Some(Duration::from_secs(1))),
-            ("2M", Some(Duration::from_secs(120))),
-            ("99999999H", Some(Duration::from_secs(99_999_999 * 3_600))),
+            ("2M", Some(Duration::from_mins(2))),
+            ("99999999H", Some(Duration::from_hours(99_999_999))),
             ("5u", Some(Duration::from_micros(5))),
             ("7n", Some(Duration::from_nanos(7))),
             ("", None),

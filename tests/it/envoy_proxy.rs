@@ -30,7 +30,7 @@ impl World {
     async fn with(gate: Gate) -> Self {
         let upstream = Upstream::start().await;
         let envoy = Envoy::recommended(&gate.socket, upstream.port).await;
-        let ada = gate.client("tv");
+        let ada = Holder::new("tv");
         Self { gate, upstream, envoy, ada }
     }
 
@@ -38,7 +38,7 @@ impl World {
         let gate = Gate::start().await;
         let upstream = Upstream::start().await;
         let envoy = Envoy::careless(&gate.socket, upstream.port).await;
-        let ada = gate.client("tv");
+        let ada = Holder::new("tv");
         Self { gate, upstream, envoy, ada }
     }
 
@@ -136,7 +136,7 @@ async fn every_wrong_request_stays_outside() {
 async fn a_stolen_token_is_useless_without_its_key() {
     let world = World::start().await;
     let token = world.gate.token(&world.ada, "orders:read");
-    let thief = world.gate.client("thief");
+    let thief = Holder::new("thief");
     let now = world.gate.now();
     let uri = format!("{API}/orders/7");
     let with = |scheme: &str, proof: Option<String>| {
@@ -191,7 +191,7 @@ async fn a_nonce_makes_its_round_trip_and_is_renewed_on_success() {
     let gate = Gate::start().await;
     let upstream = Upstream::start().await;
     let envoy = Envoy::recommended_for(FRESH, &gate.socket, upstream.port).await;
-    let ada = gate.client("tv");
+    let ada = Holder::new("tv");
     let world = World { gate, upstream, envoy, ada };
     let first = world.send(&world.ask().at(FRESH)).await;
     assert_eq!(first.status, 401);
@@ -426,7 +426,7 @@ async fn an_outage_behind_the_gate_is_503_even_where_failures_are_let_through() 
     for trouble in [Trouble::NoKeys, Trouble::NoGuard] {
         let gate = Gate::with(trouble).await;
         let upstream = Upstream::start().await;
-        let ada = gate.client("tv");
+        let ada = Holder::new("tv");
         let envoy = Envoy::careless(&gate.socket, upstream.port).await;
         let world = World { gate, upstream, envoy, ada };
         let reply = world.send(&world.ask()).await;

@@ -137,11 +137,6 @@ impl Gate {
         self.clock.now().seconds()
     }
 
-    /// A client with a key of its own.
-    pub fn client(&self, name: &str) -> Holder {
-        Holder { name: name.to_owned(), key: SigningKey::generate(Algorithm::Es256).expect("a key") }
-    }
-
     /// What a token of ours for the API says, bound to the key of `holder`.
     pub fn token_claims(&self, holder: &Holder) -> Json {
         let now = self.now();
@@ -166,6 +161,11 @@ pub struct Holder {
 }
 
 impl Holder {
+    /// A client of this name with a new key.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), key: SigningKey::generate(Algorithm::Es256).expect("a key") }
+    }
+
     pub fn thumbprint(&self) -> String {
         self.key.public().thumbprint().to_string()
     }
