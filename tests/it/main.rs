@@ -4,8 +4,11 @@
 mod architecture;
 mod authorize;
 mod browser;
+mod check;
 mod client;
+mod gate;
 mod keys;
 mod replay;
 mod store;
+mod vectors;
 mod world;

@@ -1,0 +1,234 @@
+//! A gate in this process, on a socket of its own, and people who hold tokens and keys.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tollgate::authz::{
+    Access, DpopRequirement, Enforcer, GateNonce, IdentityHeader, ResourceSettings, Rule, UpstreamAuthorization,
+    UpstreamView,
+};
+use tollgate::cache::{KnownProofKeys, Tokens};
+use tollgate::clock::{Clock, Timestamp};
+use tollgate::dpop::{Nonces, VerifiedProof, Window};
+use tollgate::grpc::{CheckService, Door, ListenAddress};
+use tollgate::jose::{Algorithm, PublicKey, SigningKey};
+use tollgate::replay::{LocalReplayGuard, ReplayGuard, ReplayKey, Seen};
+use tollgate::secret::seal::RootKey;
+use tollgate::secret::{base64url, sha256};
+use tollgate::store::Unavailable;
+use tollgate::token::KeyLookup;
+
+use crate::world::TestClock;
+
+pub const ISSUER: &str = "https://auth.example.com";
+pub const API: &str = "https://api.example.com";
+/// Takes bound and unbound tokens, hands the token on, and leaves no rule but one.
+pub const MIXED: &str = "https://mixed.example.com";
+/// Demands nonces.
+pub const FRESH: &str = "https://fresh.example.com";
+/// Takes unbound tokens only.
+pub const BEARER: &str = "https://bearer.example.com";
+
+/// How long the nonces of the tests live.
+pub const NONCE_LIFE: Duration = Duration::from_mins(5);
+
+/// Keys of one issuer; none at all when there is an outage.
+struct Keys(Vec<PublicKey>);
+
+impl KeyLookup for Keys {
+    fn keys(&self, kid: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, Unavailable> {
+        if self.0.is_empty() {
+            return Err(Unavailable::Down);
+        }
+        Ok(self.0.iter().filter(|key| kid.is_none() || key.kid() == kid).cloned().collect())
+    }
+}
+
+/// A guard that never answers.
+struct DeadGuard;
+
+#[async_trait]
+impl ReplayGuard for DeadGuard {
+    async fn spend(&self, _: ReplayKey, _: Timestamp, _: Timestamp) -> Result<Seen, Unavailable> {
+        Err(Unavailable::Down)
+    }
+}
+
+/// What can be wrong with a gate from the start.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Trouble {
+    Nothing,
+    NoKeys,
+    NoGuard,
+    /// It has restarted a moment ago, and an earlier life may have seen every proof made up to now.
+    JustRestarted,
+}
+
+/// A gate that answers on a socket until it is dropped.
+pub struct Gate {
+    pub clock: Arc<TestClock>,
+    pub issuer: SigningKey,
+    pub guard: Arc<LocalReplayGuard>,
+    pub socket: PathBuf,
+    pub service: CheckService,
+    folder: TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    served: JoinHandle<std::io::Result<()>>,
+}
+
+impl Gate {
+    pub async fn start() -> Self {
+        Self::with(Trouble::Nothing).await
+    }
+
+    pub async fn with(trouble: Trouble) -> Self {
+        let clock = Arc::new(TestClock::default());
+        let issuer = SigningKey::generate(Algorithm::Es256).expect("a key");
+        let jwk = issuer.published_jwk();
+        let public = PublicKey::from_jwk(jwk.as_object().expect("an object")).expect("a public key");
+        let keys = if trouble == Trouble::NoKeys { Vec::new() } else { vec![public] };
+        let restarted = clock.now();
+        let fence = move |proof: &VerifiedProof| {
+            trouble != Trouble::JustRestarted
+                || proof.made() > restarted + Duration::from_secs(15)
+                || proof.nonce_made().is_some_and(|made| made >= restarted)
+        };
+        let enforcer = Enforcer::new(
+            resources(),
+            Arc::new(Keys(keys)),
+            Arc::new(Tokens::new(1_000, clock.clone())),
+            Arc::new(KnownProofKeys::new(1_000)),
+            Arc::new(fence),
+        );
+        let guard = Arc::new(LocalReplayGuard::new(100_000));
+        let asked: Arc<dyn ReplayGuard> = if trouble == Trouble::NoGuard { Arc::new(DeadGuard) } else { guard.clone() };
+        let service = CheckService::new(enforcer, asked, clock.clone());
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("authz.sock");
+        let door = Door::bind(&[ListenAddress::Unix(socket.clone())]).await.expect("a socket");
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(door.serve(service.clone(), async {
+            let _ = stopped.await;
+        }));
+        Self { clock, issuer, guard, socket, service, folder, stop: Some(stop), served }
+    }
+
+    /// Ends it in good order; the folder of its socket remains for a look.
+    pub async fn stop(mut self) -> TempDir {
+        drop(self.stop.take());
+        self.served.await.expect("no panic").expect("a clean end");
+        self.folder
+    }
+
+    /// The time of the gate, in seconds.
+    pub fn now(&self) -> i64 {
+        self.clock.now().seconds()
+    }
+
+    /// A client with a key of its own.
+    pub fn client(&self, name: &str) -> Holder {
+        Holder { name: name.to_owned(), key: SigningKey::generate(Algorithm::Es256).expect("a key") }
+    }
+
+    /// What a token of ours for the API says, bound to the key of `holder`.
+    pub fn token_claims(&self, holder: &Holder) -> Json {
+        let now = self.now();
+        json!({
+            "iss": ISSUER, "sub": "ada", "aud": API, "client_id": holder.name, "scope": "orders:read", "jti": "t1",
+            "iat": now, "exp": now + 300, "cnf": { "jkt": holder.thumbprint() },
+        })
+    }
+
+    /// A token of ours, bound to the key of `holder`, with these scopes.
+    pub fn token(&self, holder: &Holder, scope: &str) -> String {
+        let mut claims = self.token_claims(holder);
+        claims["scope"] = scope.into();
+        self.issuer.sign("at+jwt", &claims)
+    }
+}
+
+/// Somebody with a key.
+pub struct Holder {
+    pub name: String,
+    pub key: SigningKey,
+}
+
+impl Holder {
+    pub fn thumbprint(&self) -> String {
+        self.key.public().thumbprint().to_string()
+    }
+
+    pub fn proof_header(&self) -> Json {
+        json!({ "typ": "dpop+jwt", "alg": self.key.algorithm().name(), "jwk": self.key.proof_jwk() })
+    }
+
+    /// A proof for one request, made at `now`; its `jti` is new each time.
+    pub fn proof(&self, method: &str, uri: &str, token: &str, now: i64) -> String {
+        self.key.sign_with(&self.proof_header(), &proof_claims(method, uri, token, now))
+    }
+}
+
+/// What a proof says.
+pub fn proof_claims(method: &str, uri: &str, token: &str, now: i64) -> Json {
+    json!({ "jti": fresh_id(), "htm": method, "htu": uri, "iat": now, "ath": base64url(&sha256(token.as_bytes())) })
+}
+
+/// A name that nobody used before.
+pub fn fresh_id() -> String {
+    use tollgate::entropy::{Entropy, SystemEntropy};
+    let entropy: &dyn Entropy = &SystemEntropy;
+    base64url(&entropy.draw::<16>())
+}
+
+fn resources() -> Vec<(ResourceSettings, Nonces)> {
+    let root = RootKey::from_bytes([7; 32]);
+    let nonces = |resource: &str| Nonces::new(root.derive(resource), NONCE_LIFE);
+    let settings = |resource: &str, dpop, nonce, authorization, rules| ResourceSettings {
+        audience: resource.parse().expect("a name"),
+        origin: resource.parse().expect("an origin"),
+        issuer: ISSUER.parse().expect("an issuer"),
+        dpop,
+        nonce,
+        window: Window { lifetime: Duration::from_mins(1), skew: Duration::from_secs(10) },
+        upstream: UpstreamView { authorization, headers: identity_headers() },
+        rules,
+    };
+    let api = settings(API, DpopRequirement::Required, GateNonce::Off, UpstreamAuthorization::Remove, api_rules());
+    let orders = || vec![rule("/orders/**", &[], Some("orders:read"))];
+    let mixed = settings(MIXED, DpopRequirement::Allowed, GateNonce::Off, UpstreamAuthorization::Bearer, orders());
+    let fresh = settings(FRESH, DpopRequirement::Required, GateNonce::Required, UpstreamAuthorization::Keep, orders());
+    let bearer = settings(BEARER, DpopRequirement::Off, GateNonce::Off, UpstreamAuthorization::Remove, orders());
+    vec![(api, nonces(API)), (mixed, nonces(MIXED)), (fresh, nonces(FRESH)), (bearer, nonces(BEARER))]
+}
+
+fn identity_headers() -> Vec<IdentityHeader> {
+    [("x-auth-subject", "sub"), ("x-auth-client", "client_id"), ("x-auth-scope", "scope"), ("x-auth-team", "team")]
+        .map(|(name, claim)| IdentityHeader::new(name, claim).expect("a header"))
+        .to_vec()
+}
+
+fn api_rules() -> Vec<Rule> {
+    vec![
+        rule("/healthz", &["GET"], None),
+        rule("/orders/**", &["GET", "HEAD"], Some("orders:read")),
+        rule("/orders/**", &["POST"], Some("orders:write")),
+        rule("/shop.Orders/*", &["POST"], Some("orders:read")),
+        rule("/me", &[], Some("")),
+        rule("/public/**", &[], None),
+    ]
+}
+
+fn rule(path: &str, methods: &[&str], scope: Option<&str>) -> Rule {
+    let access = match scope {
+        Some(scope) => Access::Token { scopes: scope.parse().expect("scopes") },
+        None => Access::Anyone,
+    };
+    let methods = methods.iter().map(|method| method.parse().expect("a method")).collect();
+    Rule { path: path.parse().expect("a pattern"), methods, access }
+}
