@@ -146,6 +146,12 @@ impl Pages {
         self.message(status, "This request cannot go on", &text, Some(refusal.name()))
     }
 
+    /// 405: somebody opened the address of a form, or reloaded it in a way that posts nothing.
+    pub(super) fn wrong_method(&self) -> Page {
+        let text = "This address is not made for being opened like this. Go back to the application and start again.";
+        self.message(StatusCode::METHOD_NOT_ALLOWED, "There is nothing to see here", text, Some("method_not_allowed"))
+    }
+
     /// 503: something that we depend on is down.
     pub(super) fn unavailable(&self) -> Page {
         let text = "Something that this server depends on does not answer. Try again in a moment.";

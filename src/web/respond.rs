@@ -122,6 +122,13 @@ pub(super) fn page(page: Page, https: bool) -> Response {
     response
 }
 
+/// A page with `Allow` (RFC 9110 §15.5.6).
+pub(super) fn page_with_allow(page: Page, allow: &'static str, https: bool) -> Response {
+    let mut response = self::page(page, https);
+    set(&mut response, ALLOW, allow);
+    response
+}
+
 /// 303 (RFC 9700 §4.12): whatever the request was, the browser goes on with GET.
 pub(super) fn redirect(location: &str, https: bool) -> Response {
     let mut response = Response::new(Full::default());

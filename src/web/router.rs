@@ -34,6 +34,11 @@ impl AuthorizationSite {
         Self { server, clock, pages: Pages::new(&base), cookies: Cookies::new(https), base, https }
     }
 
+    /// 405, for people.
+    fn wrong_method(&self, allow: &'static str) -> Response {
+        respond::page_with_allow(self.pages.wrong_method(), allow, self.https)
+    }
+
     /// Whether people reach the server over https.
     pub(super) fn is_https(&self) -> bool {
         self.https
@@ -64,19 +69,19 @@ impl Site for AuthorizationSite {
             },
             AUTHORIZE => match request.method {
                 Method::GET | Method::HEAD | Method::POST => authorize::authorize(self, &request).await,
-                _ => respond::method_not_allowed("GET, HEAD, POST"),
+                _ => self.wrong_method("GET, HEAD, POST"),
             },
             "/login" => match request.method {
                 Method::POST => login::login(self, &request).await,
-                _ => respond::method_not_allowed("POST"),
+                _ => self.wrong_method("POST"),
             },
             "/consent" => match request.method {
                 Method::POST => consent::consent(self, &request).await,
-                _ => respond::method_not_allowed("POST"),
+                _ => self.wrong_method("POST"),
             },
             "/logout" => match request.method {
                 Method::GET | Method::HEAD | Method::POST => logout::logout(self, &request).await,
-                _ => respond::method_not_allowed("GET, HEAD, POST"),
+                _ => self.wrong_method("GET, HEAD, POST"),
             },
             JWKS => get(&request, || metadata::key_set(self)),
             _ => respond::not_found(),

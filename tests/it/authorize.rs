@@ -1,6 +1,8 @@
 //! The authorization endpoint and its pages through their door, as a browser meets them.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +32,10 @@ const PASSWORD: &str = "correct horse battery staple";
 
 /// An authorization server behind its door.
 struct Issuer {
+    /// The issuer identifier.
     url: String,
+    /// Where its door really is.
+    origin: String,
     clock: Arc<TestClock>,
     store: Arc<MemoryStore>,
     events: Events,
@@ -53,47 +58,53 @@ impl Drop for Issuer {
     }
 }
 
+/// A value that is written as it goes over the wire.
+fn parsed<T: FromStr<Err: Debug>>(text: &str) -> T {
+    text.parse().expect("a well-formed value")
+}
+
 fn client(id: &str, name: &str, redirect_uris: &[&str], grant_types: &[GrantType]) -> Client {
     Client {
-        id: id.parse().unwrap(),
+        id: parsed(id),
         name: name.to_owned(),
         authentication: ClientAuthentication::None,
         grant_types: grant_types.to_vec(),
-        redirect_uris: redirect_uris.iter().map(|uri| uri.parse().unwrap()).collect(),
-        scopes: "orders:read orders:write".parse().unwrap(),
+        redirect_uris: redirect_uris.iter().map(|uri| parsed(uri)).collect(),
+        scopes: parsed("orders:read orders:write"),
         dpop_bound_access_tokens: false,
         rotation: RefreshTokenRotation::Always,
     }
 }
 
 fn users() -> LocalUsers {
-    let cheap = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, Params::new(8, 1, 1, None).unwrap());
-    let hash = cheap.hash_password(PASSWORD.as_bytes()).unwrap();
+    let cheap = Params::new(8, 1, 1, None).expect("parameters");
+    let cheap = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, cheap);
+    let hash = cheap.hash_password(PASSWORD.as_bytes()).expect("a hash");
     let row = |username, subject, name, disabled| {
         format!(
             "- {{ username: {username}, password_hash: \"{hash}\", subject: {subject}, name: \"{name}\", disabled: {disabled} }}\n"
         )
     };
     let ada = row("ada", "0b6f", "Ada <script>", false);
-    format!("users:\n{ada}{}{}", row("bob", "0b70", "Bob", false), row("eve", "0b71", "Eve", true)).parse().unwrap()
+    parsed(&format!("users:\n{ada}{}{}", row("bob", "0b70", "Bob", false), row("eve", "0b71", "Eve", true)))
 }
 
 fn settings(url: &str) -> Settings {
     let code = [GrantType::AuthorizationCode, GrantType::RefreshToken];
-    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let minutes = Duration::from_mins;
     Settings {
-        issuer: url.parse().unwrap(),
+        issuer: parsed(url),
         clients: vec![
             client("app", "App <script>alert(1)</script>", &[CALLBACK], &code),
             client("native", "Native", &["http://127.0.0.1/cb", "com.example.app:/cb"], &code),
             client("batch", "Batch", &[CALLBACK], &[GrantType::ClientCredentials]),
         ],
         scopes: BTreeMap::from([
-            ("orders:read".parse().unwrap(), "Read <b>your</b> orders".to_owned()),
-            ("orders:write".parse().unwrap(), "Change your orders".to_owned()),
-            ("admin".parse().unwrap(), "Everything".to_owned()),
+            (parsed("orders:read"), "Read <b>your</b> orders".to_owned()),
+            (parsed("orders:write"), "Change your orders".to_owned()),
+            (parsed("admin"), "Everything".to_owned()),
         ]),
-        resources: vec!["https://api.example.com".parse().unwrap()],
+        resources: vec![parsed("https://api.example.com")],
         lifetimes: Lifetimes {
             access_token: minutes(5),
             refresh_token: minutes(60),
@@ -113,23 +124,21 @@ fn settings(url: &str) -> Settings {
 
 impl Issuer {
     async fn start() -> Self {
-        Self::start_at("").await
+        Self::start_as(str::to_owned).await
     }
 
-    async fn start_at(path: &str) -> Self {
+    /// Starts an issuer that is called something else than its address.
+    async fn start_as(name: impl FnOnce(&str) -> String) -> Self {
         let (events, listening) = Events::listen();
         let port = free_port();
-        let url = format!("http://127.0.0.1:{port}{path}");
+        let origin = format!("http://127.0.0.1:{port}");
+        let url = name(&origin);
         let clock = Arc::new(TestClock::default());
         let store = Arc::new(MemoryStore::new(StoreLimits::default()));
-        let schedule = KeySchedule {
-            algorithm: Algorithm::Es256,
-            announce: Duration::from_secs(60),
-            sign: Duration::from_secs(3_600),
-            retain: Duration::from_secs(600),
-        };
-        let (any, root) = (Arc::clone(&store) as Arc<dyn Store>, RootKey::from_bytes([7; 32]));
-        let keys = SigningKeys::open(any, &root, schedule, clock.now()).await.expect("a key");
+        let day = Duration::from_hours(24);
+        let schedule = KeySchedule { algorithm: Algorithm::Es256, announce: day, sign: day, retain: day };
+        let root = RootKey::from_bytes([7; 32]);
+        let keys = SigningKeys::open(Arc::clone(&store) as Arc<_>, &root, schedule, clock.now()).await.expect("keys");
         let server = AuthorizationServer::new(
             settings(&url),
             Dependencies {
@@ -146,11 +155,11 @@ impl Issuer {
         let site = AuthorizationSite::new(Arc::new(server), Arc::clone(&clock) as Arc<_>);
         let door = Door::bind(([127, 0, 0, 1], port).into(), Limits::default()).await.expect("a free port");
         let door = tokio::spawn(door.serve(Arc::new(site), std::future::pending()));
-        Self { url, clock, store, events, _listening: listening, door }
+        Self { url, origin, clock, store, events, _listening: listening, door }
     }
 
     fn browser(&self) -> Browser {
-        Browser::new(&self.url)
+        Browser::new(&self.origin)
     }
 
     /// What the store has for a code.
@@ -236,11 +245,14 @@ async fn a_request_without_a_trusted_redirect_uri_ends_on_a_page() {
     }
 }
 
+/// Changes to a good request, the error and the refusal that they meet.
+type Row<'a> = (&'a [(&'a str, &'a str)], &'a str, Refusal);
+
 #[tokio::test]
 async fn every_other_mistake_goes_back_to_the_client() {
     let issuer = Issuer::start().await;
     let long = "s".repeat(2_049);
-    let rows: &[(&[(&str, &str)], &str, Refusal)] = &[
+    let rows: &[Row<'_>] = &[
         (&[("request", "e30")], "request_not_supported", Refusal::RequestUnsupported),
         (&[("request_uri", "urn:x")], "request_uri_not_supported", Refusal::RequestUriUnsupported),
         (&[("response_type", "")], "invalid_request", Refusal::ResponseTypeMissing),
@@ -323,7 +335,7 @@ async fn a_person_signs_in_approves_and_the_client_gets_a_code() {
     assert_eq!(record.scopes.to_string(), "orders:read");
     assert_eq!(record.resource.as_str(), "https://api.example.com");
     assert_eq!(record.dpop_jkt.map(|key| key.to_string()), Some(key));
-    assert_eq!(record.expires_at, issuer.clock.now() + Duration::from_secs(60));
+    assert_eq!(record.expires_at, issuer.clock.now() + Duration::from_mins(1));
     assert_eq!(base64url(&record.challenge), CHALLENGE);
 
     let log = issuer.events.text();
@@ -353,7 +365,7 @@ async fn who_is_signed_in_is_asked_for_consent_only_and_every_time() {
     let none = browser.open(&request(&[("max_age", "60"), ("prompt", "none")])).await;
     assert_eq!(none.parameter("error").as_deref(), Some("login_required"));
     assert!(!browser.open(&request(&[("prompt", "consent")])).await.has("name=\"password\""));
-    issuer.clock.advance(Duration::from_secs(8 * 3_600));
+    issuer.clock.advance(Duration::from_hours(8));
     assert!(browser.open(&request(&[])).await.has("name=\"password\""), "the session is over");
 }
 
@@ -395,10 +407,11 @@ async fn authorization_requests_may_be_posted() {
         ("GET", "/consent", "POST"),
         ("DELETE", "/logout", "GET, HEAD, POST"),
     ] {
-        let request = crate::client::http().request(method.parse().unwrap(), format!("{}{path}", issuer.url));
+        let request = crate::client::http().request(parsed(method), format!("{}{path}", issuer.url));
         let response = request.header("origin", "https://evil.example").send().await.expect("an answer");
         assert_eq!(response.status(), 405, "{method} {path}");
         assert_eq!(response.headers()["allow"], allow);
+        assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
         assert!(!response.headers().contains_key("access-control-allow-origin"));
     }
 }
@@ -545,7 +558,7 @@ async fn a_page_that_waited_too_long_or_lost_its_person_decides_nothing() {
     let issuer = Issuer::start().await;
     let decision = [("decision", "approve")];
     let (mut browser, consent) = issuer.at_consent().await;
-    issuer.clock.advance(Duration::from_secs(600));
+    issuer.clock.advance(Duration::from_mins(10));
     assert_refused(&issuer, &browser.submit(&consent, &decision).await, 400, Refusal::TransactionUnknown);
 
     // Somebody else signs in with the same browser meanwhile: the page was not shown to them.
@@ -634,8 +647,34 @@ async fn redirect_uris_of_native_apps_work() {
 
 #[tokio::test]
 async fn an_issuer_with_a_path_has_its_pages_below_it() {
-    let issuer = Issuer::start_at("/t1").await;
+    let issuer = Issuer::start_as(|origin| format!("{origin}/t1")).await;
+    let mut browser = issuer.browser();
+    let page = browser.open(&format!("/t1{}", request(&[]))).await;
+    let consent = browser.submit(&page, &[("username", "ada"), ("password", PASSWORD)]).await;
+    let back = browser.submit(&consent, &[("decision", "approve")]).await;
+    assert_eq!(back.parameter("iss"), Some(issuer.url.clone()));
+    assert_eq!(browser.open(&request(&[])).await.status, 404);
+}
+
+#[tokio::test]
+async fn over_https_cookies_are_for_this_host_and_https_only() {
+    let issuer = Issuer::start_as(|_| "https://auth.example.com".to_owned()).await;
     let mut browser = issuer.browser();
     let page = browser.open(&request(&[])).await;
-    assert_eq!(page.form().0, "/t1/login");
+    assert_page_headers(&page);
+    assert_eq!(page.header("strict-transport-security"), "max-age=31536000");
+    let (name, attributes) = page.header("set-cookie").split_once('=').expect("a cookie");
+    assert_eq!(name, "__Host-tollgate_browser");
+    assert!(attributes.ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure"), "{attributes}");
+
+    browser.origin = Some("https://auth.example.com".to_owned());
+    let consent = browser.submit(&page, &[("username", "ada"), ("password", PASSWORD)]).await;
+    assert!(consent.header("set-cookie").starts_with("__Host-tollgate_session=tgs_"), "{consent:?}");
+    let unprefixed =
+        browser.cookies.iter().map(|(name, value)| (name.trim_start_matches("__Host-").to_owned(), value.clone()));
+    let mut other = Browser { cookies: unprefixed.collect(), ..browser.clone() };
+    assert_refused(&issuer, &other.submit(&consent, &[("decision", "approve")]).await, 403, Refusal::CrossSiteForm);
+    let back = browser.submit(&consent, &[("decision", "approve")]).await;
+    assert_eq!(back.parameter("iss").as_deref(), Some("https://auth.example.com"));
+    assert_eq!(back.header("strict-transport-security"), "max-age=31536000");
 }
