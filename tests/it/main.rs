@@ -10,5 +10,6 @@ mod gate;
 mod keys;
 mod replay;
 mod store;
+mod token_endpoint;
 mod vectors;
 mod world;
