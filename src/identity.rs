@@ -76,3 +76,18 @@ pub trait IdentityProvider: Send + Sync {
     /// Looks a person up again, at every redemption too: `None` if there is no such person, or one who may not sign in now.
     async fn person(&self, subject: &Subject) -> Result<Option<Person>, Unavailable>;
 }
+
+/// Nobody is known: for an installation in which no client lets people sign in.
+#[derive(Clone, Copy, Debug)]
+pub struct Nobody;
+
+#[async_trait]
+impl IdentityProvider for Nobody {
+    async fn authenticate(&self, _: Attempt<'_>) -> Result<Authentication, Unavailable> {
+        Ok(Authentication::Unknown)
+    }
+
+    async fn person(&self, _: &Subject) -> Result<Option<Person>, Unavailable> {
+        Ok(None)
+    }
+}

@@ -3,8 +3,11 @@
 //! Two doors, one kernel. `web` and `grpc` turn bytes into values and values into bytes; `oauth` and `authz` hold the
 //! rules and know no transport; `dpop`, `token` and `jose` are what both sides share; `app` alone knows everybody.
 
+pub mod app;
 pub mod cli;
+pub mod config;
 pub mod grpc;
+pub mod telemetry;
 pub mod web;
 
 pub mod authz;

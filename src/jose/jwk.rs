@@ -137,18 +137,17 @@ impl PublicKey {
         type_fits && self.algorithm.as_deref().is_none_or(|name| name == algorithm.name())
     }
 
-    /// Verifies a base64url signature over `message`.
+    /// Verifies a signature over `message`, in the form of RFC 7518 §3: for ECDSA r and s one after the other, 64 bytes.
     ///
     /// # Errors
     /// [`SignatureFault`].
-    pub fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &str) -> Result<(), SignatureFault> {
+    pub fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Result<(), SignatureFault> {
         if !self.fits(algorithm) {
             return Err(SignatureFault);
         }
         match (&self.material, algorithm) {
             (Material::P256(key) | Material::Ed25519(key), _) => {
-                let signature = from_base64url(signature).ok_or(SignatureFault)?;
-                key.verify_sig(message, &signature).map_err(|_| SignatureFault)
+                key.verify_sig(message, signature).map_err(|_| SignatureFault)
             }
             (Material::Rsa(key), Algorithm::Ps256) => verify_rsa(key, LibraryAlgorithm::PS256, message, signature),
             (Material::Rsa(key), Algorithm::Rs256) => verify_rsa(key, LibraryAlgorithm::RS256, message, signature),
@@ -186,9 +185,9 @@ fn verify_rsa(
     key: &DecodingKey,
     algorithm: LibraryAlgorithm,
     message: &[u8],
-    signature: &str,
+    signature: &[u8],
 ) -> Result<(), SignatureFault> {
-    match jsonwebtoken::crypto::verify(signature, message, key, algorithm) {
+    match jsonwebtoken::crypto::verify(&base64url(signature), message, key, algorithm) {
         Ok(true) => Ok(()),
         Ok(false) | Err(_) => Err(SignatureFault),
     }

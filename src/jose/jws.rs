@@ -30,7 +30,7 @@ pub struct Jws<'a> {
     header: Members,
     claims: Members,
     signing_input: &'a str,
-    signature: &'a str,
+    signature: Vec<u8>,
 }
 
 impl<'a> Jws<'a> {
@@ -58,6 +58,7 @@ impl<'a> Jws<'a> {
         if header.is_empty() || claims.is_empty() || signature.is_empty() || claims.contains('.') {
             return Err(JwsFault::Malformed);
         }
+        let signature = from_base64url(signature).ok_or(JwsFault::Malformed)?;
         Ok(Self { header: Members::new(), claims: part(claims)?, signing_input, signature })
     }
 
@@ -135,7 +136,7 @@ impl<'a> Jws<'a> {
     /// # Errors
     /// [`SignatureFault`], also when the key is not one for this algorithm.
     pub fn verify(&self, algorithm: Algorithm, key: &PublicKey) -> Result<(), SignatureFault> {
-        key.verify(algorithm, self.signing_input.as_bytes(), self.signature)
+        key.verify(algorithm, self.signing_input.as_bytes(), &self.signature)
     }
 }
 

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use tokio::sync::Barrier;
 use tollgate::authz::Denial;
+use tollgate::clock::{Clock, SystemClock};
 use tollgate::dpop::ProofFault;
 use tollgate::token::TokenFault;
 
 use crate::check::{Ask, rows};
-use crate::envoy::{Envoy, Reply};
-use crate::gate::{API, FRESH, Gate, Holder, NONCE_LIFE, Trouble, fresh_id};
+use crate::envoy::{Envoy, Reply, eventually};
+use crate::gate::{API, FRESH, Gate, Holder, NONCE_LIFE, Trouble, fresh_id, proof_claims};
+use crate::sidecar::Sidecar;
 use crate::upstream::{Upstream, field, fields};
 
 /// A gate, an API, an Envoy between them, and a client.
@@ -458,4 +460,67 @@ async fn without_the_gate_nothing_passes_and_a_successor_takes_over() {
         assert_eq!(reply.status, 503, "{reply:?}");
         assert!(upstream.take().is_empty(), "the API was reached without the gate");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_gate_lets_nothing_pass_and_comes_back() {
+    let mut sidecar = Sidecar::start().await;
+    let upstream = Upstream::start().await;
+    let envoy = Envoy::recommended(&sidecar.socket, upstream.port).await;
+    let robot = Holder::new("robot");
+    let token = sidecar.token(&robot).await;
+    assert_eq!(envoy.send(&Sidecar::request(&robot, &token)).await.status, 200);
+    assert_eq!(upstream.take().len(), 1);
+
+    let public = b"GET /healthz HTTP/1.1\r\nhost: api.example.com\r\n\r\n";
+    sidecar.kill().await;
+    for request in [Sidecar::request(&robot, &token), public.to_vec()] {
+        let reply = envoy.send(&request).await;
+        assert_eq!(reply.status, 503, "{reply:?}");
+        assert!(upstream.take().is_empty(), "the API was reached without the gate");
+    }
+
+    sidecar.restart().await;
+    let token = sidecar.token(&robot).await;
+    eventually("the gate answers again", async || {
+        let mut reply = envoy.send(&Sidecar::request(&robot, &token)).await;
+        if let Some(nonce) = reply.header("dpop-nonce").filter(|_| reply.status == 401) {
+            // A gate whose memory is new asks for a nonce at first.
+            let mut claims = proof_claims("GET", &format!("{API}/orders/7"), &token, SystemClock.now().seconds());
+            claims["nonce"] = nonce.into();
+            let proof = robot.key.sign_with(&robot.proof_header(), &claims);
+            let request = format!(
+                "GET /orders/7 HTTP/1.1\r\nhost: api.example.com\r\nauthorization: DPoP {token}\r\ndpop: {proof}\r\n\r\n"
+            );
+            reply = envoy.send(request.as_bytes()).await;
+        }
+        (reply.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_gate_lets_nothing_pass_and_spends_no_proof_too_late() {
+    let sidecar = Sidecar::start().await;
+    let upstream = Upstream::start().await;
+    let envoy = Envoy::recommended(&sidecar.socket, upstream.port).await;
+    let robot = Holder::new("robot");
+    let token = sidecar.token(&robot).await;
+    assert_eq!(envoy.send(&Sidecar::request(&robot, &token)).await.status, 200);
+    upstream.take();
+
+    sidecar.signal("STOP").await;
+    let late = Sidecar::request(&robot, &token);
+    let reply = envoy.send(&late).await;
+    assert_eq!(reply.status, 503, "{reply:?}");
+    assert!(upstream.take().is_empty(), "the API was reached without the gate");
+
+    sidecar.signal("CONT").await;
+    eventually("the gate answers again", async || {
+        let reply = envoy.send(&Sidecar::request(&robot, &token)).await;
+        (reply.status == 200).then_some(())
+    })
+    .await;
+    // The question that nobody waited for has not spent its proof.
+    assert_eq!(envoy.send(&late).await.status, 200);
 }

@@ -1,17 +1,27 @@
 //! A whole server in this process, with a clock that tests set and every event in reach.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+use tollgate::app::{App, Seams};
 use tollgate::clock::{Clock, Timestamp};
-use tollgate::entropy::{Entropy, SystemEntropy};
-use tollgate::jose::{Algorithm, SigningKey};
+use tollgate::config::{Config, Document};
+use tollgate::ident::Subject;
+use tollgate::identity::{Attempt, Authentication, IdentityProvider, Person};
+use tollgate::jose::{Algorithm, SigningKey, Thumbprint};
+use tollgate::oauth::Settings;
+use tollgate::secret::{AuthorizationCode, base64url, sha256};
+use tollgate::store::{CodeRecord, Limits, MemoryStore, Recorded, Store, TransactionId, Unavailable};
 use tracing::Dispatch;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+use crate::client::{CHALLENGE, Client, Credential};
 
 /// A clock that tests set. It begins in October 2025 and stands still.
 pub struct TestClock(AtomicI64);
@@ -88,4 +98,208 @@ impl Events {
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
+}
+
+/// People whose password is their name turned around, and who can be locked out and let in again.
+#[derive(Default)]
+pub struct TestPeople {
+    disabled: Mutex<HashSet<String>>,
+}
+
+impl TestPeople {
+    fn find(&self, name: &str) -> Option<Person> {
+        let disabled = self.disabled.lock().expect("no test panics with the lock").contains(name);
+        let known = ["ada", "bob"].contains(&name) && !disabled;
+        known.then(|| Person { subject: name.parse().expect("a name"), name: name.to_owned() })
+    }
+}
+
+#[async_trait]
+impl IdentityProvider for TestPeople {
+    async fn authenticate(&self, attempt: Attempt<'_>) -> Result<Authentication, Unavailable> {
+        let backwards: String = attempt.username.chars().rev().collect();
+        let person = self.find(attempt.username).filter(|_| attempt.password == backwards);
+        Ok(person.map_or(Authentication::Unknown, Authentication::Known))
+    }
+
+    async fn person(&self, subject: &Subject) -> Result<Option<Person>, Unavailable> {
+        Ok(self.find(subject.as_str()))
+    }
+}
+
+/// The secret of every client that has one.
+const SECRET: &str = "a-secret-of-forty-three-characters-for-tests";
+
+/// A server with its clients: public `spa`, `web` with a key, `backend` and `poster` with secrets, `bound` that must bring
+/// a proof, and `legacy` that need not.
+pub struct World {
+    pub issuer: String,
+    pub clock: Arc<TestClock>,
+    pub store: Arc<dyn Store>,
+    pub events: Events,
+    people: Arc<TestPeople>,
+    web_key: Vec<u8>,
+    stop: Option<oneshot::Sender<()>>,
+    _listening: tracing::subscriber::DefaultGuard,
+}
+
+impl World {
+    /// A world in memory.
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// A world in memory whose settings were changed.
+    pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::start_on(Arc::new(MemoryStore::new(Limits::default())), change).await
+    }
+
+    /// A world on a store.
+    pub async fn start_on(store: Arc<dyn Store>, change: impl FnOnce(&mut Settings)) -> Self {
+        let (events, listening) = Events::listen();
+        let web_key = SigningKey::generate(Algorithm::Es256).expect("a key");
+        let issuer = format!("http://127.0.0.1:{}", free_port());
+        let mut config = configuration(&issuer, &web_key);
+        change(&mut config.authorization_server.as_mut().expect("an authorization server").settings);
+        let (clock, people) = (Arc::new(TestClock::default()), Arc::new(TestPeople::default()));
+        let seams = Seams {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            store: Some(Arc::clone(&store)),
+            people: Some(Arc::clone(&people) as Arc<dyn IdentityProvider>),
+            ..Seams::default()
+        };
+        let app = App::start(config, seams).await.expect("a start");
+        let (stop, stopped) = oneshot::channel();
+        tokio::spawn(app.run(async {
+            let _ = stopped.await;
+        }));
+        let web_key = web_key.to_pkcs8().expect("PKCS #8").to_vec();
+        Self { issuer, clock, store, events, people, web_key, stop: Some(stop), _listening: listening }
+    }
+
+    /// A client with a DPoP key of its own; a second one of the same name is a thief, or a second device.
+    pub fn client(&self, id: &str) -> Client {
+        let credential = match id {
+            "web" => Credential::Key(SigningKey::from_pkcs8(Algorithm::Es256, &self.web_key).expect("the key")),
+            "backend" | "bound" => Credential::Basic(SECRET.to_owned()),
+            "poster" => Credential::Post(SECRET.to_owned()),
+            _ => Credential::None,
+        };
+        Client::new(&self.issuer, id, credential)
+    }
+
+    pub fn secret(&self, _: &str) -> &str {
+        SECRET
+    }
+
+    pub fn disable(&self, person: &str) {
+        self.people.disabled.lock().expect("no test panics with the lock").insert(person.to_owned());
+    }
+
+    pub fn enable(&self, person: &str) {
+        self.people.disabled.lock().expect("no test panics with the lock").remove(person);
+    }
+
+    /// A code that ada approved for a client just now; `authorize.rs` gets them through the browser.
+    pub async fn code(&self, client: &Client) -> String {
+        self.approved(client, None).await
+    }
+
+    /// The same, bound to a key by `dpop_jkt`.
+    pub async fn code_bound_to(&self, client: &Client, key: &SigningKey) -> String {
+        self.approved(client, Some(key.public().thumbprint())).await
+    }
+
+    async fn approved(&self, client: &Client, dpop_jkt: Option<Thumbprint>) -> String {
+        let entropy = tollgate::entropy::SystemEntropy;
+        let code = AuthorizationCode::draw(&entropy);
+        let mut transaction = [0; 16];
+        tollgate::entropy::Entropy::fill(&entropy, &mut transaction);
+        let challenge = tollgate::secret::from_base64url(CHALLENGE).expect("base64url");
+        let record = CodeRecord {
+            digest: code.digest(),
+            transaction: TransactionId(transaction),
+            client_id: client.id.parse().expect("a name"),
+            redirect_uri: "https://app.example/cb".to_owned(),
+            challenge: challenge.try_into().expect("32 bytes"),
+            subject: "ada".parse().expect("a name"),
+            auth_time: self.clock.now(),
+            scopes: "orders:read orders:write".parse().expect("scopes"),
+            resource: "https://api.example.com".parse().expect("a resource"),
+            dpop_jkt,
+            expires_at: self.clock.now() + Duration::from_secs(60),
+            spent_for: None,
+        };
+        assert_eq!(self.store.record_code(&record).await, Ok(Recorded::First));
+        code.reveal()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+}
+
+fn configuration(issuer: &str, web_key: &SigningKey) -> Config {
+    let address = issuer.strip_prefix("http://").expect("plain http");
+    let secret = format!("sha256:{}", base64url(&sha256(SECRET.as_bytes())));
+    let jwk = web_key.published_jwk();
+    let text = format!(
+        r#"
+listen: {{ public: {{ address: "{address}" }}, admin: {{ address: "127.0.0.1:0" }}, ext_authz: [ {{ address: "127.0.0.1:0" }} ] }}
+store: {{ memory: {{}} }}
+authorization_server:
+  issuer: "{issuer}"
+  login: {{ local: {{ users_file: users.yaml }} }}
+  resources: ["https://api.example.com", "https://files.example.com"]
+  scopes: {{ "orders:read": "Read your orders", "orders:write": "Change your orders", admin: "Everything" }}
+  clients:
+    - client_id: spa
+      client_name: Single-page application
+      token_endpoint_auth_method: none
+      grant_types: [authorization_code, refresh_token]
+      redirect_uris: ["https://app.example/cb", "http://127.0.0.1/cb"]
+      scope: "orders:read orders:write"
+    - client_id: web
+      client_name: Web application
+      token_endpoint_auth_method: private_key_jwt
+      grant_types: [authorization_code, refresh_token, client_credentials]
+      redirect_uris: ["https://app.example/cb"]
+      jwks: {{ keys: [{jwk}] }}
+      scope: "orders:read orders:write"
+    - client_id: backend
+      client_name: Backend
+      client_secret_hash: "{secret}"
+      grant_types: [authorization_code, refresh_token, client_credentials]
+      redirect_uris: ["https://app.example/cb"]
+      refresh_token_rotation: never
+      scope: "orders:read orders:write"
+    - client_id: poster
+      client_name: Poster
+      token_endpoint_auth_method: client_secret_post
+      client_secret_hash: "{secret}"
+      grant_types: [client_credentials]
+      scope: "orders:read"
+    - client_id: bound
+      client_name: Bound
+      client_secret_hash: "{secret}"
+      grant_types: [client_credentials]
+      dpop_bound_access_tokens: true
+      scope: "orders:read"
+    - client_id: legacy
+      client_name: Legacy
+      token_endpoint_auth_method: none
+      grant_types: [authorization_code, refresh_token]
+      redirect_uris: ["https://app.example/cb"]
+      scope: "orders:read orders:write"
+"#
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("users.yaml"), "users: []").expect("a file"); // `TestPeople` take their place
+    let document = Document::parse("world.yaml", &text, folder.path())
+        .unwrap_or_else(|mistakes| panic!("{}", mistakes.to_terminal()));
+    document.check().unwrap_or_else(|mistakes| panic!("{}", mistakes.to_terminal()))
 }

@@ -1,0 +1,332 @@
+//! The composition root: a [`Config`] becomes bound listeners, serves and drains. The only place that names concrete
+//! stores, guards, clocks and providers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::authz::{Enforcer, ResourceSettings};
+use crate::cache::{DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, Tokens};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Config};
+use crate::dpop::{Fence, Nonces, ProofKeys};
+use crate::entropy::{Entropy, SystemEntropy};
+use crate::grpc::{self, CheckService};
+use crate::identity::{IdentityProvider, LocalUsers, Nobody, UsersFault};
+use crate::keys::{KeysError, SigningKeys, root_secrets};
+use crate::oauth::{AuthorizationServer, Dependencies};
+use crate::replay::{LocalReplayGuard, ReplayGuard};
+use crate::secret::seal::RootKey;
+use crate::store::{LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
+use crate::unavailable::Unavailable;
+use crate::web::{AdminSite, AuthorizationSite, Door, Site};
+
+mod upkeep;
+
+use upkeep::Upkeep;
+
+/// What tests put in the place of the world.
+pub struct Seams {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The source of unpredictable bytes.
+    pub entropy: Arc<dyn Entropy>,
+    /// Instead of the configured store.
+    pub store: Option<Arc<dyn Store>>,
+    /// Instead of the configured replay guard.
+    pub guard: Option<Arc<dyn ReplayGuard>>,
+    /// Instead of the configured login.
+    pub people: Option<Arc<dyn IdentityProvider>>,
+}
+
+impl Default for Seams {
+    /// The world as it is.
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), store: None, guard: None, people: None }
+    }
+}
+
+/// Why the program did not start or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A listener could not be bound.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: String,
+        /// The cause.
+        #[source]
+        cause: io::Error,
+    },
+    /// The store could not be opened.
+    #[error("cannot open the store")]
+    Store(#[from] OpenError),
+    /// The store did not answer.
+    #[error("the store does not answer")]
+    StoreUnavailable(#[from] Unavailable),
+    /// The signing keys cannot be used.
+    #[error("cannot use the signing keys")]
+    Keys(#[from] KeysError),
+    /// The users file could not be read.
+    #[error("cannot read the users file {path}")]
+    Users {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        cause: io::Error,
+    },
+    /// The users file has mistakes.
+    #[error("the users file {path} has mistakes")]
+    UsersMistakes {
+        /// The file.
+        path: PathBuf,
+        /// The mistakes, with their places.
+        #[source]
+        cause: UsersFault,
+    },
+    /// A person has the name of a client: one could be taken for the other (RFC 9068 §5).
+    #[error("a person in the users file has the subject `{0}`, which is a client_id; change one of them")]
+    SubjectIsClient(String),
+    /// A listener failed while it served.
+    #[error("a listener failed")]
+    Serve(#[source] io::Error),
+}
+
+/// A program whose listeners are bound and whose keys are read; it answers nobody yet.
+pub struct App {
+    public: Option<(Door, Arc<dyn Site>)>,
+    admin: (Door, Arc<dyn Site>),
+    gate: Option<(grpc::Door, CheckService)>,
+    upkeep: Option<Upkeep>,
+}
+
+/// Where a program listens.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// The authorization server.
+    pub public: Option<SocketAddr>,
+    /// Health.
+    pub admin: SocketAddr,
+    /// The TCP listeners of the gate.
+    pub gate: Vec<SocketAddr>,
+}
+
+/// What both sides of an installation share.
+struct Shared {
+    clock: Arc<dyn Clock>,
+    store: Arc<dyn Store>,
+    guard: Arc<dyn ReplayGuard>,
+    fence: Fence,
+    keys: Arc<SigningKeys>,
+    proof_keys: Arc<dyn ProofKeys>,
+    root: RootKey,
+}
+
+impl App {
+    /// Opens the store, reads the keys and binds the listeners.
+    ///
+    /// # Errors
+    /// [`AppError`] says what is in the way.
+    pub async fn start(config: Config, seams: Seams) -> Result<Self, AppError> {
+        let Config { listen, store, limits, replay, authorization_server, protected_resources } = config;
+        let Some(server) = authorization_server else {
+            let site: Arc<dyn Site> = Arc::new(AdminSite { store: None, keys: None, clock: seams.clock });
+            return Ok(Self { public: None, admin: (bind(listen.admin).await?, site), gate: None, upkeep: None });
+        };
+        let public = bind(listen.public).await?;
+        let admin = bind(listen.admin).await?;
+        let gate = match listen.ext_authz.as_slice() {
+            [] => None,
+            addresses => {
+                let addresses: Vec<_> = addresses.iter().map(gate_address).collect();
+                let bound = grpc::Door::bind(&addresses).await;
+                Some(bound.map_err(|cause| AppError::Bind { address: "ext_authz".to_owned(), cause })?)
+            }
+        };
+        let people = people(server.login, &server.settings, seams.people)?;
+        let interval = server.signing.schedule.interval();
+        let state = State { store, limits, replay, signing: server.signing, skew: server.settings.dpop.window.skew };
+        let shared = state.open(seams.clock, &seams.entropy, (seams.store, seams.guard)).await?;
+
+        let admin_site: Arc<dyn Site> = Arc::new(AdminSite {
+            store: Some(Arc::clone(&shared.store)),
+            keys: Some(Arc::clone(&shared.keys)),
+            clock: Arc::clone(&shared.clock),
+        });
+        let upkeep =
+            Upkeep::new(Arc::clone(&shared.store), (Arc::clone(&shared.keys), interval), Arc::clone(&shared.clock));
+        let gate = gate.map(|door| (door, shared.gate(protected_resources, &server.settings)));
+        let clock = Arc::clone(&shared.clock);
+        let server = AuthorizationServer::new(server.settings, shared.dependencies(people, seams.entropy));
+        let site: Arc<dyn Site> = Arc::new(AuthorizationSite::new(Arc::new(server), clock));
+        Ok(Self { public: Some((public, site)), admin: (admin, admin_site), gate, upkeep: Some(upkeep) })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn addresses(&self) -> io::Result<Addresses> {
+        Ok(Addresses {
+            public: self.public.as_ref().map(|(door, _)| door.address()).transpose()?,
+            admin: self.admin.0.address()?,
+            gate: self.gate.as_ref().map(|(door, _)| door.tcp_addresses()).transpose()?.unwrap_or_default(),
+        })
+    }
+
+    /// Serves until `shutdown` resolves, then drains: health says "not serving" first, then nothing new is accepted, then
+    /// requests in flight finish, then the store is told that this life ended in good order.
+    ///
+    /// # Errors
+    /// [`AppError::Serve`] when a listener failed; the others are drained all the same.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), AppError> {
+        let (stop, _) = watch::channel(false);
+        let stopped = || {
+            let mut stop = stop.subscribe();
+            async move {
+                let _ = stop.wait_for(|stop| *stop).await;
+            }
+        };
+        let mut tasks = JoinSet::new();
+        if let Some((door, site)) = self.public {
+            let stopped = stopped();
+            tasks.spawn(async move { Ok(door.serve(site, stopped).await) });
+        }
+        let (door, site) = self.admin;
+        let admin_stopped = stopped();
+        tasks.spawn(async move { Ok(door.serve(site, admin_stopped).await) });
+        if let Some((door, check)) = self.gate {
+            let stopped = stopped();
+            tasks.spawn(async move { door.serve(check, stopped).await });
+        }
+        let upkeep = self.upkeep.map(|upkeep| tokio::spawn(upkeep.run(stopped())));
+
+        let mut failed = tokio::select! {
+            () = shutdown => None,
+            Some(ended) = tasks.join_next() => Some(ended),
+        };
+        let _ = stop.send(true);
+        while let Some(ended) = tasks.join_next().await {
+            failed = failed.or(Some(ended).filter(|ended| !matches!(ended, Ok(Ok(())))));
+        }
+        if let Some(upkeep) = upkeep {
+            let _ = upkeep.await; // the last note is written when nothing can be accepted any more
+        }
+        match failed {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(error))) => Err(AppError::Serve(error)),
+            Some(Err(error)) => Err(AppError::Serve(io::Error::other(error))),
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<Door, AppError> {
+    let bound = Door::bind(address, crate::web::Limits::default()).await;
+    bound.map_err(|cause| AppError::Bind { address: address.to_string(), cause })
+}
+
+fn gate_address(address: &config::ListenAddress) -> grpc::ListenAddress {
+    match address {
+        config::ListenAddress::Unix(path) => grpc::ListenAddress::Unix(path.clone()),
+        config::ListenAddress::Tcp(address) => grpc::ListenAddress::Tcp(*address),
+    }
+}
+
+/// Who people are; nobody, where nobody can sign in.
+fn people(
+    login: Option<config::Login>,
+    settings: &crate::oauth::Settings,
+    instead: Option<Arc<dyn IdentityProvider>>,
+) -> Result<Arc<dyn IdentityProvider>, AppError> {
+    if let Some(people) = instead {
+        return Ok(people);
+    }
+    let Some(config::Login::Local { users_file: path }) = login else { return Ok(Arc::new(Nobody)) };
+    let text = std::fs::read_to_string(&path).map_err(|cause| AppError::Users { path: path.clone(), cause })?;
+    let users: LocalUsers = text.parse().map_err(|cause| AppError::UsersMistakes { path, cause })?;
+    let is_client =
+        |subject: &&crate::ident::Subject| settings.clients.iter().any(|client| client.id.as_str() == subject.as_str());
+    let taken = users.subjects().find(is_client).map(ToString::to_string);
+    taken.map_or_else(|| Ok(Arc::new(users) as Arc<dyn IdentityProvider>), |name| Err(AppError::SubjectIsClient(name)))
+}
+
+/// What is needed to open the state of an installation.
+struct State {
+    store: config::Store,
+    limits: Limits,
+    replay: config::Replay,
+    signing: config::Signing,
+    skew: std::time::Duration,
+}
+
+impl State {
+    async fn open(
+        self,
+        clock: Arc<dyn Clock>,
+        entropy: &Arc<dyn Entropy>,
+        instead: (Option<Arc<dyn Store>>, Option<Arc<dyn ReplayGuard>>),
+    ) -> Result<Shared, AppError> {
+        let now = clock.now();
+        let store = match instead.0 {
+            Some(store) => store,
+            None => open_store(self.store, self.limits)?,
+        };
+        let config::Replay::Local { entries } = self.replay;
+        let guard = instead.1.unwrap_or_else(|| Arc::new(LocalReplayGuard::new(entries)));
+        let seen_until = store.last_alive().await?.map(|last| last.proofs_until(self.skew));
+        let fence = Fence::after(seen_until, now);
+        store.note_alive(LastAlive { at: now, stopped: false }).await?;
+
+        let kek = self.signing.encryption_key.unwrap_or_else(|| RootKey::from_bytes(entropy.draw()));
+        let keys = Arc::new(SigningKeys::open(Arc::clone(&store), &kek, self.signing.schedule, now).await?);
+        let root = root_secrets(&*store, &kek, &**entropy).await?;
+        let proof_keys = Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS));
+        Ok(Shared { clock, store, guard, fence, keys, proof_keys, root })
+    }
+}
+
+fn open_store(store: config::Store, limits: Limits) -> Result<Arc<dyn Store>, OpenError> {
+    Ok(match store {
+        config::Store::Memory => Arc::new(MemoryStore::new(limits)),
+        config::Store::Sqlite { path } => Arc::new(SqliteStore::open(&path, limits)?),
+    })
+}
+
+impl Shared {
+    /// The gate: keys, nonces and spent proofs are those of this process, so nothing is fetched and nothing is stale.
+    fn gate(&self, resources: Vec<ResourceSettings>, settings: &crate::oauth::Settings) -> CheckService {
+        let nonces = |resource: &ResourceSettings| {
+            let key = self.root.derive(&format!("nonces of the resource {}", resource.audience));
+            Nonces::new(key, settings.dpop.nonce_life)
+        };
+        let resources = resources.into_iter().map(|resource| (nonces(&resource), resource));
+        let resources = resources.map(|(nonces, resource)| (resource, nonces)).collect();
+        let tokens = Arc::new(Tokens::new(DEFAULT_TOKENS, Arc::clone(&self.clock)));
+        let enforcer = Enforcer::new(
+            resources,
+            Arc::clone(&self.keys) as Arc<dyn crate::token::KeyLookup>,
+            tokens,
+            Arc::clone(&self.proof_keys),
+            self.fence,
+        );
+        CheckService::new(enforcer, Arc::clone(&self.guard), Arc::clone(&self.clock))
+    }
+
+    fn dependencies(self, people: Arc<dyn IdentityProvider>, entropy: Arc<dyn Entropy>) -> Dependencies {
+        Dependencies {
+            store: self.store,
+            guard: self.guard,
+            fence: self.fence,
+            keys: self.keys,
+            people,
+            proof_keys: self.proof_keys,
+            entropy,
+            root: self.root,
+        }
+    }
+}

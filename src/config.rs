@@ -1,0 +1,125 @@
+//! The configuration: what the YAML file may say, and what of it is true.
+//!
+//! A file becomes a tree whose nodes know their places, the tree becomes [`file::File`], and that becomes [`Config`],
+//! which is valid by construction. Whatever is wrong on the way is collected, and everything is reported at once, with
+//! place, snippet and help.
+//!
+//! Invariant: no string in a [`Config`] is left unparsed, and no secret stands in the file: secrets are given by path.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::authz::ResourceSettings;
+use crate::keys::KeySchedule;
+use crate::oauth;
+use crate::secret::seal::RootKey;
+use crate::store::Limits;
+
+mod authorization_server;
+mod check;
+mod client;
+mod document;
+mod duration;
+mod file;
+mod given;
+mod listen_address;
+mod mistake;
+mod protected_resource;
+mod reference;
+mod secret_file;
+mod tree;
+
+pub use document::{Document, FILE_LIMIT};
+pub use listen_address::{AddressFault, ListenAddress};
+pub use mistake::{Mistake, Mistakes};
+pub use reference::{markdown, schema};
+
+/// A configuration in which nothing is wrong.
+#[derive(Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Listen,
+    /// Where state is kept.
+    pub store: Store,
+    /// How much state is kept at most.
+    pub limits: Limits,
+    /// Where used proofs are remembered.
+    pub replay: Replay,
+    /// The authorization server, if this process is one.
+    pub authorization_server: Option<AuthorizationServer>,
+    /// What the gate protects; empty if this process is none.
+    pub protected_resources: Vec<ResourceSettings>,
+}
+
+impl Config {
+    /// Reads and judges a file.
+    ///
+    /// # Errors
+    /// All [`Mistakes`] at once.
+    pub fn load(path: &Path) -> Result<Self, Mistakes> {
+        Document::read(path)?.check()
+    }
+}
+
+/// Where to listen.
+#[derive(Debug)]
+pub struct Listen {
+    /// The authorization server's own HTTP.
+    pub public: SocketAddr,
+    /// Where Envoy asks. Not empty if there are protected resources.
+    pub ext_authz: Vec<ListenAddress>,
+    /// Health and metrics.
+    pub admin: SocketAddr,
+}
+
+/// Where state is kept.
+#[derive(Debug)]
+pub enum Store {
+    /// In memory.
+    Memory,
+    /// In an SQLite file.
+    Sqlite {
+        /// The database file.
+        path: PathBuf,
+    },
+}
+
+/// Where used proofs are remembered.
+#[derive(Debug)]
+pub enum Replay {
+    /// In the memory of this process.
+    Local {
+        /// How many at most.
+        entries: usize,
+    },
+}
+
+/// Everything about the authorization server.
+#[derive(Debug)]
+pub struct AuthorizationServer {
+    /// What its rules need.
+    pub settings: oauth::Settings,
+    /// How people sign in; there if a client uses `authorization_code`.
+    pub login: Option<Login>,
+    /// The keys that sign access tokens.
+    pub signing: Signing,
+}
+
+/// How people sign in.
+#[derive(Debug)]
+pub enum Login {
+    /// With a password.
+    Local {
+        /// The file with the users.
+        users_file: PathBuf,
+    },
+}
+
+/// The keys that sign access tokens.
+#[derive(Debug)]
+pub struct Signing {
+    /// What new keys sign with, and how long they live.
+    pub schedule: KeySchedule,
+    /// What private keys are sealed under in the store; there if the store outlives the process.
+    pub encryption_key: Option<RootKey>,
+}

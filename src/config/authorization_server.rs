@@ -1,0 +1,201 @@
+//! Judges `authorization_server`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::check::Judge;
+use super::file::{
+    AuthorizationServerFile, DpopFile, LoginFile, Profile, ServerNonce, SigningAlgorithm, SigningFile, TokensFile,
+};
+use super::given::Given;
+use super::mistake::{Mistake, Place};
+use super::{AuthorizationServer, Login, Signing, Store, client, secret_file};
+use crate::authz::ResourceSettings;
+use crate::dpop::Window;
+use crate::ident::{Audience, Issuer};
+use crate::jose::Algorithm;
+use crate::keys::KeySchedule;
+use crate::oauth::client::GrantType;
+use crate::oauth::{Client, DpopSettings, Lifetimes, NonceMode, Settings};
+use crate::scope::{Scope, Scopes};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Judges everything about the authorization server. `None` only if there are mistakes.
+pub(super) fn judge(
+    judge: &mut Judge<'_>,
+    given: &Given<AuthorizationServerFile>,
+    store: Option<&Store>,
+    protected: &[ResourceSettings],
+) -> Option<AuthorizationServer> {
+    let place = &given.place;
+    let file = &given.value;
+    if let Some(profile) = file.profile.as_ref().filter(|profile| profile.value == Profile::Fapi2) {
+        judge.report(Mistake::about(&profile.place, "is not supported by this version").help("use `default`"));
+    }
+    let issuer = judge.required(place, "issuer", file.issuer.as_ref()).map(|issuer| issuer.value.0.clone());
+    let lifetimes = lifetimes(judge, file.tokens.as_ref());
+    let signing = signing(judge, given, store, lifetimes.access_token);
+    let dpop = dpop(judge, file.dpop.as_ref());
+    let known = KnownScopes::of(given);
+    let clients = file.clients.as_ref().map(|clients| client::all(judge, clients, &known)).unwrap_or_default();
+    let login = login(judge, given, &clients);
+    let issuer = issuer?;
+    let resources = resources(judge, file, protected, &issuer);
+    let settings = Settings { issuer, clients, scopes: known.words, resources, lifetimes, dpop };
+    Some(AuthorizationServer { settings, login, signing: signing? })
+}
+
+/// The scopes that exist.
+pub(super) struct KnownScopes {
+    /// Each with words for people.
+    words: BTreeMap<Scope, String>,
+    /// Whether some were taken out because of a mistake, so that no scope can be called unknown.
+    incomplete: bool,
+}
+
+impl KnownScopes {
+    /// The scopes that an authorization server knows.
+    pub(super) fn of(server: &Given<AuthorizationServerFile>) -> Self {
+        let Some(given) = &server.value.scopes else {
+            return Self { words: BTreeMap::new(), incomplete: server.place.lost("scopes") };
+        };
+        let words = given.value.iter().map(|(scope, words)| (scope.0.clone(), words.clone())).collect();
+        Self { words, incomplete: !given.place.gaps.is_empty() }
+    }
+
+    /// Reports scopes that do not exist.
+    pub(super) fn check(&self, judge: &mut Judge<'_>, place: &Place, scopes: &Scopes) {
+        let unknown = |scope: &&Scope| !self.incomplete && !self.words.contains_key(*scope);
+        for scope in scopes.iter().filter(unknown) {
+            let mistake =
+                Mistake::about(place, format!("names `{scope}`, which is not in `authorization_server.scopes`"));
+            judge.report(mistake.help(format!("add it there: `scopes: {{ \"{scope}\": \"What it allows\" }}`")));
+        }
+    }
+}
+
+fn lifetimes(judge: &mut Judge<'_>, given: Option<&Given<TokensFile>>) -> Lifetimes {
+    let absent = TokensFile::default();
+    let file = given.map_or(&absent, |given| &given.value);
+    let refresh_token = judge.duration(file.refresh_token.as_ref(), 30 * DAY, None);
+    let idle_default = refresh_token.min(14 * DAY);
+    Lifetimes {
+        access_token: judge.duration(file.access_token.as_ref(), 5 * MINUTE, Some(DAY)),
+        refresh_token,
+        refresh_token_idle: judge.duration(file.refresh_token_idle.as_ref(), idle_default, Some(refresh_token)),
+        authorization_code: judge.duration(file.authorization_code.as_ref(), MINUTE, Some(MINUTE)),
+        transaction: judge.duration(file.transaction.as_ref(), 10 * MINUTE, Some(HOUR)),
+        session: judge.duration(file.session.as_ref(), 8 * HOUR, None),
+    }
+}
+
+/// The settings of `dpop`, which count here and at the gate.
+pub(super) fn dpop(judge: &mut Judge<'_>, given: Option<&Given<DpopFile>>) -> DpopSettings {
+    let absent = DpopFile::default();
+    let file = given.map_or(&absent, |given| &given.value);
+    let nonce = match file.nonce.as_ref().map(|nonce| nonce.value) {
+        Some(ServerNonce::Off) => NonceMode::Off,
+        Some(ServerNonce::Optional) | None => NonceMode::Optional,
+        Some(ServerNonce::Required) => NonceMode::Required,
+    };
+    DpopSettings {
+        nonce,
+        nonce_life: judge.duration(file.nonce_lifetime.as_ref(), 5 * MINUTE, Some(DAY)),
+        window: Window {
+            lifetime: judge.duration(file.proof_lifetime.as_ref(), MINUTE, Some(5 * MINUTE)),
+            skew: judge.duration(file.clock_skew.as_ref(), Duration::from_secs(10), Some(MINUTE)),
+        },
+        required: file.required.as_ref().is_some_and(|required| required.value),
+    }
+}
+
+/// A JOSE name as the algorithm.
+pub(super) const fn algorithm(word: SigningAlgorithm) -> Algorithm {
+    match word {
+        SigningAlgorithm::Es256 => Algorithm::Es256,
+        SigningAlgorithm::EdDsa => Algorithm::EdDsa,
+        SigningAlgorithm::Ed25519 => Algorithm::Ed25519,
+        SigningAlgorithm::Ps256 => Algorithm::Ps256,
+        SigningAlgorithm::Rs256 => Algorithm::Rs256,
+    }
+}
+
+fn signing(
+    judge: &mut Judge<'_>,
+    server: &Given<AuthorizationServerFile>,
+    store: Option<&Store>,
+    access_token: Duration,
+) -> Option<Signing> {
+    let absent = SigningFile::default();
+    let given = server.value.signing.as_ref();
+    let file = given.map_or(&absent, |given| &given.value);
+    let sign = judge.duration(file.sign.as_ref(), 90 * DAY, None);
+    let announce = judge.duration(file.announce.as_ref(), sign.min(14 * DAY), Some(sign));
+    let retain = judge.duration(file.retain.as_ref(), access_token.max(14 * DAY), None);
+    if let Some(given) = file.retain.as_ref().filter(|_| retain < access_token) {
+        let mistake = Mistake::about(&given.place, "is shorter than `tokens.access_token`");
+        judge.report(mistake.help("tokens must not outlive the key that verifies them"));
+    }
+    let encryption_key = match &file.encryption_key_file {
+        Some(path) => Some(secret_file::key(judge, path)?),
+        None => None,
+    };
+    let (place, lost) = match given {
+        Some(given) => (&given.place, given.place.lost("encryption_key_file")),
+        None => (&server.place, server.place.lost("signing")),
+    };
+    if encryption_key.is_none() && !lost && matches!(store, Some(Store::Sqlite { .. })) {
+        let mistake =
+            Mistake::about(place, "lacks `encryption_key_file`: the store would hold signing keys in the clear");
+        let help = "make a key with `openssl rand -base64 32 > kek`, and set `signing: { encryption_key_file: kek }`";
+        judge.report(mistake.help(help));
+    }
+    let algorithm = algorithm(file.algorithm.as_ref().map_or(SigningAlgorithm::Es256, |given| given.value));
+    Some(Signing { schedule: KeySchedule { algorithm, announce, sign, retain }, encryption_key })
+}
+
+fn login(judge: &mut Judge<'_>, server: &Given<AuthorizationServerFile>, clients: &[Client]) -> Option<Login> {
+    match &server.value.login {
+        Some(given) => {
+            let LoginFile::Local { users_file } = &given.value;
+            let given = judge.required(&given.place, "users_file", users_file.as_ref())?;
+            secret_file::check_readable(judge, given);
+            Some(Login::Local { users_file: judge.path(&given.value) })
+        }
+        None => {
+            let asks = clients.iter().find(|client| client.may_use(GrantType::AuthorizationCode));
+            if let Some(client) = asks.filter(|_| !server.place.lost("login")) {
+                let message = format!("lacks `login`: client `{}` uses `authorization_code`", client.id);
+                let help = "say how people sign in: `login: { local: { users_file: users.yaml } }`";
+                judge.report(Mistake::about(&server.place, message).help(help));
+            }
+            None
+        }
+    }
+}
+
+/// The resources that tokens are issued for: those that the gate protects, then those that others protect.
+///
+/// Choice: RFC 9068 §3 wants a default audience for requests that name none; with no resource at all that is the issuer.
+fn resources(
+    judge: &mut Judge<'_>,
+    file: &AuthorizationServerFile,
+    protected: &[ResourceSettings],
+    issuer: &Issuer,
+) -> Vec<Audience> {
+    let others = file.resources.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
+    judge.once(others.iter().map(|one| (&one.value.0.audience, &one.place)), "is given twice");
+    let mut resources: Vec<Audience> = protected.iter().map(|one| one.audience.clone()).collect();
+    for other in others {
+        if !resources.contains(&other.value.0.audience) {
+            resources.push(other.value.0.audience.clone());
+        }
+    }
+    if resources.is_empty() {
+        resources.extend(issuer.as_str().parse::<Audience>());
+    }
+    resources
+}

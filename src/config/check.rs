@@ -1,0 +1,203 @@
+//! Judges a file: what must be there, and what fits together. Goes on after a mistake, so that all are found.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::file::{AdminFile, ExtAuthzFile, File, LimitsFile, ListenFile, PublicFile, ReplayFile, StoreFile};
+use super::given::{Given, Parsed};
+use super::mistake::{Mistake, Place};
+use super::{Config, Listen, ListenAddress, Replay, Store, authorization_server, duration, protected_resource};
+use crate::replay::DEFAULT_ENTRIES;
+use crate::store::Limits;
+
+/// How many proofs a local guard may be told to remember: about 3 GiB.
+const MOST_ENTRIES: usize = 50_000_000;
+
+/// How many records of one kind a store may be told to keep.
+const MOST_RECORDS: u64 = 1_000_000_000;
+
+/// The longest path of a socket, in bytes: what `sun_path` holds without its final zero.
+const SOCKET_PATH_LIMIT: usize = 107;
+
+/// Judges a file. `None` only if there are mistakes.
+pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mistake>) -> Option<Config> {
+    let mut judge = Judge { directory, mistakes };
+    let place = &file.place;
+    let File { listen, store, replay, authorization_server, protected_resources } = &file.value;
+
+    let nothing = authorization_server.is_none() && protected_resources.is_none();
+    if nothing && !place.lost("authorization_server") && !place.lost("protected_resources") {
+        let mistake = Mistake::about(place, "configures nothing to do");
+        judge.report(mistake.help("configure `authorization_server`, `protected_resources` or both"));
+    }
+    let listen = self::listen(&mut judge, listen.as_ref());
+    let replay = self::replay(&mut judge, replay.as_ref());
+    let limits = self::limits(&mut judge, store.as_ref());
+    let store = self::store(&mut judge, store.as_ref());
+    let server = authorization_server.as_ref();
+    let resources = protected_resource::all(&mut judge, file);
+    let server = server.map(|server| authorization_server::judge(&mut judge, server, store.as_ref(), &resources));
+    let authorization_server = match server {
+        Some(server) => Some(server?),
+        None => None,
+    };
+    let lifetimes = authorization_server.as_ref().map(|server| &server.settings.lifetimes);
+    // What was spent is remembered as long as anything that came from it could be used.
+    let kept = lifetimes.map(|lifetimes| lifetimes.access_token.max(lifetimes.transaction));
+    let limits = Limits { kept: kept.unwrap_or_default().max(limits.kept), ..limits };
+    Some(Config { listen, store: store?, limits, replay, authorization_server, protected_resources: resources })
+}
+
+/// What every judge needs.
+pub(super) struct Judge<'a> {
+    /// What paths are relative to.
+    directory: &'a Path,
+    mistakes: &'a mut Vec<Mistake>,
+}
+
+impl<'a> Judge<'a> {
+    /// A judge whose findings nobody needs.
+    pub(super) fn aside(mistakes: &'a mut Vec<Mistake>) -> Self {
+        Self { directory: Path::new(""), mistakes }
+    }
+
+    /// Adds a mistake.
+    pub(super) fn report(&mut self, mistake: Mistake) {
+        self.mistakes.push(mistake);
+    }
+
+    /// The value of a setting that must be there. It is no second mistake to lack what was taken out for a first.
+    pub(super) fn required<'f, T>(&mut self, parent: &Place, key: &str, value: Option<&'f T>) -> Option<&'f T> {
+        if value.is_none() && !parent.lost(key) {
+            self.report(Mistake::about(parent, format!("lacks `{key}`")));
+        }
+        value
+    }
+
+    /// A duration, or its default.
+    pub(super) fn duration(
+        &mut self,
+        given: Option<&Given<Parsed<duration::Lifetime>>>,
+        default: Duration,
+        longest: Option<Duration>,
+    ) -> Duration {
+        let Some(given) = given else { return default };
+        let duration = given.value.0.0;
+        if let Some(longest) = longest.filter(|longest| duration > *longest) {
+            let longest = duration::written(longest);
+            self.report(Mistake::about(&given.place, format!("must be at most \"{longest}\"")));
+        }
+        duration
+    }
+
+    /// A path, relative to the directory of the file.
+    pub(super) fn path(&self, given: &str) -> PathBuf {
+        self.directory.join(given)
+    }
+
+    /// Reports every value that was given before, in words that say what is twice. What was given first is fine.
+    pub(super) fn once<'f, T: Eq + std::hash::Hash>(
+        &mut self,
+        values: impl IntoIterator<Item = (T, &'f Place)>,
+        predicate: &str,
+    ) {
+        let mut seen = HashSet::new();
+        for (value, place) in values {
+            if !seen.insert(value) {
+                self.report(Mistake::about(place, predicate));
+            }
+        }
+    }
+}
+
+fn listen(judge: &mut Judge<'_>, given: Option<&Given<ListenFile>>) -> Listen {
+    let absent = ListenFile::default();
+    let ListenFile { public, ext_authz, admin } = given.map_or(&absent, |given| &given.value);
+    let public = public.as_ref().and_then(|given| {
+        let PublicFile { address } = &given.value;
+        judge.required(&given.place, "address", address.as_ref())
+    });
+    let admin = admin.as_ref().and_then(|given| {
+        let AdminFile { address } = &given.value;
+        judge.required(&given.place, "address", address.as_ref())
+    });
+    let ext_authz = match ext_authz {
+        Some(given) => self::ext_authz(judge, given),
+        None => vec![ListenAddress::Unix("/run/tollgate/authz.sock".into())],
+    };
+    Listen {
+        public: public.map_or(([127, 0, 0, 1], 8080).into(), |address| address.value.0.0),
+        ext_authz,
+        admin: admin.map_or(([127, 0, 0, 1], 9090).into(), |address| address.value.0.0),
+    }
+}
+
+fn ext_authz(judge: &mut Judge<'_>, given: &Given<Vec<Given<ExtAuthzFile>>>) -> Vec<ListenAddress> {
+    if given.value.is_empty() && given.place.gaps.is_empty() {
+        judge.report(Mistake::about(&given.place, "is empty").help("leave it out to listen at the default socket"));
+    }
+    let mut addresses = Vec::new();
+    for item in &given.value {
+        let Some(address) = judge.required(&item.place, "address", item.value.address.as_ref()) else { continue };
+        let place = &address.place;
+        let address = match &address.value.0 {
+            ListenAddress::Tcp(address) => ListenAddress::Tcp(*address),
+            ListenAddress::Unix(path) => ListenAddress::Unix(judge.directory.join(path)),
+        };
+        if matches!(&address, ListenAddress::Unix(path) if path.as_os_str().len() > SOCKET_PATH_LIMIT) {
+            judge.report(Mistake::about(place, "must be at most 107 bytes long: no socket has a longer path"));
+        }
+        addresses.push((address, place));
+    }
+    // Port 0 is another port each time.
+    let fixed =
+        |(address, _): &&(ListenAddress, &Place)| !matches!(address, ListenAddress::Tcp(tcp) if tcp.port() == 0);
+    let fixed = addresses.iter().filter(fixed).map(|(address, place)| (address, *place));
+    judge.once(fixed, "is listened at already");
+    addresses.into_iter().map(|(address, _)| address).collect()
+}
+
+fn store(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Option<Store> {
+    let Some(given) = given else { return Some(Store::Sqlite { path: "/var/lib/tollgate/tollgate.db".into() }) };
+    match &given.value {
+        StoreFile::Memory { .. } => Some(Store::Memory),
+        StoreFile::Sqlite { path, .. } => {
+            let path = judge.required(&given.place, "path", path.as_ref())?;
+            Some(Store::Sqlite { path: judge.path(&path.value) })
+        }
+    }
+}
+
+fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
+    let default = Limits::default();
+    let limits = match given.map(|given| &given.value) {
+        Some(StoreFile::Memory { limits } | StoreFile::Sqlite { limits, .. }) => limits.as_ref(),
+        None => None,
+    };
+    let Some(Given { value: LimitsFile { codes, grants, sessions, assertions }, .. }) = limits else { return default };
+    let mut limit = |given: &Option<Given<u64>>, default| {
+        let Some(given) = given else { return default };
+        if !(1..=MOST_RECORDS).contains(&given.value) {
+            judge.report(Mistake::about(&given.place, format!("must be from 1 to {MOST_RECORDS}")));
+        }
+        given.value
+    };
+    Limits {
+        codes: limit(codes, default.codes),
+        grants: limit(grants, default.grants),
+        sessions: limit(sessions, default.sessions),
+        assertions: limit(assertions, default.assertions),
+        kept: default.kept,
+    }
+}
+
+fn replay(judge: &mut Judge<'_>, given: Option<&Given<ReplayFile>>) -> Replay {
+    let Some(Given { value: ReplayFile::Local { entries: Some(entries) }, .. }) = given else {
+        return Replay::Local { entries: DEFAULT_ENTRIES };
+    };
+    if !(1..=MOST_ENTRIES).contains(&entries.value) {
+        judge.report(Mistake::about(&entries.place, format!("must be from 1 to {MOST_ENTRIES}")));
+    }
+    Replay::Local { entries: entries.value }
+}

@@ -1,0 +1,242 @@
+//! Judges `authorization_server.clients`.
+
+use super::authorization_server::{KnownScopes, algorithm};
+use super::check::Judge;
+use super::file::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, RotationWord};
+use super::given::Given;
+use super::mistake::{Mistake, Place};
+use super::secret_file;
+use crate::jose::{Algorithm, PublicKey};
+use crate::oauth::Client;
+use crate::oauth::client::{ClientAuthentication, GrantType, RefreshTokenRotation};
+use crate::scope::Scopes;
+use crate::secret::ClientSecretHash;
+
+/// Judges all clients. Those with mistakes are left out.
+pub(super) fn all(judge: &mut Judge<'_>, given: &Given<Vec<Given<ClientFile>>>, known: &KnownScopes) -> Vec<Client> {
+    let ids = given.value.iter().filter_map(|one| one.value.client_id.as_ref());
+    judge.once(ids.map(|id| (&id.value.0, &id.place)), "is the `client_id` of an earlier client");
+    given.value.iter().filter_map(|one| client(judge, one, known)).collect()
+}
+
+/// Judges one client. `None` only if there are mistakes.
+fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, known: &KnownScopes) -> Option<Client> {
+    let Given { value: file, place } = given;
+    let id = judge.required(place, "client_id", file.client_id.as_ref()).map(|id| id.value.0.clone());
+    // RFC 7591 §2: the defaults of both are these.
+    let method = file.token_endpoint_auth_method.as_ref().map_or(AuthMethod::ClientSecretBasic, |given| given.value);
+    let grant_types = grant_types(judge, given, method);
+    check_redirect_uris(judge, given, &grant_types);
+    let rotation = rotation(judge, given, method);
+    let scopes = file.scope.as_ref().map(|scope| {
+        known.check(judge, &scope.place, &scope.value.0);
+        scope.value.0.clone()
+    });
+    // A method that was taken out for a mistake says nothing about what must or must not stand beside it.
+    let undecided = place.lost("token_endpoint_auth_method");
+    let authentication = if undecided { None } else { authentication(judge, given, method) };
+    let id = id?;
+    let name = file.client_name.as_ref().map_or_else(|| id.as_str().to_owned(), |name| name.value.clone());
+    let redirect_uris = file.redirect_uris.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
+    Some(Client {
+        name,
+        authentication: authentication?,
+        grant_types,
+        redirect_uris: redirect_uris.iter().map(|uri| uri.value.0.clone()).collect(),
+        scopes: scopes.unwrap_or_else(Scopes::default),
+        dpop_bound_access_tokens: file.dpop_bound_access_tokens.as_ref().is_some_and(|given| given.value),
+        rotation,
+        id,
+    })
+}
+
+fn grant_types(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMethod) -> Vec<GrantType> {
+    let Some(given) = &client.value.grant_types else { return vec![GrantType::AuthorizationCode] };
+    if given.value.is_empty() && given.place.gaps.is_empty() {
+        judge.report(Mistake::about(&given.place, "is empty: the client could do nothing"));
+    }
+    let mut grants = Vec::new();
+    for word in &given.value {
+        let grant = match word.value {
+            GrantTypeWord::AuthorizationCode => GrantType::AuthorizationCode,
+            GrantTypeWord::RefreshToken => GrantType::RefreshToken,
+            GrantTypeWord::ClientCredentials => GrantType::ClientCredentials,
+            GrantTypeWord::DeviceCode => {
+                judge.report(Mistake::about(&word.place, "is not supported by this version").help("take it out"));
+                continue;
+            }
+        };
+        if grant == GrantType::ClientCredentials && method == AuthMethod::None {
+            // RFC 6749 §4.4: "MUST only be used by confidential clients".
+            let mistake = Mistake::about(&word.place, "cannot be `client_credentials` for a public client");
+            judge.report(mistake.help("choose another `token_endpoint_auth_method` than `none`, or another grant"));
+        }
+        grants.push((grant, &word.place));
+    }
+    judge.once(grants.iter().copied(), "is given twice");
+    let grants: Vec<_> = grants.into_iter().map(|(grant, _)| grant).collect();
+    let complete = given.place.gaps.is_empty() && grants.len() == given.value.len();
+    if complete && grants.contains(&GrantType::RefreshToken) && !grants.contains(&GrantType::AuthorizationCode) {
+        let mistake = Mistake::about(&given.place, "has `refresh_token`, but no grant that gives refresh tokens");
+        judge.report(mistake.help("add `authorization_code`, or take `refresh_token` out"));
+    }
+    grants
+}
+
+/// RFC 7591 §2: clients of redirect-based flows "MUST register their redirection URI values".
+fn check_redirect_uris(judge: &mut Judge<'_>, client: &Given<ClientFile>, grants: &[GrantType]) {
+    let given = client.value.redirect_uris.as_ref();
+    let none = given.is_none_or(|given| given.value.is_empty() && given.place.gaps.is_empty());
+    let lost = client.place.lost("redirect_uris") || client.place.lost("grant_types");
+    if none && !lost && grants.contains(&GrantType::AuthorizationCode) {
+        let defaulted = client.value.grant_types.is_none();
+        let mistake = Mistake::about(&client.place, "lacks `redirect_uris`, which `authorization_code` needs");
+        judge.report(if defaulted {
+            mistake.help("`grant_types` is `[authorization_code]` unless it is given; say `[client_credentials]` if that is meant")
+        } else {
+            mistake.help("add the exact URIs to which answers may go: `redirect_uris: [https://app.example/callback]`")
+        });
+    }
+    let uris = given.map(|given| given.value.as_slice()).unwrap_or_default();
+    judge.once(uris.iter().map(|uri| (uri.value.0.as_str(), &uri.place)), "is given twice");
+}
+
+fn rotation(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMethod) -> RefreshTokenRotation {
+    let Some(given) = &client.value.refresh_token_rotation else { return RefreshTokenRotation::Always };
+    match given.value {
+        RotationWord::Always => RefreshTokenRotation::Always,
+        RotationWord::Never => {
+            if method == AuthMethod::None && !client.place.lost("token_endpoint_auth_method") {
+                // RFC 9700 §2.2.2: refresh tokens of public clients "MUST be sender-constrained or use refresh token
+                // rotation"; rotation also finds a thief who has the key.
+                let mistake = Mistake::about(&given.place, "cannot be `never` for a public client");
+                judge.report(mistake.help("use `always`, or let the client authenticate"));
+            }
+            RefreshTokenRotation::Never
+        }
+    }
+}
+
+fn authentication(
+    judge: &mut Judge<'_>,
+    client: &Given<ClientFile>,
+    method: AuthMethod,
+) -> Option<ClientAuthentication> {
+    let file = &client.value;
+    let secret = [
+        ("client_secret_file", file.client_secret_file.as_ref().map(|given| &given.place)),
+        ("client_secret_hash", file.client_secret_hash.as_ref().map(|given| &given.place)),
+    ];
+    let key = [
+        ("jwks", file.jwks.as_ref().map(|given| &given.place)),
+        ("token_endpoint_auth_signing_alg", file.token_endpoint_auth_signing_alg.as_ref().map(|given| &given.place)),
+    ];
+    match method {
+        AuthMethod::None => {
+            let clean = refuse(judge, client, method, &secret) & refuse(judge, client, method, &key);
+            clean.then_some(ClientAuthentication::None)
+        }
+        AuthMethod::ClientSecretBasic => {
+            let clean = refuse(judge, client, method, &key);
+            // Whoever gives keys and no method has forgotten the method, not the secret.
+            let forgotten = !clean && file.token_endpoint_auth_method.is_none();
+            let secret = if forgotten { None } else { self::secret(judge, client, method) };
+            secret.map(ClientAuthentication::SecretBasic).filter(|_| clean)
+        }
+        AuthMethod::ClientSecretPost => {
+            let clean = refuse(judge, client, method, &key);
+            self::secret(judge, client, method).map(ClientAuthentication::SecretPost).filter(|_| clean)
+        }
+        AuthMethod::PrivateKeyJwt => {
+            let clean = refuse(judge, client, method, &secret);
+            keys(judge, client).filter(|_| clean)
+        }
+    }
+}
+
+/// Reports credentials that the method has no use for: the operator means another method.
+fn refuse(
+    judge: &mut Judge<'_>,
+    client: &Given<ClientFile>,
+    method: AuthMethod,
+    settings: &[(&str, Option<&Place>)],
+) -> bool {
+    let mut clean = true;
+    for (_, place) in settings {
+        let Some(place) = place else { continue };
+        clean = false;
+        let method = method.name();
+        let mistake = Mistake::about(place, format!("has no use with `token_endpoint_auth_method: {method}`"));
+        judge.report(match client.value.token_endpoint_auth_method {
+            Some(_) => mistake.help("take it out, or choose the method that it belongs to"),
+            None => mistake.help("that is the method unless another is given; say which is meant"),
+        });
+    }
+    clean
+}
+
+fn secret(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMethod) -> Option<ClientSecretHash> {
+    let Given { value: file, place } = client;
+    match (&file.client_secret_file, &file.client_secret_hash) {
+        (Some(path), None) => secret_file::client_secret(judge, path),
+        (None, Some(hash)) => Some(hash.value.0.0.clone()),
+        (Some(_), Some(hash)) => {
+            judge.report(
+                Mistake::about(&hash.place, "stands beside `client_secret_file`").help("give only one of them"),
+            );
+            None
+        }
+        (None, None) if place.lost("client_secret_file") || place.lost("client_secret_hash") => None,
+        // The secret stood in the file itself, which was reported.
+        (None, None) if place.lost("client_secret") => None,
+        (None, None) => {
+            let mistake = Mistake::about(place, format!("lacks a secret, which `{}` needs", method.name()));
+            judge.report(match file.token_endpoint_auth_method {
+                Some(_) => mistake.help("add `client_secret_file` with the path of a file that holds it"),
+                None => mistake.help(
+                    "`token_endpoint_auth_method` is `client_secret_basic` unless it is given; add \
+                     `client_secret_file`, or say `none` for a public client",
+                ),
+            });
+            None
+        }
+    }
+}
+
+fn keys(judge: &mut Judge<'_>, client: &Given<ClientFile>) -> Option<ClientAuthentication> {
+    let Given { value: file, place } = client;
+    let algorithm = file.token_endpoint_auth_signing_alg.as_ref().map(|given| algorithm(given.value));
+    let Some(given) = &file.jwks else {
+        if !place.lost("jwks") && !place.lost("jwks_uri") {
+            let mistake = Mistake::about(place, "lacks `jwks`, which `private_key_jwt` needs");
+            judge.report(mistake.help("add the client's public keys: `jwks: { keys: [ { kty: EC, ... } ] }`"));
+        }
+        return None;
+    };
+    let keys = key_set(judge, given)?;
+    if let Some(algorithm) = algorithm.filter(|algorithm| !keys.iter().any(|key| key.fits(*algorithm))) {
+        let named = file.token_endpoint_auth_signing_alg.as_ref().map_or(place, |given| &given.place);
+        judge.report(Mistake::about(
+            named,
+            format!("is `{}`, which no key in `jwks` can sign", Algorithm::name(algorithm)),
+        ));
+        return None;
+    }
+    Some(ClientAuthentication::PrivateKeyJwt { keys, algorithm })
+}
+
+fn key_set(judge: &mut Judge<'_>, given: &Given<KeySetFile>) -> Option<Vec<PublicKey>> {
+    let keys = judge.required(&given.place, "keys", given.value.keys.as_ref())?;
+    if keys.value.is_empty() && keys.place.gaps.is_empty() {
+        judge.report(Mistake::about(&keys.place, "is empty"));
+    }
+    let mut usable = Vec::new();
+    for jwk in &keys.value {
+        match PublicKey::from_jwk(&jwk.value) {
+            Ok(key) => usable.push(key),
+            Err(fault) => judge.report(Mistake::about(&jwk.place, fault)),
+        }
+    }
+    let complete = usable.len() == keys.value.len() && !usable.is_empty();
+    complete.then_some(usable)
+}

@@ -1,0 +1,178 @@
+//! A configuration as it was written: a file and the overrides of the command line.
+
+use std::fs::File as Disk;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use super::Config;
+use super::check;
+use super::file::File;
+use super::given::{Fault, Given, NodeDeserializer};
+use super::mistake::{Mistake, Mistakes, Place, Source, Span};
+use super::tree::{Entry, Node, Value, child_path};
+use serde::Deserialize as _;
+
+/// The largest file that is read, in bytes.
+pub const FILE_LIMIT: u64 = 1024 * 1024;
+
+/// How many mistakes are reported at most; who has more has given us another kind of file.
+const MISTAKE_LIMIT: usize = 100;
+
+/// A configuration that was read as YAML, but whose settings nobody has looked at yet.
+#[derive(Debug)]
+pub struct Document {
+    root: Node,
+    directory: PathBuf,
+    sources: Vec<Source>,
+    mistakes: Vec<Mistake>,
+}
+
+impl Document {
+    /// Reads a file. Paths in it are relative to its directory.
+    ///
+    /// # Errors
+    /// [`Mistakes`] if it cannot be read, is larger than [`FILE_LIMIT`], or is not YAML.
+    pub fn read(path: &Path) -> Result<Self, Mistakes> {
+        let name = path.display().to_string();
+        match read_text(path) {
+            Ok(text) => Self::parse(&name, &text, path.parent().unwrap_or(Path::new("."))),
+            Err(message) => {
+                let source = Source { name, text: String::new() };
+                Err(Mistakes::new(vec![Mistake::nowhere(format!("{} {message}", path.display()))], vec![source]))
+            }
+        }
+    }
+
+    /// Reads a text. `name` is how reports call it, `directory` what paths in it are relative to.
+    ///
+    /// # Errors
+    /// [`Mistakes`] if it is not YAML.
+    pub fn parse(name: &str, text: &str, directory: &Path) -> Result<Self, Mistakes> {
+        let mut source = Source { name: name.to_owned(), text: text.to_owned() };
+        match Node::parse(text, 0, "") {
+            Ok((root, mistakes)) => {
+                source.text = blank(text, &root.secrets());
+                Ok(Self { root, directory: directory.to_owned(), sources: vec![source], mistakes })
+            }
+            Err(mistake) => Err(Mistakes::new(vec![mistake], vec![source])),
+        }
+    }
+
+    /// Overrides one setting, as `serve --set KEY=JSON` does. `key` is a path such as `listen.public.address`; the items
+    /// of a list go by their number, counted from 0: `protected_resources.0.dpop`. Maps on the way are made, and the
+    /// number behind the last item of a list appends.
+    ///
+    /// What is wrong with the override is reported by [`check`](Self::check), together with everything else.
+    pub fn set(&mut self, key: &str, json: &str) {
+        let source = self.sources.len();
+        self.sources.push(Source { name: format!("--set {key}"), text: json.to_owned() });
+        match Node::parse(json, source, key) {
+            Ok((node, mistakes)) => {
+                self.sources[source].text = blank(json, &node.secrets());
+                self.mistakes.extend(mistakes);
+                let steps: Vec<&str> = key.split('.').collect();
+                if let Err(mistake) = place(&mut self.root, &steps, node) {
+                    self.mistakes.push(mistake);
+                }
+            }
+            Err(mistake) => self.mistakes.push(mistake),
+        }
+    }
+
+    /// Judges every setting.
+    ///
+    /// # Errors
+    /// All [`Mistakes`] at once.
+    pub fn check(mut self) -> Result<Config, Mistakes> {
+        let file = self.fit();
+        let config = file.and_then(|file| check::config(&file, &self.directory, &mut self.mistakes));
+        match config {
+            Some(config) if self.mistakes.is_empty() => Ok(config),
+            Some(_) | None => Err(Mistakes::new(self.mistakes, self.sources)),
+        }
+    }
+
+    /// Reads the tree into types. Whatever does not fit is a mistake and is taken out, until the rest fits.
+    fn fit(&mut self) -> Option<Given<File>> {
+        while self.mistakes.len() < MISTAKE_LIMIT {
+            let fault = match Given::<File>::deserialize(NodeDeserializer(&self.root)) {
+                Ok(file) => return Some(file),
+                Err(fault) => fault,
+            };
+            self.mistakes.push(fault.mistake());
+            if !self.take_out(&fault) {
+                return None;
+            }
+        }
+        self.mistakes.push(Mistake::nowhere("there are more mistakes than are shown here"));
+        None
+    }
+
+    fn take_out(&mut self, fault: &Fault) -> bool {
+        fault.node().is_some_and(|path| self.root.remove(path, fault.meant()))
+    }
+}
+
+/// Reads a text file of at most [`FILE_LIMIT`] bytes; the error is the predicate of a sentence.
+fn read_text(path: &Path) -> Result<String, String> {
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let mut bytes = Vec::new();
+    let file = Disk::open(path).map_err(unreadable)?;
+    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_LIMIT {
+        return Err("is larger than 1 MiB".to_owned());
+    }
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())
+}
+
+/// The text with the given spans starred out, so that no report prints what stood there.
+fn blank(text: &str, spans: &[Span]) -> String {
+    let hidden = |offset: usize| spans.iter().any(|span| (span.start..span.start + span.length).contains(&offset));
+    let star = |(offset, letter): (usize, char)| {
+        // As many bytes as before, so that places still fit.
+        if hidden(offset) && letter != '\n' { "*".repeat(letter.len_utf8()) } else { letter.to_string() }
+    };
+    if spans.is_empty() { text.to_owned() } else { text.char_indices().map(star).collect() }
+}
+
+/// Puts `node` where `steps` lead.
+fn place(root: &mut Node, steps: &[&str], mut node: Node) -> Result<(), Mistake> {
+    let Some((step, rest)) = steps.split_first() else {
+        *root = node;
+        return Ok(());
+    };
+    let span = node.place.span;
+    let lost = Place { path: root.place.path.clone(), span, gaps: Vec::new() };
+    let empty = |path| Node { place: Place { path, span, gaps: Vec::new() }, value: Value::Null };
+    if matches!(root.value, Value::Null) {
+        root.value = Value::Map(Vec::new());
+    }
+    let path = root.place.path.clone();
+    let next = match &mut root.value {
+        Value::Map(entries) => {
+            let index = entries.iter().position(|entry| entry.key == *step).unwrap_or(entries.len());
+            if index == entries.len() {
+                let node = empty(child_path(&path, step));
+                entries.push(Entry { key: (*step).to_owned(), key_span: span, node });
+            }
+            &mut entries[index].node
+        }
+        Value::List(items) => {
+            let index = step.parse::<usize>().ok().filter(|index| *index <= items.len());
+            let index = index.ok_or_else(|| {
+                Mistake::about(&lost, format!("is a list of {}: `{step}` is no item of it", items.len()))
+            })?;
+            if index == items.len() {
+                items.push(empty(format!("{path}[{index}]")));
+            }
+            &mut items[index]
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => {
+            return Err(Mistake::about(&lost, format!("has no settings below it, so `{step}` cannot be set")));
+        }
+    };
+    if rest.is_empty() {
+        node.place.path.clone_from(&next.place.path);
+    }
+    place(next, rest, node)
+}

@@ -1,0 +1,100 @@
+//! Durations as they are written in a configuration: `5m`, `60s`, `14d`, `1h30m`.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A duration of whole seconds, from one second to ten years.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Lifetime(pub(super) Duration);
+
+/// A text that is no duration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum LifetimeFault {
+    /// Not numbers with units, largest unit first.
+    #[error("must be a duration such as \"60s\", \"5m\", \"1h30m\" or \"14d\"")]
+    Malformed,
+    /// Absence means off; zero never does.
+    #[error("must be at least \"1s\"")]
+    Zero,
+    /// More than ten years.
+    #[error("must be at most \"3650d\"")]
+    TooLong,
+}
+
+/// The units, largest first, in seconds.
+const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
+
+/// Ten years, in seconds.
+const LONGEST: u64 = 3_650 * 86_400;
+
+impl FromStr for Lifetime {
+    type Err = LifetimeFault;
+
+    fn from_str(text: &str) -> Result<Self, LifetimeFault> {
+        let mut rest = text;
+        let mut seconds = 0_u64;
+        for (unit, size) in UNITS {
+            let digits = rest.len() - rest.trim_start_matches(|letter: char| letter.is_ascii_digit()).len();
+            let Some(after) = rest[digits..].strip_prefix(unit) else { continue };
+            let number: u64 = rest[..digits].parse().map_err(|_| LifetimeFault::Malformed)?;
+            seconds = seconds.saturating_add(number.saturating_mul(size));
+            rest = after;
+        }
+        match seconds {
+            _ if text.is_empty() || !rest.is_empty() => Err(LifetimeFault::Malformed),
+            0 => Err(LifetimeFault::Zero),
+            1..=LONGEST => Ok(Self(Duration::from_secs(seconds))),
+            _ => Err(LifetimeFault::TooLong),
+        }
+    }
+}
+
+/// Writes a duration the way it is read.
+pub(super) fn written(duration: Duration) -> String {
+    let mut seconds = duration.as_secs();
+    let mut out = String::new();
+    for (unit, size) in UNITS {
+        if seconds >= size {
+            out.push_str(&format!("{}{unit}", seconds / size));
+            seconds %= size;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        for (text, seconds) in
+            [("1s", 1), ("60s", 60), ("5m", 300), ("1h30m", 5_400), ("14d", 1_209_600), ("1d1s", 86_401)]
+        {
+            assert_eq!(text.parse(), Ok(Lifetime(Duration::from_secs(seconds))), "{text}");
+        }
+        assert_eq!(written(Duration::from_secs(5_400)), "1h30m");
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for (text, fault) in [
+            ("", LifetimeFault::Malformed),
+            ("5", LifetimeFault::Malformed),
+            ("m", LifetimeFault::Malformed),
+            ("5 m", LifetimeFault::Malformed),
+            ("5M", LifetimeFault::Malformed),
+            ("-5m", LifetimeFault::Malformed),
+            ("1.5h", LifetimeFault::Malformed),
+            ("30m1h", LifetimeFault::Malformed),
+            ("1m1m", LifetimeFault::Malformed),
+            ("500ms", LifetimeFault::Malformed),
+            ("99999999999999999999999d", LifetimeFault::Malformed),
+            ("0s", LifetimeFault::Zero),
+            ("3651d", LifetimeFault::TooLong),
+            ("9999999999999999999d", LifetimeFault::TooLong),
+        ] {
+            assert_eq!(text.parse::<Lifetime>(), Err(fault), "{text}");
+        }
+    }
+}

@@ -1,0 +1,502 @@
+//! What the file may say.
+//!
+//! Nothing is required at this level and nothing is judged but the form of single values: what must be there, and what
+//! fits together, is for [`check`](super::check). The comments on the fields are the reference that operators read.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::duration::Lifetime;
+use super::given::{Given, Parsed};
+use super::listen_address::{ListenAddress, TcpAddress};
+use crate::authz::{Method, PathPattern};
+use crate::ident::{ClientId, Issuer};
+use crate::jose::Members;
+use crate::scope::{Scope, Scopes};
+use crate::secret::ClientSecretHash;
+use crate::uri::RedirectUri;
+
+/// The configuration of Tollgate.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Tollgate configuration", rename = "tollgate")]
+pub(super) struct File {
+    /// Where Tollgate listens.
+    pub(super) listen: Option<Given<ListenFile>>,
+    /// Where grants, codes, sessions and signing keys are kept. Exactly one of `memory` and `sqlite`.
+    #[schemars(extend("default" = { "sqlite": { "path": "/var/lib/tollgate/tollgate.db" } }))]
+    pub(super) store: Option<Given<StoreFile>>,
+    /// Where used DPoP proofs are remembered, so that none is used twice (RFC 9449 §11.1).
+    pub(super) replay: Option<Given<ReplayFile>>,
+    /// The authorization server: issues tokens.
+    pub(super) authorization_server: Option<Given<AuthorizationServerFile>>,
+    /// The resources that the gate protects. A request for any other host is denied.
+    pub(super) protected_resources: Option<Given<Vec<Given<ResourceFile>>>>,
+}
+
+/// Where Tollgate listens.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListenFile {
+    /// The authorization server's own HTTP. Unencrypted: put Envoy or another TLS proxy before it.
+    pub(super) public: Option<Given<PublicFile>>,
+    /// Where Envoy asks (`envoy.service.auth.v3.Authorization` over gRPC). Several at once are fine.
+    #[schemars(extend("default" = [{ "address": "unix:/run/tollgate/authz.sock" }]))]
+    pub(super) ext_authz: Option<Given<Vec<Given<ExtAuthzFile>>>>,
+    /// Health and metrics. Keep it from the public.
+    pub(super) admin: Option<Given<AdminFile>>,
+}
+
+/// The authorization server's own HTTP.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PublicFile {
+    /// IP address and port. Port 0 takes a free one.
+    #[schemars(extend("default" = "127.0.0.1:8080"))]
+    pub(super) address: Option<Given<Parsed<TcpAddress>>>,
+}
+
+/// Where Envoy asks.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExtAuthzFile {
+    /// `unix:` and the path of a socket (at most 107 bytes), or IP address and port.
+    #[schemars(required)]
+    pub(super) address: Option<Given<Parsed<ListenAddress>>>,
+}
+
+/// Health and metrics.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AdminFile {
+    /// IP address and port. Port 0 takes a free one.
+    #[schemars(extend("default" = "127.0.0.1:9090"))]
+    pub(super) address: Option<Given<Parsed<TcpAddress>>>,
+}
+
+/// Where grants, codes, sessions and signing keys are kept.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum StoreFile {
+    /// In the memory of the process: gone when it ends. For development and tests.
+    Memory {
+        /// How much is kept at most.
+        limits: Option<Given<LimitsFile>>,
+    },
+    /// In an SQLite file, durably: an acknowledged answer is on disk.
+    Sqlite {
+        /// The database file; its directory must exist. Created with mode 0600.
+        #[schemars(required)]
+        path: Option<Given<String>>,
+        /// How much is kept at most.
+        limits: Option<Given<LimitsFile>>,
+    },
+}
+
+/// How much is kept at most. At a limit new records are turned away with 503: live ones are never dropped.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LimitsFile {
+    /// Authorization codes, those that were used in the last minutes included.
+    #[schemars(extend("default" = 200_000))]
+    pub(super) codes: Option<Given<u64>>,
+    /// Grants: about half a kilobyte each.
+    #[schemars(extend("default" = 1_000_000))]
+    pub(super) grants: Option<Given<u64>>,
+    /// Browser sessions.
+    #[schemars(extend("default" = 1_000_000))]
+    pub(super) sessions: Option<Given<u64>>,
+    /// Used client assertions.
+    #[schemars(extend("default" = 1_000_000))]
+    pub(super) assertions: Option<Given<u64>>,
+}
+
+/// Where used DPoP proofs are remembered.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum ReplayFile {
+    /// In the memory of this process. Protects one replica only.
+    Local {
+        /// How many proofs are remembered at most, from 1 to 50000000; about 64 bytes each. When full, requests are
+        /// answered 503 until proofs expire: none is ever forgotten early.
+        #[schemars(extend("default" = 1_000_000))]
+        entries: Option<Given<usize>>,
+    },
+}
+
+/// The authorization server.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuthorizationServerFile {
+    /// The issuer identifier (RFC 8414 §2): the https URL under which clients reach the server, byte for byte, without a
+    /// trailing slash. http on loopback only.
+    #[schemars(required)]
+    pub(super) issuer: Option<Given<Parsed<Issuer>>>,
+    /// The set of rules that clients must keep.
+    #[schemars(extend("default" = "default"))]
+    pub(super) profile: Option<Given<Profile>>,
+    /// How people sign in. Required if a client uses `authorization_code`.
+    pub(super) login: Option<Given<LoginFile>>,
+    /// How long things live.
+    pub(super) tokens: Option<Given<TokensFile>>,
+    /// The keys that sign access tokens.
+    pub(super) signing: Option<Given<SigningFile>>,
+    /// About DPoP proofs (RFC 9449), here and at the gate.
+    pub(super) dpop: Option<Given<DpopFile>>,
+    /// The scopes that exist, each with words for the people who are asked to grant it.
+    pub(super) scopes: Option<Given<BTreeMap<Parsed<Scope>, String>>>,
+    /// Resources, besides those under `protected_resources`, that tokens may be issued for (RFC 8707): absolute http(s)
+    /// URIs without a fragment. The first resource of all is the audience of tokens whose request names none. If there
+    /// is no resource at all, the issuer is the only one.
+    pub(super) resources: Option<Given<Vec<Given<Parsed<ResourceUri>>>>>,
+    /// The registered clients, by the metadata of RFC 7591.
+    pub(super) clients: Option<Given<Vec<Given<ClientFile>>>>,
+}
+
+/// The set of rules that clients must keep.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Profile {
+    /// RFC 9700 and RFC 9449.
+    Default,
+    /// FAPI 2.0; not supported by this version.
+    Fapi2,
+}
+
+/// How people sign in.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum LoginFile {
+    /// With a password that this server knows the Argon2id hash of.
+    Local {
+        /// A YAML file with `users`: `username`, `password_hash` (from `tollgate hash-password`), `subject` and so on.
+        #[schemars(required)]
+        users_file: Option<Given<String>>,
+    },
+}
+
+/// How long things live.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokensFile {
+    /// Access tokens. Short, as a revocation is not seen before they end.
+    #[schemars(extend("default" = "5m"))]
+    pub(super) access_token: Option<Given<Parsed<Lifetime>>>,
+    /// Grants, counted from approval: afterwards the person is asked again, whatever was refreshed.
+    #[schemars(extend("default" = "30d"))]
+    pub(super) refresh_token: Option<Given<Parsed<Lifetime>>>,
+    /// Grants that nobody refreshes. At most `refresh_token`.
+    #[schemars(extend("default" = "14d"))]
+    pub(super) refresh_token_idle: Option<Given<Parsed<Lifetime>>>,
+    /// Authorization codes. At most 60 seconds.
+    #[schemars(extend("default" = "60s"))]
+    pub(super) authorization_code: Option<Given<Parsed<Lifetime>>>,
+    /// Sign-in and consent: from the authorization request to its answer.
+    #[schemars(extend("default" = "10m"))]
+    pub(super) transaction: Option<Given<Parsed<Lifetime>>>,
+    /// Browser sessions: how long a person stays signed in.
+    #[schemars(extend("default" = "8h"))]
+    pub(super) session: Option<Given<Parsed<Lifetime>>>,
+}
+
+/// The keys that sign access tokens. They change by themselves: announced, then signing, then kept for verification.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SigningFile {
+    /// What new keys sign with.
+    #[schemars(extend("default" = "ES256"))]
+    pub(super) algorithm: Option<Given<SigningAlgorithm>>,
+    /// How long a key is published before it signs, so that whoever caches the key set knows it in time. At most `sign`.
+    #[schemars(extend("default" = "14d"))]
+    pub(super) announce: Option<Given<Parsed<Lifetime>>>,
+    /// How long a key signs.
+    #[schemars(extend("default" = "90d"))]
+    pub(super) sign: Option<Given<Parsed<Lifetime>>>,
+    /// How long a key stays published after it signed. At least `tokens.access_token`.
+    #[schemars(extend("default" = "14d"))]
+    pub(super) retain: Option<Given<Parsed<Lifetime>>>,
+    /// A file with 32 random bytes in base64 (`openssl rand -base64 32`) under which private keys are encrypted in the
+    /// store. Required with `store.sqlite`; whoever loses it loses the keys.
+    pub(super) encryption_key_file: Option<Given<String>>,
+}
+
+/// A signature algorithm by its JOSE name.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+pub(super) enum SigningAlgorithm {
+    /// ECDSA with P-256.
+    #[serde(rename = "ES256")]
+    Es256,
+    /// Ed25519 under the name that most libraries know.
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+    /// Ed25519 under the name of RFC 9864.
+    Ed25519,
+    /// RSA-PSS, 2048 bits.
+    #[serde(rename = "PS256")]
+    Ps256,
+    /// RSA PKCS #1 v1.5, 2048 bits.
+    #[serde(rename = "RS256")]
+    Rs256,
+}
+
+/// About DPoP proofs.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DpopFile {
+    /// Whether proofs at the token endpoint carry a nonce of the server (RFC 9449 §8).
+    #[schemars(extend("default" = "optional"))]
+    pub(super) nonce: Option<Given<ServerNonce>>,
+    /// How long a nonce is good, here and at the gate.
+    #[schemars(extend("default" = "5m"))]
+    pub(super) nonce_lifetime: Option<Given<Parsed<Lifetime>>>,
+    /// How long after its `iat` a proof is accepted, here and at the gate. At most 5 minutes.
+    #[schemars(extend("default" = "60s"))]
+    pub(super) proof_lifetime: Option<Given<Parsed<Lifetime>>>,
+    /// How far ahead of our clock the `iat` of a proof may lie, here and at the gate. At most 60 seconds.
+    #[schemars(extend("default" = "10s"))]
+    pub(super) clock_skew: Option<Given<Parsed<Lifetime>>>,
+    /// Whether every client must bring a proof, `dpop_bound_access_tokens` or not.
+    #[schemars(extend("default" = false))]
+    pub(super) required: Option<Given<bool>>,
+}
+
+/// Whether proofs at the token endpoint carry a nonce.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ServerNonce {
+    /// Never.
+    Off,
+    /// A nonce is judged if it is there, and offered to whoever sends a proof.
+    Optional,
+    /// No proof passes without one.
+    Required,
+}
+
+/// A registered client (RFC 7591 §2).
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClientFile {
+    /// The identifier: 1 to 512 printable ASCII characters.
+    #[schemars(required)]
+    pub(super) client_id: Option<Given<Parsed<ClientId>>>,
+    /// What people are shown. Default: the `client_id`.
+    pub(super) client_name: Option<Given<String>>,
+    /// How the client authenticates.
+    #[schemars(extend("default" = "client_secret_basic"))]
+    pub(super) token_endpoint_auth_method: Option<Given<AuthMethod>>,
+    /// For `private_key_jwt`: the only algorithm of its assertions. Default: any that its keys allow.
+    pub(super) token_endpoint_auth_signing_alg: Option<Given<SigningAlgorithm>>,
+    /// For `private_key_jwt`: the public keys (RFC 7517 §5).
+    pub(super) jwks: Option<Given<KeySetFile>>,
+    /// For `client_secret_basic` and `client_secret_post`: a file with the secret, at least 32 characters.
+    pub(super) client_secret_file: Option<Given<String>>,
+    /// Instead of `client_secret_file`: `sha256:` and the hash of the secret in base64url without padding.
+    pub(super) client_secret_hash: Option<Given<Parsed<SecretHash>>>,
+    /// The grants that the client may use.
+    #[schemars(extend("default" = ["authorization_code"]))]
+    pub(super) grant_types: Option<Given<Vec<Given<GrantTypeWord>>>>,
+    /// Where answers to authorization requests go: https, a private-use scheme with a dot in it, or http on loopback,
+    /// whose port the client may choose. Required for `authorization_code`. Compared exactly.
+    pub(super) redirect_uris: Option<Given<Vec<Given<Parsed<RedirectUri>>>>>,
+    /// The scopes that the client may ask for, separated by spaces; each must be one of `scopes`. Default: none.
+    pub(super) scope: Option<Given<Parsed<Scopes>>>,
+    /// Whether the client must bring a DPoP proof (RFC 9449 §5.2): it then gets no token that a thief could use.
+    #[schemars(extend("default" = false))]
+    pub(super) dpop_bound_access_tokens: Option<Given<bool>>,
+    /// Whether each refresh gives a new refresh token.
+    #[schemars(extend("default" = "always"))]
+    pub(super) refresh_token_rotation: Option<Given<RotationWord>>,
+}
+
+/// How a client authenticates.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum AuthMethod {
+    /// Not at all: a public client, such as an app or a single-page application.
+    None,
+    /// With a secret in the `Authorization` header (RFC 6749 §2.3.1).
+    ClientSecretBasic,
+    /// With a secret in the body (RFC 6749 §2.3.1).
+    ClientSecretPost,
+    /// With an assertion signed by its key (RFC 7523 §2.2).
+    PrivateKeyJwt,
+}
+
+impl AuthMethod {
+    /// The name of the method.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ClientSecretBasic => "client_secret_basic",
+            Self::ClientSecretPost => "client_secret_post",
+            Self::PrivateKeyJwt => "private_key_jwt",
+        }
+    }
+}
+
+/// A grant.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+pub(super) enum GrantTypeWord {
+    /// RFC 6749 §4.1, with PKCE.
+    #[serde(rename = "authorization_code")]
+    AuthorizationCode,
+    /// RFC 6749 §6.
+    #[serde(rename = "refresh_token")]
+    RefreshToken,
+    /// RFC 6749 §4.4.
+    #[serde(rename = "client_credentials")]
+    ClientCredentials,
+    /// RFC 8628; not supported by this version.
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:device_code")]
+    DeviceCode,
+}
+
+/// Whether each refresh gives a new refresh token.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RotationWord {
+    /// Yes; the previous one works until its successor was used.
+    Always,
+    /// No. Only for clients that authenticate (RFC 9700 §2.2.2).
+    Never,
+}
+
+/// Public keys (RFC 7517 §5).
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct KeySetFile {
+    /// The keys. Private members are refused.
+    pub(super) keys: Option<Given<Vec<Given<Members>>>>,
+}
+
+/// A resource that the gate protects.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResourceFile {
+    /// The identifier: an absolute http(s) URI without a fragment. It is the audience of tokens, and scheme, host and
+    /// port are what clients reach the resource under: the `htu` of proofs must begin with them.
+    #[schemars(required)]
+    pub(super) resource: Option<Given<Parsed<ResourceUri>>>,
+    /// Whose tokens count. This version knows `self` only: the `authorization_server` of this file.
+    #[schemars(extend("default" = ["self"]))]
+    pub(super) authorization_servers: Option<Given<Vec<Given<String>>>>,
+    /// Whether tokens must be bound to a key.
+    #[schemars(extend("default" = "required"))]
+    pub(super) dpop: Option<Given<DpopWord>>,
+    /// Whether proofs must carry a nonce of the gate (RFC 9449 §9).
+    #[schemars(extend("default" = "off"))]
+    pub(super) nonce: Option<Given<GateNonceWord>>,
+    /// What the protected service gets to see.
+    pub(super) upstream: Option<Given<UpstreamFile>>,
+    /// Who may do what. The first rule that matches decides; a request that none matches is denied.
+    #[schemars(required)]
+    pub(super) rules: Option<Given<Vec<Given<RuleFile>>>>,
+}
+
+/// Whether tokens must be bound to a key.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum DpopWord {
+    /// Only DPoP-bound tokens, with a proof.
+    Required,
+    /// DPoP-bound tokens with a proof, and plain bearer tokens. A stolen bearer token works for the thief.
+    Allowed,
+    /// Plain bearer tokens only.
+    Off,
+}
+
+/// Whether proofs must carry a nonce of the gate.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum GateNonceWord {
+    /// No.
+    Off,
+    /// Yes: proofs made ahead of time are worthless.
+    Required,
+}
+
+/// What the protected service gets to see.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpstreamFile {
+    /// What becomes of the `Authorization` header. `DPoP` is always removed.
+    #[schemars(extend("default" = "remove"))]
+    pub(super) authorization: Option<Given<UpstreamAuthorizationWord>>,
+    /// Headers that tell the service who is asking, each with the claim it holds. What the caller sent under these names
+    /// is always removed.
+    #[schemars(extend("default" = { "x-auth-subject": "sub", "x-auth-client": "client_id", "x-auth-scope": "scope" }))]
+    pub(super) headers: Option<Given<BTreeMap<String, Given<String>>>>,
+}
+
+/// What becomes of the `Authorization` header.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum UpstreamAuthorizationWord {
+    /// It is removed.
+    Remove,
+    /// The token is passed on as a plain bearer token.
+    Bearer,
+    /// It is passed on as it came.
+    Keep,
+}
+
+/// Who may send a kind of request. Exactly one of `scope` and `allow`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RuleFile {
+    /// The path: `/a` itself, `/a/*` one segment more, `/a/**` it and everything below.
+    #[schemars(required)]
+    pub(super) path: Option<Given<Parsed<PathPattern>>>,
+    /// The methods. Default: all. `TRACE` and `CONNECT` are always refused.
+    pub(super) methods: Option<Given<Vec<Given<Parsed<Method>>>>>,
+    /// The scopes that a token must have, separated by spaces; all of them.
+    pub(super) scope: Option<Given<Parsed<Scopes>>>,
+    /// Who may come without a particular scope.
+    pub(super) allow: Option<Given<AllowWord>>,
+}
+
+/// Who may come without a particular scope.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum AllowWord {
+    /// Anybody, without a token.
+    Anyone,
+    /// Whoever has a valid token for this resource.
+    Authenticated,
+}
+
+/// `client_secret_hash`.
+#[derive(Clone, Debug)]
+pub(super) struct SecretHash(pub(super) ClientSecretHash);
+
+/// A text that is no `client_secret_hash`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("must be `sha256:` and 43 characters of base64url")]
+pub(super) struct SecretHashFault;
+
+impl FromStr for SecretHash {
+    type Err = SecretHashFault;
+
+    fn from_str(text: &str) -> Result<Self, SecretHashFault> {
+        ClientSecretHash::parse(text).map(Self).ok_or(SecretHashFault)
+    }
+}
+
+/// A resource identifier, which is an audience and has an origin.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct ResourceUri {
+    /// What `aud` holds.
+    pub(super) audience: crate::ident::Audience,
+    /// Where it is reached.
+    pub(super) origin: crate::uri::Origin,
+}
+
+impl FromStr for ResourceUri {
+    type Err = crate::uri::UriFault;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self { audience: crate::uri::resource_indicator(text)?, origin: text.parse()? })
+    }
+}

@@ -1,0 +1,177 @@
+//! Judges `protected_resources`.
+
+use super::authorization_server::{KnownScopes, dpop};
+use super::check::Judge;
+use super::file::{
+    AllowWord, AuthorizationServerFile, DpopWord, File, GateNonceWord, ResourceFile, RuleFile,
+    UpstreamAuthorizationWord, UpstreamFile,
+};
+use super::given::Given;
+use super::mistake::Mistake;
+use crate::authz::{
+    Access, DpopRequirement, GateNonce, IdentityHeader, ResourceSettings, Rule, UpstreamAuthorization, UpstreamView,
+};
+use crate::dpop::Window;
+use crate::ident::Issuer;
+
+/// Which claims the protected service is told by default, and in which headers.
+const DEFAULT_HEADERS: [(&str, &str); 3] =
+    [("x-auth-subject", "sub"), ("x-auth-client", "client_id"), ("x-auth-scope", "scope")];
+
+/// Judges all resources. Those with mistakes are left out.
+pub(super) fn all(judge: &mut Judge<'_>, file: &Given<File>) -> Vec<ResourceSettings> {
+    let Some(given) = &file.value.protected_resources else { return Vec::new() };
+    let resources = given.value.iter().filter_map(|one| one.value.resource.as_ref());
+    judge.once(resources.map(|one| (&one.value.0.audience, &one.place)), "is the `resource` of an earlier one");
+    let own = Own::of(file);
+    if own.is_none() && !file.place.lost("authorization_server") {
+        let mistake = Mistake::about(&given.place, "needs `authorization_server`: its tokens are the only ones");
+        judge.report(
+            mistake.help("foreign issuers are not supported by this version: configure `authorization_server`"),
+        );
+    }
+    given.value.iter().filter_map(|one| resource(judge, one, own.as_ref())).collect()
+}
+
+/// What a resource takes from the authorization server of the same file.
+struct Own<'f> {
+    server: &'f AuthorizationServerFile,
+    issuer: Option<Issuer>,
+    scopes: KnownScopes,
+    window: Window,
+}
+
+impl<'f> Own<'f> {
+    fn of(file: &'f Given<File>) -> Option<Self> {
+        let given = file.value.authorization_server.as_ref()?;
+        let server = &given.value;
+        let issuer = server.issuer.as_ref().map(|issuer| issuer.value.0.clone());
+        // Mistakes in here are reported where the authorization server is judged.
+        let window = dpop(&mut Judge::aside(&mut Vec::new()), server.dpop.as_ref()).window;
+        Some(Self { server, issuer, scopes: KnownScopes::of(given), window })
+    }
+}
+
+/// Judges one resource. `None` only if there are mistakes.
+fn resource(judge: &mut Judge<'_>, given: &Given<ResourceFile>, own: Option<&Own<'_>>) -> Option<ResourceSettings> {
+    let Given { value: file, place } = given;
+    let resource = judge.required(place, "resource", file.resource.as_ref()).map(|given| given.value.0.clone());
+    check_authorization_servers(judge, file, own);
+    let upstream = upstream(judge, file.upstream.as_ref());
+    let rules = rules(judge, given, own);
+    let (resource, own) = (resource?, own?);
+    Some(ResourceSettings {
+        audience: resource.audience,
+        origin: resource.origin,
+        issuer: own.issuer.clone()?,
+        dpop: match file.dpop.as_ref().map(|given| given.value) {
+            Some(DpopWord::Required) | None => DpopRequirement::Required,
+            Some(DpopWord::Allowed) => DpopRequirement::Allowed,
+            Some(DpopWord::Off) => DpopRequirement::Off,
+        },
+        nonce: match file.nonce.as_ref().map(|given| given.value) {
+            Some(GateNonceWord::Off) | None => GateNonce::Off,
+            Some(GateNonceWord::Required) => GateNonce::Required,
+        },
+        window: own.window,
+        upstream,
+        rules,
+    })
+}
+
+/// `self`, or the issuer of the same file by name.
+fn check_authorization_servers(judge: &mut Judge<'_>, file: &ResourceFile, own: Option<&Own<'_>>) {
+    let Some(given) = &file.authorization_servers else { return };
+    if given.value.is_empty() && given.place.gaps.is_empty() {
+        judge.report(Mistake::about(&given.place, "is empty: no token would count").help("say `[self]`"));
+    }
+    let ours = own.and_then(|own| own.server.issuer.as_ref()).map(|issuer| issuer.value.0.as_str());
+    for name in &given.value {
+        if name.value != "self" && Some(name.value.as_str()) != ours {
+            let mistake = Mistake::about(&name.place, "is a foreign issuer, which this version does not support");
+            judge.report(mistake.help("`self` means the `authorization_server` of this file"));
+        }
+    }
+}
+
+fn upstream(judge: &mut Judge<'_>, given: Option<&Given<UpstreamFile>>) -> UpstreamView {
+    let absent = UpstreamFile::default();
+    let file = given.map_or(&absent, |given| &given.value);
+    let authorization = match file.authorization.as_ref().map(|given| given.value) {
+        Some(UpstreamAuthorizationWord::Remove) | None => UpstreamAuthorization::Remove,
+        Some(UpstreamAuthorizationWord::Bearer) => UpstreamAuthorization::Bearer,
+        Some(UpstreamAuthorizationWord::Keep) => UpstreamAuthorization::Keep,
+    };
+    let headers = match &file.headers {
+        None => DEFAULT_HEADERS.into_iter().filter_map(|(name, claim)| IdentityHeader::new(name, claim).ok()).collect(),
+        Some(headers) => {
+            let mut kept = Vec::new();
+            for (name, claim) in &headers.value {
+                match IdentityHeader::new(name, &claim.value) {
+                    Ok(header) => kept.push(header),
+                    Err(fault) => judge.report(Mistake::about(&claim.place, fault)),
+                }
+            }
+            kept
+        }
+    };
+    UpstreamView { authorization, headers }
+}
+
+fn rules(judge: &mut Judge<'_>, resource: &Given<ResourceFile>, own: Option<&Own<'_>>) -> Vec<Rule> {
+    let Some(given) = judge.required(&resource.place, "rules", resource.value.rules.as_ref()) else {
+        return Vec::new();
+    };
+    if given.value.is_empty() && given.place.gaps.is_empty() {
+        let mistake = Mistake::about(&given.place, "is empty: every request would be denied");
+        judge.report(mistake.help("add a rule, such as `{ path: \"/**\", allow: authenticated }`"));
+    }
+    given.value.iter().filter_map(|one| rule(judge, one, own)).collect()
+}
+
+/// Judges one rule. `None` only if there are mistakes.
+fn rule(judge: &mut Judge<'_>, given: &Given<RuleFile>, own: Option<&Own<'_>>) -> Option<Rule> {
+    let Given { value: file, place } = given;
+    let path = judge.required(place, "path", file.path.as_ref()).map(|path| path.value.0.clone());
+    if let Some(methods) = file.methods.as_ref().filter(|given| given.value.is_empty() && given.place.gaps.is_empty()) {
+        judge.report(
+            Mistake::about(&methods.place, "is empty: the rule would match nothing").help("leave it out for all"),
+        );
+    }
+    let access = access(judge, given, own);
+    let methods = file.methods.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
+    let methods = methods.iter().map(|method| method.value.0.clone()).collect();
+    Some(Rule { path: path?, methods, access: access? })
+}
+
+fn access(judge: &mut Judge<'_>, given: &Given<RuleFile>, own: Option<&Own<'_>>) -> Option<Access> {
+    let Given { value: file, place } = given;
+    match (&file.scope, &file.allow) {
+        (Some(scope), None) => {
+            let scopes = scope.value.0.clone();
+            if let Some(own) = own {
+                own.scopes.check(judge, &scope.place, &scopes);
+            }
+            if scopes.is_empty() {
+                let mistake = Mistake::about(&scope.place, "is empty");
+                judge.report(mistake.help("say `allow: authenticated` for whoever has a valid token"));
+            }
+            Some(Access::Token { scopes })
+        }
+        (None, Some(allow)) => Some(match allow.value {
+            AllowWord::Anyone => Access::Anyone,
+            AllowWord::Authenticated => Access::Token { scopes: crate::scope::Scopes::default() },
+        }),
+        (Some(_), Some(allow)) => {
+            judge.report(Mistake::about(&allow.place, "stands beside `scope`").help("give only one of them"));
+            None
+        }
+        (None, None) => {
+            if !place.lost("scope") && !place.lost("allow") {
+                let mistake = Mistake::about(place, "says neither `scope` nor `allow`");
+                judge.report(mistake.help("add `scope: \"...\"`, `allow: authenticated` or `allow: anyone`"));
+            }
+            None
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Secrets, which are given by the path of a file.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::check::Judge;
+use super::given::Given;
+use super::mistake::Mistake;
+use crate::secret::ClientSecretHash;
+use crate::secret::seal::RootKey;
+
+/// The largest secret file, in bytes.
+const SECRET_LIMIT: u64 = 4 * 1024;
+
+/// The shortest client secret, in characters: less could be guessed, as secrets are hashed only once.
+const SHORTEST_SECRET: usize = 32;
+
+/// Reads a client secret: printable ASCII (RFC 6749 Appendix A.2). A line break at its end does not count.
+pub(super) fn client_secret(judge: &mut Judge<'_>, given: &Given<String>) -> Option<ClientSecretHash> {
+    let secret = read(judge, given)?;
+    let fault = if secret.len() < SHORTEST_SECRET {
+        "names a file whose secret is shorter than 32 characters"
+    } else if !secret.bytes().all(|byte| (0x20..=0x7e).contains(&byte)) {
+        "names a file whose secret is not printable ASCII on one line"
+    } else {
+        return Some(ClientSecretHash::of(&secret));
+    };
+    judge.report(Mistake::about(&given.place, fault).help("make one with `openssl rand -hex 32`"));
+    None
+}
+
+/// Reads 32 bytes in base64.
+pub(super) fn key(judge: &mut Judge<'_>, given: &Given<String>) -> Option<RootKey> {
+    let text = read(judge, given)?;
+    let bytes = Zeroizing::new(STANDARD.decode(text.trim()).unwrap_or_default());
+    match <[u8; 32]>::try_from(bytes.as_slice()) {
+        Ok(key) => Some(RootKey::from_bytes(key)),
+        Err(_) => {
+            let mistake = Mistake::about(&given.place, "names a file that does not hold 32 bytes in base64");
+            judge.report(mistake.help(format!("make one with `openssl rand -base64 32 > {}`", given.value)));
+            None
+        }
+    }
+}
+
+/// Reports a file that cannot be read.
+pub(super) fn check_readable(judge: &mut Judge<'_>, given: &Given<String>) {
+    if let Err(reason) = open(&judge.path(&given.value)) {
+        report_unreadable(judge, given, &reason);
+    }
+}
+
+fn read(judge: &mut Judge<'_>, given: &Given<String>) -> Option<Zeroizing<String>> {
+    match read_text(&judge.path(&given.value)) {
+        Ok(text) => Some(text),
+        Err(reason) => {
+            report_unreadable(judge, given, &reason);
+            None
+        }
+    }
+}
+
+fn report_unreadable(judge: &mut Judge<'_>, given: &Given<String>, reason: &str) {
+    let mistake = Mistake::about(&given.place, format!("names a file that cannot be read: {reason}"));
+    judge.report(mistake.help(format!("looked for {}", judge.path(&given.value).display())));
+}
+
+fn read_text(path: &Path) -> Result<Zeroizing<String>, String> {
+    let mut text = Zeroizing::new(String::new());
+    let read = open(path)?.take(SECRET_LIMIT + 1).read_to_string(&mut text);
+    read.map_err(|error| error.to_string())?;
+    if text.len() as u64 > SECRET_LIMIT {
+        return Err("it is larger than 4 KiB".to_owned());
+    }
+    let end = text.trim_end_matches(['\r', '\n']).len();
+    text.truncate(end);
+    Ok(text)
+}
+
+/// Opens a regular file; anything else, such as a pipe, could keep us waiting for ever.
+fn open(path: &Path) -> Result<File, String> {
+    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if !metadata.is_file() {
+        return Err("it is no regular file".to_owned());
+    }
+    File::open(path).map_err(|error| error.to_string())
+}
