@@ -509,13 +509,13 @@ async fn a_stopped_gate_lets_nothing_pass_and_spends_no_proof_too_late() {
     assert_eq!(envoy.send(&Sidecar::request(&robot, &token)).await.status, 200);
     upstream.take();
 
-    sidecar.signal("STOP").await;
+    sidecar.stop().await;
     let late = Sidecar::request(&robot, &token);
     let reply = envoy.send(&late).await;
     assert_eq!(reply.status, 503, "{reply:?}");
     assert!(upstream.take().is_empty(), "the API was reached without the gate");
 
-    sidecar.signal("CONT").await;
+    sidecar.go_on().await;
     eventually("the gate answers again", async || {
         let reply = envoy.send(&Sidecar::request(&robot, &token)).await;
         (reply.status == 200).then_some(())

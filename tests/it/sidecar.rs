@@ -76,8 +76,24 @@ impl Sidecar {
         self.ready().await;
     }
 
-    /// Sends a signal by its name, such as STOP.
-    pub async fn signal(&self, name: &str) {
+    /// Stops all of its threads where they are.
+    pub async fn stop(&self) {
+        self.signal("STOP").await;
+        let threads = format!("/proc/{}/task", self.process.id().expect("it is running"));
+        eventually("every thread has stopped", async || {
+            let mut states =
+                fs::read_dir(&threads).ok()?.map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+            states.all(|state| state.is_some_and(|state| state.contains(") T "))).then_some(())
+        })
+        .await;
+    }
+
+    /// Lets it go on.
+    pub async fn go_on(&self) {
+        self.signal("CONT").await;
+    }
+
+    async fn signal(&self, name: &str) {
         let process = self.process.id().expect("it is running").to_string();
         let sent = Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, name, &process]).status().await;
         assert!(sent.is_ok_and(|status| status.success()), "the signal was not sent");
