@@ -945,6 +945,17 @@ async fn health_tells_of_serving_and_draining() {
     assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 0, "the socket file is gone");
 }
 
+#[tokio::test]
+async fn a_socket_and_a_port_are_one_gate() {
+    let gate = Gate::start().await;
+    let holder = Holder::new("tv");
+    let question = Ask::good(&gate, &holder).raw(&gate, &holder);
+    let endpoint = Endpoint::from_shared(format!("http://{}", gate.tcp)).expect("an address");
+    let mut over_tcp = Proxy(AuthorizationClient::new(endpoint.connect().await.expect("a connection")));
+    assert_eq!(over_tcp.check(question.clone()).await.reason(), "allowed");
+    assert_eq!(Proxy::to(&gate).await.check(question).await.reason(), ProofFault::Replayed.name());
+}
+
 /// Reads the tables of this file: which denials they reach.
 #[test]
 fn the_tables_reach_every_denial() {

@@ -1,5 +1,6 @@
 //! A gate in this process, on a socket of its own, and people who hold tokens and keys.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +77,7 @@ pub struct Gate {
     pub issuer: SigningKey,
     pub guard: Arc<LocalReplayGuard>,
     pub socket: PathBuf,
+    pub tcp: SocketAddr,
     pub service: CheckService,
     folder: Arc<TempDir>,
     stop: Option<oneshot::Sender<()>>,
@@ -112,12 +114,14 @@ impl Gate {
         let guard = Arc::new(LocalReplayGuard::new(100_000));
         let asked: Arc<dyn ReplayGuard> = if trouble == Trouble::NoGuard { Arc::new(DeadGuard) } else { guard.clone() };
         let service = CheckService::new(enforcer, asked, clock.clone());
-        let door = Door::bind(&[ListenAddress::Unix(socket.to_owned())]).await.expect("a socket");
+        let loopback = ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let door = Door::bind(&[ListenAddress::Unix(socket.to_owned()), loopback]).await.expect("two listeners");
+        let tcp = door.tcp_addresses().expect("an address")[0];
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(door.serve(service.clone(), async {
             let _ = stopped.await;
         }));
-        Self { clock, issuer, guard, socket: socket.to_owned(), service, folder, stop: Some(stop), served }
+        Self { clock, issuer, guard, socket: socket.to_owned(), tcp, service, folder, stop: Some(stop), served }
     }
 
     /// Ends it in good order; the folder of its socket remains for a look.
