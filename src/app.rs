@@ -132,7 +132,7 @@ impl App {
     ///
     /// # Errors
     /// [`AppError`] says what is in the way.
-    pub async fn start(config: Config, seams: Seams) -> Result<Self, AppError> {
+    pub async fn start(config: Config, mut seams: Seams) -> Result<Self, AppError> {
         let Config { listen, store, limits, replay, authorization_server, protected_resources } = config;
         let Some(server) = authorization_server else {
             let site: Arc<dyn Site> = Arc::new(AdminSite { store: None, keys: None, clock: seams.clock });
@@ -148,10 +148,10 @@ impl App {
                 Some(bound.map_err(|cause| AppError::Bind { address: "ext_authz".to_owned(), cause })?)
             }
         };
-        let people = people(server.login, &server.settings, seams.people)?;
         let interval = server.signing.schedule.interval();
         let state = State { store, limits, replay, signing: server.signing, skew: server.settings.dpop.window.skew };
-        let shared = state.open(seams.clock, &seams.entropy, (seams.store, seams.guard)).await?;
+        let people = people(server.login, &server.settings, seams.people.take())?;
+        let shared = state.open(&mut seams).await?;
 
         let admin_site: Arc<dyn Site> = Arc::new(AdminSite {
             store: Some(Arc::clone(&shared.store)),
@@ -195,11 +195,17 @@ impl App {
         let mut tasks = JoinSet::new();
         if let Some((door, site)) = self.public {
             let stopped = stopped();
-            tasks.spawn(async move { Ok(door.serve(site, stopped).await) });
+            tasks.spawn(async move {
+                door.serve(site, stopped).await;
+                Ok(())
+            });
         }
         let (door, site) = self.admin;
         let admin_stopped = stopped();
-        tasks.spawn(async move { Ok(door.serve(site, admin_stopped).await) });
+        tasks.spawn(async move {
+            door.serve(site, admin_stopped).await;
+            Ok(())
+        });
         if let Some((door, check)) = self.gate {
             let stopped = stopped();
             tasks.spawn(async move { door.serve(check, stopped).await });
@@ -265,26 +271,22 @@ struct State {
 }
 
 impl State {
-    async fn open(
-        self,
-        clock: Arc<dyn Clock>,
-        entropy: &Arc<dyn Entropy>,
-        instead: (Option<Arc<dyn Store>>, Option<Arc<dyn ReplayGuard>>),
-    ) -> Result<Shared, AppError> {
+    async fn open(self, seams: &mut Seams) -> Result<Shared, AppError> {
+        let (clock, entropy) = (Arc::clone(&seams.clock), &*seams.entropy);
         let now = clock.now();
-        let store = match instead.0 {
+        let store = match seams.store.take() {
             Some(store) => store,
             None => open_store(self.store, self.limits)?,
         };
         let config::Replay::Local { entries } = self.replay;
-        let guard = instead.1.unwrap_or_else(|| Arc::new(LocalReplayGuard::new(entries)));
+        let guard = seams.guard.take().unwrap_or_else(|| Arc::new(LocalReplayGuard::new(entries)));
         let seen_until = store.last_alive().await?.map(|last| last.proofs_until(self.skew));
         let fence = Fence::after(seen_until, now);
         store.note_alive(LastAlive { at: now, stopped: false }).await?;
 
         let kek = self.signing.encryption_key.unwrap_or_else(|| RootKey::from_bytes(entropy.draw()));
         let keys = Arc::new(SigningKeys::open(Arc::clone(&store), &kek, self.signing.schedule, now).await?);
-        let root = root_secrets(&*store, &kek, &**entropy).await?;
+        let root = root_secrets(&*store, &kek, entropy).await?;
         let proof_keys = Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS));
         Ok(Shared { clock, store, guard, fence, keys, proof_keys, root })
     }

@@ -88,23 +88,33 @@ pub trait TokenCache: Send + Sync {
 
 /// A protected resource, ready to be asked about.
 pub(crate) struct Resource {
+    /// What the operator says.
     settings: ResourceSettings,
+    /// Its own nonces: those of others are worth nothing here.
     nonces: Nonces,
+    /// What its upstream gets to see.
     view: PreparedView,
 }
 
 /// Decides about requests.
 pub struct Enforcer {
+    /// In the order of the file.
     resources: Vec<Arc<Resource>>,
+    /// Those of the issuer.
     keys: Arc<dyn KeyLookup>,
+    /// Tokens that were verified before.
     tokens: Arc<dyn TokenCache>,
+    /// Keys that came with earlier proofs.
     proof_keys: Arc<dyn ProofKeys>,
+    /// Keeps out what an earlier life may have seen.
     fence: Fence,
 }
 
 /// What ends a judgement early.
 enum Stop {
+    /// A rule said no.
     Refused(Denial),
+    /// We could not tell.
     Unavailable(Unavailable),
 }
 
@@ -293,6 +303,7 @@ fn check_bearer(token: &VerifiedToken, resource: &Resource) -> Result<(), Denial
     }
 }
 
+/// The token must allow all that the rule asks for (RFC 6750 §3.1).
 fn check_scopes(token: &VerifiedToken, wanted: &crate::scope::Scopes) -> Result<(), Denial> {
     if wanted.is_within(token.scopes()) { Ok(()) } else { Err(Denial::ScopeInsufficient) }
 }

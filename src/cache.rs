@@ -28,6 +28,7 @@ const HEADER_LIMIT: usize = 1_024;
 
 /// Verified tokens by the digest of their text, until they expire.
 pub struct Tokens {
+    /// By digest.
     tokens: Cache<TokenKey, Arc<VerifiedToken>>,
 }
 
@@ -56,6 +57,7 @@ impl TokenCache for Tokens {
 
 /// Drops a token at its `exp`; a rule judges the moment exactly, this only frees the memory.
 struct UntilExpired {
+    /// Tells how far off an `exp` is.
     clock: Arc<dyn Clock>,
 }
 
@@ -67,6 +69,7 @@ impl Expiry<TokenKey, Arc<VerifiedToken>> for UntilExpired {
 
 /// Keys of proofs by the encoded header in which they came.
 pub struct KnownProofKeys {
+    /// By encoded header.
     keys: Cache<Box<str>, Arc<ProofKey>>,
 }
 

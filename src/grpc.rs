@@ -97,8 +97,11 @@ impl Health {
 
 /// Bound listeners that nobody serves yet: calls wait in their queues.
 pub struct Door {
+    /// Unix listeners.
     unix: Vec<Socket>,
+    /// TCP listeners.
     tcp: Vec<TcpIncoming>,
+    /// What health checks are told.
     health: Health,
 }
 
@@ -120,6 +123,7 @@ impl Door {
         Ok(door)
     }
 
+    /// Binds one more address.
     fn listen(&mut self, address: &ListenAddress) -> io::Result<()> {
         match address {
             ListenAddress::Unix(path) => self.unix.push(Socket::bind(path)?),
@@ -184,6 +188,7 @@ impl Door {
     }
 }
 
+/// A server with our bounds.
 fn server() -> Server {
     Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
@@ -194,7 +199,9 @@ fn server() -> Server {
 /// The two services behind the door.
 #[derive(Clone)]
 struct Services {
+    /// Questions of proxies.
     check: CheckService,
+    /// Health checks.
     health: HealthServer<HealthService>,
 }
 

@@ -20,7 +20,7 @@ const SWEEP_BATCHES: u32 = 20;
 
 /// How far the wall clock may move against the monotonic one before sweeping stops: a clock that jumped ahead would have
 /// everything swept at once.
-const CLOCK_JUMP: Duration = Duration::from_secs(60);
+const CLOCK_JUMP: Duration = Duration::from_mins(1);
 
 /// The background work of an installation.
 pub(super) struct Upkeep {

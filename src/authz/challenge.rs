@@ -25,7 +25,9 @@ pub struct Answer {
 /// What kind of client asks; it decides the form of an answer and never its meaning.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Caller {
+    /// Whether it speaks gRPC.
     grpc: bool,
+    /// Whether it is a script from another origin.
     cross_origin: bool,
 }
 
@@ -78,6 +80,7 @@ impl Denied {
         offered.iter().copied().map(line).collect()
     }
 
+    /// One challenge: a scheme and its parameters (RFC 9110 §11.6.1).
     fn challenge(&self, scheme: Scheme, error: Option<ChallengeError>, resource: &Resource) -> String {
         let mut parameters = Vec::with_capacity(4);
         if let Some(error) = error {
@@ -121,6 +124,7 @@ fn algorithm_names() -> String {
     PROOF_ALGORITHMS.iter().copied().map(Algorithm::name).collect::<Vec<_>>().join(" ")
 }
 
+/// Adds what every answer has, and the body in the caller's form.
 fn finish(
     status: u16,
     mut headers: Vec<(&'static str, String)>,

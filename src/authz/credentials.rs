@@ -34,7 +34,9 @@ impl Scheme {
 /// A token and its scheme, syntactically sound and not verified.
 #[derive(Clone, Copy)]
 pub(super) struct Credentials<'a> {
+    /// How it was presented.
     pub(super) scheme: Scheme,
+    /// The token itself.
     pub(super) token: &'a str,
 }
 

@@ -18,9 +18,13 @@ use crate::unavailable::Unavailable;
 /// What is known about a request by the time it is decided; for logs, metrics and the proxy's metadata.
 #[derive(Default)]
 pub struct Context {
+    /// What was asked for.
     pub(super) resource: Option<Arc<Resource>>,
+    /// Which of its rules matched.
     pub(super) rule: Option<usize>,
+    /// How a token was presented.
     pub(super) scheme: Option<Scheme>,
+    /// The token, once it is verified.
     pub(super) token: Option<Arc<VerifiedToken>>,
 }
 
@@ -55,6 +59,7 @@ impl Context {
         self.token.as_ref().and_then(|token| token.key())
     }
 
+    /// The rule that matched.
     fn matched(&self) -> Option<&Rule> {
         self.resource.as_ref()?.settings.rules.get(self.rule?)
     }
@@ -125,12 +130,16 @@ pub enum Finding {
 /// Leave to pass. Only the enforcer makes one, after every rule held.
 #[must_use]
 pub struct Permit {
+    /// What is known about the request.
     context: Context,
+    /// The text of the token, where the upstream is to get it.
     token: Option<Zeroizing<String>>,
+    /// For the next request of this client.
     nonce: Option<NonceText>,
 }
 
 impl Permit {
+    /// For a request that broke no rule.
     pub(super) fn new(context: Context, token: Option<Zeroizing<String>>, nonce: Option<NonceText>) -> Self {
         Self { context, token, nonce }
     }
@@ -159,12 +168,16 @@ impl fmt::Debug for Permit {
 /// A permit that counts if its proof was never used before.
 #[must_use]
 pub struct Unspent {
+    /// What the request gets.
     permit: Permit,
+    /// What tells its proof from every other.
     key: ReplayKey,
+    /// When that can be forgotten.
     expires: Timestamp,
 }
 
 impl Unspent {
+    /// For a request that broke no rule and has a proof.
     pub(super) fn new(permit: Permit, key: ReplayKey, expires: Timestamp) -> Self {
         Self { permit, key, expires }
     }
@@ -201,8 +214,11 @@ impl fmt::Debug for Unspent {
 /// A denial, and what its challenge must name.
 #[must_use]
 pub struct Denied {
+    /// The rule that said no.
     pub(super) denial: Denial,
+    /// What is known about the request.
     pub(super) context: Context,
+    /// The nonce that repairs it.
     pub(super) nonce: Option<NonceText>,
 }
 
@@ -231,7 +247,9 @@ impl fmt::Debug for Denied {
 #[must_use]
 #[derive(Debug)]
 pub struct Outage {
+    /// What did not answer.
     pub(super) cause: Unavailable,
+    /// What is known about the request.
     pub(super) context: Context,
 }
 

@@ -6,6 +6,7 @@
 /// come out of [`Headers::single`] as [`Single::Several`], so that no rule ever looks at one of two values.
 #[derive(Debug, Default)]
 pub struct Headers<'a> {
+    /// Names and values.
     fields: Vec<(&'a str, &'a [u8])>,
 }
 

@@ -61,6 +61,7 @@ fn encoded_octets(path: &str) -> impl Iterator<Item = (u8, &str)> {
     })
 }
 
+/// Reads two hexadecimal digits.
 fn hex_octet(text: &[u8]) -> Option<u8> {
     let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
     u8::try_from(digit(text.first())? * 16 + digit(text.get(1))?).ok()

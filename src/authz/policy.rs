@@ -59,14 +59,20 @@ pub enum PatternFault {
 /// Compared with the normal form of a path, byte by byte; a trailing slash matters but under `/**`.
 #[derive(Clone, Eq, PartialEq)]
 pub struct PathPattern {
+    /// As it was written.
     text: String,
+    /// What stands between the slashes.
     segments: Vec<Segment>,
 }
 
+/// One place in a pattern.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Segment {
+    /// This text.
     Literal(String),
+    /// Any text but none.
     One,
+    /// Whatever follows, be it nothing.
     Rest,
 }
 
@@ -118,6 +124,7 @@ impl FromStr for PathPattern {
     }
 }
 
+/// Reads what stands between two slashes.
 fn segment(text: &str) -> Result<Segment, PatternFault> {
     match text {
         "*" => Ok(Segment::One),

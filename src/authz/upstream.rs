@@ -51,7 +51,9 @@ pub enum HeaderFault {
 /// A header that carries a claim of the verified token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct IdentityHeader {
+    /// In lower case.
     name: String,
+    /// In the token.
     claim: String,
 }
 
@@ -105,6 +107,7 @@ impl IdentityHeader {
     }
 }
 
+/// Whether a header means something to proxies, or is ours to manage.
 fn is_reserved(name: &str) -> bool {
     const RESERVED: [&str; 14] = [
         "authorization",
@@ -137,11 +140,14 @@ pub struct UpstreamChanges {
 /// An [`UpstreamView`] with what is the same for every request worked out.
 #[derive(Debug)]
 pub(super) struct PreparedView {
+    /// What the operator wants.
     view: UpstreamView,
+    /// What is removed from every request.
     always_removed: Vec<String>,
 }
 
 impl PreparedView {
+    /// Works it out.
     pub(super) fn new(mut view: UpstreamView) -> Self {
         // One header for two claims: the first one stands. Else the second might remove what the first has set.
         let mut seen = Vec::new();

@@ -160,8 +160,8 @@ fn signing(
 fn login(judge: &mut Judge<'_>, server: &Given<AuthorizationServerFile>, clients: &[Client]) -> Option<Login> {
     match &server.value.login {
         Some(given) => {
-            let LoginFile::Local { users_file } = &given.value;
-            let given = judge.required(&given.place, "users_file", users_file.as_ref())?;
+            let LoginFile::Local(given) = &given.value;
+            let given = judge.required(&given.place, "users_file", given.value.users_file.as_ref())?;
             secret_file::check_readable(judge, given);
             Some(Login::Local { users_file: judge.path(&given.value) })
         }

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::file::{AdminFile, ExtAuthzFile, File, LimitsFile, ListenFile, PublicFile, ReplayFile, StoreFile};
-use super::given::{Given, Parsed};
+use super::duration::{self, Lifetime};
+use super::file::{ExtAuthzFile, File, LimitsFile, ListenFile, ReplayFile, StoreFile};
+use super::given::Given;
 use super::mistake::{Mistake, Place};
-use super::{Config, Listen, ListenAddress, Replay, Store, authorization_server, duration, protected_resource};
+use super::{Config, Listen, ListenAddress, Replay, Store, authorization_server, protected_resource};
 use crate::replay::DEFAULT_ENTRIES;
 use crate::store::Limits;
 
@@ -34,7 +35,7 @@ pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mi
     let listen = self::listen(&mut judge, listen.as_ref());
     let replay = self::replay(&mut judge, replay.as_ref());
     let limits = self::limits(&mut judge, store.as_ref());
-    let store = self::store(&mut judge, store.as_ref());
+    let store = if place.lost("store") { None } else { self::store(&mut judge, store.as_ref()) };
     let server = authorization_server.as_ref();
     let resources = protected_resource::all(&mut judge, file);
     let server = server.map(|server| authorization_server::judge(&mut judge, server, store.as_ref(), &resources));
@@ -78,12 +79,12 @@ impl<'a> Judge<'a> {
     /// A duration, or its default.
     pub(super) fn duration(
         &mut self,
-        given: Option<&Given<Parsed<duration::Lifetime>>>,
+        given: Option<&Given<Lifetime>>,
         default: Duration,
         longest: Option<Duration>,
     ) -> Duration {
         let Some(given) = given else { return default };
-        let duration = given.value.0.0;
+        let duration = given.value.0;
         if let Some(longest) = longest.filter(|longest| duration > *longest) {
             let longest = duration::written(longest);
             self.report(Mistake::about(&given.place, format!("must be at most \"{longest}\"")));
@@ -114,14 +115,8 @@ impl<'a> Judge<'a> {
 fn listen(judge: &mut Judge<'_>, given: Option<&Given<ListenFile>>) -> Listen {
     let absent = ListenFile::default();
     let ListenFile { public, ext_authz, admin } = given.map_or(&absent, |given| &given.value);
-    let public = public.as_ref().and_then(|given| {
-        let PublicFile { address } = &given.value;
-        judge.required(&given.place, "address", address.as_ref())
-    });
-    let admin = admin.as_ref().and_then(|given| {
-        let AdminFile { address } = &given.value;
-        judge.required(&given.place, "address", address.as_ref())
-    });
+    let public = public.as_ref().and_then(|given| given.value.address.as_ref());
+    let admin = admin.as_ref().and_then(|given| given.value.address.as_ref());
     let ext_authz = match ext_authz {
         Some(given) => self::ext_authz(judge, given),
         None => vec![ListenAddress::Unix("/run/tollgate/authz.sock".into())],
@@ -161,9 +156,9 @@ fn ext_authz(judge: &mut Judge<'_>, given: &Given<Vec<Given<ExtAuthzFile>>>) -> 
 fn store(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Option<Store> {
     let Some(given) = given else { return Some(Store::Sqlite { path: "/var/lib/tollgate/tollgate.db".into() }) };
     match &given.value {
-        StoreFile::Memory { .. } => Some(Store::Memory),
-        StoreFile::Sqlite { path, .. } => {
-            let path = judge.required(&given.place, "path", path.as_ref())?;
+        StoreFile::Memory(_) => Some(Store::Memory),
+        StoreFile::Sqlite(given) => {
+            let path = judge.required(&given.place, "path", given.value.path.as_ref())?;
             Some(Store::Sqlite { path: judge.path(&path.value) })
         }
     }
@@ -172,7 +167,8 @@ fn store(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Option<Stor
 fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
     let default = Limits::default();
     let limits = match given.map(|given| &given.value) {
-        Some(StoreFile::Memory { limits } | StoreFile::Sqlite { limits, .. }) => limits.as_ref(),
+        Some(StoreFile::Memory(given)) => given.value.limits.as_ref(),
+        Some(StoreFile::Sqlite(given)) => given.value.limits.as_ref(),
         None => None,
     };
     let Some(Given { value: LimitsFile { codes, grants, sessions, assertions }, .. }) = limits else { return default };
@@ -193,9 +189,11 @@ fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
 }
 
 fn replay(judge: &mut Judge<'_>, given: Option<&Given<ReplayFile>>) -> Replay {
-    let Some(Given { value: ReplayFile::Local { entries: Some(entries) }, .. }) = given else {
-        return Replay::Local { entries: DEFAULT_ENTRIES };
-    };
+    let entries = given.and_then(|given| {
+        let ReplayFile::Local(local) = &given.value;
+        local.value.entries.as_ref()
+    });
+    let Some(entries) = entries else { return Replay::Local { entries: DEFAULT_ENTRIES } };
     if !(1..=MOST_ENTRIES).contains(&entries.value) {
         judge.report(Mistake::about(&entries.place, format!("must be from 1 to {MOST_ENTRIES}")));
     }

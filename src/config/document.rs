@@ -71,9 +71,7 @@ impl Document {
                 self.sources[source].text = blank(json, &node.secrets());
                 self.mistakes.extend(mistakes);
                 let steps: Vec<&str> = key.split('.').collect();
-                if let Err(mistake) = place(&mut self.root, &steps, node) {
-                    self.mistakes.push(mistake);
-                }
+                self.mistakes.extend(place(&mut self.root, &steps, node).err());
             }
             Err(mistake) => self.mistakes.push(mistake),
         }
@@ -99,7 +97,7 @@ impl Document {
                 Ok(file) => return Some(file),
                 Err(fault) => fault,
             };
-            self.mistakes.push(fault.mistake());
+            self.mistakes.extend(fault.mistake());
             if !self.take_out(&fault) {
                 return None;
             }
@@ -136,9 +134,11 @@ fn blank(text: &str, spans: &[Span]) -> String {
 }
 
 /// Puts `node` where `steps` lead.
-fn place(root: &mut Node, steps: &[&str], mut node: Node) -> Result<(), Mistake> {
+fn place(root: &mut Node, steps: &[&str], node: Node) -> Result<(), Mistake> {
     let Some((step, rest)) = steps.split_first() else {
+        let path = std::mem::take(&mut root.place.path);
         *root = node;
+        root.rename(path);
         return Ok(());
     };
     let span = node.place.span;
@@ -171,8 +171,5 @@ fn place(root: &mut Node, steps: &[&str], mut node: Node) -> Result<(), Mistake>
             return Err(Mistake::about(&lost, format!("has no settings below it, so `{step}` cannot be set")));
         }
     };
-    if rest.is_empty() {
-        node.place.path.clone_from(&next.place.path);
-    }
     place(next, rest, node)
 }

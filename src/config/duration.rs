@@ -1,7 +1,12 @@
 //! Durations as they are written in a configuration: `5m`, `60s`, `14d`, `1h30m`.
 
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 /// A duration of whole seconds, from one second to ten years.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -26,6 +31,38 @@ const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1
 
 /// Ten years, in seconds.
 const LONGEST: u64 = 3_650 * 86_400;
+
+impl<'de> Deserialize<'de> for Lifetime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Lifetime;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as \"60s\", \"5m\", \"1h30m\" or \"14d\"")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Lifetime, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+impl JsonSchema for Lifetime {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$" })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
 
 impl FromStr for Lifetime {
     type Err = LifetimeFault;
@@ -55,7 +92,7 @@ pub(super) fn written(duration: Duration) -> String {
     let mut out = String::new();
     for (unit, size) in UNITS {
         if seconds >= size {
-            out.push_str(&format!("{}{unit}", seconds / size));
+            let _ = write!(out, "{}{unit}", seconds / size);
             seconds %= size;
         }
     }

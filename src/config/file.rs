@@ -79,21 +79,31 @@ pub(super) struct AdminFile {
 
 /// Where grants, codes, sessions and signing keys are kept.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum StoreFile {
     /// In the memory of the process: gone when it ends. For development and tests.
-    Memory {
-        /// How much is kept at most.
-        limits: Option<Given<LimitsFile>>,
-    },
+    Memory(Given<MemoryFile>),
     /// In an SQLite file, durably: an acknowledged answer is on disk.
-    Sqlite {
-        /// The database file; its directory must exist. Created with mode 0600.
-        #[schemars(required)]
-        path: Option<Given<String>>,
-        /// How much is kept at most.
-        limits: Option<Given<LimitsFile>>,
-    },
+    Sqlite(Given<SqliteFile>),
+}
+
+/// A store in memory.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MemoryFile {
+    /// How much is kept at most.
+    pub(super) limits: Option<Given<LimitsFile>>,
+}
+
+/// A store in an SQLite file.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SqliteFile {
+    /// The database file; its directory must exist. Created with mode 0600.
+    #[schemars(required)]
+    pub(super) path: Option<Given<String>>,
+    /// How much is kept at most.
+    pub(super) limits: Option<Given<LimitsFile>>,
 }
 
 /// How much is kept at most. At a limit new records are turned away with 503: live ones are never dropped.
@@ -116,15 +126,20 @@ pub(super) struct LimitsFile {
 
 /// Where used DPoP proofs are remembered.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum ReplayFile {
     /// In the memory of this process. Protects one replica only.
-    Local {
-        /// How many proofs are remembered at most, from 1 to 50000000; about 64 bytes each. When full, requests are
-        /// answered 503 until proofs expire: none is ever forgotten early.
-        #[schemars(extend("default" = 1_000_000))]
-        entries: Option<Given<usize>>,
-    },
+    Local(Given<LocalReplayFile>),
+}
+
+/// Used proofs in memory.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LocalReplayFile {
+    /// How many proofs are remembered at most, from 1 to 50000000; about 64 bytes each. When full, requests are answered
+    /// 503 until proofs expire: none is ever forgotten early.
+    #[schemars(extend("default" = 1_000_000))]
+    pub(super) entries: Option<Given<usize>>,
 }
 
 /// The authorization server.
@@ -168,14 +183,19 @@ pub(super) enum Profile {
 
 /// How people sign in.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum LoginFile {
     /// With a password that this server knows the Argon2id hash of.
-    Local {
-        /// A YAML file with `users`: `username`, `password_hash` (from `tollgate hash-password`), `subject` and so on.
-        #[schemars(required)]
-        users_file: Option<Given<String>>,
-    },
+    Local(Given<LocalLoginFile>),
+}
+
+/// Sign-in with a password.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LocalLoginFile {
+    /// A YAML file with `users`: `username`, `password_hash` (from `tollgate hash-password`), `subject` and so on.
+    #[schemars(required)]
+    pub(super) users_file: Option<Given<String>>,
 }
 
 /// How long things live.
@@ -184,22 +204,22 @@ pub(super) enum LoginFile {
 pub(super) struct TokensFile {
     /// Access tokens. Short, as a revocation is not seen before they end.
     #[schemars(extend("default" = "5m"))]
-    pub(super) access_token: Option<Given<Parsed<Lifetime>>>,
+    pub(super) access_token: Option<Given<Lifetime>>,
     /// Grants, counted from approval: afterwards the person is asked again, whatever was refreshed.
     #[schemars(extend("default" = "30d"))]
-    pub(super) refresh_token: Option<Given<Parsed<Lifetime>>>,
+    pub(super) refresh_token: Option<Given<Lifetime>>,
     /// Grants that nobody refreshes. At most `refresh_token`.
     #[schemars(extend("default" = "14d"))]
-    pub(super) refresh_token_idle: Option<Given<Parsed<Lifetime>>>,
+    pub(super) refresh_token_idle: Option<Given<Lifetime>>,
     /// Authorization codes. At most 60 seconds.
     #[schemars(extend("default" = "60s"))]
-    pub(super) authorization_code: Option<Given<Parsed<Lifetime>>>,
+    pub(super) authorization_code: Option<Given<Lifetime>>,
     /// Sign-in and consent: from the authorization request to its answer.
     #[schemars(extend("default" = "10m"))]
-    pub(super) transaction: Option<Given<Parsed<Lifetime>>>,
+    pub(super) transaction: Option<Given<Lifetime>>,
     /// Browser sessions: how long a person stays signed in.
     #[schemars(extend("default" = "8h"))]
-    pub(super) session: Option<Given<Parsed<Lifetime>>>,
+    pub(super) session: Option<Given<Lifetime>>,
 }
 
 /// The keys that sign access tokens. They change by themselves: announced, then signing, then kept for verification.
@@ -211,13 +231,13 @@ pub(super) struct SigningFile {
     pub(super) algorithm: Option<Given<SigningAlgorithm>>,
     /// How long a key is published before it signs, so that whoever caches the key set knows it in time. At most `sign`.
     #[schemars(extend("default" = "14d"))]
-    pub(super) announce: Option<Given<Parsed<Lifetime>>>,
+    pub(super) announce: Option<Given<Lifetime>>,
     /// How long a key signs.
     #[schemars(extend("default" = "90d"))]
-    pub(super) sign: Option<Given<Parsed<Lifetime>>>,
+    pub(super) sign: Option<Given<Lifetime>>,
     /// How long a key stays published after it signed. At least `tokens.access_token`.
     #[schemars(extend("default" = "14d"))]
-    pub(super) retain: Option<Given<Parsed<Lifetime>>>,
+    pub(super) retain: Option<Given<Lifetime>>,
     /// A file with 32 random bytes in base64 (`openssl rand -base64 32`) under which private keys are encrypted in the
     /// store. Required with `store.sqlite`; whoever loses it loses the keys.
     pub(super) encryption_key_file: Option<Given<String>>,
@@ -251,13 +271,13 @@ pub(super) struct DpopFile {
     pub(super) nonce: Option<Given<ServerNonce>>,
     /// How long a nonce is good, here and at the gate.
     #[schemars(extend("default" = "5m"))]
-    pub(super) nonce_lifetime: Option<Given<Parsed<Lifetime>>>,
+    pub(super) nonce_lifetime: Option<Given<Lifetime>>,
     /// How long after its `iat` a proof is accepted, here and at the gate. At most 5 minutes.
     #[schemars(extend("default" = "60s"))]
-    pub(super) proof_lifetime: Option<Given<Parsed<Lifetime>>>,
+    pub(super) proof_lifetime: Option<Given<Lifetime>>,
     /// How far ahead of our clock the `iat` of a proof may lie, here and at the gate. At most 60 seconds.
     #[schemars(extend("default" = "10s"))]
-    pub(super) clock_skew: Option<Given<Parsed<Lifetime>>>,
+    pub(super) clock_skew: Option<Given<Lifetime>>,
     /// Whether every client must bring a proof, `dpop_bound_access_tokens` or not.
     #[schemars(extend("default" = false))]
     pub(super) required: Option<Given<bool>>,

@@ -125,6 +125,8 @@ enum FaultKind {
     WrongKind { wanted: String, found: &'static str },
     /// Anything else, as the predicate of a sentence.
     Unfit(String),
+    /// What should be here was taken out because of an earlier fault.
+    Hollow,
 }
 
 impl Fault {
@@ -137,15 +139,17 @@ impl Fault {
     pub(super) fn meant(&self) -> Option<&'static str> {
         match &self.kind {
             FaultKind::UnknownKey { key, known } => nearest(key, known),
-            FaultKind::UnknownWord { .. } | FaultKind::WrongKind { .. } | FaultKind::Unfit(_) => None,
+            FaultKind::UnknownWord { .. } | FaultKind::WrongKind { .. } | FaultKind::Unfit(_) | FaultKind::Hollow => {
+                None
+            }
         }
     }
 
-    /// The fault in words.
-    pub(super) fn mistake(&self) -> Mistake {
+    /// The fault in words, unless it only follows from an earlier one.
+    pub(super) fn mistake(&self) -> Option<Mistake> {
         let nowhere = Place::default();
         let place = self.place.as_ref().unwrap_or(&nowhere);
-        match &self.kind {
+        Some(match &self.kind {
             FaultKind::UnknownKey { key, known } => unknown_key(place, key, known),
             FaultKind::UnknownWord { word, known } => {
                 let mistake = Mistake::about(place, format!("cannot be `{word}`"));
@@ -160,7 +164,8 @@ impl Fault {
                 if unquoted { mistake.help("put it in quotes") } else { mistake }
             }
             FaultKind::Unfit(predicate) => Mistake::about(place, predicate),
-        }
+            FaultKind::Hollow => return None,
+        })
     }
 
     /// Says where, unless something deeper has said it.
@@ -344,6 +349,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'de> {
             Value::Text(word) => visitor.visit_enum(Word(word)),
             Value::Map(entries) => match entries.as_slice() {
                 [entry] => visitor.visit_enum(Variant(entry)),
+                [] if !self.0.place.gaps.is_empty() => Err(FaultKind::Hollow.into()),
                 _ => Err(FaultKind::Unfit(format!("must have exactly one of {}", listed())).into()),
             },
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) => {
@@ -436,7 +442,6 @@ impl<'de> EnumAccess<'de> for Word<'de> {
     }
 }
 
-/// A word is also the short form of a variant without settings: `store: memory`.
 impl<'de> VariantAccess<'de> for Word<'de> {
     type Error = Fault;
 
@@ -445,15 +450,15 @@ impl<'de> VariantAccess<'de> for Word<'de> {
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, _: T) -> Result<T::Value, Fault> {
-        Err(FaultKind::Unfit(format!("must say what `{}` is", self.0)).into())
+        Err(FaultKind::Unfit(format!("must be a map: `{{ {}: {{}} }}`", self.0)).into())
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Fault> {
-        Err(FaultKind::Unfit(format!("must say what `{}` is", self.0)).into())
+        Err(Fault::custom("must be a map"))
     }
 
     fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Fault> {
-        visitor.visit_map(Entries { entries: [].iter(), current: None })
+        self.tuple_variant(0, visitor)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::ident::Issuer;
 
 /// Which claims the protected service is told by default, and in which headers.
 const DEFAULT_HEADERS: [(&str, &str); 3] =
-    [("x-auth-subject", "sub"), ("x-auth-client", "client_id"), ("x-auth-scope", "scope")];
+    [("x-auth-client", "client_id"), ("x-auth-scope", "scope"), ("x-auth-subject", "sub")];
 
 /// Judges all resources. Those with mistakes are left out.
 pub(super) fn all(judge: &mut Judge<'_>, file: &Given<File>) -> Vec<ResourceSettings> {

@@ -69,6 +69,20 @@ impl Node {
         }
     }
 
+    /// Gives the node and all below it the paths that they have at another place in a tree.
+    pub(super) fn rename(&mut self, path: String) {
+        match &mut self.value {
+            Value::List(items) => {
+                items.iter_mut().enumerate().for_each(|(index, item)| item.rename(format!("{path}[{index}]")));
+            }
+            Value::Map(entries) => {
+                entries.iter_mut().for_each(|entry| entry.node.rename(child_path(&path, &entry.key)));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => {}
+        }
+        self.place.path = path;
+    }
+
     /// Takes the node at `path` out of the tree; its parent remembers what it lost, and that it may have been meant to
     /// be `meant`. The root cannot be taken out.
     pub(super) fn remove(&mut self, path: &str, meant: Option<&str>) -> bool {

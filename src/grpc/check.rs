@@ -43,13 +43,17 @@ const CHECK_PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// Answers `Check` calls.
 #[derive(Clone)]
 pub struct CheckService {
+    /// Shared by all calls.
     gate: Arc<Gate>,
 }
 
 /// What it takes to answer.
 struct Gate {
+    /// Holds the rules.
     enforcer: Enforcer,
+    /// Says whether a proof is new.
     guard: Arc<dyn ReplayGuard>,
+    /// Read once a question.
     clock: Arc<dyn Clock>,
 }
 
@@ -91,7 +95,9 @@ impl tower::Service<http::Request<Body>> for CheckService {
 
 /// One call.
 struct Visit {
+    /// What it takes to answer.
     gate: Arc<Gate>,
+    /// When the head of the call was read.
     arrived: Instant,
     /// When the proxy stops waiting.
     deadline: Option<Instant>,
@@ -133,6 +139,7 @@ impl Gate {
         }
     }
 
+    /// Asks the guard, unless nobody waits for its answer.
     async fn spend(&self, unspent: Unspent, now: Timestamp, deadline: Option<Instant>) -> Decision {
         // To spend a proof for an answer that nobody waits for would only make the client's next try a replay. A proxy that
         // gave up has reset the call; yielding once lets the connection notice, which ends this future right here. That
@@ -192,6 +199,7 @@ fn respond(decision: &Decision, caller: Caller) -> CheckResponse {
     }
 }
 
+/// An allow: what the upstream is to see, and a nonce for the client.
 fn allow(permit: &Permit) -> OkHttpResponse {
     let changes = permit.changes();
     OkHttpResponse {
@@ -206,6 +214,7 @@ fn allow(permit: &Permit) -> OkHttpResponse {
     }
 }
 
+/// A denial, or an outage in its form.
 fn deny(answer: Answer) -> DeniedHttpResponse {
     DeniedHttpResponse {
         status: Some(HttpStatus { code: i32::from(answer.status) }),

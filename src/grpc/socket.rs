@@ -13,7 +13,9 @@ const MODE: u32 = 0o660;
 
 /// A listening socket and its file.
 pub(super) struct Socket {
+    /// Where connections arrive.
     listener: UnixListener,
+    /// Its name in the file system.
     file: SocketFile,
 }
 
@@ -53,8 +55,11 @@ impl Socket {
 
 /// The file of a socket; removed when dropped, unless another process has put its own socket in its place.
 pub(super) struct SocketFile {
+    /// Where it is.
     path: PathBuf,
+    /// Which file system it is in.
     device: u64,
+    /// Which file of that it is.
     inode: u64,
 }
 

@@ -6,6 +6,7 @@ mod authorize;
 mod browser;
 mod check;
 mod client;
+mod config;
 mod envoy;
 mod envoy_proxy;
 mod gate;

@@ -1,0 +1,449 @@
+//! The configuration file: what is accepted, and what people are told about what is not.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::Value;
+use tempfile::TempDir;
+use tollgate::config::{self, Config, Document, Mistakes};
+
+/// A directory with the files that configurations name.
+fn directory() -> TempDir {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).expect("a file is written");
+    std::fs::create_dir(directory.path().join("secrets")).expect("a directory is made");
+    write(
+        "users.yaml",
+        &std::fs::read_to_string(repository("examples/users.yaml")).expect("the users of the examples"),
+    );
+    write("secrets/kek", "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\n");
+    write("secrets/billing", "0123456789abcdef0123456789abcdef0123456789abcdef\n");
+    write("secrets/printer", "fedcba9876543210fedcba9876543210\n");
+    write("short", "too short\n");
+    write("binary", "0123456789abcdef0123456789abcdef\u{1}");
+    write("huge", &"x".repeat(5_000));
+    directory
+}
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn example(name: &str) -> String {
+    std::fs::read_to_string(repository("examples").join(name)).expect("an example")
+}
+
+fn check(text: &str, overrides: &[(&str, &str)]) -> Result<Config, Mistakes> {
+    let directory = directory();
+    let mut document = Document::parse("tollgate.yaml", text, directory.path())?;
+    for (key, json) in overrides {
+        document.set(key, json);
+    }
+    document.check()
+}
+
+/// The report of a text that is wrong, without the name of the temporary directory.
+#[track_caller]
+fn report(text: &str) -> String {
+    match check(text, &[]) {
+        Ok(_) => panic!("nothing is wrong with\n{text}"),
+        Err(mistakes) => mistakes.to_text(),
+    }
+}
+
+/// A small configuration in which nothing is wrong.
+const BASE: &str = r#"
+store: { memory: {} }
+authorization_server:
+  issuer: https://auth.example
+  login: { local: { users_file: users.yaml } }
+  scopes: { read: Read, write: Write }
+  clients:
+    - { client_id: public, token_endpoint_auth_method: none, redirect_uris: ["https://app.example/cb"], scope: read }
+    - { client_id: secret, client_secret_file: secrets/billing, grant_types: [client_credentials] }
+    - client_id: key
+      token_endpoint_auth_method: private_key_jwt
+      grant_types: [client_credentials]
+      jwks: { keys: [ { kty: OKP, crv: Ed25519, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo } ] }
+protected_resources:
+  - resource: https://api.example
+    rules: [ { path: /a, scope: read } ]
+"#;
+
+#[test]
+fn five_mistakes_are_reported_at_once_each_with_its_place() {
+    insta::assert_snapshot!(report(
+        r#"listen:
+  public: { address: localhost:8080 }
+store: { memory: {} }
+authorization_server:
+  isuer: https://auth.example
+  tokens: { access_token: 5 }
+  scopes: { read: Read }
+  clients:
+    - client_id: app
+      token_endpoint_auth_method: none
+      grant_types: [client_credentials]
+      scope: read
+protected_resources:
+  - resource: https://api.example
+    rules:
+      - { path: /a, scope: raed }
+"#
+    ));
+}
+
+#[test]
+fn what_is_not_yaml_is_reported_with_its_place() {
+    insta::assert_snapshot!(report("listen: [ 1\nstore: { memory: {} }\n"));
+}
+
+#[test]
+fn secrets_are_not_printed() {
+    let secret = "hunter2-hunter2-hunter2-hunter2-hunter2";
+    let text = BASE.replace("client_secret_file: secrets/billing", &format!("client_secret: {secret}"));
+    let report = report(&text);
+    assert!(report.contains("client_secret_file"), "{report}");
+    assert!(!report.contains("hunter2"), "{report}");
+    assert_eq!(report.matches('×').count(), 1, "{report}");
+}
+
+/// Each row breaks one thing in [`BASE`], and exactly that is reported.
+#[test]
+fn every_rule_is_reported_once_and_where_it_was_broken() {
+    const CLIENT: &str = "authorization_server.clients";
+    #[rustfmt::skip]
+    let rows: &[(&[(&str, &str)], &str, &str)] = &[
+        // The form of values.
+        (&[("listen.public.address", "example.com:80")], "listen.public.address", "must be an IP address"),
+        (&[("listen.ext_authz", "[{ address: nowhere }]")], "listen.ext_authz[0].address", "unix:/path"),
+        (&[("listen.ext_authz", "[{}]")], "listen.ext_authz[0]", "lacks `address`"),
+        (&[("listen.ext_authz", "[]")], "listen.ext_authz", "is empty"),
+        (&[("listen.ext_authz", "[{ address: 1.2.3.4:5 }, { address: 1.2.3.4:5 }]")], "listen.ext_authz[1].address", "already"),
+        (&[("listen.adimn", "{}")], "listen.adimn", "is unknown"),
+        (&[("listen.public.tls", "{}")], "listen.public.tls", "not supported"),
+        (&[("store", "{ memory: {}, sqlite: {} }")], "store", "exactly one"),
+        (&[("store", "{ postgres: {} }")], "store.postgres", "not supported"),
+        (&[("store", "{ sqlite: {} }"), ("authorization_server.signing", "{ encryption_key_file: secrets/kek }")], "store.sqlite", "lacks `path`"),
+        (&[("store", "{ memory: { limits: { codes: 0 } } }")], "store.memory.limits.codes", "from 1"),
+        (&[("replay", "{ local: { entries: 0 } }")], "replay.local.entries", "from 1"),
+        (&[("replay", "{ local: { entries: 50000001 } }")], "replay.local.entries", "from 1"),
+        (&[("replay", "{ local: { entries: many } }")], "replay.local.entries", "must be a whole number, not text"),
+        (&[("replay", "{ redis: {} }")], "replay.redis", "not supported"),
+        // The authorization server.
+        (&[("authorization_server.issuer", "null")], "authorization_server", "lacks `issuer`"),
+        (&[("authorization_server.issuer", "http://auth.example")], "authorization_server.issuer", "https"),
+        (&[("authorization_server.issuer", "https://auth.example/")], "authorization_server.issuer", "trailing slash"),
+        (&[("authorization_server.issuer", "https://auth.example/?x")], "authorization_server.issuer", "query"),
+        (&[("authorization_server.profile", "fapi2")], "authorization_server.profile", "not supported"),
+        (&[("authorization_server.profile", "fapi3")], "authorization_server.profile", "cannot be `fapi3`"),
+        (&[("authorization_server.login", "null")], "authorization_server", "lacks `login`"),
+        (&[("authorization_server.login", "{ local: {} }")], "authorization_server.login.local", "lacks `users_file`"),
+        (&[("authorization_server.login", "{ oidc: {} }")], "authorization_server.login.oidc", "not supported"),
+        (&[("authorization_server.login.local.users_file", "nobody.yaml")], "authorization_server.login.local.users_file", "cannot be read"),
+        (&[("authorization_server.login.local.users_file", "secrets")], "authorization_server.login.local.users_file", "no regular file"),
+        (&[("authorization_server.tokens.access_token", "5")], "authorization_server.tokens.access_token", "must be a duration such as"),
+        (&[("authorization_server.tokens.access_token", "5 minutes")], "authorization_server.tokens.access_token", "must be a duration"),
+        (&[("authorization_server.tokens.access_token", "0s")], "authorization_server.tokens.access_token", "at least"),
+        (&[("authorization_server.tokens.access_token", "25h")], "authorization_server.tokens.access_token", "at most"),
+        (&[("authorization_server.tokens.authorization_code", "61s")], "authorization_server.tokens.authorization_code", "at most"),
+        (&[("authorization_server.tokens", "{ refresh_token: 1h, refresh_token_idle: 2h }")], "authorization_server.tokens.refresh_token_idle", "at most \"1h\""),
+        (&[("authorization_server.tokens.device_code", "10m")], "authorization_server.tokens.device_code", "not supported"),
+        (&[("store", "{ sqlite: { path: x.db } }")], "authorization_server", "lacks `encryption_key_file`"),
+        (&[("authorization_server.signing.encryption_key_file", "nothing")], "authorization_server.signing.encryption_key_file", "cannot be read"),
+        (&[("authorization_server.signing.encryption_key_file", "short")], "authorization_server.signing.encryption_key_file", "32 bytes in base64"),
+        (&[("authorization_server.signing.encryption_key_file", "huge")], "authorization_server.signing.encryption_key_file", "larger than 4 KiB"),
+        (&[("authorization_server.signing", "{ sign: 1d, announce: 2d }")], "authorization_server.signing.announce", "at most \"1d\""),
+        (&[("authorization_server.signing.retain", "1m")], "authorization_server.signing.retain", "shorter than"),
+        (&[("authorization_server.signing.algorithm", "HS256")], "authorization_server.signing.algorithm", "cannot be `HS256`"),
+        (&[("authorization_server.dpop.nonce", "maybe")], "authorization_server.dpop.nonce", "cannot be `maybe`"),
+        (&[("authorization_server.dpop.proof_lifetime", "6m")], "authorization_server.dpop.proof_lifetime", "at most"),
+        (&[("authorization_server.dpop.clock_skew", "61s")], "authorization_server.dpop.clock_skew", "at most"),
+        (&[("authorization_server.dpop.required", "yes")], "authorization_server.dpop.required", "must be true or false"),
+        (&[("authorization_server.scopes", "{ read: Read, write: Write, \"a b\": Both }")], "authorization_server.scopes.\"a b\"", "a scope is"),
+        (&[("authorization_server.resources", "[not-a-uri]")], "authorization_server.resources[0]", "must begin with"),
+        (&[("authorization_server.resources", "[\"https://r.example\", \"https://r.example\"]")], "authorization_server.resources[1]", "twice"),
+        // Clients.
+        (&[("authorization_server.clients.3", "{ client_id: public, token_endpoint_auth_method: none, redirect_uris: [\"https://a.example\"] }")], "authorization_server.clients[3].client_id", "earlier client"),
+        (&[("authorization_server.clients.0.client_id", "null")], "authorization_server.clients[0]", "lacks `client_id`"),
+        (&[("authorization_server.clients.0.client_id", "12")], "authorization_server.clients[0].client_id", "must be text, not a number"),
+        (&[("authorization_server.clients.0.client_id", "é")], "authorization_server.clients[0].client_id", "printable ASCII"),
+        (&[("authorization_server.clients.0.grant_types", "[client_credentials]")], "authorization_server.clients[0].grant_types[0]", "public client"),
+        (&[("authorization_server.clients.0.grant_types", "[]")], "authorization_server.clients[0].grant_types", "is empty"),
+        (&[("authorization_server.clients.0.grant_types", "[authorization_code, authorization_code]")], "authorization_server.clients[0].grant_types[1]", "twice"),
+        (&[("authorization_server.clients.0.grant_types", "[refresh_token]")], "authorization_server.clients[0].grant_types", "no grant that gives"),
+        (&[("authorization_server.clients.0.grant_types", "[\"urn:ietf:params:oauth:grant-type:device_code\"]")], "authorization_server.clients[0].grant_types[0]", "not supported"),
+        (&[("authorization_server.clients.0.grant_types", "[password]")], "authorization_server.clients[0].grant_types[0]", "cannot be `password`"),
+        (&[("authorization_server.clients.0.redirect_uris", "null")], "authorization_server.clients[0]", "lacks `redirect_uris`"),
+        (&[("authorization_server.clients.0.redirect_uris", "[\"http://app.example/cb\"]")], "authorization_server.clients[0].redirect_uris[0]", "loopback only"),
+        (&[("authorization_server.clients.0.redirect_uris", "[\"https://app.example/cb#x\"]")], "authorization_server.clients[0].redirect_uris[0]", "fragment"),
+        (&[("authorization_server.clients.0.redirect_uris", "[\"https://a.example\", \"https://a.example\"]")], "authorization_server.clients[0].redirect_uris[1]", "twice"),
+        (&[("authorization_server.clients.0.scope", "read admin")], "authorization_server.clients[0].scope", "names `admin`"),
+        (&[("authorization_server.clients.0.scope", "read  write")], "authorization_server.clients[0].scope", "single spaces"),
+        (&[("authorization_server.clients.0.refresh_token_rotation", "never")], "authorization_server.clients[0].refresh_token_rotation", "public client"),
+        (&[("authorization_server.clients.0.client_secret_file", "secrets/billing")], "authorization_server.clients[0].client_secret_file", "has no use"),
+        (&[("authorization_server.clients.0.jwks", "{ keys: [] }")], "authorization_server.clients[0].jwks", "has no use"),
+        (&[("authorization_server.clients.0.token_endpoint_auth_method", "tls_client_auth")], "authorization_server.clients[0].token_endpoint_auth_method", "cannot be"),
+        (&[("authorization_server.clients.1.client_secret_file", "null")], "authorization_server.clients[1]", "lacks a secret"),
+        (&[("authorization_server.clients.1.client_secret_file", "short")], "authorization_server.clients[1].client_secret_file", "shorter than 32"),
+        (&[("authorization_server.clients.1.client_secret_file", "binary")], "authorization_server.clients[1].client_secret_file", "printable ASCII"),
+        (&[("authorization_server.clients.1.client_secret_hash", "sha256:UgQDic8LVLiPdux5jrcCKeNNUvM-9DY_qDG1JZJdnSA")], "authorization_server.clients[1].client_secret_hash", "stands beside"),
+        (&[("authorization_server.clients.1.client_secret_hash", "md5:abc")], "authorization_server.clients[1].client_secret_hash", "sha256:"),
+        (&[("authorization_server.clients.2.token_endpoint_auth_method", "null")], "authorization_server.clients[2].jwks", "has no use"),
+        (&[("authorization_server.clients.2.jwks", "null")], "authorization_server.clients[2]", "lacks `jwks`"),
+        (&[("authorization_server.clients.2.jwks", "{}")], "authorization_server.clients[2].jwks", "lacks `keys`"),
+        (&[("authorization_server.clients.2.jwks", "{ keys: [] }")], "authorization_server.clients[2].jwks.keys", "is empty"),
+        (&[("authorization_server.clients.2.jwks.keys.0.d", "abc")], "authorization_server.clients[2].jwks.keys[0]", "private"),
+        (&[("authorization_server.clients.2.jwks.keys.0.crv", "X25519")], "authorization_server.clients[2].jwks.keys[0]", "unsupported"),
+        (&[("authorization_server.clients.2.token_endpoint_auth_signing_alg", "RS256")], "authorization_server.clients[2].token_endpoint_auth_signing_alg", "no key"),
+        (&[("authorization_server.clients.2.client_secret_file", "secrets/billing")], "authorization_server.clients[2].client_secret_file", "has no use"),
+        // Protected resources.
+        (&[("authorization_server", "null")], "protected_resources", "needs `authorization_server`"),
+        (&[("protected_resources.1", "{ resource: \"https://api.example\", rules: [{ path: /, allow: anyone }] }")], "protected_resources[1].resource", "earlier one"),
+        (&[("protected_resources.0.resource", "null")], "protected_resources[0]", "lacks `resource`"),
+        (&[("protected_resources.0.resource", "api.example")], "protected_resources[0].resource", "https://"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]")], "protected_resources[0].authorization_servers[0]", "foreign issuer"),
+        (&[("protected_resources.0.authorization_servers", "[]")], "protected_resources[0].authorization_servers", "is empty"),
+        (&[("protected_resources.0.dpop", "no")], "protected_resources[0].dpop", "cannot be `no`"),
+        (&[("protected_resources.0.upstream.headers", "{ authorization: sub }")], "protected_resources[0].upstream.headers.authorization", "reserved"),
+        (&[("protected_resources.0.upstream.headers", "{ X-User: sub }")], "protected_resources[0].upstream.headers.X-User", "lower-case"),
+        (&[("protected_resources.0.rules", "null")], "protected_resources[0]", "lacks `rules`"),
+        (&[("protected_resources.0.rules", "[]")], "protected_resources[0].rules", "is empty"),
+        (&[("protected_resources.0.rules.0.path", "null")], "protected_resources[0].rules[0]", "lacks `path`"),
+        (&[("protected_resources.0.rules.0.path", "a")], "protected_resources[0].rules[0].path", "must begin with /"),
+        (&[("protected_resources.0.rules.0.methods", "[TRACE]")], "protected_resources[0].rules[0].methods[0]", "TRACE"),
+        (&[("protected_resources.0.rules.0.methods", "[]")], "protected_resources[0].rules[0].methods", "is empty"),
+        (&[("protected_resources.0.rules.0.scope", "null")], "protected_resources[0].rules[0]", "neither `scope` nor `allow`"),
+        (&[("protected_resources.0.rules.0.scope", "\"\"")], "protected_resources[0].rules[0].scope", "is empty"),
+        (&[("protected_resources.0.rules.0.scope", "admin")], "protected_resources[0].rules[0].scope", "names `admin`"),
+        (&[("protected_resources.0.rules.0.allow", "anyone")], "protected_resources[0].rules[0].allow", "stands beside"),
+        (&[("protected_resources.0.rules.0.when", "true")], "protected_resources[0].rules[0].when", "not supported"),
+        // Overrides themselves.
+        (&[("protected_resources.7.dpop", "off")], "protected_resources", "is no item of it"),
+        (&[("authorization_server.issuer.x", "1")], "authorization_server.issuer", "has no settings below it"),
+        (&[("store.memory", "{")], "", "this is not YAML"),
+    ];
+    check(BASE, &[]).unwrap_or_else(|mistakes| panic!("the base is right\n{}", mistakes.to_text()));
+    let mut wrong = String::new();
+    for (overrides, path, message) in rows {
+        let mistakes = match check(BASE, overrides) {
+            Ok(_) => {
+                let _ = writeln!(wrong, "{overrides:?} was accepted");
+                continue;
+            }
+            Err(mistakes) => mistakes,
+        };
+        let found: Vec<_> = mistakes.iter().collect();
+        if !matches!(found.as_slice(), [one] if one.path() == *path && one.message().contains(message)) {
+            let _ = writeln!(wrong, "{overrides:?} should be `{message}` at `{path}`\n{}", mistakes.to_text());
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(rows.iter().any(|(_, path, _)| path.starts_with(CLIENT)));
+}
+
+#[test]
+fn a_mistake_has_no_second_one_in_its_wake() {
+    for (text, count) in [
+        ("", 1),
+        ("- a list\n", 1),
+        ("just text", 1),
+        ("authorization_sever: { isuer: x }\n", 1),
+        ("store: { memory: {} }\nauthorization_server: { isuer: \"https://a.example\" }\n", 1),
+        ("store: { memory: {} }\nauthorization_server: []\nprotected_resources: {}\n", 2),
+        // The scopes are lost, so no scope is unknown; the login is lost, so none is lacking.
+        (
+            "store: { memory: {} }\nauthorization_server:\n  issuer: https://a.example\n  scopes: [read]\n  lgoin: {}\n  clients: \
+          [{ client_id: a, token_endpoint_auth_method: none, redirect_uris: [\"https://a.example\"], scope: read }]\n",
+            2,
+        ),
+        // Listed twice: the first counts.
+        ("store: { memory: {} }\nauthorization_server: { issuer: \"https://a.example\", issuer: nonsense }\n", 1),
+        (
+            "store: { memory: {} }\nauthorization_server: { issuer: \"https://a.example\", clients: [{ client_id: a, \
+          token_endpoint_auth_method: tls, redirect_uris: nowhere }] }\n",
+            2,
+        ),
+    ] {
+        let report = report(text);
+        assert_eq!(report.matches('×').count(), count, "{text}\n{report}");
+    }
+}
+
+#[test]
+fn absent_settings_have_the_defaults_of_the_schema() {
+    let schema = config::schema();
+    let mut overrides = Vec::new();
+    defaults(&schema, &schema, "", &mut overrides);
+    // The store has no default of its own in `BASE`, and two defaults depend on their neighbours.
+    overrides.retain(|(key, _)| key != "store" && !key.contains(".limits."));
+    let implicit = check(BASE, &[]).expect("the base is right");
+    let overrides: Vec<_> = overrides.iter().map(|(key, json)| (key.as_str(), json.as_str())).collect();
+    assert!(overrides.len() > 20, "{overrides:?}");
+    let explicit = check(BASE, &overrides).unwrap_or_else(|mistakes| panic!("{}", mistakes.to_text()));
+    let shown = |config: Config| format!("{config:#?}").replace('\\', "");
+    assert_eq!(without_directory(&shown(implicit)), without_directory(&shown(explicit)));
+}
+
+/// Every default below a schema, as an override. Those of clients are left out: they depend on the client.
+fn defaults(root: &Value, schema: &Value, path: &str, found: &mut Vec<(String, String)>) {
+    let resolve = |schema: &Value| match schema.get("$ref").and_then(Value::as_str) {
+        Some(reference) => root.pointer(reference.trim_start_matches('#')).cloned().unwrap_or_default(),
+        None => schema.clone(),
+    };
+    let properties = |schema: &Value| schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+    let schema = resolve(schema);
+    let choices = schema.get("oneOf").and_then(Value::as_array).cloned().unwrap_or_default();
+    // Of exclusive maps, those that `BASE` has or that are the only ones.
+    let choices = choices.iter().flat_map(properties).filter(|(name, _)| name != "sqlite" && name != "memory");
+    for (name, setting) in properties(&schema).into_iter().chain(choices) {
+        let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        if let Some(default) = setting.get("default") {
+            found.push((key, default.to_string()));
+        } else if name == "protected_resources" {
+            defaults(root, &setting["items"], "protected_resources.0", found);
+        } else if name != "clients" {
+            defaults(root, &setting, &key, found);
+        }
+    }
+}
+
+/// Temporary directories differ between two runs.
+fn without_directory(shown: &str) -> String {
+    let lines = shown.lines().map(|line| if line.contains("users.yaml") { "users.yaml" } else { line });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn an_override_replaces_adds_and_appends() {
+    let overrides = [
+        ("listen.public.address", "\"127.0.0.1:0\""),
+        ("authorization_server.tokens.access_token", "3s"),
+        ("authorization_server.scopes.extra", "Extra"),
+        ("protected_resources.0.rules.1", r#"{"path":"/b","scope":"extra"}"#),
+    ];
+    let config = check(BASE, &overrides).unwrap_or_else(|mistakes| panic!("{}", mistakes.to_text()));
+    assert_eq!(config.listen.public.port(), 0);
+    let server = config.authorization_server.expect("there is one");
+    assert_eq!(server.settings.lifetimes.access_token, Duration::from_secs(3));
+    assert_eq!(server.settings.scopes.len(), 3);
+    assert_eq!(config.protected_resources[0].rules.len(), 2);
+}
+
+#[test]
+fn every_example_is_right() {
+    let mut names = BTreeSet::new();
+    for entry in std::fs::read_dir(repository("examples")).expect("there are examples") {
+        let path = entry.expect("a directory entry").path();
+        if path.extension().is_some_and(|extension| extension == "yaml") && !path.ends_with("users.yaml") {
+            let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
+            let text = example(&name);
+            assert!(text.starts_with("# yaml-language-server: $schema=./tollgate.schema.json\n"), "{name}");
+            check(&text, &[]).unwrap_or_else(|mistakes| panic!("{name}\n{}", mistakes.to_text()));
+            names.insert(name);
+        }
+    }
+    let readme = example("README.md");
+    assert!(names.len() >= 5 && names.iter().all(|name| readme.contains(name.as_str())), "{names:?}");
+}
+
+#[test]
+fn an_example_shows_every_setting() {
+    fn names(schema: &Value, found: &mut BTreeSet<String>) {
+        let members = schema.as_object().into_iter().flatten();
+        for (name, value) in members {
+            if name == "properties" {
+                found.extend(value.as_object().into_iter().flatten().map(|(name, _)| name.clone()));
+            }
+            names(value, found);
+        }
+        schema.as_array().into_iter().flatten().for_each(|item| names(item, found));
+    }
+    let mut found = BTreeSet::new();
+    names(&config::schema(), &mut found);
+    let text = example("every-setting.yaml");
+    let absent: Vec<_> = found.iter().filter(|name| !text.contains(&format!("{name}:"))).collect();
+    assert!(absent.is_empty(), "{absent:?}");
+}
+
+#[test]
+fn the_schema_and_the_reference_are_current() {
+    let schema = format!("{:#}\n", config::schema());
+    assert!(example("tollgate.schema.json") == schema, "run `tollgate schema > examples/tollgate.schema.json`");
+    let reference = std::fs::read_to_string(repository("docs/configuration.md")).expect("the reference");
+    let hint = "run `tollgate schema --format markdown > docs/configuration.md`";
+    assert!(reference == config::markdown(), "{hint}");
+}
+
+#[test]
+fn validate_exits_with_2_and_tells_where() {
+    let directory = directory();
+    let file = directory.path().join("tollgate.yaml");
+    let run = |arguments: &[&str]| {
+        let program = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .arg("validate")
+            .args(arguments)
+            .current_dir(&directory)
+            .env_remove("TOLLGATE_CONFIG")
+            .output()
+            .expect("tollgate runs");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (program.status.code(), text(program.stdout), text(program.stderr))
+    };
+    std::fs::write(&file, BASE).expect("a file is written");
+    assert_eq!(run(&["--config", "tollgate.yaml"]), (Some(0), "ok: tollgate.yaml\n".to_owned(), String::new()));
+    assert_eq!(run(&["tollgate.yaml"]).0, Some(0));
+
+    let (code, stdout, stderr) = run(&["--set", "store.memory=[]", "--set", "listen.public.address=x"]);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
+    assert!(stderr.contains("--set store.memory:1:1") && stderr.contains("2 mistakes in tollgate.yaml"), "{stderr}");
+
+    std::fs::write(&file, BASE.replace("issuer:", "isuer:")).expect("a file is written");
+    let (code, _, stderr) = run(&[]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("tollgate.yaml:4:3") && stderr.contains("did you mean `issuer`?"), "{stderr}");
+
+    let (code, stdout, _) = run(&["--output", "json"]);
+    let mistakes: Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!((code, &mistakes[0]["line"], &mistakes[0]["column"]), (Some(2), &4.into(), &3.into()));
+
+    let (code, _, stderr) = run(&["--config", "nowhere.yaml"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("nowhere.yaml cannot be read"), "{stderr}");
+
+    std::fs::write(&file, "#".repeat(1024 * 1024 + 1)).expect("a file is written");
+    let (code, _, stderr) = run(&[]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("larger than 1 MiB"), "{stderr}");
+}
+
+/// A place where an edit may happen: characters, not bytes, so that the text stays text.
+fn edited(text: &str, at: usize, removed: usize, inserted: &str) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    let at = at % (letters.len() + 1);
+    let end = (at + removed).min(letters.len());
+    letters[..at].iter().copied().chain(inserted.chars()).chain(letters[end..].iter().copied()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn edits_of_a_file_never_panic_and_every_report_can_be_printed(
+        at in 0_usize..10_000,
+        removed in 0_usize..40,
+        inserted in r#"[a-z0-9:{}\[\],\n "'&*!|>#é-]{0,6}"#,
+        again in 0_usize..10_000,
+    ) {
+        let text = edited(&example("every-setting.yaml"), at, removed, &inserted);
+        let text = edited(&text, again, removed / 4, &inserted);
+        if let Err(mistakes) = check(&text, &[]) {
+            prop_assert!(mistakes.iter().count() > 0);
+            prop_assert!(!mistakes.to_text().is_empty());
+            prop_assert!(mistakes.to_json().is_array());
+        }
+    }
+}
