@@ -309,13 +309,12 @@ impl Shared {
         let resources = resources.into_iter().map(|resource| (nonces(&resource), resource));
         let resources = resources.map(|(nonces, resource)| (resource, nonces)).collect();
         let tokens = Arc::new(Tokens::new(DEFAULT_TOKENS, Arc::clone(&self.clock)));
-        let fence = self.fence;
         let enforcer = Enforcer::new(
             resources,
             Arc::clone(&self.keys) as Arc<dyn crate::token::KeyLookup>,
             tokens,
             Arc::clone(&self.proof_keys),
-            Arc::new(move |proof| fence.admits(proof)),
+            self.fence,
         );
         CheckService::new(enforcer, Arc::clone(&self.guard), Arc::clone(&self.clock))
     }

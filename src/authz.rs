@@ -26,11 +26,11 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
-use crate::dpop::{self, Expected, Htu, NonceRule, Nonces, ProofFault, ProofKeys, Remedy, VerifiedProof};
+use crate::dpop::{self, Expected, Fence, Htu, NonceRule, Nonces, ProofFault, ProofKeys, Remedy, VerifiedProof};
 use crate::jose::Algorithm;
 use crate::secret::sha256_parts;
-use crate::store::Unavailable;
 use crate::token::{self, KeyLookup, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
+use crate::unavailable::Unavailable;
 
 mod challenge;
 mod credentials;
@@ -85,9 +85,6 @@ pub trait TokenCache: Send + Sync {
     /// Keeps a token whose every check has passed.
     fn keep(&self, key: TokenKey, token: Arc<VerifiedToken>);
 }
-
-/// Whether a proof is out of reach of replays of an earlier life of this process.
-pub type Fence = Arc<dyn Fn(&VerifiedProof) -> bool + Send + Sync>;
 
 /// A protected resource, ready to be asked about.
 pub(crate) struct Resource {
@@ -275,7 +272,7 @@ impl Enforcer {
             GateNonce::Required => verify(NonceRule::Required(&resource.nonces))?,
         };
         let passes = |proof: VerifiedProof| {
-            if (self.fence)(&proof) { Ok(proof) } else { Err(ProofFault::BeforeRestart) }
+            if self.fence.admits(&proof) { Ok(proof) } else { Err(ProofFault::BeforeRestart) }
         };
         match (passes(verified), resource.settings.nonce) {
             (Err(ProofFault::BeforeRestart), GateNonce::Off) => {

@@ -12,8 +12,8 @@ use crate::clock::Timestamp;
 use crate::dpop::{NonceText, ProofFault};
 use crate::jose::Thumbprint;
 use crate::replay::{ReplayKey, Seen};
-use crate::store::Unavailable;
 use crate::token::VerifiedToken;
+use crate::unavailable::Unavailable;
 
 /// What is known about a request by the time it is decided; for logs, metrics and the proxy's metadata.
 #[derive(Default)]

@@ -32,7 +32,7 @@ use crate::authz::{
 };
 use crate::clock::{Clock, Timestamp};
 use crate::replay::ReplayGuard;
-use crate::store::Unavailable;
+use crate::unavailable::Unavailable;
 
 /// The context extension by which a route names its resource.
 const RESOURCE_EXTENSION: &str = "resource";
@@ -134,7 +134,10 @@ impl Gate {
     }
 
     async fn spend(&self, unspent: Unspent, now: Timestamp, deadline: Option<Instant>) -> Decision {
-        // Nobody waits for the answer any more: to spend the proof now would only make the client's next try a replay.
+        // To spend a proof for an answer that nobody waits for would only make the client's next try a replay. A proxy that
+        // gave up has reset the call; yielding once lets the connection notice, which ends this future right here. That
+        // helps where the deadline, counted from arrival, cannot: after this process was stopped for a while.
+        tokio::task::yield_now().await;
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return unspent.settle(Err(Unavailable::Down));
         }
@@ -306,8 +309,8 @@ fn timeout(value: &[u8]) -> Option<Duration> {
     }
     let amount: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
     match unit {
-        b'H' => Some(Duration::from_secs(amount * 3_600)),
-        b'M' => Some(Duration::from_secs(amount * 60)),
+        b'H' => Some(Duration::from_hours(amount)),
+        b'M' => Some(Duration::from_mins(amount)),
         b'S' => Some(Duration::from_secs(amount)),
         b'm' => Some(Duration::from_millis(amount)),
         b'u' => Some(Duration::from_micros(amount)),
@@ -325,8 +328,8 @@ mod tests {
         for (text, expected) in [
             ("250m", Some(Duration::from_millis(250))),
             ("1S", Some(Duration::from_secs(1))),
-            ("2M", Some(Duration::from_secs(120))),
-            ("99999999H", Some(Duration::from_secs(99_999_999 * 3_600))),
+            ("2M", Some(Duration::from_mins(2))),
+            ("99999999H", Some(Duration::from_hours(99_999_999))),
             ("5u", Some(Duration::from_micros(5))),
             ("7n", Some(Duration::from_nanos(7))),
             ("", None),

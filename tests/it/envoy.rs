@@ -1,0 +1,205 @@
+//! The real Envoy, and somebody who speaks HTTP/1.1 to it byte by byte.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{interval, timeout};
+
+use crate::upstream::{field, fields, read_head};
+
+/// How long a process may take to start, and an answer to come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running Envoy; it ends with the value.
+pub struct Envoy {
+    pub port: u16,
+    admin: u16,
+    folder: TempDir,
+    _process: Child,
+}
+
+impl Envoy {
+    /// The recommended configuration with other ports and this socket.
+    pub async fn recommended(socket: &Path, upstream: u16) -> Self {
+        Self::start(&recommended(socket, upstream)).await
+    }
+
+    /// The same for the resource and host of this name.
+    pub async fn recommended_for(resource: &str, socket: &Path, upstream: u16) -> Self {
+        let host = resource.trim_start_matches("https://");
+        Self::start(&replace(&recommended(socket, upstream), "api.example.com", host)).await
+    }
+
+    /// What somebody gets who sets nothing but what he must: no normalisation, no strict header names, headers as a map,
+    /// any host, and open when the gate is away.
+    pub async fn careless(socket: &Path, upstream: u16) -> Self {
+        let careless = include_str!("envoy/careless.yaml");
+        let careless = replace(careless, "/run/tollgate/authz.sock", &socket.to_string_lossy());
+        Self::start(&replace(&careless, "port_value: 9000", &format!("port_value: {upstream}"))).await
+    }
+
+    async fn start(configuration: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("envoy.yaml");
+        fs::write(&path, configuration).expect("a file");
+        let output = fs::File::create(folder.path().join("access.log")).expect("a file");
+        let errors = fs::File::create(folder.path().join("envoy.log")).expect("a file");
+        let mut process = Command::new(program())
+            .args(["--disable-hot-restart", "--concurrency", "2", "--log-level", "warn"])
+            .args(["--file-flush-interval-msec", "10", "--admin-address-path"])
+            .arg(folder.path().join("admin"))
+            .arg("--config-path")
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("Envoy starts");
+        let log = folder.path().join("envoy.log");
+        let admin_file = folder.path().join("admin");
+        let admin = eventually("Envoy tells its administration port", async || {
+            if let Ok(Some(status)) = process.try_wait() {
+                panic!("Envoy ended with {status}: {}", fs::read_to_string(&log).unwrap_or_default());
+            }
+            let text = fs::read_to_string(&admin_file).ok()?;
+            text.rsplit_once(':')?.1.trim().parse().ok()
+        })
+        .await;
+        let mut envoy = Self { port: 0, admin, folder, _process: process };
+        envoy.port = eventually("Envoy listens", async || {
+            let reply = envoy.ask_admin("/listeners").await?;
+            let line = reply.body.lines().find(|line| line.starts_with("ingress::"))?;
+            line.rsplit_once(':')?.1.trim().parse().ok()
+        })
+        .await;
+        envoy
+    }
+
+    async fn ask_admin(&self, path: &str) -> Option<Reply> {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        exchange(self.admin, request.as_bytes()).await.ok()
+    }
+
+    /// Sends bytes over a connection of their own, and reads one answer.
+    pub async fn send(&self, request: &[u8]) -> Reply {
+        exchange(self.port, request).await.unwrap_or_else(|error| {
+            let log = fs::read_to_string(self.folder.path().join("envoy.log")).unwrap_or_default();
+            panic!("no answer to {:?}: {error}\n{log}", String::from_utf8_lossy(request))
+        })
+    }
+
+    /// The access log, once it holds so many lines.
+    pub async fn access_log(&self, lines: usize) -> String {
+        let path = self.folder.path().join("access.log");
+        let log = async || fs::read_to_string(&path).ok().filter(|text| text.lines().count() >= lines);
+        eventually("the access log is written", log).await
+    }
+}
+
+fn recommended(socket: &Path, upstream: u16) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("envoy/envoy.yaml");
+    let mut text = fs::read_to_string(path).expect("the recommended configuration");
+    for (from, to) in [
+        ("address: 0.0.0.0, port_value: 10000", "address: 127.0.0.1, port_value: 0".to_owned()),
+        ("port_value: 9901", "port_value: 0".to_owned()),
+        ("port_value: 9000", format!("port_value: {upstream}")),
+        ("/run/tollgate/authz.sock", socket.to_string_lossy().into_owned()),
+    ] {
+        text = replace(&text, from, &to);
+    }
+    text
+}
+
+#[track_caller]
+fn replace(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "the configuration does not say {from}");
+    text.replace(from, to)
+}
+
+/// `ENVOY_BIN`, or where `scripts/install-envoy` puts it, or what is on the path.
+#[expect(clippy::disallowed_methods, reason = "a test is told by its environment where Envoy is")]
+fn program() -> PathBuf {
+    if let Ok(program) = std::env::var("ENVOY_BIN") {
+        return program.into();
+    }
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/envoy/envoy/_bin/envoy");
+    let found = std::env::var("PATH").unwrap_or_default();
+    let found = found.split(':').map(|folder| Path::new(folder).join("envoy")).find(|path| path.is_file());
+    match found {
+        _ if installed.is_file() => installed,
+        Some(found) => found,
+        None => panic!("there is no Envoy: run scripts/install-envoy, or set ENVOY_BIN"),
+    }
+}
+
+/// Tries again until there is something, every few milliseconds, until patience ends.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
+    let what = what.to_owned();
+    async move {
+        let mut ticks = interval(Duration::from_millis(10));
+        let trying = async {
+            loop {
+                ticks.tick().await;
+                if let Some(found) = attempt().await {
+                    return found;
+                }
+            }
+        };
+        timeout(PATIENCE, trying).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+    }
+}
+
+/// What an HTTP server answered.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        field(&self.head, name)
+    }
+
+    pub fn headers(&self, name: &str) -> Vec<&str> {
+        fields(&self.head, name)
+    }
+}
+
+/// One request and one answer on a new connection.
+pub async fn exchange(port: u16, request: &[u8]) -> std::io::Result<Reply> {
+    let answer = async {
+        let mut connection = TcpStream::connect(("127.0.0.1", port)).await?;
+        connection.write_all(request).await?;
+        let mut buffer = Vec::new();
+        let head = read_head(&mut connection, &mut buffer).await?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        let bodyless = request.starts_with(b"HEAD ");
+        match field(&head, "content-length").and_then(|length| length.parse::<usize>().ok()) {
+            _ if bodyless => {}
+            Some(length) => {
+                while buffer.len() < length {
+                    if connection.read_buf(&mut buffer).await? == 0 {
+                        return Err(std::io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+            }
+            // Without a length the body ends with the connection, which every such request asks to be closed.
+            None => {
+                connection.read_to_end(&mut buffer).await?;
+            }
+        }
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or(std::io::ErrorKind::InvalidData)?;
+        Ok(Reply { status, head, body: String::from_utf8_lossy(&buffer).into_owned() })
+    };
+    timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}
