@@ -114,7 +114,7 @@ pub(super) enum Credential {
     /// `client_secret_basic`, or `client_secret_post` where the server takes nothing else.
     Secret(SecretString),
     /// `private_key_jwt`.
-    Key(SigningKey),
+    Key(Box<SigningKey>),
 }
 
 impl Credential {
@@ -133,7 +133,7 @@ impl Credential {
         let key = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Ps256]
             .into_iter()
             .find_map(|algorithm| SigningKey::from_pkcs8(algorithm, der.secret_pkcs8_der()).ok());
-        key.map(Self::Key).ok_or_else(not_a_key)
+        key.map(|key| Self::Key(Box::new(key))).ok_or_else(not_a_key)
     }
 }
 

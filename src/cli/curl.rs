@@ -302,7 +302,7 @@ impl Caller {
         };
         let before = self.wallet.load(&self.pocket()).filter(|_| !curl.fresh);
         let (key, nonces, old) = match before {
-            Some(Held { key, nonces, token }) => (key, nonces, token.refresh_token),
+            Some(Held { key, nonces, token }) => (key, nonces, token.refresh),
             None => (new_key(), std::collections::BTreeMap::new(), None),
         };
         let refreshed = match &old {
@@ -331,7 +331,7 @@ impl Caller {
     ) -> Result<Option<Token>, ClientError> {
         match client.token(&TokenGrant::RefreshToken(old), key).await {
             Ok(mut token) => {
-                token.refresh_token = token.refresh_token.or_else(|| Some(old.clone())); // RFC 6749 §6: no new one, same one
+                token.refresh = token.refresh.or_else(|| Some(old.clone())); // RFC 6749 §6: no new one, same one
                 Ok(Some(token))
             }
             Err(ClientError::Refused { error, .. }) if error == "invalid_grant" => Ok(None),
@@ -379,14 +379,14 @@ impl Caller {
 
     /// A proof for this request, if the token wants one.
     fn proof(&self, request: &Request, held: &Held, origin: &str) -> Option<String> {
-        let token = Some(held.token.access_token.expose_secret());
+        let token = Some(held.token.access.expose_secret());
         let nonce = held.nonces.get(origin).map(String::as_str);
         let target = Target { method: &request.method, url: &request.url, token, nonce };
         (held.token.binding == Binding::Dpop).then(|| prove(&held.key, &target))
     }
 
     fn credentials(&self, token: &Token, proof: Option<&str>) -> Vec<(&'static str, String)> {
-        let authorization = format!("{} {}", token.binding.scheme(), token.access_token.expose_secret());
+        let authorization = format!("{} {}", token.binding.scheme(), token.access.expose_secret());
         let mut headers = vec![("Authorization", authorization)];
         headers.extend(proof.map(|proof| ("DPoP", proof.to_owned())));
         headers

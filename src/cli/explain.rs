@@ -1,9 +1,11 @@
 //! `tollgate explain`: what a name in a log, a metric or Envoy's metadata means, and what to do about it.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::authz::{ChallengeError, Denial};
 use crate::dpop::ProofFault;
 use crate::oauth::Refusal;
 
@@ -34,8 +36,9 @@ impl Explain {
         let text = explanation(&name).or_else(|| list_of(&name));
         let Some(text) = text else {
             eprintln!("`{name}` is not a name that tollgate uses; `tollgate explain --list` prints all of them");
-            for near in answers().filter(|answer| is_near(&name, answer.name)) {
-                eprintln!("  did you mean `{}`?", near.name);
+            let near: BTreeSet<_> = answers().map(|answer| answer.name).filter(|known| is_near(&name, known)).collect();
+            for name in near {
+                eprintln!("  did you mean `{name}`?");
             }
             return ExitCode::from(2);
         };
@@ -48,12 +51,14 @@ impl Explain {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Door {
     AuthorizationServer,
+    Gate,
 }
 
 impl Door {
     const fn name(self) -> &'static str {
         match self {
             Self::AuthorizationServer => "authorization server",
+            Self::Gate => "gate",
         }
     }
 
@@ -61,6 +66,7 @@ impl Door {
     fn row(self, name: &str) -> Option<&'static Row> {
         let own = match self {
             Self::AuthorizationServer => rows::AT_THE_AUTHORIZATION_SERVER,
+            Self::Gate => rows::AT_THE_GATE,
         };
         own.iter().chain(rows::OF_PROOFS).find(|row| row.name == name)
     }
@@ -76,22 +82,46 @@ struct Answer {
     text: &'static str,
 }
 
+impl Answer {
+    /// Status, error code and door.
+    fn line(self) -> String {
+        let error = if self.error.is_empty() { "without an error code" } else { self.error };
+        format!("{} {error} from the {}", self.status, self.door.name())
+    }
+}
+
 /// Every answer of every door.
 fn answers() -> impl Iterator<Item = Answer> {
     let proofs = ProofFault::ALL.into_iter().map(Refusal::Proof);
-    Refusal::ALL.iter().copied().chain(proofs).map(|refusal| Answer {
+    let refused = Refusal::ALL.iter().copied().chain(proofs).map(|refusal| Answer {
         door: Door::AuthorizationServer,
         name: refusal.name(),
         status: refusal.code().status(),
         error: refusal.code().name(),
         text: refusal.description(),
-    })
+    });
+    let denied = Denial::all().map(|denial| Answer {
+        door: Door::Gate,
+        name: denial.name(),
+        status: denial.status(),
+        error: denial.error().map_or("", ChallengeError::as_str),
+        text: denial.description(),
+    });
+    let unavailable = Answer {
+        door: Door::Gate,
+        name: "unavailable",
+        status: 503,
+        error: "temporarily_unavailable",
+        text: "the request cannot be checked at the moment",
+    };
+    refused.chain(denied).chain([unavailable])
 }
 
 /// The name behind a text that a server answered with, if only one has that text.
 pub(super) fn name_of(error: &str, text: &str) -> Option<&'static str> {
     let mut names: Vec<_> =
         answers().filter(|answer| answer.error == error && answer.text == text).map(|answer| answer.name).collect();
+    names.sort_unstable();
     names.dedup();
     match names.as_slice() {
         [name] => Some(name),
@@ -101,31 +131,32 @@ pub(super) fn name_of(error: &str, text: &str) -> Option<&'static str> {
 
 /// Explains a name at each door that uses it.
 fn explanation(name: &str) -> Option<String> {
-    let mut text = String::new();
-    let mut explained: Option<&Row> = None;
+    let mut paragraphs: Vec<(String, &Row)> = Vec::new();
     for answer in answers().filter(|answer| answer.name == name) {
         let row = answer.door.row(name)?;
-        if explained.is_none_or(|before| !std::ptr::eq(before, row)) {
-            text.push_str(&format!("{name}\n\n{}\n\n  cause   {}\n  fix     {}\n", answer.text, row.cause, row.fix));
-            text.push_str(&format!("  rule    {}\n", row.rule));
+        let line = format!("  answer  {}\n", answer.line());
+        match paragraphs.last_mut() {
+            Some((paragraph, before)) if std::ptr::eq(*before, row) => paragraph.push_str(&line),
+            Some(_) | None => {
+                let Row { rule, cause, fix, .. } = row;
+                let text = answer.text;
+                let head = format!("{name}: {text}\n\n  cause   {cause}\n  fix     {fix}\n  rule    {rule}\n");
+                paragraphs.push((head + &line, row));
+            }
         }
-        text.push_str(&format!("  answer  {} {} from the {}\n", answer.status, answer.error, answer.door.name()));
-        explained = Some(row);
     }
-    explained.map(|_| text)
+    let paragraphs: Vec<_> = paragraphs.into_iter().map(|(paragraph, _)| paragraph).collect();
+    if paragraphs.is_empty() { None } else { Some(paragraphs.join("\n")) }
 }
 
 /// Lists the names behind an error code.
 fn list_of(error: &str) -> Option<String> {
-    let names: Vec<_> = answers().filter(|answer| answer.error == error).collect();
-    if names.is_empty() {
-        return None;
-    }
-    let mut text = format!("`{error}` is answered for several reasons; the log and Envoy's metadata name the one:\n");
-    for answer in names {
-        text.push_str(&format!("  {:<32} {}\n", answer.name, answer.text));
-    }
-    Some(text)
+    let lines: Vec<_> = answers()
+        .filter(|answer| answer.error == error)
+        .map(|answer| format!("  {:<32} {}\n", answer.name, answer.text))
+        .collect();
+    let heading = format!("`{error}` is answered for several reasons; the log and Envoy's metadata name the one:\n");
+    if lines.is_empty() { None } else { Some(heading + &lines.concat()) }
 }
 
 /// Whether somebody who typed `typed` could have meant `name`: one holds the other, or they share most words.
@@ -153,7 +184,7 @@ mod tests {
     #[test]
     fn every_row_explains_a_name() {
         let names: HashSet<_> = answers().map(|answer| answer.name).collect();
-        for row in rows::AT_THE_AUTHORIZATION_SERVER.iter().chain(rows::OF_PROOFS) {
+        for row in rows::AT_THE_AUTHORIZATION_SERVER.iter().chain(rows::OF_PROOFS).chain(rows::AT_THE_GATE) {
             assert!(names.contains(row.name), "`{}` is no name", row.name);
             for text in [row.rule, row.cause, row.fix] {
                 assert!(!text.is_empty() && !text.contains('\n'), "{}", row.name);

@@ -16,7 +16,7 @@ use crate::secret::{base64url, sha256};
 use crate::web::{Door, Limits, Received, Response, Site, respond};
 
 /// How long a person has.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// How a person is brought to the sign-in page.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

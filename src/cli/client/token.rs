@@ -14,10 +14,10 @@ use crate::clock::Timestamp;
 use crate::jose::SigningKey;
 
 /// How long a client assertion is good.
-const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
+const ASSERTION_LIFETIME: Duration = Duration::from_mins(1);
 
 /// What a token response is taken to last when it does not say.
-const UNSAID_LIFETIME: Duration = Duration::from_secs(60);
+const UNSAID_LIFETIME: Duration = Duration::from_mins(1);
 
 /// Whether a token needs its key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,13 +41,13 @@ impl Binding {
 /// A token that was issued.
 pub(in crate::cli) struct Token {
     /// The access token.
-    pub(in crate::cli) access_token: SecretString,
+    pub(in crate::cli) access: SecretString,
     /// Whether it needs its key.
     pub(in crate::cli) binding: Binding,
     /// When it ends.
     pub(in crate::cli) expires: Timestamp,
     /// The refresh token, if there is one.
-    pub(in crate::cli) refresh_token: Option<SecretString>,
+    pub(in crate::cli) refresh: Option<SecretString>,
 }
 
 /// What a token is asked for with.
@@ -201,12 +201,7 @@ impl TokenClient<'_> {
             _ => return Err(wrong("a token type that this client does not know")),
         };
         let life = response.expires_in.map_or(UNSAID_LIFETIME, Duration::from_secs);
-        Ok(Token {
-            access_token: response.access_token,
-            binding,
-            expires: now() + life,
-            refresh_token: response.refresh_token,
-        })
+        Ok(Token { access: response.access_token, binding, expires: now() + life, refresh: response.refresh_token })
     }
 
     fn refusal(&self, reply: &Reply) -> ClientError {

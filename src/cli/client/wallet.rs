@@ -96,10 +96,10 @@ impl Wallet {
         let key = SigningKey::from_pkcs8(Algorithm::Es256, &Zeroizing::new(from_base64url(&file.key)?)).ok()?;
         let secret = |text: Zeroizing<String>| SecretString::from(text.as_str());
         let token = Token {
-            access_token: secret(file.access_token),
+            access: secret(file.access_token),
             binding: if file.dpop { Binding::Dpop } else { Binding::Bearer },
             expires: Timestamp::from_seconds(file.expires),
-            refresh_token: file.refresh_token.map(secret),
+            refresh: file.refresh_token.map(secret),
         };
         Some(Held { key, token, nonces: file.nonces })
     }
@@ -110,10 +110,10 @@ impl Wallet {
         let secret = |text: &SecretString| Zeroizing::new(text.expose_secret().to_owned());
         let file = File {
             key: Zeroizing::new(base64url(&key)),
-            access_token: secret(&held.token.access_token),
+            access_token: secret(&held.token.access),
             dpop: held.token.binding == Binding::Dpop,
             expires: held.token.expires.seconds(),
-            refresh_token: held.token.refresh_token.as_ref().map(secret),
+            refresh_token: held.token.refresh.as_ref().map(secret),
             nonces: held.nonces.clone(),
         };
         self.write(&name(pocket), &file).map(drop)
@@ -153,7 +153,7 @@ impl Wallet {
 fn make_private(directory: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let mode = std::fs::metadata(directory)?.permissions().mode();
-    if mode.trailing_zeros() >= 6 || mode & 0o077 == 0 {
+    if mode.trailing_zeros() >= 6 {
         return Ok(());
     }
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
@@ -186,10 +186,10 @@ mod tests {
         let pocket = Pocket { issuer: "https://a", client_id: "c", scope: None, resource: None, session: "" };
         assert!(wallet.load(&pocket).is_none());
         let token = Token {
-            access_token: "secret".into(),
+            access: "secret".into(),
             binding: Binding::Dpop,
             expires: now() + Duration::from_secs(60),
-            refresh_token: None,
+            refresh: None,
         };
         let held = Held { key: super::super::new_key(), token, nonces: BTreeMap::new() };
         wallet.save(&pocket, &held).expect("a file");

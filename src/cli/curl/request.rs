@@ -139,17 +139,17 @@ impl Request {
         if self.method == Method::HEAD {
             line.push_str(" -I");
         } else {
-            line.push_str(&format!(" -X {}", quote(self.method.as_str())));
+            line.extend([" -X ", &quote(self.method.as_str())]);
         }
         let own = self.headers.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())));
         let credentials = credentials.iter().map(|(name, value)| (*name, value.as_str().into()));
         for (name, value) in own.chain(credentials) {
-            line.push_str(&format!(" -H {}", quote(&format!("{name}: {value}"))));
+            line.extend([" -H ", &quote(&format!("{name}: {value}"))]);
         }
         if let Some(body) = &self.body {
-            line.push_str(&format!(" --data-binary {}", quote(&String::from_utf8_lossy(body))));
+            line.extend([" --data-binary ", &quote(&String::from_utf8_lossy(body))]);
         }
-        line.push_str(&format!(" {}", quote(self.url.as_str())));
+        line.extend([" ", &quote(self.url.as_str())]);
         line
     }
 }
