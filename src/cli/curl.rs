@@ -11,9 +11,9 @@ use secrecy::ExposeSecret as _;
 
 use super::Environment;
 use super::client::{
-    Binding, Certificates, ClientError, Credential, DevSession, Held, Identity, Pocket, ServerMetadata, SignIn, Talk,
-    Target, Token, TokenClient, TokenGrant, Transport, Wallet, challenge, is_secure, new_key, nonce, prove, short,
-    shown, sign_in, unreachable,
+    Binding, ClientError, Credential, DevSession, Held, Identity, Pocket, ServerMetadata, SignIn, Talk, Target, Token,
+    TokenClient, TokenGrant, Transport, Wallet, challenge, is_secure, new_key, nonce, prove, short, shown, sign_in,
+    unreachable,
 };
 use super::explain;
 use crate::ident::Issuer;
@@ -45,17 +45,14 @@ pub(super) struct Curl {
     #[arg(long)]
     fresh: bool,
     /// Print one plain curl command, good for one use, and send nothing. It holds the token: mind who sees it
-    #[arg(long, conflicts_with_all = ["steal", "replay"])]
-    print_curl: bool,
+    #[arg(long = "print-curl", conflicts_with_all = ["steal", "replay"])]
+    print: bool,
     /// Play a thief who has the token and not its key: prove with another key, or present it as a bearer token
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "key", value_name = "HOW")]
     steal: Option<Theft>,
     /// Play somebody who read the request: send the very same proof a second time
     #[arg(long, conflicts_with = "steal")]
     replay: bool,
-    /// Do not check the server's certificate
-    #[arg(short = 'k', long)]
-    insecure: bool,
 }
 
 /// How the token is used without its key.
@@ -148,7 +145,7 @@ impl Curl {
         let request = self.request.read(&self.url)?;
         let caller = self.caller(environment)?;
         let held = caller.held(&self).await?;
-        match (self.steal, self.print_curl) {
+        match (self.steal, self.print) {
             (Some(theft), _) => self.steal(&caller, &request, held, theft).await,
             (None, true) => self.print(&caller, &request, held).await,
             (None, false) => self.call(&caller, &request, held).await,
@@ -156,10 +153,9 @@ impl Curl {
     }
 
     fn caller(&self, environment: &Environment) -> Result<Caller, CurlError> {
-        let certificates = if self.insecure { Certificates::Ignore } else { Certificates::Check };
         let wallet = Wallet::new(environment.state_directory.clone());
         let party = &self.party;
-        let (transport, talk) = (Transport::new(certificates), self.output.talk());
+        let (transport, talk) = (Transport::new(self.request.certificates()), self.output.talk());
         let (scope, resource) = (party.scope.clone(), party.resource.clone());
         if let (Some(issuer), Some(client_id)) = (&party.issuer, &party.client_id) {
             let credential = match (&party.client_secret_file, &party.key) {
@@ -242,8 +238,8 @@ impl Curl {
             caller.learn_nonce(request, &mut held, &origin).await?;
             caller.wallet.save(&caller.pocket(), &held)?;
         }
-        let proof = caller.proof(request, &held, &origin);
-        println!("{}", request.command_line(self.insecure, &caller.credentials(&held.token, proof.as_deref())));
+        let proof = proof_for(request, &held, &origin);
+        println!("{}", request.command_line(&credentials(&held.token, proof.as_deref())));
         caller
             .talk
             .note("this line holds the token: do not share it; its proof is good for one request in the next minute");
@@ -347,7 +343,7 @@ impl Caller {
         origin: &str,
     ) -> Result<(Response, String), ClientError> {
         let target = shown(&request.method, &request.url);
-        let mut proof = self.proof(request, held, origin);
+        let mut proof = proof_for(request, held, origin);
         let mut response = self.send(request, &held.token, proof.as_deref()).await?;
         let wanted = challenge(response.headers()).is_some_and(|(error, _)| error == "use_dpop_nonce");
         let given = nonce(response.headers());
@@ -359,7 +355,7 @@ impl Caller {
                 &target,
                 &format!("{} use_dpop_nonce -> again with the nonce", response.status().as_u16()),
             );
-            proof = self.proof(request, held, origin);
+            proof = proof_for(request, held, origin);
             response = self.send(request, &held.token, proof.as_deref()).await?;
             held.nonces.extend(nonce(response.headers()).map(|nonce| (origin.to_owned(), nonce)));
         } else if proof.is_some() {
@@ -371,32 +367,33 @@ impl Caller {
     /// Asks for the nonce that a printed command line will need, with a request that changes nothing.
     async fn learn_nonce(&self, request: &Request, held: &mut Held, origin: &str) -> Result<(), ClientError> {
         let probe = Request::probe(&request.url);
-        let proof = self.proof(&probe, held, origin);
+        let proof = proof_for(&probe, held, origin);
         let response = self.send(&probe, &held.token, proof.as_deref()).await?;
         held.nonces.extend(nonce(response.headers()).map(|nonce| (origin.to_owned(), nonce)));
         Ok(())
     }
 
-    /// A proof for this request, if the token wants one.
-    fn proof(&self, request: &Request, held: &Held, origin: &str) -> Option<String> {
-        let token = Some(held.token.access.expose_secret());
-        let nonce = held.nonces.get(origin).map(String::as_str);
-        let target = Target { method: &request.method, url: &request.url, token, nonce };
-        (held.token.binding == Binding::Dpop).then(|| prove(&held.key, &target))
-    }
-
-    fn credentials(&self, token: &Token, proof: Option<&str>) -> Vec<(&'static str, String)> {
-        let authorization = format!("{} {}", token.binding.scheme(), token.access.expose_secret());
-        let mut headers = vec![("Authorization", authorization)];
-        headers.extend(proof.map(|proof| ("DPoP", proof.to_owned())));
-        headers
-    }
-
     async fn send(&self, request: &Request, token: &Token, proof: Option<&str>) -> Result<Response, ClientError> {
-        let credentials = self.credentials(token, proof);
+        let credentials = credentials(token, proof);
         let response = request.build(&self.transport, &credentials).send().await;
         response.map_err(|error| unreachable(&request.url, error))
     }
+}
+
+/// A proof for this request, if the token wants one.
+fn proof_for(request: &Request, held: &Held, origin: &str) -> Option<String> {
+    let token = Some(held.token.access.expose_secret());
+    let nonce = held.nonces.get(origin).map(String::as_str);
+    let target = Target { method: &request.method, url: &request.url, token, nonce };
+    (held.token.binding == Binding::Dpop).then(|| prove(&held.key, &target))
+}
+
+/// The headers that carry a token and its proof.
+fn credentials(token: &Token, proof: Option<&str>) -> Vec<(&'static str, String)> {
+    let authorization = format!("{} {}", token.binding.scheme(), token.access.expose_secret());
+    let mut headers = vec![("Authorization", authorization)];
+    headers.extend(proof.map(|proof| ("DPoP", proof.to_owned())));
+    headers
 }
 
 /// Who to be for a `tollgate dev`.

@@ -7,7 +7,7 @@ use miette::Diagnostic;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, Url};
 
-use crate::cli::client::Transport;
+use crate::cli::client::{Certificates, Transport};
 
 /// Flags with the names and meanings they have in curl.
 #[derive(Debug, Args)]
@@ -24,6 +24,9 @@ pub(super) struct RequestOptions {
     /// Data as they are, or @FILE as it is
     #[arg(long, value_name = "DATA")]
     data_binary: Option<String>,
+    /// Do not check the server's certificate
+    #[arg(short = 'k', long)]
+    insecure: bool,
 }
 
 /// Why the flags make no request.
@@ -57,6 +60,7 @@ pub(super) struct Request {
     pub(super) url: Url,
     headers: HeaderMap,
     body: Option<Vec<u8>>,
+    certificates: Certificates,
 }
 
 impl RequestOptions {
@@ -76,7 +80,12 @@ impl RequestOptions {
         if body.is_some() && !headers.contains_key(CONTENT_TYPE) {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         }
-        Ok(Request { method, url: url.clone(), headers, body })
+        Ok(Request { method, url: url.clone(), headers, body, certificates: self.certificates() })
+    }
+
+    /// Whether the server's certificate must be valid.
+    pub(super) fn certificates(&self) -> Certificates {
+        if self.insecure { Certificates::Ignore } else { Certificates::Check }
     }
 
     fn body(&self) -> Result<Option<Vec<u8>>, RequestError> {
@@ -115,7 +124,13 @@ fn parse_header(header: &str) -> Result<(HeaderName, HeaderValue), RequestError>
 impl Request {
     /// A request that changes nothing at a place.
     pub(super) fn probe(url: &Url) -> Self {
-        Self { method: Method::HEAD, url: url.clone(), headers: HeaderMap::new(), body: None }
+        Self {
+            method: Method::HEAD,
+            url: url.clone(),
+            headers: HeaderMap::new(),
+            body: None,
+            certificates: Certificates::Check,
+        }
     }
 
     /// The request with credentials.
@@ -131,9 +146,9 @@ impl Request {
     }
 
     /// The request as a command line for curl, quoted for a POSIX shell.
-    pub(super) fn command_line(&self, insecure: bool, credentials: &[(&'static str, String)]) -> String {
+    pub(super) fn command_line(&self, credentials: &[(&'static str, String)]) -> String {
         let mut line = String::from("curl");
-        if insecure {
+        if matches!(self.certificates, Certificates::Ignore) {
             line.push_str(" -k");
         }
         if self.method == Method::HEAD {
@@ -171,9 +186,10 @@ mod tests {
             headers: vec!["X-Note: it's".to_owned()],
             data: vec!["a=1".to_owned(), "b=2".to_owned()],
             data_binary: None,
+            insecure: true,
         };
         let request = options.read(&url).expect("a request");
-        let line = request.command_line(true, &[("Authorization", "DPoP t".to_owned())]);
+        let line = request.command_line(&[("Authorization", "DPoP t".to_owned())]);
         assert_eq!(
             line,
             r"curl -k -X POST -H 'x-note: it'\''s' -H 'content-type: application/x-www-form-urlencoded' -H 'Authorization: DPoP t' --data-binary 'a=1&b=2' 'https://api.example/a?b=c&d=%27'"
