@@ -13,6 +13,7 @@ mod dev;
 mod explain;
 mod hash_password;
 mod healthcheck;
+mod keys;
 mod schema;
 mod serve;
 mod validate;
@@ -42,6 +43,8 @@ enum Verb {
     Validate(validate::Validate),
     /// Print the JSON schema of the configuration
     Schema(schema::Schema),
+    /// Show the signing keys, or bring a new one
+    Keys(keys::Keys),
     /// Call an API with a token and a proof, tell what happens, and play the thief
     Curl(Box<curl::Curl>),
     /// Tell what a refusal means, why it happens and what to do
@@ -60,6 +63,7 @@ impl Cli {
             Verb::Serve(verb) => verb.run(),
             Verb::Validate(verb) => verb.run(),
             Verb::Schema(verb) => verb.run(),
+            Verb::Keys(verb) => wait_for(async { verb.run().await.unwrap_or_else(report) }),
             Verb::Curl(verb) => wait_for(async { verb.run(environment).await.unwrap_or_else(report) }),
             Verb::Explain(verb) => verb.run(),
             Verb::HashPassword(verb) => verb.run(),

@@ -1,7 +1,9 @@
 //! `tollgate dev`: a whole installation on this machine, without a file, gone when it stops.
 
+use std::fs::Permissions;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -105,7 +107,11 @@ impl Dev {
     /// Starts everything, tells what to try, and ends everything at Ctrl-C.
     pub(super) async fn run(self, environment: &Environment) -> Result<ExitCode, DevError> {
         telemetry::init(&self.log);
-        let folder = tempfile::Builder::new().prefix("tollgate-dev-").tempdir().map_err(DevError::Folder)?;
+        let folder = tempfile::Builder::new()
+            .prefix("tollgate-dev-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir()
+            .map_err(DevError::Folder)?;
         let limits = Limits { connections: 256, ..Limits::default() };
         let bound = Door::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), limits).await;
         let upstream = bound.map_err(|error| DevError::Port(0, error))?;
@@ -148,7 +154,8 @@ impl Dev {
     async fn attend(&self, plan: &Plan, environment: &Environment) -> Result<(), DevError> {
         let wallet = Wallet::new(environment.state_directory.clone());
         let session = plan.session();
-        let announced = Announced(wallet.announce(plan.envoy, &session)?);
+        let announced = Announced { wallet: &wallet, port: plan.envoy, session: &session };
+        wallet.announce(plan.envoy, &session)?;
         let started = Envoy::start(self.envoy.as_deref(), plan).await?;
         let Some(mut envoy) = started else {
             if self.story {
@@ -170,12 +177,16 @@ impl Dev {
     }
 }
 
-/// The file that tells `tollgate curl` about this installation; it goes away with it.
-struct Announced(PathBuf);
+/// What `tollgate curl` knows of this installation, and the tokens it got here; they go away with it.
+struct Announced<'a> {
+    wallet: &'a Wallet,
+    port: u16,
+    session: &'a DevSession,
+}
 
-impl Drop for Announced {
+impl Drop for Announced<'_> {
     fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0)); // whoever removed it before us wanted the same
+        self.wallet.forget(self.port, self.session);
     }
 }
 
@@ -202,16 +213,12 @@ fn ended_early(ended: Result<Result<(), AppError>, tokio::task::JoinError>) -> D
 fn tell(plan: &Plan, envoy: Option<&Envoy>) {
     let Plan { issuer, envoy: guard, upstream, password, .. } = plan;
     println!("  issuer   http://127.0.0.1:{issuer}      ES256, key in memory, gone when this stops");
-    match envoy {
-        Some(envoy) => println!(
-            "  guard    http://127.0.0.1:{guard} -> API at 127.0.0.1:{upstream}      {}, log in {}",
-            envoy.program().display(),
-            envoy.log().display()
-        ),
-        None => {
-            println!("  guard    there is no Envoy; its configuration is {}", plan.envoy_configuration().display());
-            println!("           {}", envoy::HOW_TO_GET);
-        }
+    println!("  guard    http://127.0.0.1:{guard} -> API at 127.0.0.1:{upstream}");
+    if let Some(envoy) = envoy {
+        println!("           by {}, its log is {}", envoy.program().display(), envoy.log().display());
+    } else {
+        println!("           there is no Envoy yet; start one with {}", plan.envoy_configuration().display());
+        println!("           {}", envoy::HOW_TO_GET);
     }
     println!("  people   ada and bob, password {password}");
     println!("  files    {}", plan.configuration().display());

@@ -175,6 +175,13 @@ pub(super) fn method_not_allowed(allow: &'static str) -> Response {
     response
 }
 
+/// What the API of the demo received.
+pub(crate) fn echo(document: &impl Serialize) -> Response {
+    let mut response = json(StatusCode::OK, document);
+    no_store(&mut response);
+    response
+}
+
 /// A sentence for a person, at a place that has nothing else to show.
 pub(crate) fn sentence(status: StatusCode, text: &'static str) -> Response {
     let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));

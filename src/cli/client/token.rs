@@ -191,7 +191,8 @@ impl TokenClient<'_> {
         key.sign_with(&json!({ "typ": "JWT", "alg": key.algorithm().name() }), &claims)
     }
 
-    fn read(&self, reply: &Reply) -> Result<Token, ClientError> {
+    /// Reads a token response.
+    pub(in crate::cli) fn read(&self, reply: &Reply) -> Result<Token, ClientError> {
         let wrong = |what| ClientError::Answer(self.server.token_endpoint.to_string(), what);
         let response: TokenResponse =
             serde_json::from_slice(&reply.body).map_err(|_| wrong("not a token response of RFC 6749"))?;

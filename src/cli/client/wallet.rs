@@ -116,7 +116,7 @@ impl Wallet {
             refresh_token: held.token.refresh.as_ref().map(secret),
             nonces: held.nonces.clone(),
         };
-        self.write(&name(pocket), &file).map(drop)
+        self.write(&name(pocket), &file)
     }
 
     /// The `tollgate dev` that guards `origin`, if one runs.
@@ -124,9 +124,22 @@ impl Wallet {
         self.read(&dev_name(port))
     }
 
-    /// Leaves word of a `tollgate dev` whose Envoy listens on `port`; says where, so that it can be removed.
-    pub(in crate::cli) fn announce(&self, port: u16, session: &DevSession) -> Result<PathBuf, ClientError> {
+    /// Leaves word of a `tollgate dev` whose Envoy listens on `port`.
+    pub(in crate::cli) fn announce(&self, port: u16, session: &DevSession) -> Result<(), ClientError> {
         self.write(&dev_name(port), session)
+    }
+
+    /// Removes what [`announce`](Self::announce) left, and the tokens of that session. What cannot be removed is of no
+    /// use to anybody: its keys are gone.
+    pub(in crate::cli) fn forget(&self, port: u16, session: &DevSession) {
+        if self.dev(port).is_some_and(|dev| dev.session == session.session) {
+            drop(std::fs::remove_file(self.directory.join(dev_name(port))));
+        }
+        let prefix = prefix(&session.session);
+        let files = std::fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        for file in files.filter(|file| file.file_name().to_string_lossy().starts_with(&prefix)) {
+            drop(std::fs::remove_file(file.path()));
+        }
     }
 
     fn read<T: for<'de> Deserialize<'de>>(&self, name: &str) -> Option<T> {
@@ -135,7 +148,7 @@ impl Wallet {
     }
 
     /// Writes a file whole or not at all, readable by its owner only.
-    fn write(&self, name: &str, content: &impl Serialize) -> Result<PathBuf, ClientError> {
+    fn write(&self, name: &str, content: &impl Serialize) -> Result<(), ClientError> {
         let path = self.directory.join(name);
         let text = Zeroizing::new(serde_json::to_vec(content).expect("the file is plain JSON"));
         let written = make_private(&self.directory).and_then(|()| {
@@ -144,8 +157,7 @@ impl Wallet {
             file.persist(&path)?;
             Ok(())
         });
-        written.map_err(|source| ClientError::Wallet { path: path.clone(), source })?;
-        Ok(path)
+        written.map_err(|source| ClientError::Wallet { path, source })
     }
 }
 
@@ -160,15 +172,15 @@ fn make_private(directory: &Path) -> std::io::Result<()> {
 }
 
 fn name(pocket: &Pocket<'_>) -> String {
-    let parts = [
-        pocket.issuer,
-        pocket.client_id,
-        pocket.scope.unwrap_or_default(),
-        pocket.resource.unwrap_or_default(),
-        pocket.session,
-    ];
+    let parts =
+        [pocket.issuer, pocket.client_id, pocket.scope.unwrap_or_default(), pocket.resource.unwrap_or_default()];
     let hash = sha256_parts(&parts.map(str::as_bytes));
-    format!("token-{}.json", base64url(&hash[..12]))
+    format!("{}{}.json", prefix(pocket.session), base64url(&hash[..12]))
+}
+
+/// How the files of a `tollgate dev` begin, or those of all others.
+fn prefix(session: &str) -> String {
+    if session.is_empty() { "token-".to_owned() } else { format!("dev-{session}-") }
 }
 
 fn dev_name(port: u16) -> String {
@@ -200,5 +212,28 @@ mod tests {
         let mode = |path: &Path| std::fs::metadata(path).expect("a file").permissions().mode() & 0o777;
         assert_eq!(mode(&wallet.directory), 0o700);
         assert_eq!(mode(&wallet.directory.join(name(&pocket))), 0o600);
+    }
+
+    #[test]
+    fn a_session_takes_its_tokens_along() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let wallet = Wallet::new(directory.path().to_owned());
+        let session = |session: &str| DevSession {
+            session: session.to_owned(),
+            issuer: String::new(),
+            resource: String::new(),
+            service_client_id: String::new(),
+            service_client_secret: Zeroizing::default(),
+            people_client_id: String::new(),
+        };
+        let (first, second) = (session("first"), session("second"));
+        wallet.announce(1, &first).expect("a file");
+        wallet.forget(1, &second);
+        assert!(wallet.dev(1).is_some(), "it is somebody else's");
+        std::fs::write(directory.path().join("dev-first-x.json"), "{}").expect("a file");
+        std::fs::write(directory.path().join("token-x.json"), "{}").expect("a file");
+        wallet.forget(1, &first);
+        let left: Vec<_> = std::fs::read_dir(directory.path()).expect("a directory").flatten().collect();
+        assert_eq!(left.len(), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! The answer, by curl's flags.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -58,9 +58,15 @@ impl OutputOptions {
             write_head(&mut out, &response, "")?;
             out.write_all(b"\r\n")?;
         }
+        let mut last = b'\n';
         while let Some(chunk) = response.chunk().await.map_err(WriteError::Read)? {
             out.write_all(&chunk)?;
             out.flush()?;
+            last = chunk.last().copied().unwrap_or(last);
+        }
+        // A prompt belongs on a line of its own. Files and pipes get the body as it is.
+        if last != b'\n' && self.output.is_none() && io::stdout().is_terminal() {
+            writeln!(out)?;
         }
         Ok(())
     }

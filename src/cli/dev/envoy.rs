@@ -15,7 +15,8 @@ use tokio::time::{interval, timeout};
 use super::files::Plan;
 
 /// How to come by an Envoy.
-pub(super) const HOW_TO_GET: &str = "scripts/install-envoy in the source tree prints the path of one: give it with --envoy or in ENVOY_BIN";
+pub(super) const HOW_TO_GET: &str =
+    "scripts/install-envoy in the source tree prints the path of one: give it with --envoy or in ENVOY_BIN";
 
 /// Where `scripts/install-envoy` puts it.
 const INSTALLED: &str = ".tools/envoy/envoy/_bin/envoy";
@@ -28,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Why there is no Envoy.
 #[derive(Debug, thiserror::Error, Diagnostic)]
-pub(super) enum EnvoyError {
+pub(in crate::cli) enum EnvoyError {
     /// The program that was named cannot be run.
     #[error("cannot start {}", program.display())]
     #[diagnostic(help("{HOW_TO_GET}"))]

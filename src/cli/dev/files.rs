@@ -164,7 +164,9 @@ mod tests {
         };
         let text = plan.envoy_text();
         let live: String = text.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
-        for old in ["0.0.0.0", "10000", "9901", "9000", "8080", "/run/tollgate", "//api.example.com", "\"api.example.com"] {
+        for old in
+            ["0.0.0.0", "10000", "9901", "9000", "8080", "/run/tollgate", "//api.example.com", "\"api.example.com"]
+        {
             assert!(!live.contains(old), "{old} is still there");
         }
     }

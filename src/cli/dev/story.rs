@@ -6,9 +6,10 @@ use secrecy::ExposeSecret as _;
 use super::DevError;
 use super::files::Plan;
 use crate::cli::client::{
-    Certificates, ClientError, Credential, DevSession, Identity, Reply, ServerMetadata, Talk, Target, Token, TokenClient,
-    TokenGrant, Transport, new_key, prove, short,
+    Certificates, ClientError, Credential, DevSession, Identity, Reply, ServerMetadata, Talk, Target, Token,
+    TokenClient, TokenGrant, Transport, challenge, new_key, prove, short,
 };
+use crate::cli::explain;
 use crate::ident::Issuer;
 use crate::jose::SigningKey;
 
@@ -21,7 +22,9 @@ const IDENTITY: &str = "x-auth-";
 /// Tells the story.
 pub(super) async fn tell(plan: &Plan, session: &DevSession) -> Result<(), DevError> {
     let stage = Stage::new(plan, session)?;
-    println!("\nA token that is bound to a key, and what it is worth to a thief. Every answer below was received just now.");
+    println!(
+        "\nA token that is bound to a key, and what it is worth to a thief. Every answer below was received just now."
+    );
 
     let key = new_key();
     let owner = short(key.public().thumbprint());
@@ -52,7 +55,7 @@ pub(super) async fn tell(plan: &Plan, session: &DevSession) -> Result<(), DevErr
     let proof = stage.prove(&key, &Method::POST, &token);
     let request = Sent { method: Method::POST, scheme: "DPoP", proof: Some((&proof, "a fresh one")) };
     stage.call("the wrong scope", &orders, &token, &request, 403).await?;
-    println!("\nThat was all of it. `tollgate explain NAME` tells more about each refusal.\n");
+    println!();
     Ok(())
 }
 
@@ -94,7 +97,12 @@ impl Stage {
     /// The first step: the token.
     async fn get_token(&self, key: &SigningKey, owner: &str) -> Result<Token, DevError> {
         let client_id = &self.identity.client_id;
-        step(1, &format!("The client `{client_id}` gets a token. It proves that it has key {owner}, and the token is bound to that key"));
+        step(
+            1,
+            &format!(
+                "The client `{client_id}` gets a token. It proves that it has key {owner}, and the token is bound to that key"
+            ),
+        );
         let server = ServerMetadata::discover(&self.transport, &self.issuer).await?;
         let client = TokenClient {
             transport: &self.transport,
@@ -161,4 +169,8 @@ fn show(reply: &Reply) {
         headers.retain(|name, _| name.starts_with(IDENTITY) || name == "authorization" || name == "dpop");
     }
     println!("   < {body}");
+    let name = challenge(&reply.headers).and_then(|(error, description)| explain::name_of(&error, &description));
+    if let Some(name) = name {
+        println!("     (tollgate explain {name})");
+    }
 }

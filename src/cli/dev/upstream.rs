@@ -16,7 +16,10 @@ impl Site for Upstream {
         let mut headers: BTreeMap<&str, String> = BTreeMap::new();
         for (name, value) in &request.headers {
             let value = String::from_utf8_lossy(value.as_bytes());
-            headers.entry(name.as_str()).and_modify(|all| all.extend([", ", &*value])).or_insert_with(|| value.to_string());
+            headers
+                .entry(name.as_str())
+                .and_modify(|all| all.extend([", ", &*value]))
+                .or_insert_with(|| value.to_string());
         }
         let target = format!("{} {}", request.method, request.path);
         respond::echo(&json!({ "the_api_received": target, "headers": headers }))
