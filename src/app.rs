@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::authz::{Enforcer, ResourceSettings};
 use crate::cache::{DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, Tokens};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config};
 use crate::dpop::{Fence, Nonces, ProofKeys};
 use crate::entropy::{Entropy, SystemEntropy};
@@ -290,6 +290,18 @@ impl State {
         let proof_keys = Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS));
         Ok(Shared { clock, store, guard, fence, keys, proof_keys, root })
     }
+}
+
+/// The signing keys of an installation, for who looks after them while it runs or not; `None` if it issues nothing.
+///
+/// # Errors
+/// [`AppError`] when the store or the keys cannot be used.
+pub async fn signing_keys(config: Config, now: Timestamp) -> Result<Option<SigningKeys>, AppError> {
+    let Some(server) = config.authorization_server else { return Ok(None) };
+    let config::Signing { schedule, encryption_key } = server.signing;
+    let store = open_store(config.store, config.limits)?;
+    let kek = encryption_key.unwrap_or_else(|| RootKey::from_bytes((&SystemEntropy as &dyn Entropy).draw()));
+    Ok(Some(SigningKeys::open(store, &kek, schedule, now).await?))
 }
 
 fn open_store(store: config::Store, limits: Limits) -> Result<Arc<dyn Store>, OpenError> {

@@ -1,12 +1,19 @@
 //! The command line: one file a verb. Exit codes: 0 done, 1 something failed while running, 2 a configuration or usage
 //! that cannot be right.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use miette::{Diagnostic, Report};
 
+mod client;
+mod curl;
+mod dev;
 mod explain;
 mod hash_password;
+mod healthcheck;
+mod keys;
 mod schema;
 mod serve;
 mod validate;
@@ -19,31 +26,65 @@ pub struct Cli {
     verb: Verb,
 }
 
+/// What the verbs take from the process environment, which `main` alone reads.
+#[derive(Debug)]
+pub struct Environment {
+    /// Where tokens are kept between two calls: `$XDG_STATE_HOME/tollgate`.
+    pub state_directory: PathBuf,
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run a whole installation on this machine, without a file
+    Dev(dev::Dev),
     /// Serve what the configuration says
     Serve(serve::Serve),
     /// Check a configuration and report every mistake in it
     Validate(validate::Validate),
     /// Print the JSON schema of the configuration
     Schema(schema::Schema),
+    /// Show the signing keys, or bring a new one
+    Keys(keys::Keys),
+    /// Call an API with a token and a proof, tell what happens, and play the thief
+    Curl(Box<curl::Curl>),
     /// Tell what a refusal means, why it happens and what to do
     Explain(explain::Explain),
     /// Hash a password for the users file
     HashPassword(hash_password::HashPassword),
+    /// Ask an instance whether it is ready
+    Healthcheck(healthcheck::Healthcheck),
 }
 
 impl Cli {
     /// Runs the verb.
-    pub fn run(self) -> ExitCode {
+    pub fn run(self, environment: &Environment) -> ExitCode {
         match self.verb {
+            Verb::Dev(verb) => wait_for(async { verb.run(environment).await.unwrap_or_else(report) }),
             Verb::Serve(verb) => verb.run(),
             Verb::Validate(verb) => verb.run(),
             Verb::Schema(verb) => verb.run(),
+            Verb::Keys(verb) => wait_for(async { verb.run().await.unwrap_or_else(report) }),
+            Verb::Curl(verb) => wait_for(async { verb.run(environment).await.unwrap_or_else(report) }),
             Verb::Explain(verb) => verb.run(),
             Verb::HashPassword(verb) => verb.run(),
+            Verb::Healthcheck(verb) => wait_for(verb.run()),
         }
     }
+}
+
+/// Runs a verb that waits for others.
+fn wait_for(verb: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(verb),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Tells on standard error what failed, why, and what helps.
+#[expect(clippy::needless_pass_by_value, reason = "the last thing done with an error")]
+fn report(error: impl Diagnostic + Send + Sync + 'static) -> ExitCode {
+    eprintln!("{:?}", Report::new(error));
+    ExitCode::FAILURE
 }
 
 /// Reports what failed, with its causes, and gives the exit code for it.

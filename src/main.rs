@@ -1,10 +1,19 @@
-//! The `tollgate` program: picks the verb, chooses the exit code.
+//! The `tollgate` program: picks the verb, reads the environment, chooses the exit code.
 
+use std::env;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use tollgate::cli::Cli;
+use tollgate::cli::{Cli, Environment};
 
 fn main() -> ExitCode {
-    Cli::parse().run()
+    Cli::parse().run(&environment())
+}
+
+/// XDG Base Directory Specification: state that should outlive a restart, but is not worth a backup.
+fn environment() -> Environment {
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    Environment { state_directory: state.unwrap_or_else(env::temp_dir).join("tollgate") }
 }

@@ -175,6 +175,23 @@ pub(super) fn method_not_allowed(allow: &'static str) -> Response {
     response
 }
 
+/// What the API of the demo received.
+pub(crate) fn echo(document: &impl Serialize) -> Response {
+    let mut response = json(StatusCode::OK, document);
+    no_store(&mut response);
+    response
+}
+
+/// A sentence for a person, at a place that has nothing else to show.
+pub(crate) fn sentence(status: StatusCode, text: &'static str) -> Response {
+    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    *response.status_mut() = status;
+    set(&mut response, CONTENT_TYPE, "text/plain; charset=utf-8");
+    set(&mut response, HeaderName::from_static("x-content-type-options"), "nosniff");
+    no_store(&mut response);
+    response
+}
+
 /// The answer to a CORS preflight at an endpoint that scripts of any origin may use.
 pub(super) fn preflight(allow: &'static str) -> Response {
     let mut response = Response::new(Full::default());
