@@ -124,6 +124,7 @@ struct Shared {
     fence: Fence,
     keys: Arc<SigningKeys>,
     proof_keys: Arc<dyn ProofKeys>,
+    tokens: Arc<Tokens>,
     root: RootKey,
 }
 
@@ -158,8 +159,13 @@ impl App {
             keys: Some(Arc::clone(&shared.keys)),
             clock: Arc::clone(&shared.clock),
         });
-        let upkeep =
-            Upkeep::new(Arc::clone(&shared.store), (Arc::clone(&shared.keys), interval), Arc::clone(&shared.clock));
+        let upkeep = Upkeep {
+            store: Arc::clone(&shared.store),
+            keys: Arc::clone(&shared.keys),
+            keys_every: interval,
+            tokens: Arc::clone(&shared.tokens),
+            clock: Arc::clone(&shared.clock),
+        };
         let gate = gate.map(|door| (door, shared.gate(protected_resources, &server.settings)));
         let clock = Arc::clone(&shared.clock);
         let server = AuthorizationServer::new(server.settings, shared.dependencies(people, seams.entropy));
@@ -288,7 +294,8 @@ impl State {
         let keys = Arc::new(SigningKeys::open(Arc::clone(&store), &kek, self.signing.schedule, now).await?);
         let root = root_secrets(&*store, &kek, entropy).await?;
         let proof_keys = Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS));
-        Ok(Shared { clock, store, guard, fence, keys, proof_keys, root })
+        let tokens = Arc::new(Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)));
+        Ok(Shared { clock, store, guard, fence, keys, proof_keys, tokens, root })
     }
 }
 
@@ -320,11 +327,10 @@ impl Shared {
         };
         let resources = resources.into_iter().map(|resource| (nonces(&resource), resource));
         let resources = resources.map(|(nonces, resource)| (resource, nonces)).collect();
-        let tokens = Arc::new(Tokens::new(DEFAULT_TOKENS, Arc::clone(&self.clock)));
         let enforcer = Enforcer::new(
             resources,
             Arc::clone(&self.keys) as Arc<dyn crate::token::KeyLookup>,
-            tokens,
+            Arc::clone(&self.tokens) as Arc<dyn crate::authz::TokenCache>,
             Arc::clone(&self.proof_keys),
             self.fence,
         );

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::cache::Tokens;
 use crate::clock::{Clock, Timestamp};
-use crate::keys::SigningKeys;
+use crate::keys::{KeyState, SigningKeys};
 use crate::store::{ALIVE_EVERY, LastAlive, Store};
 
 /// How often what is over is swept.
@@ -24,31 +25,29 @@ const CLOCK_JUMP: Duration = Duration::from_mins(1);
 
 /// The background work of an installation.
 pub(super) struct Upkeep {
-    store: Arc<dyn Store>,
-    keys: (Arc<SigningKeys>, Duration),
-    clock: Arc<dyn Clock>,
-    began: (Instant, Timestamp),
+    pub(super) store: Arc<dyn Store>,
+    pub(super) keys: Arc<SigningKeys>,
+    /// How often the keys are looked after.
+    pub(super) keys_every: Duration,
+    /// The tokens that the gate has verified: forgotten when a key that may have signed them is withdrawn.
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Upkeep {
-    /// The upkeep of a store, and of keys that are to be looked after that often.
-    pub(super) fn new(store: Arc<dyn Store>, keys: (Arc<SigningKeys>, Duration), clock: Arc<dyn Clock>) -> Self {
-        let began = (Instant::now(), clock.now());
-        Self { store, keys, clock, began }
-    }
-
     /// Works until `stopped` resolves, then notes that this life ended in good order.
-    pub(super) async fn run(mut self, stopped: impl Future<Output = ()>) {
+    pub(super) async fn run(self, stopped: impl Future<Output = ()>) {
         let mut stopped = std::pin::pin!(stopped);
         let mut alive = ticks(ALIVE_EVERY);
-        let mut keys = ticks(self.keys.1);
+        let mut keys = ticks(self.keys_every);
         let mut sweep = ticks(SWEEP_EVERY);
+        let mut began = (Instant::now(), self.clock.now());
         loop {
             tokio::select! {
                 () = &mut stopped => break,
                 _ = alive.tick() => self.note_alive(false).await,
                 _ = keys.tick() => self.look_after_keys().await,
-                _ = sweep.tick() => self.sweep().await,
+                _ = sweep.tick() => self.sweep(&mut began).await,
             }
         }
         self.note_alive(true).await;
@@ -64,16 +63,29 @@ impl Upkeep {
     }
 
     async fn look_after_keys(&self) {
-        if let Err(error) = self.keys.0.maintain(self.clock.now()).await {
+        let now = self.clock.now();
+        let before = self.published(now);
+        if let Err(error) = self.keys.maintain(now).await {
             tracing::error!(%error, "the signing keys could not be looked after; they stay as they were");
+        }
+        let after = self.published(now);
+        if before.iter().any(|kid| !after.contains(kid)) {
+            tracing::warn!("a signing key was withdrawn: what it signed is refused from now on");
+            self.tokens.forget_all();
         }
     }
 
-    async fn sweep(&mut self) {
+    /// The names of the keys that verify at `now`.
+    fn published(&self, now: Timestamp) -> Vec<String> {
+        let records = self.keys.records().into_iter();
+        records.filter(|record| record.state(now) != KeyState::Dropped).map(|record| record.kid).collect()
+    }
+
+    async fn sweep(&self, began: &mut (Instant, Timestamp)) {
         let now = self.clock.now();
-        if self.clock_jumped(now) {
+        if has_jumped(*began, now) {
             tracing::warn!("the clock jumped: nothing is swept in this round");
-            self.began = (Instant::now(), now);
+            *began = (Instant::now(), now);
             return;
         }
         for _ in 0..SWEEP_BATCHES {
@@ -83,12 +95,12 @@ impl Upkeep {
             }
         }
     }
+}
 
-    fn clock_jumped(&self, now: Timestamp) -> bool {
-        let (instant, timestamp) = self.began;
-        let expected = timestamp + instant.elapsed();
-        now.since(expected) > CLOCK_JUMP || expected.since(now) > CLOCK_JUMP
-    }
+/// Whether the wall clock moved against the monotonic one since both were read.
+fn has_jumped((instant, timestamp): (Instant, Timestamp), now: Timestamp) -> bool {
+    let expected = timestamp + instant.elapsed();
+    now.since(expected) > CLOCK_JUMP || expected.since(now) > CLOCK_JUMP
 }
 
 fn ticks(every: Duration) -> tokio::time::Interval {
