@@ -24,9 +24,9 @@ mod file;
 mod given;
 mod listen_address;
 mod mistake;
+mod named_file;
 mod protected_resource;
 mod reference;
-mod secret_file;
 mod tree;
 
 pub use document::{Document, FILE_LIMIT};
