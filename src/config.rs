@@ -1,8 +1,8 @@
 //! The configuration: what the YAML file may say, and what of it is true.
 //!
-//! A file becomes a tree whose nodes know their places, the tree becomes [`file::File`], and that becomes [`Config`],
-//! which is valid by construction. Whatever is wrong on the way is collected, and everything is reported at once, with
-//! place, snippet and help.
+//! A file becomes a tree whose nodes know their places, the tree becomes a `File` of what may be said, and that becomes
+//! [`Config`], which is valid by construction. Whatever is wrong on the way is collected, and everything is reported at
+//! once, with place, snippet and help.
 //!
 //! Invariant: no string in a [`Config`] is left unparsed, and no secret stands in the file: secrets are given by path.
 
@@ -24,9 +24,9 @@ mod file;
 mod given;
 mod listen_address;
 mod mistake;
+mod named_file;
 mod protected_resource;
 mod reference;
-mod secret_file;
 mod tree;
 
 pub use document::{Document, FILE_LIMIT};

@@ -15,7 +15,7 @@ use crate::store::Unavailable;
 mod attempts;
 mod local;
 
-pub use local::{LocalUsers, PasswordFault, UsersFault, hash_password};
+pub use local::{LocalUsers, PasswordFault, UsersFault, hash_password, users_file_subjects};
 
 /// A person who may sign in.
 #[derive(Clone, Eq, PartialEq)]

@@ -9,19 +9,20 @@ use super::file::{
 };
 use super::given::Given;
 use super::mistake::{Mistake, Place};
-use super::{AuthorizationServer, Login, Signing, Store, client, secret_file};
+use super::{AuthorizationServer, Login, Signing, Store, client, named_file};
 use crate::authz::ResourceSettings;
 use crate::dpop::Window;
 use crate::ident::{Audience, Issuer};
+use crate::identity::{UsersFault, users_file_subjects};
 use crate::jose::Algorithm;
 use crate::keys::KeySchedule;
 use crate::oauth::client::GrantType;
 use crate::oauth::{Client, DpopSettings, Lifetimes, NonceMode, Settings};
 use crate::scope::{Scope, Scopes};
 
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 
 /// Judges everything about the authorization server. `None` only if there are mistakes.
 pub(super) fn judge(
@@ -40,6 +41,7 @@ pub(super) fn judge(
     let signing = signing(judge, given, store, lifetimes.access_token);
     let dpop = dpop(judge, file.dpop.as_ref());
     let known = KnownScopes::of(given);
+    check_scope_words(judge, file);
     let clients = file.clients.as_ref().map(|clients| client::all(judge, clients, &known)).unwrap_or_default();
     let login = login(judge, given, &clients);
     let issuer = issuer?;
@@ -62,7 +64,7 @@ impl KnownScopes {
         let Some(given) = &server.value.scopes else {
             return Self { words: BTreeMap::new(), incomplete: server.place.lost("scopes") };
         };
-        let words = given.value.iter().map(|(scope, words)| (scope.0.clone(), words.clone())).collect();
+        let words = given.value.iter().map(|(scope, words)| (scope.0.clone(), words.value.clone())).collect();
         Self { words, incomplete: !given.place.gaps.is_empty() }
     }
 
@@ -74,6 +76,14 @@ impl KnownScopes {
                 Mistake::about(place, format!("names `{scope}`, which is not in `authorization_server.scopes`"));
             judge.report(mistake.help(format!("add it there: `scopes: {{ \"{scope}\": \"What it allows\" }}`")));
         }
+    }
+}
+
+/// People read these words before they agree.
+fn check_scope_words(judge: &mut Judge<'_>, file: &AuthorizationServerFile) {
+    let scopes = file.scopes.iter().flat_map(|given| &given.value);
+    for words in scopes.map(|(_, words)| words) {
+        judge.readable(words);
     }
 }
 
@@ -140,7 +150,7 @@ fn signing(
         judge.report(mistake.help("tokens must not outlive the key that verifies them"));
     }
     let encryption_key = match &file.encryption_key_file {
-        Some(path) => Some(secret_file::key(judge, path)?),
+        Some(path) => Some(named_file::key(judge, path)?),
         None => None,
     };
     let (place, lost) = match given {
@@ -158,21 +168,41 @@ fn signing(
 }
 
 fn login(judge: &mut Judge<'_>, server: &Given<AuthorizationServerFile>, clients: &[Client]) -> Option<Login> {
-    match &server.value.login {
-        Some(given) => {
-            let LoginFile::Local(given) = &given.value;
-            let given = judge.required(&given.place, "users_file", given.value.users_file.as_ref())?;
-            secret_file::check_readable(judge, given);
-            Some(Login::Local { users_file: judge.path(&given.value) })
+    let Some(given) = &server.value.login else {
+        let asks = clients.iter().find(|client| client.may_use(GrantType::AuthorizationCode));
+        if let Some(client) = asks.filter(|_| !server.place.lost("login")) {
+            let message = format!("lacks `login`: client `{}` uses `authorization_code`", client.id);
+            let help = "say how people sign in: `login: { local: { users_file: users.yaml } }`";
+            judge.report(Mistake::about(&server.place, message).help(help));
         }
-        None => {
-            let asks = clients.iter().find(|client| client.may_use(GrantType::AuthorizationCode));
-            if let Some(client) = asks.filter(|_| !server.place.lost("login")) {
-                let message = format!("lacks `login`: client `{}` uses `authorization_code`", client.id);
-                let help = "say how people sign in: `login: { local: { users_file: users.yaml } }`";
-                judge.report(Mistake::about(&server.place, message).help(help));
+        return None;
+    };
+    let LoginFile::Local(given) = &given.value;
+    let users_file = judge.required(&given.place, "users_file", given.value.users_file.as_ref())?;
+    check_users(judge, users_file, server);
+    Some(Login::Local { users_file: judge.path(&users_file.value) })
+}
+
+/// Reports what is wrong in the users file, and clients with the name of a person: a token's `sub` must not be both
+/// (RFC 9068 §5, RFC 9700 §4.15).
+fn check_users(judge: &mut Judge<'_>, given: &Given<String>, server: &Given<AuthorizationServerFile>) {
+    let Some(text) = named_file::users(judge, given) else { return };
+    let subjects = match users_file_subjects(&text) {
+        Ok(subjects) => subjects,
+        Err(UsersFault(mistakes)) => {
+            for fault in mistakes {
+                let predicate =
+                    format!("names a file that is wrong at {}:{}: {}", fault.line, fault.column, fault.message);
+                judge.report(Mistake::about(&given.place, predicate));
             }
-            None
+            return;
+        }
+    };
+    let clients = server.value.clients.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
+    for id in clients.iter().filter_map(|client| client.value.client_id.as_ref()) {
+        if subjects.iter().any(|subject| subject.as_str() == id.value.0.as_str()) {
+            let mistake = Mistake::about(&id.place, "is the `subject` of a person in the users file");
+            judge.report(mistake.help("change one of the two: one could be taken for the other"));
         }
     }
 }

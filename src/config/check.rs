@@ -15,6 +15,9 @@ use crate::store::Limits;
 /// How many proofs a local guard may be told to remember: about 3 GiB.
 const MOST_ENTRIES: usize = 50_000_000;
 
+/// The longest text that a page shows to people, in characters.
+const SHOWN_LIMIT: usize = 200;
+
 /// How many records of one kind a store may be told to keep.
 const MOST_RECORDS: u64 = 1_000_000_000;
 
@@ -90,6 +93,15 @@ impl<'a> Judge<'a> {
             self.report(Mistake::about(&given.place, format!("must be at most \"{longest}\"")));
         }
         duration
+    }
+
+    /// Reports a text that is shown to people and cannot be read by them.
+    pub(super) fn readable(&mut self, given: &Given<String>) {
+        let length = given.value.chars().count();
+        if !(1..=SHOWN_LIMIT).contains(&length) || given.value.chars().any(char::is_control) {
+            let predicate = format!("must be 1 to {SHOWN_LIMIT} characters on one line: people are shown it");
+            self.report(Mistake::about(&given.place, predicate));
+        }
     }
 
     /// A path, relative to the directory of the file.

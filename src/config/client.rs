@@ -5,7 +5,7 @@ use super::check::Judge;
 use super::file::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, RotationWord};
 use super::given::Given;
 use super::mistake::{Mistake, Place};
-use super::secret_file;
+use super::named_file;
 use crate::jose::{Algorithm, PublicKey};
 use crate::oauth::Client;
 use crate::oauth::client::{ClientAuthentication, GrantType, RefreshTokenRotation};
@@ -28,6 +28,9 @@ fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, known: &KnownScopes)
     let grant_types = grant_types(judge, given, method);
     check_redirect_uris(judge, given, &grant_types);
     let rotation = rotation(judge, given, method);
+    if let Some(name) = &file.client_name {
+        judge.readable(name);
+    }
     let scopes = file.scope.as_ref().map(|scope| {
         known.check(judge, &scope.place, &scope.value.0);
         scope.value.0.clone()
@@ -178,7 +181,7 @@ fn refuse(
 fn secret(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMethod) -> Option<ClientSecretHash> {
     let Given { value: file, place } = client;
     match (&file.client_secret_file, &file.client_secret_hash) {
-        (Some(path), None) => secret_file::client_secret(judge, path),
+        (Some(path), None) => named_file::client_secret(judge, path),
         (None, Some(hash)) => Some(hash.value.0.0.clone()),
         (Some(_), Some(hash)) => {
             judge.report(

@@ -110,7 +110,7 @@ mod tests {
         {
             assert_eq!(text.parse(), Ok(Lifetime(Duration::from_secs(seconds))), "{text}");
         }
-        assert_eq!(written(Duration::from_secs(5_400)), "1h30m");
+        assert_eq!(written(Duration::from_mins(90)), "1h30m");
     }
 
     #[test]

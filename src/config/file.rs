@@ -63,7 +63,8 @@ pub(super) struct PublicFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExtAuthzFile {
-    /// `unix:` and the path of a socket (at most 107 bytes), or IP address and port.
+    /// `unix:` and the path of a socket (at most 107 bytes; relative to the directory of the file), or IP address and
+    /// port.
     #[schemars(required)]
     pub(super) address: Option<Given<Parsed<ListenAddress>>>,
 }
@@ -99,7 +100,7 @@ pub(super) struct MemoryFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SqliteFile {
-    /// The database file; its directory must exist. Created with mode 0600.
+    /// The database file, relative to the directory of this one; its own directory must exist. Created with mode 0600.
     #[schemars(required)]
     pub(super) path: Option<Given<String>>,
     /// How much is kept at most.
@@ -161,8 +162,8 @@ pub(super) struct AuthorizationServerFile {
     pub(super) signing: Option<Given<SigningFile>>,
     /// About DPoP proofs (RFC 9449), here and at the gate.
     pub(super) dpop: Option<Given<DpopFile>>,
-    /// The scopes that exist, each with words for the people who are asked to grant it.
-    pub(super) scopes: Option<Given<BTreeMap<Parsed<Scope>, String>>>,
+    /// The scopes that exist, each with 1 to 200 characters for the people who are asked to grant it.
+    pub(super) scopes: Option<Given<BTreeMap<Parsed<Scope>, Given<String>>>>,
     /// Resources, besides those under `protected_resources`, that tokens may be issued for (RFC 8707): absolute http(s)
     /// URIs without a fragment. The first resource of all is the audience of tokens whose request names none. If there
     /// is no resource at all, the issuer is the only one.
@@ -302,7 +303,7 @@ pub(super) struct ClientFile {
     /// The identifier: 1 to 512 printable ASCII characters.
     #[schemars(required)]
     pub(super) client_id: Option<Given<Parsed<ClientId>>>,
-    /// What people are shown. Default: the `client_id`.
+    /// What people are shown: 1 to 200 characters. Default: the `client_id`.
     pub(super) client_name: Option<Given<String>>,
     /// How the client authenticates.
     #[schemars(extend("default" = "client_secret_basic"))]

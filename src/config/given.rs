@@ -109,7 +109,7 @@ impl<T: FromStr<Err: Display>> Visitor<'_> for ParsedVisitor<T> {
 pub(super) struct Fault {
     kind: FaultKind,
     /// Where it is shown.
-    place: Option<Place>,
+    place: Option<Box<Place>>,
     /// The node that must go so that the rest can be read.
     node: Option<String>,
 }
@@ -148,7 +148,7 @@ impl Fault {
     /// The fault in words, unless it only follows from an earlier one.
     pub(super) fn mistake(&self) -> Option<Mistake> {
         let nowhere = Place::default();
-        let place = self.place.as_ref().unwrap_or(&nowhere);
+        let place = self.place.as_deref().unwrap_or(&nowhere);
         Some(match &self.kind {
             FaultKind::UnknownKey { key, known } => unknown_key(place, key, known),
             FaultKind::UnknownWord { word, known } => {
@@ -170,7 +170,7 @@ impl Fault {
 
     /// Says where, unless something deeper has said it.
     fn at(mut self, place: &Place, node: Option<&str>) -> Self {
-        self.place.get_or_insert_with(|| place.clone());
+        self.place.get_or_insert_with(|| Box::new(place.clone()));
         self.node = self.node.or_else(|| node.map(str::to_owned));
         self
     }
@@ -212,22 +212,28 @@ impl de::Error for Fault {
     }
 }
 
-/// Keys that the design has and this version has not: their own message, as a misspelling would be bad advice.
-const PLANNED: [&str; 13] = [
-    "tls",
-    "grpc",
-    "postgres",
-    "redis",
-    "device_code",
-    "when",
-    "max_age",
-    "acr",
-    "oidc",
-    "header",
-    "external",
-    "jwks_uri",
-    "access_token_format",
+/// Keys that this version has not, but a later one will have: a misspelling would be bad advice. Each is named with a
+/// key that is known beside it.
+const PLANNED: [(&str, &str); 14] = [
+    ("tls", "address"),
+    ("grpc", "address"),
+    ("postgres", "sqlite"),
+    ("redis", "local"),
+    ("oidc", "local"),
+    ("header", "local"),
+    ("external", "local"),
+    ("device_code", "access_token"),
+    ("jwks_uri", "jwks"),
+    ("access_token_format", "client_id"),
+    ("access_token_format", "resource"),
+    ("when", "path"),
+    ("max_age", "path"),
+    ("acr", "path"),
 ];
+
+fn is_planned(key: &str, known: &[&str]) -> bool {
+    PLANNED.iter().any(|(planned, beside)| *planned == key && known.contains(beside))
+}
 
 fn unknown_key(place: &Place, key: &str, known: &[&str]) -> Mistake {
     if key == "client_secret" {
@@ -235,7 +241,7 @@ fn unknown_key(place: &Place, key: &str, known: &[&str]) -> Mistake {
             "write the secret to a file and give its path as `client_secret_file`, or give `client_secret_hash`",
         );
     }
-    if PLANNED.contains(&key) {
+    if is_planned(key, known) {
         return Mistake::about(place, "is not supported by this version").help("take it out");
     }
     let mistake = Mistake::about(place, "is unknown");
@@ -247,7 +253,7 @@ fn unknown_key(place: &Place, key: &str, known: &[&str]) -> Mistake {
 
 /// The known word that `word` was probably meant to be.
 fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    if PLANNED.contains(&word) {
+    if is_planned(word, known) {
         return None;
     }
     let distance = |known: &str| strsim::damerau_levenshtein(&word.to_lowercase(), known);

@@ -1,5 +1,6 @@
 //! The YAML file as a tree whose every node knows where it stands.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -73,10 +74,14 @@ impl Node {
     pub(super) fn rename(&mut self, path: String) {
         match &mut self.value {
             Value::List(items) => {
-                items.iter_mut().enumerate().for_each(|(index, item)| item.rename(format!("{path}[{index}]")));
+                for (index, item) in items.iter_mut().enumerate() {
+                    item.rename(format!("{path}[{index}]"));
+                }
             }
             Value::Map(entries) => {
-                entries.iter_mut().for_each(|entry| entry.node.rename(child_path(&path, &entry.key)));
+                for entry in entries {
+                    entry.node.rename(child_path(&path, &entry.key));
+                }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => {}
         }
@@ -127,6 +132,9 @@ pub(super) fn child_path(parent: &str, key: &str) -> String {
     if plain { format!("{parent}{dot}{key}") } else { format!("{parent}{dot}{key:?}") }
 }
 
+/// How much of a file aliases may repeat, in events of the parser.
+const REPLAYED_LIMIT: usize = 10_000;
+
 /// YAML 1.2 as strictly as the parser can be told to be.
 fn options() -> Options {
     serde_saphyr::options! {
@@ -134,6 +142,7 @@ fn options() -> Options {
         merge_keys: MergeKeyPolicy::Error,
         strict_booleans: true,
         with_snippet: false,
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: REPLAYED_LIMIT },
     }
 }
 
@@ -255,6 +264,7 @@ impl Grower {
 
     fn map(&mut self, raw: Vec<(Spanned<String>, Spanned<Raw>)>, path: &str) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Vec::new();
+        let mut seen = HashSet::new();
         for (key, value) in raw {
             let key_span = self.span(key.referenced);
             let mut node = self.node(value, child_path(path, &key.value));
@@ -262,7 +272,7 @@ impl Grower {
             if node.place.span.length == 0 {
                 node.place.span = key_span;
             }
-            if entries.iter().any(|entry| entry.key == key.value) {
+            if !seen.insert(key.value.clone()) {
                 let place = Place { span: key_span, ..node.place };
                 let mistake = Mistake::about(&place, "is given twice").help("keep one of the two");
                 self.mistakes.push(mistake);

@@ -108,6 +108,14 @@ pub struct LocalUsers {
     hashing: Arc<Semaphore>,
 }
 
+/// Judges a users file without keeping anybody: everybody's subject.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn users_file_subjects(text: &str) -> Result<Vec<Subject>, UsersFault> {
+    text.parse::<LocalUsers>().map(|users| users.subjects().cloned().collect())
+}
+
 /// Reads a users file.
 impl FromStr for LocalUsers {
     type Err = UsersFault;

@@ -1,4 +1,4 @@
-//! Secrets, which are given by the path of a file.
+//! Files that the configuration names: secrets, and the people who may sign in.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::check::Judge;
+use super::document::FILE_LIMIT;
 use super::given::Given;
 use super::mistake::Mistake;
 use crate::secret::ClientSecretHash;
@@ -22,7 +23,7 @@ const SHORTEST_SECRET: usize = 32;
 
 /// Reads a client secret: printable ASCII (RFC 6749 Appendix A.2). A line break at its end does not count.
 pub(super) fn client_secret(judge: &mut Judge<'_>, given: &Given<String>) -> Option<ClientSecretHash> {
-    let secret = read(judge, given)?;
+    let secret = read(judge, given, SECRET_LIMIT)?;
     let fault = if secret.len() < SHORTEST_SECRET {
         "names a file whose secret is shorter than 32 characters"
     } else if !secret.bytes().all(|byte| (0x20..=0x7e).contains(&byte)) {
@@ -36,27 +37,23 @@ pub(super) fn client_secret(judge: &mut Judge<'_>, given: &Given<String>) -> Opt
 
 /// Reads 32 bytes in base64.
 pub(super) fn key(judge: &mut Judge<'_>, given: &Given<String>) -> Option<RootKey> {
-    let text = read(judge, given)?;
+    let text = read(judge, given, SECRET_LIMIT)?;
     let bytes = Zeroizing::new(STANDARD.decode(text.trim()).unwrap_or_default());
-    match <[u8; 32]>::try_from(bytes.as_slice()) {
-        Ok(key) => Some(RootKey::from_bytes(key)),
-        Err(_) => {
-            let mistake = Mistake::about(&given.place, "names a file that does not hold 32 bytes in base64");
-            judge.report(mistake.help(format!("make one with `openssl rand -base64 32 > {}`", given.value)));
-            None
-        }
-    }
+    let Ok(key) = <[u8; 32]>::try_from(bytes.as_slice()) else {
+        let mistake = Mistake::about(&given.place, "names a file that does not hold 32 bytes in base64");
+        judge.report(mistake.help(format!("make one with `openssl rand -base64 32 > {}`", given.value)));
+        return None;
+    };
+    Some(RootKey::from_bytes(key))
 }
 
-/// Reports a file that cannot be read.
-pub(super) fn check_readable(judge: &mut Judge<'_>, given: &Given<String>) {
-    if let Err(reason) = open(&judge.path(&given.value)) {
-        report_unreadable(judge, given, &reason);
-    }
+/// Reads the users file.
+pub(super) fn users(judge: &mut Judge<'_>, given: &Given<String>) -> Option<Zeroizing<String>> {
+    read(judge, given, FILE_LIMIT)
 }
 
-fn read(judge: &mut Judge<'_>, given: &Given<String>) -> Option<Zeroizing<String>> {
-    match read_text(&judge.path(&given.value)) {
+fn read(judge: &mut Judge<'_>, given: &Given<String>, limit: u64) -> Option<Zeroizing<String>> {
+    match read_text(&judge.path(&given.value), limit) {
         Ok(text) => Some(text),
         Err(reason) => {
             report_unreadable(judge, given, &reason);
@@ -70,12 +67,12 @@ fn report_unreadable(judge: &mut Judge<'_>, given: &Given<String>, reason: &str)
     judge.report(mistake.help(format!("looked for {}", judge.path(&given.value).display())));
 }
 
-fn read_text(path: &Path) -> Result<Zeroizing<String>, String> {
+fn read_text(path: &Path, limit: u64) -> Result<Zeroizing<String>, String> {
     let mut text = Zeroizing::new(String::new());
-    let read = open(path)?.take(SECRET_LIMIT + 1).read_to_string(&mut text);
+    let read = open(path)?.take(limit + 1).read_to_string(&mut text);
     read.map_err(|error| error.to_string())?;
-    if text.len() as u64 > SECRET_LIMIT {
-        return Err("it is larger than 4 KiB".to_owned());
+    if text.len() as u64 > limit {
+        return Err(format!("it is larger than {} KiB", limit / 1024));
     }
     let end = text.trim_end_matches(['\r', '\n']).len();
     text.truncate(end);
