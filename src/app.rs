@@ -144,8 +144,7 @@ impl App {
         let gate = match listen.ext_authz.as_slice() {
             [] => None,
             addresses => {
-                let addresses: Vec<_> = addresses.iter().map(gate_address).collect();
-                let bound = grpc::Door::bind(&addresses).await;
+                let bound = grpc::Door::bind(addresses).await;
                 Some(bound.map_err(|cause| AppError::Bind { address: "ext_authz".to_owned(), cause })?)
             }
         };
@@ -240,13 +239,6 @@ impl App {
 async fn bind(address: SocketAddr) -> Result<Door, AppError> {
     let bound = Door::bind(address, crate::web::Limits::default()).await;
     bound.map_err(|cause| AppError::Bind { address: address.to_string(), cause })
-}
-
-fn gate_address(address: &config::ListenAddress) -> grpc::ListenAddress {
-    match address {
-        config::ListenAddress::Unix(path) => grpc::ListenAddress::Unix(path.clone()),
-        config::ListenAddress::Tcp(address) => grpc::ListenAddress::Tcp(*address),
-    }
 }
 
 /// Who people are; nobody, where nobody can sign in.

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::authz::ResourceSettings;
+use crate::grpc::ListenAddress;
 use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::secret::seal::RootKey;
@@ -30,7 +31,6 @@ mod reference;
 mod tree;
 
 pub use document::{Document, FILE_LIMIT};
-pub use listen_address::{AddressFault, ListenAddress};
 pub use mistake::{Mistake, Mistakes};
 pub use reference::{markdown, schema};
 

@@ -8,7 +8,8 @@ use super::duration::{self, Lifetime};
 use super::file::{ExtAuthzFile, File, LimitsFile, ListenFile, ReplayFile, StoreFile};
 use super::given::Given;
 use super::mistake::{Mistake, Place};
-use super::{Config, Listen, ListenAddress, Replay, Store, authorization_server, protected_resource};
+use super::{Config, Listen, Replay, Store, authorization_server, protected_resource};
+use crate::grpc::ListenAddress;
 use crate::replay::DEFAULT_ENTRIES;
 use crate::store::Limits;
 

@@ -11,8 +11,9 @@ use serde::Deserialize;
 
 use super::duration::Lifetime;
 use super::given::{Given, Parsed};
-use super::listen_address::{ListenAddress, TcpAddress};
+use super::listen_address::TcpAddress;
 use crate::authz::{Method, PathPattern};
+use crate::grpc::ListenAddress;
 use crate::ident::{ClientId, Issuer};
 use crate::jose::Members;
 use crate::scope::{Scope, Scopes};
