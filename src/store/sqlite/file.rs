@@ -18,6 +18,10 @@ const MIGRATIONS: [(&str, &str); 1] = [("V1__state", include_str!("migrations/V1
 /// How long to wait for another process, such as `tollgate keys rotate`, that writes to the same file.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// After how many pages of 4 KiB the log is written back to the database: 16 MiB, so that the second wait for the disk
+/// that this takes is a rare one.
+const CHECKPOINT: u32 = 4_096;
+
 /// So many prepared statements are kept, which is all of them.
 const STATEMENTS: usize = 64;
 
@@ -90,7 +94,9 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
         return Err(OpenError::NoWriteAheadLog(path.into()));
     }
     connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT).map_err(failed)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20).map_err(failed)?;
+    connection.pragma_update(None, "cache_size", -8_192).map_err(failed)?; // KiB, used as needed
     migrate(path, &mut connection)?;
     Ok(connection)
 }
