@@ -364,11 +364,13 @@ impl Caller {
         Ok((response, proof.unwrap_or_default()))
     }
 
-    /// Asks for the nonce that a printed command line will need, with a request that changes nothing.
+    /// Asks for the nonce that a printed command line will need, with a proof by a key that is nobody's: whatever the
+    /// request would do, it is not done.
     async fn learn_nonce(&self, request: &Request, held: &mut Held, origin: &str) -> Result<(), ClientError> {
-        let probe = Request::probe(&request.url);
-        let proof = proof_for(&probe, held, origin);
-        let response = self.send(&probe, &held.token, proof.as_deref()).await?;
+        let token = Some(held.token.access.expose_secret());
+        let target = Target { method: &request.method, url: &request.url, token, nonce: None };
+        let proof = prove(&new_key(), &target);
+        let response = self.send(&request.without_body(), &held.token, Some(&proof)).await?;
         held.nonces.extend(nonce(response.headers()).map(|nonce| (origin.to_owned(), nonce)));
         Ok(())
     }

@@ -42,6 +42,9 @@ pub(super) struct Dev {
     /// End after the story
     #[arg(long, requires = "story")]
     once: bool,
+    /// Require nonces of all proofs (RFC 9449 §8, §9): `tollgate curl` shows how clients cope
+    #[arg(long, conflicts_with = "story")]
+    nonce: bool,
     /// The port of the authorization server; 0 for a free one [default: 8080, or a free one if that is taken]
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
@@ -144,6 +147,7 @@ impl Dev {
             admin: choose(self.admin_port, 9090)?,
             envoy_admin: choose(Some(0), 0)?,
             upstream,
+            nonce: self.nonce,
             password_hash: hash_password(&password)?,
             password,
             secret: random(),

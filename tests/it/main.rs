@@ -5,6 +5,7 @@ mod architecture;
 mod authorize;
 mod browser;
 mod check;
+mod cli;
 mod client;
 mod config;
 mod envoy;
