@@ -180,6 +180,7 @@ impl Curl {
     /// The call itself: again with a nonce if the gate wants one, and again with a new token if it takes ours for dead.
     async fn call(&self, caller: &Caller, request: &Request, mut held: Held) -> Result<ExitCode, CurlError> {
         let origin = request.url.origin().ascii_serialization();
+        let target = shown(&request.method, &request.url);
         let (mut response, mut proof) = caller.attempt(request, &mut held, &origin).await?;
         if response.status().as_u16() == 401
             && !self.fresh
@@ -194,9 +195,12 @@ impl Curl {
             (response, proof) = caller.attempt(request, &mut held, &origin).await?;
         }
         caller.wallet.save(&caller.pocket(), &held)?;
+        if held.token.binding == Binding::Dpop {
+            caller.talk.sent("proof", &target, &format!("by key {}", short(held.key.public().thumbprint())));
+        }
         if self.replay {
             caller.talk.received(response.status().as_u16(), &outcome(response.headers()));
-            caller.talk.sent("replay", &shown(&request.method, &request.url), "with the very same proof");
+            caller.talk.sent("replay", &target, "with the very same proof");
             response = caller.send(request, &held.token, Some(&proof)).await?;
         }
         self.finish(caller, request, response).await
@@ -358,8 +362,6 @@ impl Caller {
             proof = proof_for(request, held, origin);
             response = self.send(request, &held.token, proof.as_deref()).await?;
             held.nonces.extend(nonce(response.headers()).map(|nonce| (origin.to_owned(), nonce)));
-        } else if proof.is_some() {
-            self.talk.sent("proof", &target, &format!("by key {}", short(held.key.public().thumbprint())));
         }
         Ok((response, proof.unwrap_or_default()))
     }

@@ -165,14 +165,14 @@ impl Dev {
             if self.story {
                 return Err(DevError::NoEnvoy);
             }
-            tell(plan, None);
+            tell(plan, None, &environment.program);
             return std::future::pending().await;
         };
         if self.story {
             story::tell(plan, &session).await?;
         }
         if !self.once {
-            tell(plan, Some(&envoy));
+            tell(plan, Some(&envoy), &environment.program);
             return Err(envoy.ended().await.into());
         }
         envoy.stop().await;
@@ -214,7 +214,7 @@ fn ended_early(ended: Result<Result<(), AppError>, tokio::task::JoinError>) -> D
 }
 
 /// What is there, and the next commands to type.
-fn tell(plan: &Plan, envoy: Option<&Envoy>) {
+fn tell(plan: &Plan, envoy: Option<&Envoy>, program: &str) {
     let Plan { issuer, envoy: guard, upstream, password, .. } = plan;
     println!("  issuer   http://127.0.0.1:{issuer}      ES256, key in memory, gone when this stops");
     println!("  guard    http://127.0.0.1:{guard} -> API at 127.0.0.1:{upstream}");
@@ -226,8 +226,8 @@ fn tell(plan: &Plan, envoy: Option<&Envoy>) {
     }
     println!("  people   ada and bob, password {password}");
     println!("  files    {}", plan.configuration().display());
-    println!("  try      tollgate curl http://127.0.0.1:{guard}/orders");
-    println!("           tollgate curl --steal http://127.0.0.1:{guard}/orders");
-    println!("           tollgate curl --login http://127.0.0.1:{guard}/orders      as ada");
+    println!("  try      {program} curl http://127.0.0.1:{guard}/orders");
+    println!("           {program} curl --steal http://127.0.0.1:{guard}/orders");
+    println!("           {program} curl --login http://127.0.0.1:{guard}/orders      as ada");
     println!("  Ctrl-C ends it all.");
 }

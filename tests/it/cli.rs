@@ -11,16 +11,17 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 use tollgate::dpop::ProofFault;
 use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::oauth::Refusal;
 
 use crate::browser::Browser;
+use crate::envoy::eventually;
 use crate::world::free_port;
 
 /// How long a process may take for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A machine with a home, where the program runs.
 struct Machine {
@@ -305,7 +306,8 @@ async fn keys_are_listed_and_rotated_while_a_server_runs() {
 
     let server = Running::start(machine.command(&["serve", "--config", &config]));
     let ready = format!("http://127.0.0.1:{admin}/readyz");
-    eventually_ready(&machine, &ready).await;
+    let asked = async || (machine.run(&["healthcheck", "--url", &ready]).await.code == 0).then_some(());
+    eventually("the server is ready", asked).await;
     machine.run(&["keys", "list", "--config", &config]).await.expect(0, &["signing", "tollgate keys rotate --config"]);
     machine.run(&["keys", "rotate", "--config", &config]).await.expect(0, &["announced", "signs in", "keys list"]);
     let said = machine.run(&["keys", "rotate", "--now", "--output", "json", "--config", &config]).await;
@@ -348,14 +350,4 @@ fn client_key(machine: &Machine, key: &SigningKey) -> String {
     let der = STANDARD.encode(&*key.to_pkcs8().expect("PKCS #8"));
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n");
     machine.write(&format!("{}.pem", key.kid()), &pem).display().to_string()
-}
-
-async fn eventually_ready(machine: &Machine, url: &str) {
-    let mut ticks = interval(Duration::from_millis(50));
-    let ready = async {
-        while machine.run(&["healthcheck", "--url", url]).await.code != 0 {
-            ticks.tick().await;
-        }
-    };
-    timeout(PATIENCE, ready).await.expect("a server that is ready in time");
 }

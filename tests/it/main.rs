@@ -8,6 +8,7 @@ mod check;
 mod cli;
 mod client;
 mod config;
+mod docs;
 mod envoy;
 mod envoy_proxy;
 mod gate;
