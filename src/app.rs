@@ -142,6 +142,7 @@ impl App {
         let public = bind(listen.public).await?;
         let admin = bind(listen.admin).await?;
         let gate = match listen.ext_authz.as_slice() {
+            _ if protected_resources.is_empty() => None, // nothing to be asked about
             [] => None,
             addresses => {
                 let bound = grpc::Door::bind(addresses).await;

@@ -31,6 +31,8 @@ pub struct Cli {
 pub struct Environment {
     /// Where tokens are kept between two calls: `$XDG_STATE_HOME/tollgate`.
     pub state_directory: PathBuf,
+    /// How this program was called, so that the commands it suggests can be typed as they are.
+    pub program: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -81,7 +83,6 @@ fn wait_for(verb: impl Future<Output = ExitCode>) -> ExitCode {
 }
 
 /// Tells on standard error what failed, why, and what helps.
-#[expect(clippy::needless_pass_by_value, reason = "the last thing done with an error")]
 fn report(error: impl Diagnostic + Send + Sync + 'static) -> ExitCode {
     eprintln!("{:?}", Report::new(error));
     ExitCode::FAILURE

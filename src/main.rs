@@ -15,5 +15,6 @@ fn main() -> ExitCode {
 fn environment() -> Environment {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
-    Environment { state_directory: state.unwrap_or_else(env::temp_dir).join("tollgate") }
+    let program = env::args_os().next().unwrap_or_else(|| "tollgate".into()).to_string_lossy().into_owned();
+    Environment { state_directory: state.unwrap_or_else(env::temp_dir).join("tollgate"), program }
 }

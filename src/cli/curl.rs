@@ -180,6 +180,7 @@ impl Curl {
     /// The call itself: again with a nonce if the gate wants one, and again with a new token if it takes ours for dead.
     async fn call(&self, caller: &Caller, request: &Request, mut held: Held) -> Result<ExitCode, CurlError> {
         let origin = request.url.origin().ascii_serialization();
+        let target = shown(&request.method, &request.url);
         let (mut response, mut proof) = caller.attempt(request, &mut held, &origin).await?;
         if response.status().as_u16() == 401
             && !self.fresh
@@ -194,9 +195,12 @@ impl Curl {
             (response, proof) = caller.attempt(request, &mut held, &origin).await?;
         }
         caller.wallet.save(&caller.pocket(), &held)?;
+        if held.token.binding == Binding::Dpop {
+            caller.talk.sent("proof", &target, &format!("by key {}", short(held.key.public().thumbprint())));
+        }
         if self.replay {
             caller.talk.received(response.status().as_u16(), &outcome(response.headers()));
-            caller.talk.sent("replay", &shown(&request.method, &request.url), "with the very same proof");
+            caller.talk.sent("replay", &target, "with the very same proof");
             response = caller.send(request, &held.token, Some(&proof)).await?;
         }
         self.finish(caller, request, response).await
@@ -358,17 +362,17 @@ impl Caller {
             proof = proof_for(request, held, origin);
             response = self.send(request, &held.token, proof.as_deref()).await?;
             held.nonces.extend(nonce(response.headers()).map(|nonce| (origin.to_owned(), nonce)));
-        } else if proof.is_some() {
-            self.talk.sent("proof", &target, &format!("by key {}", short(held.key.public().thumbprint())));
         }
         Ok((response, proof.unwrap_or_default()))
     }
 
-    /// Asks for the nonce that a printed command line will need, with a request that changes nothing.
+    /// Asks for the nonce that a printed command line will need, with a proof by a key that is nobody's: whatever the
+    /// request would do, it is not done.
     async fn learn_nonce(&self, request: &Request, held: &mut Held, origin: &str) -> Result<(), ClientError> {
-        let probe = Request::probe(&request.url);
-        let proof = proof_for(&probe, held, origin);
-        let response = self.send(&probe, &held.token, proof.as_deref()).await?;
+        let token = Some(held.token.access.expose_secret());
+        let target = Target { method: &request.method, url: &request.url, token, nonce: None };
+        let proof = prove(&new_key(), &target);
+        let response = self.send(&request.without_body(), &held.token, Some(&proof)).await?;
         held.nonces.extend(nonce(response.headers()).map(|nonce| (origin.to_owned(), nonce)));
         Ok(())
     }

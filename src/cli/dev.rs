@@ -42,6 +42,9 @@ pub(super) struct Dev {
     /// End after the story
     #[arg(long, requires = "story")]
     once: bool,
+    /// Require nonces of all proofs (RFC 9449 §8, §9): `tollgate curl` shows how clients cope
+    #[arg(long, conflicts_with = "story")]
+    nonce: bool,
     /// The port of the authorization server; 0 for a free one [default: 8080, or a free one if that is taken]
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
@@ -144,6 +147,7 @@ impl Dev {
             admin: choose(self.admin_port, 9090)?,
             envoy_admin: choose(Some(0), 0)?,
             upstream,
+            nonce: self.nonce,
             password_hash: hash_password(&password)?,
             password,
             secret: random(),
@@ -161,14 +165,14 @@ impl Dev {
             if self.story {
                 return Err(DevError::NoEnvoy);
             }
-            tell(plan, None);
+            tell(plan, None, &environment.program);
             return std::future::pending().await;
         };
         if self.story {
             story::tell(plan, &session).await?;
         }
         if !self.once {
-            tell(plan, Some(&envoy));
+            tell(plan, Some(&envoy), &environment.program);
             return Err(envoy.ended().await.into());
         }
         envoy.stop().await;
@@ -210,7 +214,7 @@ fn ended_early(ended: Result<Result<(), AppError>, tokio::task::JoinError>) -> D
 }
 
 /// What is there, and the next commands to type.
-fn tell(plan: &Plan, envoy: Option<&Envoy>) {
+fn tell(plan: &Plan, envoy: Option<&Envoy>, program: &str) {
     let Plan { issuer, envoy: guard, upstream, password, .. } = plan;
     println!("  issuer   http://127.0.0.1:{issuer}      ES256, key in memory, gone when this stops");
     println!("  guard    http://127.0.0.1:{guard} -> API at 127.0.0.1:{upstream}");
@@ -222,8 +226,8 @@ fn tell(plan: &Plan, envoy: Option<&Envoy>) {
     }
     println!("  people   ada and bob, password {password}");
     println!("  files    {}", plan.configuration().display());
-    println!("  try      tollgate curl http://127.0.0.1:{guard}/orders");
-    println!("           tollgate curl --steal http://127.0.0.1:{guard}/orders");
-    println!("           tollgate curl --login http://127.0.0.1:{guard}/orders      as ada");
+    println!("  try      {program} curl http://127.0.0.1:{guard}/orders");
+    println!("           {program} curl --steal http://127.0.0.1:{guard}/orders");
+    println!("           {program} curl --login http://127.0.0.1:{guard}/orders      as ada");
     println!("  Ctrl-C ends it all.");
 }

@@ -200,7 +200,7 @@ mod tests {
         let token = Token {
             access: "secret".into(),
             binding: Binding::Dpop,
-            expires: now() + Duration::from_secs(60),
+            expires: now() + Duration::from_mins(1),
             refresh: None,
         };
         let held = Held { key: super::super::new_key(), token, nonces: BTreeMap::new() };

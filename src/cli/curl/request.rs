@@ -122,15 +122,12 @@ fn parse_header(header: &str) -> Result<(HeaderName, HeaderValue), RequestError>
 }
 
 impl Request {
-    /// A request that changes nothing at a place.
-    pub(super) fn probe(url: &Url) -> Self {
-        Self {
-            method: Method::HEAD,
-            url: url.clone(),
-            headers: HeaderMap::new(),
-            body: None,
-            certificates: Certificates::Check,
-        }
+    /// The same request without its body.
+    pub(super) fn without_body(&self) -> Self {
+        let Self { method, url, headers, body: _, certificates } = self;
+        let mut headers = headers.clone();
+        headers.remove(CONTENT_TYPE);
+        Self { method: method.clone(), url: url.clone(), headers, body: None, certificates: *certificates }
     }
 
     /// The request with credentials.

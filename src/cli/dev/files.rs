@@ -32,6 +32,8 @@ pub(super) struct Plan {
     pub(super) envoy_admin: u16,
     /// The port of the API.
     pub(super) upstream: u16,
+    /// Whether nonces are required of proofs.
+    pub(super) nonce: bool,
     /// The password of ada and bob.
     pub(super) password: String,
     /// Its hash.
@@ -89,6 +91,7 @@ impl Plan {
     fn tollgate(&self) -> String {
         let Self { issuer, admin, .. } = self;
         let resource = self.resource();
+        let (server_nonce, gate_nonce) = if self.nonce { ("required", "required") } else { ("optional", "off") };
         format!(
             r#"listen:
   public: {{ address: 127.0.0.1:{issuer} }}
@@ -98,6 +101,7 @@ store: {{ memory: {{}} }}
 authorization_server:
   issuer: http://127.0.0.1:{issuer}
   login: {{ local: {{ users_file: users.yaml }} }}
+  dpop: {{ nonce: {server_nonce} }}
   scopes: {{ "orders:read": Read your orders, "orders:write": Change your orders }}
   clients:
     - client_id: {SERVICE}
@@ -115,6 +119,7 @@ authorization_server:
       dpop_bound_access_tokens: true
 protected_resources:
   - resource: {resource}
+    nonce: {gate_nonce}
     upstream: {{ headers: {{ x-auth-subject: sub, x-auth-client: client_id, x-auth-scope: scope }} }}
     rules:
       - {{ path: /healthz, methods: [GET], allow: anyone }}
@@ -158,6 +163,7 @@ mod tests {
             admin: 3,
             envoy_admin: 4,
             upstream: 5,
+            nonce: false,
             password: String::new(),
             password_hash: String::new(),
             secret: String::new(),

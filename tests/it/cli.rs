@@ -1,0 +1,353 @@
+//! The program itself, as people run it: its verbs, their output and their exit codes, and the demo with a real Envoy.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+use tollgate::dpop::ProofFault;
+use tollgate::jose::{Algorithm, SigningKey};
+use tollgate::oauth::Refusal;
+
+use crate::browser::Browser;
+use crate::envoy::eventually;
+use crate::world::free_port;
+
+/// How long a process may take for anything.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A machine with a home, where the program runs.
+struct Machine {
+    home: TempDir,
+}
+
+/// What a command said.
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let home = tempfile::tempdir().expect("a directory");
+        fs::create_dir(home.path().join("tmp")).expect("a directory");
+        Self { home }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        fs::write(self.path(name), text).expect("a file");
+        self.path(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command
+            .args(arguments)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("XDG_STATE_HOME", self.home.path())
+            .env("TMPDIR", self.path("tmp"))
+            .env("NO_COLOR", "1")
+            .env_remove("TOLLGATE_CONFIG")
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs a command to its end.
+    async fn run(&self, arguments: &[&str]) -> Said {
+        let output = timeout(PATIENCE, self.command(arguments).output()).await.expect("an end in time");
+        Said::of(&output.expect("the program starts"))
+    }
+
+    /// The files that are left in the state directory and among the temporary files.
+    fn left(&self) -> Vec<PathBuf> {
+        let files =
+            |directory: PathBuf| fs::read_dir(directory).into_iter().flatten().flatten().map(|file| file.path());
+        files(self.path("tollgate")).chain(files(self.path("tmp"))).collect()
+    }
+}
+
+impl Said {
+    fn of(output: &Output) -> Self {
+        Self {
+            code: output.status.code().expect("an exit code"),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    #[track_caller]
+    fn expect(self, code: i32, texts: &[&str]) -> Self {
+        let all = unwrapped(&format!("{}\n{}", self.out, self.err));
+        assert_eq!(self.code, code, "{all}");
+        for text in texts {
+            assert!(all.contains(text), "no `{text}` in:\n{all}");
+        }
+        self
+    }
+}
+
+/// The text without the line breaks of reports, which fall where the terminal ends.
+fn unwrapped(text: &str) -> String {
+    let lines = text.lines().map(|line| line.trim().trim_start_matches('│').trim_start());
+    lines.collect::<Vec<_>>().join(" ").replace("  ", " ")
+}
+
+/// A program that goes on until it is told to stop.
+struct Running {
+    process: Child,
+    lines: tokio::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+        let lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+        Self { process, lines }
+    }
+
+    /// What it says, up to a line that holds `text`.
+    async fn until(&mut self, text: &str) -> String {
+        read_until(&mut self.lines, text).await
+    }
+
+    /// Tells it to stop, as a terminal or an orchestrator does, and waits for its end.
+    async fn stop(mut self, signal: &str) -> i32 {
+        let id = self.process.id().expect("it runs").to_string();
+        let told = Command::new("kill").args([signal, &id]).status().await.expect("kill starts");
+        assert!(told.success());
+        let ended = timeout(PATIENCE, self.process.wait()).await.expect("an end in time");
+        ended.expect("an end").code().expect("an exit code")
+    }
+}
+
+async fn read_until<R: AsyncRead + Unpin>(lines: &mut tokio::io::Lines<BufReader<R>>, text: &str) -> String {
+    let reading = async {
+        let mut said = String::new();
+        loop {
+            let line = lines.next_line().await.expect("text").unwrap_or_else(|| panic!("it ended after:\n{said}"));
+            said.push_str(&line);
+            said.push('\n');
+            if line.contains(text) {
+                return said;
+            }
+        }
+    };
+    timeout(PATIENCE, reading).await.unwrap_or_else(|_| panic!("it never said `{text}`"))
+}
+
+/// What stands between two texts.
+#[track_caller]
+fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+    let begin = text.find(before).unwrap_or_else(|| panic!("no `{before}` in:\n{text}")) + before.len();
+    text[begin..].split(after).next().expect("there is always a first part")
+}
+
+#[tokio::test]
+async fn explain_knows_every_name() {
+    let machine = Machine::new();
+    let list = machine.run(&["explain", "--list"]).await.expect(0, &[]);
+    let names = Refusal::ALL.iter().map(|refusal| refusal.name()).chain(ProofFault::ALL.map(ProofFault::name));
+    for name in names {
+        assert!(list.out.lines().any(|line| line.split(' ').next() == Some(name)), "{name} is not in the list");
+    }
+    let texts =
+        ["DPoP proof was used before", "cause", "fix", "RFC 9449 §11.1", "401 invalid_dpop_proof from the gate"];
+    machine.run(&["explain", "proof_replayed"]).await.expect(0, &texts);
+    machine.run(&["explain", "use_dpop_nonce"]).await.expect(0, &["proof_nonce_missing", "proof_nonce_stale"]);
+    machine.run(&["explain", "key-mismatch"]).await.expect(2, &["did you mean `key_mismatch`?"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_right_is_said_before_anything_is_sent() {
+    let machine = Machine::new();
+    let port = free_port().to_string();
+    let here = format!("http://127.0.0.1:{port}/");
+    machine.run(&["curl", &here]).await.expect(1, &["there is no `tollgate dev` at port", "--issuer"]);
+    machine.run(&["curl", "http://api.example.com/"]).await.expect(1, &["the token would travel in the clear"]);
+    machine.run(&["curl", "--issuer", "http://127.0.0.1:1", &here]).await.expect(2, &["--client-id"]);
+    machine.run(&["curl", "-H", "DPoP: x", &here]).await.expect(1, &["dpop is what this verb adds by itself"]);
+    machine.run(&["dev", "--once"]).await.expect(2, &["--story"]);
+    let missing = machine.path("none").display().to_string();
+    machine
+        .run(&["curl", "--issuer", "http://127.0.0.1:1", "--client-id", "a", "--key", &missing, &here])
+        .await
+        .expect(1, &["cannot read"]);
+    machine
+        .run(&["curl", "--issuer", "http://127.0.0.1:1", "--client-id", "a", &here])
+        .await
+        .expect(1, &["cannot reach"]);
+    let url = format!("http://127.0.0.1:{port}/readyz");
+    machine.run(&["healthcheck", "--url", &url]).await.expect(1, &["not ready"]);
+}
+
+#[tokio::test]
+async fn validate_reports_every_mistake_and_exits_with_2() {
+    let machine = Machine::new();
+    machine.run(&["validate", "examples/gate-and-issuer-dev.yaml"]).await.expect(0, &["ok: examples/gate-and-issuer"]);
+    let file = machine.write("tollgate.yaml", "stoer: { memory: {} }\nlisten: { admin: { address: nowhere } }\n");
+    let said = machine.run(&["validate", "--config", &file.display().to_string()]).await;
+    said.expect(2, &["stoer", "tollgate.yaml:1:1", "nowhere", "tollgate.yaml:2:"]);
+    machine.run(&["schema"]).await.expect(0, &["\"$schema\"", "authorization_server"]);
+}
+
+#[tokio::test]
+async fn the_story_is_told_with_real_answers_and_leaves_nothing_behind() {
+    let machine = Machine::new();
+    let ports = ["--port", "0", "--envoy-port", "0", "--admin-port", "0"];
+    let told = machine.run(&[&["dev", "--story", "--once"], ports.as_slice()].concat()).await;
+    let told = told
+        .expect(0, &["\"token_type\":\"DPoP\"", "\"x-auth-client\":\"reports\"", "tollgate explain proof_replayed"]);
+    let statuses: Vec<_> =
+        told.out.lines().filter_map(|line| line.trim().strip_prefix("< ")?.get(..3)?.parse::<u16>().ok()).collect();
+    assert_eq!(statuses, [200, 200, 401, 401, 401, 403], "{}", told.out);
+    let challenges = told.out.lines().filter(|line| line.contains("< www-authenticate: DPoP ")).count();
+    assert_eq!(challenges, 4, "{}", told.out);
+    assert!(!told.out.contains("eyJ"), "no token and no proof is printed:\n{}", told.out);
+    assert_eq!(machine.left(), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn curl_calls_the_demo_and_plays_the_thief() {
+    let machine = Machine::new();
+    let mut dev = Running::start(machine.command(&["dev", "--port", "0", "--envoy-port", "0", "--admin-port", "0"]));
+    let said = dev.until("Ctrl-C").await;
+    let guard = between(&said, "guard    ", " ");
+    let orders = format!("{guard}/orders");
+    let curl = async |arguments: &[&str]| machine.run(&[&["curl"], arguments, &[&orders]].concat()).await;
+
+    let first = curl(&[]).await.expect(0, &["POST /oauth/token", "200 DPoP, 300 s", "\"x-auth-subject\":\"reports\""]);
+    let key = between(&first.err, "key ", "\n").to_owned();
+    curl(&["-H", "x-auth-subject: root"])
+        .await
+        .expect(0, &["from the last call", &key, "\"x-auth-subject\":\"reports\""]);
+    curl(&["-i", "-X", "DELETE"])
+        .await
+        .expect(1, &["HTTP/1.1 403", "scope=\"orders:write\"", "explain scope_insufficient"]);
+    curl(&["--steal"]).await.expect(1, &[&format!("the token of key {key}, a proof by key"), "explain key_mismatch"]);
+    curl(&["--steal=bearer"]).await.expect(1, &["explain bound_token_as_bearer"]);
+    curl(&["--replay"]).await.expect(1, &["< 200", "with the very same proof", "explain proof_replayed"]);
+    let silent = curl(&["-s"]).await.expect(0, &["the_api_received"]);
+    assert_eq!(silent.err, "");
+    let fresh = curl(&["--fresh"]).await.expect(0, &["POST /oauth/token"]);
+    assert!(!fresh.err.contains(&key), "a new token has a new key");
+    let file = machine.path("body").display().to_string();
+    let quiet = curl(&["-o", &file, "-d", "a=1", "-X", "GET"]).await.expect(0, &[]);
+    assert_eq!(quiet.out, "");
+    assert!(fs::read_to_string(&file).expect("the answer").contains("\"content-length\":\"3\""));
+
+    let line = curl(&["--print-curl"]).await.expect(0, &["this line holds the token"]).out;
+    let shell = async || Said::of(&Command::new("sh").args(["-c", &line]).output().await.expect("a shell"));
+    shell().await.expect(0, &["\"x-auth-subject\":\"reports\""]);
+    shell().await.expect(0, &["DPoP proof was used before"]);
+
+    assert_eq!(dev.stop("-INT").await, 0);
+    let port = guard.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).expect("a port");
+    assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err(), "Envoy is gone");
+    assert_eq!(machine.left(), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn curl_signs_a_person_in_and_copes_with_nonces() {
+    let machine = Machine::new();
+    let ports = ["--port", "0", "--envoy-port", "0", "--admin-port", "0"];
+    let mut dev = Running::start(machine.command(&[&["dev", "--nonce"], ports.as_slice()].concat()));
+    let said = dev.until("Ctrl-C").await;
+    let orders = format!("{}/orders", between(&said, "guard    ", " "));
+    let password = between(&said, "password ", "\n");
+
+    let mut command = machine.command(&["curl", "--login", "--no-browser", "-d", "item=1", &orders]);
+    let mut curl = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let mut lines = BufReader::new(curl.stderr.take().expect("a pipe")).lines();
+    let shown = read_until(&mut lines, "/oauth/authorize?").await;
+    let issuer = between(&said, "issuer   ", " ");
+    let path = between(&shown, issuer, "\n");
+    let mut ada = Browser::new(issuer);
+    let back = ada.approve(path, "ada", password).await.location();
+    let strangers = back.as_str().replace("state=", "state=x");
+    assert_eq!(ada.http.get(strangers).send().await.expect("an answer").status(), 404, "not our state");
+    assert_eq!(ada.http.get(back).send().await.expect("an answer").status(), 200);
+    let told = read_until(&mut lines, "< 200").await;
+    for text in ["(after use_dpop_nonce)", "401 use_dpop_nonce -> again with the nonce"] {
+        assert!(told.contains(text), "{told}");
+    }
+    let output = timeout(PATIENCE, curl.wait_with_output()).await.expect("an end in time").expect("an end");
+    Said::of(&output).expect(0, &["\"x-auth-subject\":\"ada", "\"x-auth-client\":\"cli\""]);
+
+    let again = machine.run(&["curl", "--login", &orders]).await.expect(0, &["from the last call"]);
+    assert!(!again.err.contains("use_dpop_nonce"), "the nonce is kept: {}", again.err);
+    let line = machine.run(&["curl", "--print-curl", &orders]).await.expect(0, &[]).out;
+    let output = Command::new("sh").args(["-c", &line]).output().await.expect("a shell");
+    Said::of(&output).expect(0, &["\"x-auth-subject\":\"reports\""]);
+    assert_eq!(dev.stop("-TERM").await, 0);
+}
+
+#[tokio::test]
+async fn keys_are_listed_and_rotated_while_a_server_runs() {
+    let machine = Machine::new();
+    let (issuer, admin) = (free_port(), free_port());
+    let client = SigningKey::generate(Algorithm::EdDsa).expect("a key");
+    let config = machine.write("tollgate.yaml", &installation(issuer, admin, &client));
+    machine.write("kek", &STANDARD.encode([7; 32]));
+    let config = config.display().to_string();
+    machine.run(&["keys", "list", "--config", &config]).await.expect(1, &["there is no store", "tollgate serve"]);
+
+    let server = Running::start(machine.command(&["serve", "--config", &config]));
+    let ready = format!("http://127.0.0.1:{admin}/readyz");
+    let asked = async || (machine.run(&["healthcheck", "--url", &ready]).await.code == 0).then_some(());
+    eventually("the server is ready", asked).await;
+    machine.run(&["keys", "list", "--config", &config]).await.expect(0, &["signing", "tollgate keys rotate --config"]);
+    machine.run(&["keys", "rotate", "--config", &config]).await.expect(0, &["announced", "signs in", "keys list"]);
+    let said = machine.run(&["keys", "rotate", "--now", "--output", "json", "--config", &config]).await;
+    let said = said.expect(0, &["warning: the tokens signed before are withdrawn"]);
+    let document: serde_json::Value = serde_json::from_str(&said.out).expect("JSON");
+    let states: Vec<_> = document["keys"].as_array().expect("keys").iter().map(|key| key["state"].clone()).collect();
+    assert_eq!(states, ["dropped", "dropped", "signing"]);
+
+    let key = client_key(&machine, &client);
+    let url = format!("http://127.0.0.1:{admin}/livez");
+    let party = ["--issuer", &format!("http://127.0.0.1:{issuer}"), "--client-id", "batch", "--key", &key];
+    machine.run(&[&["curl"], party.as_slice(), &[&url]].concat()).await.expect(0, &["POST /oauth/token", "< 200"]);
+    let other = client_key(&machine, &SigningKey::generate(Algorithm::EdDsa).expect("a key"));
+    let party = ["--fresh", "--issuer", party[1], "--client-id", "batch", "--key", &other];
+    let said = machine.run(&[&["curl"], party.as_slice(), &[&url]].concat()).await;
+    said.expect(1, &["invalid_client", "tollgate explain assertion_signature_wrong"]);
+    assert_eq!(server.stop("-TERM").await, 0);
+}
+
+/// An installation whose state outlives it, with one client that has a key.
+fn installation(issuer: u16, admin: u16, client: &SigningKey) -> String {
+    let jwk = client.published_jwk();
+    format!(
+        "listen: {{ public: {{ address: 127.0.0.1:{issuer} }}, admin: {{ address: 127.0.0.1:{admin} }} }}
+store: {{ sqlite: {{ path: tollgate.db }} }}
+authorization_server:
+  issuer: http://127.0.0.1:{issuer}
+  signing: {{ encryption_key_file: kek }}
+  clients:
+    - client_id: batch
+      grant_types: [client_credentials]
+      token_endpoint_auth_method: private_key_jwt
+      jwks: {{ keys: [{jwk}] }}
+"
+    )
+}
+
+/// A private key in PEM, as openssl writes it.
+fn client_key(machine: &Machine, key: &SigningKey) -> String {
+    let der = STANDARD.encode(&*key.to_pkcs8().expect("PKCS #8"));
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n");
+    machine.write(&format!("{}.pem", key.kid()), &pem).display().to_string()
+}

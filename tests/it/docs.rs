@@ -1,0 +1,113 @@
+//! The documents against the code: what they say holds.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use tollgate::{config, dpop, replay, store, token, web};
+
+const README: &str = include_str!("../../README.md");
+
+/// The rows of the table below a heading, each a list of cells.
+fn table(heading: &str) -> Vec<Vec<String>> {
+    let section = README.split(&format!("\n## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no section {heading}"));
+    let section = section.split("\n## ").next().expect("there is always a first part");
+    let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    let cells = |row: &str| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect();
+    rows.map(cells).collect()
+}
+
+/// `Choice:` and `Deviation:` comments of a file, each with its first sentence.
+fn marks(root: &Path, path: &Path) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(path).expect("a source file");
+    let lines: Vec<_> = text.lines().map(|line| line.trim().trim_start_matches(['/', '!', '#']).trim()).collect();
+    let place = format!("`{}`", path.strip_prefix(root).expect("below the root").display());
+    let mut found = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        for mark in ["Choice", "Deviation"] {
+            let Some(rest) = line.strip_prefix(mark).and_then(|rest| rest.strip_prefix(": ")) else { continue };
+            let following = lines[number + 1..].iter().take_while(|line| !line.is_empty());
+            let comment: Vec<_> = std::iter::once(rest).chain(following.copied()).collect();
+            let comment = comment.join(" ");
+            let sentence = comment.split_inclusive(". ").next().unwrap_or_default().trim_end_matches(['.', ' ']);
+            found.push(vec![mark.to_lowercase(), place.clone(), sentence.to_owned()]);
+        }
+    }
+    found
+}
+
+fn sources(directory: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).expect("a directory").flatten() {
+        let path = entry.path();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            None if path.is_dir() => found.extend(sources(&path)),
+            Some("rs" | "yaml") => found.push(path),
+            None | Some(_) => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn the_readme_lists_every_choice_and_deviation() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = ["src", "envoy"].iter().flat_map(|directory| sources(&root.join(directory)));
+    let in_code: BTreeSet<_> = files.flat_map(|path| marks(root, &path)).collect();
+    let in_readme: BTreeSet<_> = table("Choices").into_iter().collect();
+    let row = |cells: &Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let missing: String = in_code.difference(&in_readme).map(row).collect();
+    let stale: String = in_readme.difference(&in_code).map(row).collect();
+    assert!(missing.is_empty() && stale.is_empty(), "README.md, Choices: add\n{missing}and take out\n{stale}");
+}
+
+#[test]
+fn the_readme_names_the_limits_that_hold() {
+    let (doors, kept) = (web::Limits::default(), store::Limits::default());
+    let settable = |number: u64| format!("{}, settable", grouped(number));
+    let expected = [
+        ("configuration file", size(config::FILE_LIMIT)),
+        ("head of a request to the authorization server", size(doors.head as u64)),
+        ("body of a request to the authorization server", size(doors.body as u64)),
+        ("connections to the authorization server at once", grouped(doors.connections as u64)),
+        ("DPoP proof", size(dpop::PROOF_LIMIT as u64)),
+        ("access token", size(token::TOKEN_LIMIT as u64)),
+        ("remembered proofs", settable(replay::DEFAULT_ENTRIES as u64)),
+        ("live authorization codes", settable(kept.codes)),
+        ("live grants", settable(kept.grants)),
+        ("live sessions", settable(kept.sessions)),
+        ("remembered client assertions", settable(kept.assertions)),
+    ];
+    let expected: Vec<_> = expected.map(|(what, most)| vec![what.to_owned(), most]).into();
+    assert_eq!(table("Limits"), expected);
+}
+
+#[test]
+fn links_of_the_readme_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let links = README.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    for link in links.filter(|link| !link.starts_with("http")) {
+        assert!(root.join(link).is_file(), "{link}");
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        bytes if bytes.is_multiple_of(1024 * 1024) => format!("{} MiB", bytes / 1024 / 1024),
+        bytes if bytes.is_multiple_of(1024) => format!("{} KiB", bytes / 1024),
+        bytes => format!("{bytes} bytes"),
+    }
+}
+
+/// A number with commas between thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
