@@ -11,6 +11,24 @@ use tollgate::secret::{base64url, sha256};
 pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 pub const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
+/// The parameters of a request for a token of the client's own.
+pub const CLIENT_CREDENTIALS: [(&str, &str); 1] = [("grant_type", "client_credentials")];
+
+/// The parameters that redeem a code of [`World::code`](crate::world::World::code).
+pub fn code_request(code: &str) -> [(&'static str, &str); 4] {
+    [
+        ("grant_type", "authorization_code"),
+        ("code", code),
+        ("redirect_uri", "https://app.example/cb"),
+        ("code_verifier", VERIFIER),
+    ]
+}
+
+/// The parameters that refresh.
+pub fn refresh_request(token: &str) -> [(&'static str, &str); 2] {
+    [("grant_type", "refresh_token"), ("refresh_token", token)]
+}
+
 /// How a client authenticates.
 pub enum Credential {
     None,
@@ -207,6 +225,12 @@ impl TokenCall<'_> {
     pub fn and_proof(mut self, proof: &str) -> Self {
         self.proofs.push(proof.to_owned());
         self
+    }
+
+    /// Its form, its `Authorization` header and its proofs, for whoever sends it in a way of their own.
+    pub fn into_parts(self) -> (String, Option<String>, Vec<String>) {
+        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.form).finish();
+        (form, self.authorization.into_iter().next(), self.proofs)
     }
 
     pub async fn send(self) -> Answer {

@@ -9,7 +9,7 @@ use tollgate::dpop::ProofFault;
 use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::oauth::Refusal;
 
-use crate::client::{Answer, Client, TokenCall, VERIFIER, claims};
+use crate::client::{Answer, CLIENT_CREDENTIALS, Client, TokenCall, claims, code_request, refresh_request};
 use crate::world::World;
 
 /// Sends requests and remembers which rules they met.
@@ -86,8 +86,6 @@ async fn every_rule_has_a_request_that_breaks_it() {
     let missed: Vec<_> = of_the_token_endpoint().difference(&table.reached).cloned().collect();
     assert!(missed.is_empty(), "no row reaches {missed:?}");
 }
-
-const CLIENT_CREDENTIALS: [(&str, &str); 1] = [("grant_type", "client_credentials")];
 
 async fn requests(table: &mut Table<'_>) {
     let world = table.world;
@@ -355,15 +353,6 @@ async fn proofs(table: &mut Table<'_>) {
     }
 }
 
-fn code_request<'a>(code: &'a str) -> [(&'static str, &'a str); 4] {
-    [
-        ("grant_type", "authorization_code"),
-        ("code", code),
-        ("redirect_uri", "https://app.example/cb"),
-        ("code_verifier", VERIFIER),
-    ]
-}
-
 async fn codes(table: &mut Table<'_>) {
     let world = table.world;
     let (spa, web, now) = (world.client("spa"), world.client("web"), world.clock.now());
@@ -407,10 +396,6 @@ async fn codes(table: &mut Table<'_>) {
     world.clock.advance(Duration::from_secs(61));
     let now = world.clock.now();
     table.row(spa.request(now, &code_request(&late)), 400, grant, Refusal::CodeUnknown).await;
-}
-
-fn refresh_request(token: &str) -> [(&'static str, &str); 2] {
-    [("grant_type", "refresh_token"), ("refresh_token", token)]
 }
 
 async fn tokens_of(world: &World, client: &Client) -> Answer {

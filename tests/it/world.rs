@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
-use tollgate::app::{App, Seams};
+use tokio::task::JoinHandle;
+use tollgate::app::{Addresses, App, AppError, Seams};
 use tollgate::clock::{Clock, Timestamp};
 use tollgate::config::{Config, Document};
+use tollgate::entropy::{Entropy, SystemEntropy};
 use tollgate::ident::Subject;
 use tollgate::identity::{Attempt, Authentication, IdentityProvider, Person};
 use tollgate::jose::{Algorithm, SigningKey, Thumbprint};
 use tollgate::oauth::Settings;
+use tollgate::replay::ReplayGuard;
 use tollgate::secret::{AuthorizationCode, base64url, sha256};
 use tollgate::store::{CodeRecord, Limits, MemoryStore, Recorded, Store, TransactionId, Unavailable};
 use tracing::Dispatch;
@@ -128,19 +131,31 @@ impl IdentityProvider for TestPeople {
 }
 
 /// The secret of every client that has one.
-const SECRET: &str = "a-secret-of-forty-three-characters-for-tests";
+pub const SECRET: &str = "a-secret-of-forty-three-characters-for-tests";
 
 /// A server with its clients: public `spa`, `web` with a key, `backend` and `poster` with secrets, `bound` that must bring
-/// a proof, and `legacy` that need not.
+/// a proof, and `legacy` that need not. Its gate protects `https://api.example.com`.
 pub struct World {
     pub issuer: String,
     pub clock: Arc<TestClock>,
     pub store: Arc<dyn Store>,
     pub events: Events,
+    /// Where health is, and the gate.
+    pub addresses: Addresses,
     people: Arc<TestPeople>,
     web_key: Vec<u8>,
     stop: Option<oneshot::Sender<()>>,
+    served: JoinHandle<Result<(), AppError>>,
     _listening: tracing::subscriber::DefaultGuard,
+}
+
+/// How a life of a world ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum End {
+    /// It is told to stop, and notes that it did.
+    Stopped,
+    /// It is gone from one moment to the next.
+    Killed,
 }
 
 impl World {
@@ -156,25 +171,63 @@ impl World {
 
     /// A world on a store.
     pub async fn start_on(store: Arc<dyn Store>, change: impl FnOnce(&mut Settings)) -> Self {
-        let (events, listening) = Events::listen();
-        let web_key = SigningKey::generate(Algorithm::Es256).expect("a key");
+        Self::start_guarded(store, None, change).await
+    }
+
+    /// A world on a store, with a replay guard in the place of its own.
+    pub async fn start_guarded(
+        store: Arc<dyn Store>,
+        guard: Option<Arc<dyn ReplayGuard>>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let issuer = format!("http://127.0.0.1:{}", free_port());
-        let mut config = configuration(&issuer, &web_key);
+        let web_key = SigningKey::generate(Algorithm::Es256).expect("a key");
+        let web_key = web_key.to_pkcs8().expect("PKCS #8").to_vec();
+        Self::live(issuer, (Arc::default(), store, Arc::default()), guard, web_key, change).await
+    }
+
+    /// Ends this life and begins another one, at the same address, with the same state, clock and people.
+    pub async fn restart(mut self, end: End) -> Self {
+        match end {
+            End::Stopped => {
+                drop(self.stop.take());
+                (&mut self.served).await.expect("no panic").expect("a clean end");
+            }
+            End::Killed => {
+                self.served.abort();
+                assert!((&mut self.served).await.is_err_and(|error| error.is_cancelled()));
+            }
+        }
+        let seams = (Arc::clone(&self.clock), Arc::clone(&self.store), Arc::clone(&self.people));
+        Self::live(self.issuer.clone(), seams, None, self.web_key.clone(), |_| {}).await
+    }
+
+    async fn live(
+        issuer: String,
+        (clock, store, people): (Arc<TestClock>, Arc<dyn Store>, Arc<TestPeople>),
+        guard: Option<Arc<dyn ReplayGuard>>,
+        web_key: Vec<u8>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
+        let (events, listening) = Events::listen();
+        let key = SigningKey::from_pkcs8(Algorithm::Es256, &web_key).expect("the key");
+        let mut config = configuration(&issuer, &key);
         change(&mut config.authorization_server.as_mut().expect("an authorization server").settings);
-        let (clock, people) = (Arc::new(TestClock::default()), Arc::new(TestPeople::default()));
         let seams = Seams {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             store: Some(Arc::clone(&store)),
+            guard,
             people: Some(Arc::clone(&people) as Arc<dyn IdentityProvider>),
             ..Seams::default()
         };
         let app = App::start(config, seams).await.expect("a start");
+        let addresses = app.addresses().expect("addresses");
         let (stop, stopped) = oneshot::channel();
-        tokio::spawn(app.run(async {
+        let served = tokio::spawn(app.run(async {
             let _ = stopped.await;
         }));
-        let web_key = web_key.to_pkcs8().expect("PKCS #8").to_vec();
-        Self { issuer, clock, store, events, people, web_key, stop: Some(stop), _listening: listening }
+        let stop = Some(stop);
+        Self { issuer, clock, store, events, addresses, people, web_key, stop, served, _listening: listening }
     }
 
     /// A client with a DPoP key of its own; a second one of the same name is a thief, or a second device.
@@ -211,28 +264,31 @@ impl World {
     }
 
     async fn approved(&self, client: &Client, dpop_jkt: Option<Thumbprint>) -> String {
-        let entropy = tollgate::entropy::SystemEntropy;
-        let code = AuthorizationCode::draw(&entropy);
-        let mut transaction = [0; 16];
-        tollgate::entropy::Entropy::fill(&entropy, &mut transaction);
-        let challenge = tollgate::secret::from_base64url(CHALLENGE).expect("base64url");
-        let record = CodeRecord {
-            digest: code.digest(),
-            transaction: TransactionId(transaction),
-            client_id: client.id.parse().expect("a name"),
-            redirect_uri: "https://app.example/cb".to_owned(),
-            challenge: challenge.try_into().expect("32 bytes"),
-            subject: "ada".parse().expect("a name"),
-            auth_time: self.clock.now(),
-            scopes: "orders:read orders:write".parse().expect("scopes"),
-            resource: "https://api.example.com".parse().expect("a resource"),
-            dpop_jkt,
-            expires_at: self.clock.now() + Duration::from_secs(60),
-            spent_for: None,
-        };
-        assert_eq!(self.store.record_code(&record).await, Ok(Recorded::First));
-        code.reveal()
+        record_code(&*self.store, self.clock.now(), &client.id, dpop_jkt).await
     }
+}
+
+/// Records a code that ada approved for a client just now.
+pub async fn record_code(store: &dyn Store, now: Timestamp, client: &str, dpop_jkt: Option<Thumbprint>) -> String {
+    let entropy: &dyn Entropy = &SystemEntropy;
+    let code = AuthorizationCode::draw(entropy);
+    let challenge = tollgate::secret::from_base64url(CHALLENGE).expect("base64url");
+    let record = CodeRecord {
+        digest: code.digest(),
+        transaction: TransactionId(entropy.draw()),
+        client_id: client.parse().expect("a name"),
+        redirect_uri: "https://app.example/cb".to_owned(),
+        challenge: challenge.try_into().expect("32 bytes"),
+        subject: "ada".parse().expect("a name"),
+        auth_time: now,
+        scopes: "orders:read orders:write".parse().expect("scopes"),
+        resource: "https://api.example.com".parse().expect("a resource"),
+        dpop_jkt,
+        expires_at: now + Duration::from_secs(60),
+        spent_for: None,
+    };
+    assert_eq!(store.record_code(&record).await, Ok(Recorded::First));
+    code.reveal()
 }
 
 impl Drop for World {
@@ -243,7 +299,8 @@ impl Drop for World {
     }
 }
 
-fn configuration(issuer: &str, web_key: &SigningKey) -> Config {
+/// What the file of a world says.
+pub fn configuration(issuer: &str, web_key: &SigningKey) -> Config {
     let address = issuer.strip_prefix("http://").expect("plain http");
     let secret = format!("sha256:{}", base64url(&sha256(SECRET.as_bytes())));
     let jwk = web_key.published_jwk();
@@ -254,7 +311,8 @@ store: {{ memory: {{}} }}
 authorization_server:
   issuer: "{issuer}"
   login: {{ local: {{ users_file: users.yaml }} }}
-  resources: ["https://api.example.com", "https://files.example.com"]
+  signing: {{ encryption_key_file: kek }}
+  resources: ["https://files.example.com"]
   scopes: {{ "orders:read": "Read your orders", "orders:write": "Change your orders", admin: "Everything" }}
   clients:
     - client_id: spa
@@ -295,10 +353,14 @@ authorization_server:
       grant_types: [authorization_code, refresh_token]
       redirect_uris: ["https://app.example/cb"]
       scope: "orders:read orders:write"
+protected_resources:
+  - resource: https://api.example.com
+    rules: [ {{ path: "/orders/**", scope: "orders:read" }} ]
 "#
     );
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("users.yaml"), "users: []").expect("a file"); // `TestPeople` take their place
+    std::fs::write(folder.path().join("kek"), "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\n").expect("a file");
     let document = Document::parse("world.yaml", &text, folder.path())
         .unwrap_or_else(|mistakes| panic!("{}", mistakes.to_terminal()));
     document.check().unwrap_or_else(|mistakes| panic!("{}", mistakes.to_terminal()))

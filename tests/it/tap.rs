@@ -1,0 +1,117 @@
+//! A store with a tap on it: whoever holds the tap sees each call before and after it, may hold it up, and may fail it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tollgate::clock::Timestamp;
+use tollgate::replay::{ReplayKey, Seen};
+use tollgate::secret::{CodeKind, Digest, SessionKind};
+use tollgate::store::{
+    CodeRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Recorded, Redeemed, Rotated, Rotation,
+    SessionRecord, Store, Unavailable,
+};
+
+/// What is done around each call.
+#[async_trait]
+pub trait Tap: Send + Sync {
+    /// Before the call; an error takes the place of the call.
+    async fn before(&self, call: &'static str) -> Result<(), Unavailable>;
+
+    /// After it; an error takes the place of the answer, as when an answer is lost on its way.
+    async fn after(&self, call: &'static str) -> Result<(), Unavailable> {
+        let _ = call;
+        Ok(())
+    }
+}
+
+/// The store with the tap.
+pub struct TappedStore {
+    pub inner: Arc<dyn Store>,
+    pub tap: Arc<dyn Tap>,
+}
+
+/// Runs one call of the inner store between the two ends of the tap.
+macro_rules! tapped {
+    ($self:ident.$call:ident($($argument:expr),*)) => {{
+        $self.tap.before(stringify!($call)).await?;
+        let answer = $self.inner.$call($($argument),*).await?;
+        $self.tap.after(stringify!($call)).await?;
+        Ok(answer)
+    }};
+}
+
+#[async_trait]
+impl Store for TappedStore {
+    async fn record_code(&self, code: &CodeRecord) -> Result<Recorded, Unavailable> {
+        tapped!(self.record_code(code))
+    }
+
+    async fn code(&self, code: Digest<CodeKind>) -> Result<Option<CodeRecord>, Unavailable> {
+        tapped!(self.code(code))
+    }
+
+    async fn redeem_code(
+        &self,
+        code: Digest<CodeKind>,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<Redeemed, Unavailable> {
+        tapped!(self.redeem_code(code, grant, now))
+    }
+
+    async fn grant(&self, handle: GrantHandle) -> Result<Option<Grant>, Unavailable> {
+        tapped!(self.grant(handle))
+    }
+
+    async fn rotate(&self, rotation: &Rotation) -> Result<Rotated, Unavailable> {
+        tapped!(self.rotate(rotation))
+    }
+
+    async fn extend_grant(&self, handle: GrantHandle, idle_expires_at: Timestamp) -> Result<(), Unavailable> {
+        tapped!(self.extend_grant(handle, idle_expires_at))
+    }
+
+    async fn end_grant(&self, handle: GrantHandle, why: EndedBy, now: Timestamp) -> Result<(), Unavailable> {
+        tapped!(self.end_grant(handle, why, now))
+    }
+
+    async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable> {
+        tapped!(self.spend_assertion(key, expires, now))
+    }
+
+    async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {
+        tapped!(self.open_session(session))
+    }
+
+    async fn session(&self, token: Digest<SessionKind>, now: Timestamp) -> Result<Option<SessionRecord>, Unavailable> {
+        tapped!(self.session(token, now))
+    }
+
+    async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable> {
+        tapped!(self.end_session(token))
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<KeyRecord>, Unavailable> {
+        tapped!(self.signing_keys())
+    }
+
+    async fn add_signing_key(&self, key: &KeyRecord, rescheduled: &[KeyRecord]) -> Result<bool, Unavailable> {
+        tapped!(self.add_signing_key(key, rescheduled))
+    }
+
+    async fn root_key(&self, sealed: &[u8]) -> Result<Vec<u8>, Unavailable> {
+        tapped!(self.root_key(sealed))
+    }
+
+    async fn last_alive(&self) -> Result<Option<LastAlive>, Unavailable> {
+        tapped!(self.last_alive())
+    }
+
+    async fn note_alive(&self, alive: LastAlive) -> Result<(), Unavailable> {
+        tapped!(self.note_alive(alive))
+    }
+
+    async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u32, Unavailable> {
+        tapped!(self.sweep(now, limit))
+    }
+}
