@@ -127,8 +127,9 @@ impl Dev {
         let upstream = tokio::spawn(upstream.serve(Arc::new(upstream::Upstream), until(stopped.clone())));
         let mut app = tokio::spawn(app.run(until(stopped)));
         let outcome = tokio::select! {
-            outcome = self.attend(&plan, environment) => outcome,
+            biased; // Ctrl-C reaches Envoy too, whose end is then no failure
             () = told_to_stop() => Ok(()),
+            outcome = self.attend(&plan, environment) => outcome,
             ended = &mut app => return Err(ended_early(ended)),
         };
         stop.send_replace(true);

@@ -197,9 +197,9 @@ async fn what_cannot_be_right_is_said_before_anything_is_sent() {
 async fn validate_reports_every_mistake_and_exits_with_2() {
     let machine = Machine::new();
     machine.run(&["validate", "examples/gate-and-issuer-dev.yaml"]).await.expect(0, &["ok: examples/gate-and-issuer"]);
-    let file = machine.write("tollgate.yaml", "stoer: { memory: {} }\nlisten: { admin: { address: nowhere } }\n");
+    let file = machine.write("tollgate.yaml", "stores: { memory: {} }\nlisten: { admin: { address: nowhere } }\n");
     let said = machine.run(&["validate", "--config", &file.display().to_string()]).await;
-    said.expect(2, &["stoer", "tollgate.yaml:1:1", "nowhere", "tollgate.yaml:2:"]);
+    said.expect(2, &["stores", "tollgate.yaml:1:1", "nowhere", "tollgate.yaml:2:"]);
     machine.run(&["schema"]).await.expect(0, &["\"$schema\"", "authorization_server"]);
 }
 
