@@ -168,12 +168,11 @@ fn split_authority(authority: &str, https: bool) -> Result<(Cow<'_, str>, u16), 
     let (host, rest) = authority.split_at(host_end);
     let port = match rest.strip_prefix(':') {
         None if rest.is_empty() => default_port(https),
-        None => return Err(UriFault::Authority),
         Some("") => default_port(https),
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
             digits.parse().map_err(|_| UriFault::Authority)?
         }
-        Some(_) => return Err(UriFault::Authority),
+        None | Some(_) => return Err(UriFault::Authority),
     };
     Ok((normalize_host(host)?, port))
 }

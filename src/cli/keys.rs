@@ -124,8 +124,8 @@ async fn open(config: Config, now: Timestamp) -> Result<SigningKeys, KeysVerbErr
 /// What an emergency costs, and what it does not do.
 const WITHDRAWN: &str = "\
 warning: the tokens signed before are withdrawn, and their clients must get new ones. That is not instant: a running
-  server signs with the old key for up to 30 s, its gate may let tokens that it has verified pass until they expire,
-  and others trust the old keys for as long as they keep the key set, 5 minutes if they obey Cache-Control.
+  server, its gate included, trusts the old key for up to 30 s, and others do so for as long as they keep the key set,
+  5 minutes if they obey Cache-Control.
 ";
 
 /// Says what happens next, and the next command to type.
@@ -140,7 +140,7 @@ fn advise(rotation: Option<Rotation>, keys: &SigningKeys, config: &Path, now: Ti
         }
         Some(Rotation::Emergency) => {
             eprint!("{WITHDRAWN}");
-            eprintln!("next: restart `tollgate serve`, then tollgate keys list --config {config}");
+            eprintln!("next: tollgate keys list --config {config}");
         }
     }
 }

@@ -80,14 +80,14 @@ mod tests {
     use super::*;
 
     fn nonces(purpose: &str) -> Nonces {
-        Nonces::new(RootKey::from_bytes([1; 32]).derive(purpose), Duration::from_secs(300))
+        Nonces::new(RootKey::from_bytes([1; 32]).derive(purpose), Duration::from_mins(5))
     }
 
     #[test]
     fn a_nonce_lives_for_its_life_and_for_its_party_only() {
         let now = Timestamp::from_seconds(1_760_000_000);
         let nonce = nonces("as").issue(now);
-        assert_eq!(nonces("as").accept(&nonce, now + Duration::from_secs(300)), Some(now));
+        assert_eq!(nonces("as").accept(&nonce, now + Duration::from_mins(5)), Some(now));
         assert_eq!(nonces("as").accept(&nonce, now + Duration::from_secs(301)), None);
         assert_eq!(nonces("rs").accept(&nonce, now), None);
         assert_eq!(nonces("as").accept("", now), None);

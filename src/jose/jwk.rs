@@ -237,17 +237,15 @@ fn ed25519(jwk: &Members) -> Result<(Material, String), JwkFault> {
 /// RFC 8032 §5.1.3: y below the prime; and none of the eight points of small order, under which one signature can
 /// verify for many messages.
 fn check_edwards_point(mut point: [u8; 32]) -> Result<(), JwkFault> {
-    const SMALL_ORDER: [&str; 5] = [
-        "0000000000000000000000000000000000000000000000000000000000000000",
-        "0100000000000000000000000000000000000000000000000000000000000000",
-        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
-        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
-        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-    ];
+    // The y-coordinates of those points, but for 0, 1 and the prime less 1, with the same sign bit for both signs of x.
+    const ORDER_EIGHT: [&str; 2] =
+        ["JuiVj8KyJ7BFw_SJ8u-Y8NXfrAXTxjM5sTgCiG1T_AU", "xxdqcD1N2E-6PAt2DRBnDyogU_osOczGTsf9d5KsA3o"];
     point[31] &= 0x7f;
-    let above_prime = point[31] == 0x7f && point[1..31].iter().all(|byte| *byte == 0xff) && point[0] >= 0xed;
-    let hex: String = point.iter().map(|byte| format!("{byte:02x}")).collect();
-    if above_prime || SMALL_ORDER.contains(&hex.as_str()) { Err(JwkFault::Unsafe) } else { Ok(()) }
+    let middle = &point[1..31];
+    let small = matches!(point[0], 0 | 1) && middle.iter().all(|byte| *byte == 0) && point[31] == 0;
+    let near_prime = point[0] >= 0xec && middle.iter().all(|byte| *byte == 0xff) && point[31] == 0x7f;
+    let order_eight = ORDER_EIGHT.contains(&base64url(&point).as_str());
+    if small || near_prime || order_eight { Err(JwkFault::Unsafe) } else { Ok(()) }
 }
 
 /// RFC 7518 §6.3.1: minimal big-endian integers; 2048 to 8192 bits; the exponent that everybody uses.

@@ -13,7 +13,7 @@ use crate::secret::sha256_parts;
 const ASSERTION_LIMIT: usize = 8 * 1024;
 
 /// How far ahead `exp` may lie: a cap, so that what must be remembered is bounded (RFC 7523 §3-4).
-const LIFETIME_LIMIT: Duration = Duration::from_secs(300);
+const LIFETIME_LIMIT: Duration = Duration::from_mins(5);
 
 /// How far `iat` and `nbf` may lie ahead (FAPI 2.0 §5.3.2.1-13 wants 10 s accepted and more than 60 s refused).
 const SKEW: Duration = Duration::from_secs(10);

@@ -128,7 +128,7 @@ impl AuthorizationServer {
 }
 
 /// Finds the one method in use. A `client_id` parameter beside another method must name the same client.
-fn presented<'a>(credentials: Credentials<'a>) -> Result<Presented<'a>, Refusal> {
+fn presented(credentials: Credentials<'_>) -> Result<Presented<'_>, Refusal> {
     let Credentials { authorization, parameters } = credentials;
     let (id, secret) = (parameters.get("client_id"), parameters.get("client_secret"));
     let (assertion, assertion_type) = (parameters.get("client_assertion"), parameters.get("client_assertion_type"));

@@ -207,8 +207,7 @@ pub fn verify(
     let candidates: Vec<_> = keys.keys(kid, now)?.into_iter().filter(|key| key.fits(algorithm)).collect();
     match candidates.as_slice() {
         [key] => jws.verify(algorithm, key).map_err(|_| TokenFault::SignatureWrong)?,
-        [] => return Err(TokenFault::KeyUnknown.into()),
-        [_, ..] => return Err(TokenFault::KeyUnknown.into()), // ambiguous means no (OpenID Connect Core §10.1)
+        [] | [_, ..] => return Err(TokenFault::KeyUnknown.into()), // ambiguous means no (OpenID Connect Core §10.1)
     }
     judge(jws, expected, now).map_err(VerifyError::Refused)
 }
