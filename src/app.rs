@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::authz::{Enforcer, ResourceSettings};
@@ -216,7 +216,9 @@ impl App {
             let stopped = stopped();
             tasks.spawn(async move { door.serve(check, stopped).await });
         }
-        let upkeep = self.upkeep.map(|upkeep| tokio::spawn(upkeep.run(stopped())));
+        let (drain, drained) = oneshot::channel();
+        let drained = async { drained.await.unwrap_or_default() };
+        let upkeep = self.upkeep.map(|upkeep| tokio::spawn(upkeep.run(drained)));
 
         let mut failed = tokio::select! {
             () = shutdown => None,
@@ -226,8 +228,9 @@ impl App {
         while let Some(ended) = tasks.join_next().await {
             failed = failed.or(Some(ended).filter(|ended| !matches!(ended, Ok(Ok(())))));
         }
+        let _ = drain.send(()); // only now: the last note says that nothing is accepted any more
         if let Some(upkeep) = upkeep {
-            let _ = upkeep.await; // the last note is written when nothing can be accepted any more
+            let _ = upkeep.await;
         }
         match failed {
             None | Some(Ok(Ok(()))) => Ok(()),
@@ -279,7 +282,7 @@ impl State {
         };
         let config::Replay::Local { entries } = self.replay;
         let guard = seams.guard.take().unwrap_or_else(|| Arc::new(LocalReplayGuard::new(entries)));
-        let seen_until = store.last_alive().await?.map(|last| last.proofs_until(self.skew));
+        let seen_until = store.last_alive().await?.map(|last| last.proofs_until(now, self.skew));
         let fence = Fence::after(seen_until, now);
         store.note_alive(LastAlive { at: now, stopped: false }).await?;
 

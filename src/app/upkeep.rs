@@ -56,9 +56,7 @@ impl Upkeep {
     async fn note_alive(&self, stopped: bool) {
         let alive = LastAlive { at: self.clock.now(), stopped };
         if self.store.note_alive(alive).await.is_err() {
-            tracing::warn!(
-                "a note of life could not be written; after a crash, proofs of the last seconds are fenced off longer"
-            );
+            tracing::warn!("a note of life could not be written");
         }
     }
 

@@ -251,12 +251,12 @@ pub struct LastAlive {
 pub const ALIVE_EVERY: Duration = Duration::from_secs(5);
 
 impl LastAlive {
-    /// The latest moment at which a proof that was accepted then can have been made; `skew` is how far ahead of our
-    /// clock that may be.
+    /// The latest moment at which a proof that this life accepted can have been made. `started` is when the next life
+    /// began: one that did not stop in good order may have run until then, whatever became of its notes. `skew` is how far
+    /// ahead of our clock a proof may be made.
     #[must_use]
-    pub fn proofs_until(self, skew: Duration) -> Timestamp {
-        let unnoted = if self.stopped { Duration::ZERO } else { ALIVE_EVERY };
-        self.at + unnoted + skew
+    pub fn proofs_until(self, started: Timestamp, skew: Duration) -> Timestamp {
+        if self.stopped { self.at + skew } else { started.max(self.at + ALIVE_EVERY) + skew }
     }
 }
 
@@ -265,9 +265,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_life_that_was_killed_may_have_run_until_its_next_note() {
+    fn a_life_that_was_killed_may_have_run_until_the_next_began() {
         let (at, skew) = (Timestamp::from_seconds(1_760_000_000), Duration::from_secs(10));
-        assert_eq!(LastAlive { at, stopped: false }.proofs_until(skew), at + Duration::from_secs(15));
-        assert_eq!(LastAlive { at, stopped: true }.proofs_until(skew), at + skew);
+        let after = |seconds| at + Duration::from_secs(seconds);
+        let killed = LastAlive { at, stopped: false };
+        assert_eq!(killed.proofs_until(after(60), skew), after(70), "even if its notes failed");
+        assert_eq!(killed.proofs_until(after(1), skew), after(15));
+        assert_eq!(killed.proofs_until(at.before(skew), skew), after(15), "even if the clock was set back");
+        assert_eq!(LastAlive { at, stopped: true }.proofs_until(after(60), skew), after(10));
     }
 }

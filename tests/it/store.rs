@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::sync::Barrier;
 use tollgate::clock::Timestamp;
@@ -739,4 +740,117 @@ where
         answers.push(task.await.expect("a task that does not panic"));
     }
     answers
+}
+
+/// One call of a random sequence; numbers name codes and grants.
+#[derive(Clone, Debug)]
+enum Call {
+    Record(u64),
+    Redeem(u64, u64),
+    Rotate(u64),
+    RotateAsReadAtFirst(u64),
+    Extend(u64, u64),
+    End(u64, EndedBy),
+    Assert(u64, u64),
+    Sign(u64),
+    Leave(u64),
+    AddKey(u64, u64),
+    Pass(u64),
+    Sweep(u32),
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let few = || 1_u64..4;
+    prop_oneof![
+        few().prop_map(Call::Record),
+        (few(), few()).prop_map(|(code, grant)| Call::Redeem(code, grant)),
+        few().prop_map(Call::Rotate),
+        few().prop_map(Call::RotateAsReadAtFirst),
+        (few(), 0_u64..200).prop_map(|(grant, seconds)| Call::Extend(grant, seconds)),
+        (few(), prop_oneof![Just(EndedBy::Fork), Just(EndedBy::Revoked)])
+            .prop_map(|(grant, why)| Call::End(grant, why)),
+        (few(), 0_u64..100).prop_map(|(key, seconds)| Call::Assert(key, seconds)),
+        few().prop_map(Call::Sign),
+        few().prop_map(Call::Leave),
+        (few(), few()).prop_map(|(generation, earlier)| Call::AddKey(generation, earlier)),
+        (0_u64..90).prop_map(Call::Pass),
+        Just(Call::Sweep(100)), // everything at once: which records go first is up to the store
+    ]
+}
+
+/// Makes a call of a store, and puts what it answered, and what can be read afterwards, in words.
+async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
+    let answer = match *call {
+        Call::Record(number) => {
+            let code = CodeRecord { expires_at: *now + SECOND * 60, ..code(number) };
+            format!("{:?}", store.record_code(&code).await)
+        }
+        Call::Redeem(number, to) => {
+            // A handle is drawn at random and never meets itself again; a number here might.
+            let taken = store.grant(grant(to).handle).await.expect("an answer").is_some();
+            let lasts = Grant { idle_expires_at: *now + SECOND * 100, expires_at: *now + SECOND * 200, ..grant(to) };
+            if taken {
+                String::new()
+            } else {
+                format!("{:?}", store.redeem_code(code(number).digest, &lasts, *now).await)
+            }
+        }
+        Call::Rotate(number) => match store.grant(grant(number).handle).await.expect("an answer") {
+            Some(grant) => format!("{:?}", store.rotate(&rotation(&grant, now.millis().cast_unsigned())).await),
+            None => String::new(),
+        },
+        Call::RotateAsReadAtFirst(number) => format!("{:?}", store.rotate(&rotation(&grant(number), 1)).await),
+        Call::Extend(number, seconds) => {
+            format!(
+                "{:?}",
+                store.extend_grant(grant(number).handle, *now + SECOND * u32::try_from(seconds).expect("few")).await
+            )
+        }
+        Call::End(number, why) => format!("{:?}", store.end_grant(grant(number).handle, why, *now).await),
+        Call::Assert(number, seconds) => {
+            let expires = *now + Duration::from_secs(seconds);
+            format!("{:?}", store.spend_assertion(assertion(number), expires, *now).await)
+        }
+        Call::Sign(number) => {
+            let taken = store.session(session(number).digest, Timestamp::default()).await.expect("an answer").is_some();
+            let session = SessionRecord { expires_at: *now + SECOND * 60, ..session(number) };
+            if taken { String::new() } else { format!("{:?}", store.open_session(&session).await) }
+        }
+        Call::Leave(number) => format!("{:?}", store.end_session(session(number).digest).await),
+        Call::AddKey(generation, earlier) => {
+            let moved = KeyRecord { drop_at: *now, ..key(earlier) };
+            format!("{:?}", store.add_signing_key(&key(generation), &[moved]).await)
+        }
+        Call::Pass(seconds) => {
+            *now = *now + Duration::from_secs(seconds);
+            String::new()
+        }
+        Call::Sweep(limit) => format!("{:?}", store.sweep(*now, limit).await),
+    };
+    let mut seen = vec![answer, format!("{:?}", store.signing_keys().await)];
+    for number in 1..4 {
+        seen.push(format!("{:?}", store.code(code(number).digest).await));
+        seen.push(format!("{:?}", store.grant(grant(number).handle).await));
+        seen.push(format!("{:?}", store.session(session(number).digest, *now).await));
+    }
+    seen.join("\n")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// What one store answers, the other answers.
+    #[test]
+    fn stores_agree_on_any_sequence_of_calls(calls in proptest::collection::vec(call(), 1..40)) {
+        let limits = Limits { codes: 2, grants: 2, sessions: 2, assertions: 2, kept: SECOND * 30 };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let (memory, sqlite) = (memory(limits), sqlite(limits));
+        let (mut one, mut other) = (now(), now());
+        for call in &calls {
+            let answers = runtime.block_on(async {
+                (make(&*memory.store, call, &mut one).await, make(&*sqlite.store, call, &mut other).await)
+            });
+            prop_assert_eq!(answers.0, answers.1, "after {:?}", call);
+        }
+    }
 }
