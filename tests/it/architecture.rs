@@ -1,7 +1,7 @@
 //! The rules of the house (ARCHITECTURE.md), read from the source.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A source file and the code in it: comments and unit tests are left out.
 struct Source {
@@ -17,7 +17,7 @@ fn sources() -> Vec<Source> {
         for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
             match entry.extension() {
                 _ if entry.is_dir() => folders.push(entry),
-                Some(extension) if extension == "rs" => found.push(read(&root, entry)),
+                Some(extension) if extension == "rs" => found.push(read(&root, &entry)),
                 Some(_) | None => {}
             }
         }
@@ -26,8 +26,8 @@ fn sources() -> Vec<Source> {
     found
 }
 
-fn read(root: &Path, path: PathBuf) -> Source {
-    let text = fs::read_to_string(&path).expect("a source file");
+fn read(root: &Path, path: &Path) -> Source {
+    let text = fs::read_to_string(path).expect("a source file");
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let code = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let path = path.strip_prefix(root).expect("below the root").to_string_lossy().into_owned();

@@ -34,7 +34,7 @@ pub enum Credential {
     None,
     Basic(String),
     Post(String),
-    Key(SigningKey),
+    Key(Box<SigningKey>),
 }
 
 pub struct Client {

@@ -10,7 +10,7 @@ use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::oauth::Refusal;
 
 use crate::client::{Answer, CLIENT_CREDENTIALS, Client, TokenCall, claims, code_request, refresh_request};
-use crate::world::World;
+use crate::world::{SECRET, World};
 
 /// Sends requests and remembers which rules they met.
 struct Table<'w> {
@@ -147,12 +147,12 @@ async fn authentication(table: &mut Table<'_>) {
     let mismatch = Refusal::ClientMethodMismatch;
     table.row(bare().with("client_id", "backend"), 401, "invalid_client", mismatch).await;
     table.row(bare().basic("spa", "x"), 401, "invalid_client", mismatch).await;
-    let posted = bare().with("client_id", "backend").with("client_secret", world.secret("backend"));
+    let posted = bare().with("client_id", "backend").with("client_secret", SECRET);
     table.row(posted, 401, "invalid_client", mismatch).await;
-    table.row(bare().basic("poster", world.secret("poster")), 401, "invalid_client", mismatch).await;
+    table.row(bare().basic("poster", SECRET), 401, "invalid_client", mismatch).await;
 
     let repeated = Refusal::ClientAuthenticationRepeated;
-    let both = poster.request(now, &CLIENT_CREDENTIALS).basic("poster", world.secret("poster"));
+    let both = poster.request(now, &CLIENT_CREDENTIALS).basic("poster", SECRET);
     table.row(both, 400, "invalid_request", repeated).await;
     let decoy = backend.request(now, &CLIENT_CREDENTIALS).assertion("e30.e30.AA");
     table.row(decoy, 400, "invalid_request", repeated).await;

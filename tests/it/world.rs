@@ -66,7 +66,7 @@ impl Events {
     /// Everything that was said, one event a line.
     pub fn text(&self) -> String {
         let events = self.said.lock().expect("no test panics with the lock");
-        events.iter().map(|event| format!("{event:?}\n")).collect()
+        events.iter().map(|event| format!("{event:?}")).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -233,16 +233,14 @@ impl World {
     /// A client with a DPoP key of its own; a second one of the same name is a thief, or a second device.
     pub fn client(&self, id: &str) -> Client {
         let credential = match id {
-            "web" => Credential::Key(SigningKey::from_pkcs8(Algorithm::Es256, &self.web_key).expect("the key")),
+            "web" => {
+                Credential::Key(Box::new(SigningKey::from_pkcs8(Algorithm::Es256, &self.web_key).expect("the key")))
+            }
             "backend" | "bound" => Credential::Basic(SECRET.to_owned()),
             "poster" => Credential::Post(SECRET.to_owned()),
             _ => Credential::None,
         };
         Client::new(&self.issuer, id, credential)
-    }
-
-    pub fn secret(&self, _: &str) -> &str {
-        SECRET
     }
 
     pub fn disable(&self, person: &str) {
@@ -284,7 +282,7 @@ pub async fn record_code(store: &dyn Store, now: Timestamp, client: &str, dpop_j
         scopes: "orders:read orders:write".parse().expect("scopes"),
         resource: "https://api.example.com".parse().expect("a resource"),
         dpop_jkt,
-        expires_at: now + Duration::from_secs(60),
+        expires_at: now + Duration::from_mins(1),
         spent_for: None,
     };
     assert_eq!(store.record_code(&record).await, Ok(Recorded::First));
