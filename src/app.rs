@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::authz::{Enforcer, ResourceSettings};
@@ -62,6 +62,9 @@ pub enum AppError {
         #[source]
         cause: io::Error,
     },
+    /// A listener of the gate could not be bound; the cause names it.
+    #[error(transparent)]
+    BindGate(io::Error),
     /// The store could not be opened.
     #[error("cannot open the store")]
     Store(#[from] OpenError),
@@ -144,10 +147,7 @@ impl App {
         let gate = match listen.ext_authz.as_slice() {
             _ if protected_resources.is_empty() => None, // nothing to be asked about
             [] => None,
-            addresses => {
-                let bound = grpc::Door::bind(addresses).await;
-                Some(bound.map_err(|cause| AppError::Bind { address: "ext_authz".to_owned(), cause })?)
-            }
+            addresses => Some(grpc::Door::bind(addresses).await.map_err(AppError::BindGate)?),
         };
         let interval = server.signing.schedule.interval();
         let state = State { store, limits, replay, signing: server.signing, skew: server.settings.dpop.window.skew };
@@ -191,51 +191,55 @@ impl App {
     /// # Errors
     /// [`AppError::Serve`] when a listener failed; the others are drained all the same.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), AppError> {
-        let (stop, _) = watch::channel(false);
-        let stopped = || {
-            let mut stop = stop.subscribe();
-            async move {
-                let _ = stop.wait_for(|stop| *stop).await;
-            }
-        };
+        let (stop, drained) = (watch::Sender::new(false), watch::Sender::new(false));
         let mut tasks = JoinSet::new();
         if let Some((door, site)) = self.public {
-            let stopped = stopped();
+            let stopped = told(&stop);
             tasks.spawn(async move {
                 door.serve(site, stopped).await;
                 Ok(())
             });
         }
         let (door, site) = self.admin;
-        let admin_stopped = stopped();
+        let admin_stopped = told(&stop);
         tasks.spawn(async move {
             door.serve(site, admin_stopped).await;
             Ok(())
         });
         if let Some((door, check)) = self.gate {
-            let stopped = stopped();
+            let stopped = told(&stop);
             tasks.spawn(async move { door.serve(check, stopped).await });
         }
-        let (drain, drained) = oneshot::channel();
-        let drained = async { drained.await.unwrap_or_default() };
-        let upkeep = self.upkeep.map(|upkeep| tokio::spawn(upkeep.run(drained)));
+        let mut behind = JoinSet::new(); // ends with this future, as everything does
+        if let Some(upkeep) = self.upkeep {
+            behind.spawn(upkeep.run(told(&drained))); // its last note comes when nothing can be accepted any more
+        }
 
         let mut failed = tokio::select! {
             () = shutdown => None,
             Some(ended) = tasks.join_next() => Some(ended),
         };
-        let _ = stop.send(true);
+        stop.send_replace(true);
         while let Some(ended) = tasks.join_next().await {
             failed = failed.or(Some(ended).filter(|ended| !matches!(ended, Ok(Ok(())))));
         }
-        let _ = drain.send(()); // only now: the last note says that nothing is accepted any more
-        if let Some(upkeep) = upkeep {
-            let _ = upkeep.await;
-        }
+        drained.send_replace(true);
+        while behind.join_next().await.is_some() {}
         match failed {
             None | Some(Ok(Ok(()))) => Ok(()),
             Some(Ok(Err(error))) => Err(AppError::Serve(error)),
             Some(Err(error)) => Err(AppError::Serve(io::Error::other(error))),
+        }
+    }
+}
+
+/// Resolves when `signal` says so. If it never will, this life is being torn down, not stopped, and nothing may note that
+/// it ended in good order.
+fn told(signal: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + 'static {
+    let mut signal = signal.subscribe();
+    async move {
+        if signal.wait_for(|said| *said).await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -101,15 +101,26 @@ impl AuthorizationServer {
             [proof] => proof,
             [_, ..] => return Err(ProofFault::Repeated.into()),
         };
-        let nonce = match self.settings.dpop.nonce {
-            NonceMode::Off => NonceRule::Off,
-            NonceMode::Optional => NonceRule::Optional(&self.nonces),
-            NonceMode::Required => NonceRule::Required(&self.nonces),
-        };
         let window = self.settings.dpop.window;
-        let expected = Expected { method: "POST", target, access_token: None, window, nonce };
-        let proof = dpop::verify(proof, &expected, &*self.proof_keys, now).map_err(|fault| self.curable(fault))?;
-        if self.fence.admits(&proof) { Ok(Some(proof)) } else { Err(ProofFault::BeforeRestart.into()) }
+        let verify = |nonce| {
+            let expected = Expected { method: "POST", target, access_token: None, window, nonce };
+            dpop::verify(proof, &expected, &*self.proof_keys, now).map_err(|fault| self.curable(fault))
+        };
+        let passes = |proof: VerifiedProof| {
+            if self.fence.admits(&proof) { Ok(proof) } else { Err(Refusal::Proof(ProofFault::BeforeRestart)) }
+        };
+        let verified = match self.settings.dpop.nonce {
+            NonceMode::Off => match verify(NonceRule::Off).and_then(passes) {
+                // Until the fence is gone a nonce that this life has made shows that the proof is younger than it.
+                Err(Refusal::Proof(ProofFault::BeforeRestart)) => {
+                    verify(NonceRule::Optional(&self.nonces)).and_then(passes)
+                }
+                verified => verified,
+            },
+            NonceMode::Optional => verify(NonceRule::Optional(&self.nonces)).and_then(passes),
+            NonceMode::Required => verify(NonceRule::Required(&self.nonces)).and_then(passes),
+        };
+        verified.map(Some)
     }
 
     /// A client whose clock is wrong can recover with a nonce, where there are nonces (RFC 9449 §11.1).

@@ -58,6 +58,7 @@ async function authorize(parameters, person) {
 /** Signs in as one does without a mouse: Tab between the fields, Enter to submit. */
 async function signIn(page, secret) {
   await page.locator('[name=username]').focus();
+  await page.keyboard.press('Control+A'); // after a mistake the name is still there; Tab would have selected it
   await page.keyboard.type(username);
   await page.keyboard.press('Tab');
   await page.keyboard.type(secret);

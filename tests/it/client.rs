@@ -96,6 +96,11 @@ impl Client {
         }
     }
 
+    /// The same client with new connections: the server has restarted.
+    pub fn reconnected(self) -> Self {
+        Self { http: http(), ..self }
+    }
+
     pub fn token_url(&self) -> String {
         format!("{}/oauth/token", self.issuer)
     }

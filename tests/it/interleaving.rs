@@ -373,10 +373,10 @@ fn tell(cases: u32, medium: impl Fn() -> Medium) {
 
 #[test]
 fn one_copy_never_meets_a_fork_in_memory() {
-    tell(200, || Medium::Memory(Arc::new(MemoryStore::new(Limits::default()))));
+    tell(120, || Medium::Memory(Arc::new(MemoryStore::new(Limits::default()))));
 }
 
 #[test]
 fn one_copy_never_meets_a_fork_on_a_file() {
-    tell(40, || Medium::File(tempfile::tempdir().expect("a directory")));
+    tell(24, || Medium::File(tempfile::tempdir().expect("a directory")));
 }

@@ -146,7 +146,7 @@ pub struct World {
     web_key: Vec<u8>,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<Result<(), AppError>>,
-    _listening: tracing::subscriber::DefaultGuard,
+    listening: Option<tracing::subscriber::DefaultGuard>,
 }
 
 /// How a life of a world ends.
@@ -187,7 +187,12 @@ impl World {
     }
 
     /// Ends this life and begins another one, at the same address, with the same state, clock and people.
-    pub async fn restart(mut self, end: End) -> Self {
+    pub async fn restart(self, end: End) -> Self {
+        self.restart_with(end, |_| {}).await
+    }
+
+    /// The same, with changed settings.
+    pub async fn restart_with(mut self, end: End, change: impl FnOnce(&mut Settings)) -> Self {
         match end {
             End::Stopped => {
                 drop(self.stop.take());
@@ -198,8 +203,9 @@ impl World {
                 assert!((&mut self.served).await.is_err_and(|error| error.is_cancelled()));
             }
         }
+        drop(self.listening.take()); // or it would take the place of the next one when it is dropped
         let seams = (Arc::clone(&self.clock), Arc::clone(&self.store), Arc::clone(&self.people));
-        Self::live(self.issuer.clone(), seams, None, self.web_key.clone(), |_| {}).await
+        Self::live(self.issuer.clone(), seams, None, self.web_key.clone(), change).await
     }
 
     async fn live(
@@ -226,8 +232,8 @@ impl World {
         let served = tokio::spawn(app.run(async {
             let _ = stopped.await;
         }));
-        let stop = Some(stop);
-        Self { issuer, clock, store, events, addresses, people, web_key, stop, served, _listening: listening }
+        let (stop, listening) = (Some(stop), Some(listening));
+        Self { issuer, clock, store, events, addresses, people, web_key, stop, served, listening }
     }
 
     /// A client with a DPoP key of its own; a second one of the same name is a thief, or a second device.
@@ -297,12 +303,25 @@ impl Drop for World {
     }
 }
 
-/// What the file of a world says.
+/// The configuration of a world.
 pub fn configuration(issuer: &str, web_key: &SigningKey) -> Config {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("users.yaml"), "users: []").expect("a file"); // `TestPeople` take their place
+    std::fs::write(folder.path().join("kek"), ENCRYPTION_KEY).expect("a file");
+    let document = Document::parse("world.yaml", &configuration_text(issuer, web_key), folder.path())
+        .unwrap_or_else(|mistakes| panic!("{}", mistakes.to_terminal()));
+    document.check().unwrap_or_else(|mistakes| panic!("{}", mistakes.to_terminal()))
+}
+
+/// What `encryption_key_file` of a world holds.
+pub const ENCRYPTION_KEY: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\n";
+
+/// The file of a world; it names `users.yaml` and `kek`.
+pub fn configuration_text(issuer: &str, web_key: &SigningKey) -> String {
     let address = issuer.strip_prefix("http://").expect("plain http");
     let secret = format!("sha256:{}", base64url(&sha256(SECRET.as_bytes())));
     let jwk = web_key.published_jwk();
-    let text = format!(
+    format!(
         r#"
 listen: {{ public: {{ address: "{address}" }}, admin: {{ address: "127.0.0.1:0" }}, ext_authz: [ {{ address: "127.0.0.1:0" }} ] }}
 store: {{ memory: {{}} }}
@@ -323,7 +342,7 @@ authorization_server:
       client_name: Web application
       token_endpoint_auth_method: private_key_jwt
       grant_types: [authorization_code, refresh_token, client_credentials]
-      redirect_uris: ["https://app.example/cb"]
+      redirect_uris: ["https://app.example/cb", "http://127.0.0.1/cb"]
       jwks: {{ keys: [{jwk}] }}
       scope: "orders:read orders:write"
     - client_id: backend
@@ -355,11 +374,5 @@ protected_resources:
   - resource: https://api.example.com
     rules: [ {{ path: "/orders/**", scope: "orders:read" }} ]
 "#
-    );
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("users.yaml"), "users: []").expect("a file"); // `TestPeople` take their place
-    std::fs::write(folder.path().join("kek"), "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\n").expect("a file");
-    let document = Document::parse("world.yaml", &text, folder.path())
-        .unwrap_or_else(|mistakes| panic!("{}", mistakes.to_terminal()));
-    document.check().unwrap_or_else(|mistakes| panic!("{}", mistakes.to_terminal()))
+    )
 }

@@ -1,0 +1,120 @@
+//! How the program ends: in good order when it is told to, and with a message and a code when it cannot go on.
+
+use std::net::TcpListener;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::client::CLIENT_CREDENTIALS;
+use crate::process::{Installation, eventually, program, run};
+use tollgate::clock::{Clock as _, SystemClock};
+
+/// A token request whose body is announced but not sent yet, together with the body.
+async fn request_in_flight(installation: &Installation) -> (TcpStream, String) {
+    let backend = installation.client("backend");
+    let (form, authorization, _) = backend.bearer_request(SystemClock.now(), &CLIENT_CREDENTIALS).into_parts();
+    let address = installation.issuer.strip_prefix("http://").expect("plain http");
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let head = format!(
+        "POST /oauth/token HTTP/1.1\r\nHost: {address}\r\nAuthorization: {}\r\nExpect: 100-continue\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n",
+        authorization.expect("Basic credentials"),
+        form.len()
+    );
+    stream.write_all(head.as_bytes()).await.expect("a peer");
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).await.expect("an interim answer");
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n"); // the request has been taken up
+    (stream, form)
+}
+
+/// Waits until nobody accepts at an address any more.
+async fn closed(address: &str) {
+    let refused = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    eventually("the end of the listener", refused).await;
+}
+
+#[tokio::test]
+async fn told_to_stop_it_finishes_what_is_in_flight() {
+    for signal in ["TERM", "INT"] {
+        let installation = Installation::new();
+        let process = installation.start(&[]).await;
+        assert!(installation.socket().exists());
+        let (mut stream, body) = request_in_flight(&installation).await;
+        process.signal(signal).await;
+        closed(installation.issuer.strip_prefix("http://").expect("plain http")).await;
+        stream.write_all(body.as_bytes()).await.expect("a peer");
+        let mut answer = String::new();
+        eventually("the answer", stream.read_to_string(&mut answer)).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"access_token\""), "{answer}");
+        let (status, said) = process.ended().await;
+        assert_eq!(status.code(), Some(0), "{said}");
+        assert!(!installation.socket().exists(), "the socket file was left behind");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_does_not_keep_it_alive() {
+    let installation = Installation::new();
+    let process = installation.start(&[]).await;
+    let (_stream, _) = request_in_flight(&installation).await;
+    process.signal("TERM").await;
+    let (status, said) = process.ended().await;
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("requests were still in flight"), "{said}");
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_be_right_is_exit_code_two() {
+    let installation = Installation::new();
+    let settings = [
+        ("authorization_server.issuer=\"ftp://auth.example.com\"", "authorization_server.issuer"),
+        ("authorization_server.login.local.users_file=\"missing.yaml\"", "users_file"),
+    ];
+    for (setting, named) in settings {
+        let output = run(&mut installation.serve(&["--set", setting])).await;
+        let report = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(2), "{report}");
+        assert!(report.contains(named), "{report}");
+    }
+    let output = run(program().args(["serve", "--config", "/nowhere/tollgate.yaml"])).await;
+    let report = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{report}");
+    assert!(report.contains("/nowhere/tollgate.yaml"), "{report}");
+}
+
+#[tokio::test]
+async fn what_is_in_the_way_of_a_start_is_exit_code_one_and_is_named() {
+    let installation = Installation::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let _taken = TcpListener::bind(taken).expect("a port");
+    let admin = format!("listen.admin.address=\"{taken}\"");
+    let address = taken.to_string();
+    let socket = installation.path("missing/authz.sock").display().to_string();
+    let gate = format!("listen.ext_authz=[{{\"address\":\"unix:{socket}\"}}]");
+    let directory = installation.path("missing").display().to_string();
+    let store = format!("store={{\"sqlite\":{{\"path\":\"{directory}/tollgate.db\"}}}}");
+    for (setting, named) in [(&admin, &address), (&gate, &socket), (&store, &directory)] {
+        let output = run(&mut installation.serve(&["--set", setting])).await;
+        let report = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(1), "{setting}: {report}");
+        assert!(report.starts_with("tollgate: cannot ") && report.contains(named), "{setting}: {report}");
+    }
+}
+
+#[tokio::test]
+async fn another_encryption_key_stops_the_start() {
+    let installation = Installation::new();
+    let process = installation.start(&[]).await;
+    process.signal("TERM").await;
+    assert_eq!(process.ended().await.0.code(), Some(0));
+    std::fs::write(installation.path("kek"), "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=\n").expect("a file");
+    let output = run(&mut installation.serve(&[])).await;
+    let report = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    assert!(report.contains("encryption_key_file"), "{report}");
+}
