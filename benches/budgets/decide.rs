@@ -1,0 +1,129 @@
+//! `Enforcer::decide` in this process: everything but the socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tollgate::authz::{
+    Access, DpopRequirement, Enforcer, Finding, GateNonce, Headers, IdentityHeader, Request, ResourceSettings, Rule,
+    UpstreamAuthorization, UpstreamView,
+};
+use tollgate::cache::{DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, Tokens};
+use tollgate::clock::{Clock, SystemClock, Timestamp};
+use tollgate::dpop::{Nonces, Window};
+use tollgate::jose::{Algorithm, PublicKey, SigningKey};
+use tollgate::secret::seal::RootKey;
+use tollgate::store::Unavailable;
+use tollgate::token::KeyLookup;
+
+use crate::client::Client;
+use crate::floor::Floor;
+use crate::installation::{API, ISSUER, ORDER};
+use crate::report::{Budget, Report, Row};
+use crate::rounds::{cpu_us_each, median, median_by_round, take_turns};
+
+const ROUNDS: usize = 31;
+
+/// How many requests one turn decides, each with a proof of its own.
+const REQUESTS: usize = 250;
+
+/// Compares `decide`, with token and key of the proof in their caches, with one bare verification.
+pub(crate) fn measure(report: &mut Report, floor: &Floor) {
+    let issuer = SigningKey::generate(Algorithm::Es256).expect("a key");
+    let (caller, now) = (Client::new(), SystemClock.now());
+    let token = issuer.sign(
+        "at+jwt",
+        &json!({
+            "iss": ISSUER, "sub": "batch", "aud": API, "client_id": "batch", "scope": "orders:read", "jti": "t1",
+            "iat": now.seconds(), "exp": now.seconds() + 300,
+            "cnf": { "jkt": caller.key().public().thumbprint().to_string() },
+        }),
+    );
+    let authorization = format!("DPoP {token}");
+    let uri = format!("{API}{ORDER}");
+    let proofs: Vec<_> = (0..REQUESTS).map(|_| caller.proof("GET", &uri, &token)).collect();
+    let requests: Vec<_> = proofs.iter().map(|proof| request(&authorization, proof)).collect();
+    let enforcer = enforcer(&issuer);
+    let decide = || {
+        cpu_us_each(REQUESTS, |n| match enforcer.decide(&requests[n], now) {
+            Finding::Unspent(unspent) => drop(std::hint::black_box(unspent)),
+            Finding::Settled(decision) => panic!("a good request was not let through: {}", decision.reason()),
+        })
+    };
+    decide();
+    let [verified, unparsed, decided] =
+        take_turns(ROUNDS, [&mut || floor.verification(), &mut || floor.unparsed_verification(), &mut || decide()]);
+    report.row(Row {
+        name: "decide: warm caches, a fresh ES256 proof each",
+        measured: format!("{:.1} us", median(&decided)),
+        floor: format!("{:.1} us", median(&verified)),
+        judged: median_by_round(ROUNDS, |n| decided[n] / verified[n]),
+        budget: Budget::AtMost(1.15),
+    });
+    report
+        .note(&format!("floor: one verification with a parsed key; {:.1} us if it must be parsed", median(&unparsed)));
+}
+
+fn request<'a>(authorization: &'a str, proof: &'a str) -> Request<'a> {
+    let headers: Headers<'_> = [
+        (":authority", "api.example.com"),
+        (":method", "GET"),
+        (":path", ORDER),
+        (":scheme", "https"),
+        ("authorization", authorization),
+        ("x-envoy-external-address", "192.0.2.1"),
+        ("x-request-id", "5a1f3e0c-7d0b-4c1d-9f37-0d6c1b8e2a54"),
+        ("dpop", proof),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name, value.as_bytes()))
+    .collect();
+    Request { resource: Some(API), method: "GET", host: "api.example.com", target: ORDER, headers }
+}
+
+/// The one key of the issuer.
+struct Keys(PublicKey);
+
+impl KeyLookup for Keys {
+    fn keys(&self, _: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, Unavailable> {
+        Ok(vec![self.0.clone()])
+    }
+}
+
+fn enforcer(issuer: &SigningKey) -> Enforcer {
+    let rule = |path: &str, methods: &[&str], access| Rule {
+        path: path.parse().expect("a pattern"),
+        methods: methods.iter().map(|method| method.parse().expect("a method")).collect(),
+        access,
+    };
+    let scope = |scope: &str| Access::Token { scopes: scope.parse().expect("scopes") };
+    let header = |(name, claim)| IdentityHeader::new(name, claim).expect("a header");
+    let settings = ResourceSettings {
+        audience: API.parse().expect("a name"),
+        origin: API.parse().expect("an origin"),
+        issuer: ISSUER.parse().expect("an issuer"),
+        dpop: DpopRequirement::Required,
+        nonce: GateNonce::Off,
+        window: Window { lifetime: Duration::from_mins(5), skew: Duration::from_secs(10) },
+        upstream: UpstreamView {
+            authorization: UpstreamAuthorization::Remove,
+            headers: [("x-auth-subject", "sub"), ("x-auth-client", "client_id"), ("x-auth-scope", "scope")]
+                .map(header)
+                .to_vec(),
+        },
+        rules: vec![
+            rule("/healthz", &["GET"], Access::Anyone),
+            rule("/orders/**", &["GET"], scope("orders:read")),
+            rule("/orders/**", &["POST", "PUT", "DELETE"], scope("orders:write")),
+        ],
+    };
+    let nonces = Nonces::new(RootKey::from_bytes([7; 32]).derive(API), Duration::from_mins(5));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    Enforcer::new(
+        vec![(settings, nonces)],
+        Arc::new(Keys(issuer.public().clone())),
+        Arc::new(Tokens::new(DEFAULT_TOKENS, clock)),
+        Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS)),
+        Arc::new(|_| true),
+    )
+}

@@ -1,0 +1,82 @@
+//! `make bench`: what Tollgate costs, each figure beside a floor taken in the same run, against the budgets that are
+//! written down. See docs/performance.md for how to read the table.
+//!
+//! Contenders take turns, round after round, so that a noisy machine is unfair to none of them. A missed budget is said
+//! and not an error: machines differ. Only what does not work ends the run.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+mod always_allow;
+mod check;
+mod client;
+mod decide;
+mod envoy;
+mod floor;
+mod footprint;
+mod http1;
+mod installation;
+mod process;
+mod report;
+mod rounds;
+mod store;
+mod token_endpoint;
+
+use floor::Floor;
+use installation::Installation;
+use report::Report;
+
+/// How many requests are under way at once: what a busy proxy, or a busy population of clients, keeps a server at.
+const IN_FLIGHT: usize = 64;
+
+/// How long one contender is under load before the next one takes its turn.
+const TURN: Duration = Duration::from_millis(1_500);
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1).filter(|argument| argument != OsStr::new("--bench"));
+    match (arguments.next(), arguments.next()) {
+        (None, _) => compare(None),
+        (Some(verb), Some(socket)) if verb == always_allow::VERB => always_allow::serve(Path::new(&socket)),
+        (Some(verb), Some(entries)) if verb == footprint::VERB => footprint::remember(&entries.to_string_lossy()),
+        (Some(only), _) => compare(Some(&only.to_string_lossy())),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Measures every row, or those whose name begins with `only`, and prints the table.
+fn compare(only: Option<&str>) {
+    let wanted = |row: &str| only.is_none_or(|only| row.starts_with(only));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut report = Report::begin();
+    let floor = Floor::new();
+    if wanted("decide") {
+        decide::measure(&mut report, &floor);
+    }
+    if wanted("idle") {
+        footprint::measure(&mut report, &runtime);
+    }
+    if ["check", "envoy", "client_credentials", "refresh"].into_iter().any(wanted) {
+        let installation = runtime.block_on(Installation::start());
+        if wanted("check") {
+            check::measure(&mut report, &floor, &installation, &runtime);
+        }
+        if wanted("envoy") {
+            match std::env::var_os("ENVOY_BIN") {
+                Some(envoy) => envoy::measure(&mut report, &floor, &installation, &runtime, Path::new(&envoy)),
+                None => report.note("through Envoy: left out, because ENVOY_BIN names no Envoy; `make bench` sets it"),
+            }
+        }
+        if wanted("client_credentials") {
+            token_endpoint::measure_client_credentials(&mut report, &floor, &installation, &runtime);
+        }
+        if wanted("refresh") {
+            token_endpoint::measure_refresh(&mut report, &installation, &runtime);
+        }
+    }
+    if wanted("refresh") {
+        store::measure(&mut report, &runtime);
+    }
+    report.end();
+}

@@ -1,0 +1,124 @@
+//! Rotations at the SQLite store itself.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use tollgate::clock::{Clock as _, SystemClock, Timestamp};
+use tollgate::entropy::{Entropy, SystemEntropy};
+use tollgate::secret::AuthorizationCode;
+use tollgate::store::{
+    CodeRecord, Grant, GrantHandle, Limits, Previous, Recorded, Redeemed, RefreshState, Rotated, Rotation,
+    SenderConstraint, SqliteStore, Store, TransactionId,
+};
+
+use crate::installation::{API, folder};
+use crate::report::{Budget, Report, Row};
+use crate::rounds::{as_f64, median, take_turns};
+use crate::{IN_FLIGHT, TURN};
+
+const ROUNDS: usize = 3;
+
+/// Measures durable rotations, each of which reads its grant first.
+pub(crate) fn measure(report: &mut Report, runtime: &Runtime) {
+    let folder = folder();
+    let store = SqliteStore::open(&folder.path().join("tollgate.db"), Limits::default()).expect("a store");
+    let store: Arc<dyn Store> = Arc::new(store);
+    let grants: Vec<_> = runtime.block_on(async {
+        let mut grants = Vec::with_capacity(IN_FLIGHT);
+        for _ in 0..IN_FLIGHT {
+            grants.push(begin(&*store).await);
+        }
+        grants
+    });
+    let [rates] = take_turns(
+        ROUNDS,
+        [&mut || {
+            let count = runtime.block_on(keep_rotating(&store, &grants));
+            as_f64(count) / TURN.as_secs_f64()
+        }],
+    );
+    report.row(Row {
+        name: "refresh: rotation, SQLite, at the store",
+        measured: format!("{:.0}/s", median(&rates)),
+        floor: String::new(),
+        judged: median(&rates),
+        budget: Budget::AtLeast(5_000.0),
+    });
+}
+
+async fn keep_rotating(store: &Arc<dyn Store>, grants: &[GrantHandle]) -> usize {
+    let end = Instant::now() + TURN;
+    let mut tasks = JoinSet::new();
+    for handle in grants.iter().copied() {
+        let store = Arc::clone(store);
+        tasks.spawn(async move {
+            let mut count = 0;
+            while Instant::now() < end {
+                let grant = store.grant(handle).await.expect("a store").expect("the grant");
+                assert_eq!(store.rotate(&rotation(&grant)).await, Ok(Rotated::Moved));
+                count += 1;
+            }
+            count
+        });
+    }
+    tasks.join_all().await.into_iter().sum()
+}
+
+fn rotation(grant: &Grant) -> Rotation {
+    let entropy: &dyn Entropy = &SystemEntropy;
+    let (read_n, read_hash) = (grant.refresh.current_n, grant.refresh.current_hash);
+    let rotated_at_millis = SystemClock.now().millis();
+    let previous = Previous { n: read_n, hash: read_hash, seed: entropy.draw(), rotated_at_millis };
+    let next = RefreshState {
+        tag_key: grant.refresh.tag_key,
+        current_n: read_n + 1,
+        current_hash: entropy.draw(),
+        previous: Some(previous),
+    };
+    Rotation { handle: grant.handle, read_n, read_hash, next, idle_expires_at: grant.idle_expires_at }
+}
+
+/// Puts a grant into the store in the one way there is: a code is redeemed for it.
+async fn begin(store: &dyn Store) -> GrantHandle {
+    let (entropy, now): (&dyn Entropy, _) = (&SystemEntropy, SystemClock.now());
+    let handle = GrantHandle(entropy.draw());
+    let code = AuthorizationCode::draw(entropy).digest();
+    let record = CodeRecord {
+        digest: code,
+        transaction: TransactionId(entropy.draw()),
+        client_id: "shop".parse().expect("a name"),
+        redirect_uri: "https://shop.example.com/callback".to_owned(),
+        challenge: entropy.draw(),
+        subject: "0b6f".parse().expect("a name"),
+        auth_time: now,
+        scopes: "orders:read".parse().expect("scopes"),
+        resource: API.parse().expect("a resource"),
+        dpop_jkt: None,
+        expires_at: now + Duration::from_mins(1),
+        spent_for: None,
+    };
+    assert_eq!(store.record_code(&record).await, Ok(Recorded::First));
+    assert_eq!(store.redeem_code(code, &grant(handle, now), now).await, Ok(Redeemed::First));
+    handle
+}
+
+fn grant(handle: GrantHandle, now: Timestamp) -> Grant {
+    const DAY: Duration = Duration::from_hours(24);
+    let entropy: &dyn Entropy = &SystemEntropy;
+    Grant {
+        handle,
+        client_id: "shop".parse().expect("a name"),
+        subject: "0b6f".parse().expect("a name"),
+        scopes: "orders:read".parse().expect("scopes"),
+        resource: API.parse().expect("a resource"),
+        auth_time: now,
+        sender_constraint: SenderConstraint::Dpop,
+        refresh: RefreshState { tag_key: entropy.draw(), current_n: 0, current_hash: entropy.draw(), previous: None },
+        created_at: now,
+        idle_expires_at: now + DAY * 7,
+        expires_at: now + DAY * 30,
+        ended: None,
+    }
+}
