@@ -8,6 +8,7 @@
 //! creates a second identity.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -98,6 +99,13 @@ impl SigningKeys {
         let keys: Vec<_> =
             self.ring().iter().filter(|held| held.is_published(now)).map(|held| held.key.published_jwk()).collect();
         json!({ "keys": keys })
+    }
+
+    /// How long the published set may be kept: five minutes at most, and no longer than half of the time for which a key
+    /// is announced, so that nobody who obeys meets a signature by a key that he has not seen.
+    #[must_use]
+    pub fn keep_for(&self) -> Duration {
+        (self.schedule.announce / 2).min(Duration::from_mins(5))
     }
 
     /// What tokens may be signed with: the algorithms of all keys, newest first.

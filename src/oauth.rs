@@ -40,7 +40,7 @@ pub use error::{Error, ErrorCode};
 pub use issue::TokenResponse;
 pub use params::Parameters;
 pub use refusal::Refusal;
-pub use token::{TokenAnswer, TokenRequest};
+pub use token::{Asked, TokenAnswer, TokenRequest};
 
 /// Whether the authorization server gives nonces to proofs (RFC 9449 §8).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -136,6 +136,7 @@ pub struct AuthorizationServer {
     token_url: String,
     /// What the secret of an unknown client is compared with, so that it takes as long as that of a known one.
     decoy_secret: ClientSecretHash,
+    decoy_keys: client_assertion::Decoys,
 }
 
 impl AuthorizationServer {
@@ -150,6 +151,7 @@ impl AuthorizationServer {
             forms: authorize::FormKeys::new(&root),
             token_url: settings.url(metadata::TOKEN),
             decoy_secret: ClientSecretHash::of("no client has this secret"),
+            decoy_keys: client_assertion::Decoys::new(),
             settings,
             store,
             guard,

@@ -304,15 +304,12 @@ impl RedirectUri {
         &self.0
     }
 
-    /// Whether a request may use `requested` where this URI is registered: equal by code point, or, for a loopback
-    /// host, equal but for the port (RFC 8252 §7.3, RFC 9700 §4.1.3).
+    /// Whether both are plain http on the same loopback IP literal and differ in nothing but the port (RFC 8252 §7.3).
+    /// `localhost` is no literal: who it is, a resolver decides (RFC 8252 §8.3).
     #[must_use]
-    pub fn permits(&self, requested: &Self) -> bool {
-        if self.0 == requested.0 {
-            return true;
-        }
-        match (loopback_parts(&self.0), loopback_parts(&requested.0)) {
-            (Some(registered), Some(requested)) => registered == requested,
+    pub fn is_same_loopback_but_for_the_port(&self, other: &Self) -> bool {
+        match (loopback_parts(&self.0), loopback_parts(&other.0)) {
+            (Some(one), Some(other)) => one == other,
             (None | Some(_), None) | (None, Some(_)) => false,
         }
     }
@@ -377,7 +374,7 @@ fn loopback_parts(text: &str) -> Option<(&str, &str)> {
     let rest = text.strip_prefix("http://")?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);
-    let host = ["127.0.0.1", "[::1]", "localhost"].into_iter().find(|host| {
+    let host = ["127.0.0.1", "[::1]"].into_iter().find(|host| {
         authority.strip_prefix(host).is_some_and(|port| {
             port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
         })
@@ -442,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn redirect_uris_match_exactly_but_for_the_loopback_port() {
+    fn loopback_redirect_uris_may_differ_in_the_port() {
         let registered: RedirectUri = "http://127.0.0.1/cb".parse().expect("loopback is allowed");
         for (requested, permitted) in [
             ("http://127.0.0.1/cb", true),
@@ -454,10 +451,12 @@ mod tests {
             ("https://127.0.0.1/cb", false),
         ] {
             let requested = requested.parse().expect("a redirect URI");
-            assert_eq!(registered.permits(&requested), permitted, "{requested:?}");
+            assert_eq!(registered.is_same_loopback_but_for_the_port(&requested), permitted, "{requested:?}");
         }
-        let web: RedirectUri = "https://app.example/cb".parse().expect("https is allowed");
-        assert!(!web.permits(&"https://app.example:443/cb".parse().expect("a redirect URI")));
+        let localhost: RedirectUri = "http://localhost/cb".parse().expect("loopback is allowed");
+        assert!(
+            !localhost.is_same_loopback_but_for_the_port(&"http://localhost:1/cb".parse().expect("a redirect URI"))
+        );
     }
 
     #[test]

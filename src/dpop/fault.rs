@@ -31,10 +31,12 @@ pub enum ProofFault {
     NonceMissing,
     /// Check 10: the nonce is not one of ours, or too old.
     NonceStale,
-    /// Check 11: made too long ago, or past its own `exp`.
+    /// Check 11: made too long ago.
     Stale,
-    /// Check 11: made in the future, or before its own `nbf`.
+    /// Check 11: made in the future.
     Early,
+    /// Past its own `exp`, or before its own `nbf` (RFC 7519 §4.1.4, §4.1.5).
+    OutsideOwnLimits,
     /// Check 12: `ath` is missing or not the hash of the access token.
     TokenHashMismatch,
     /// RFC 9449 §11.1: this proof was used before.
@@ -54,7 +56,7 @@ pub enum Remedy {
 
 impl ProofFault {
     /// Every fault.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Missing,
         Self::Repeated,
         Self::TooLong,
@@ -70,6 +72,7 @@ impl ProofFault {
         Self::NonceStale,
         Self::Stale,
         Self::Early,
+        Self::OutsideOwnLimits,
         Self::TokenHashMismatch,
         Self::Replayed,
         Self::BeforeRestart,
@@ -93,6 +96,7 @@ impl ProofFault {
             | Self::TargetMismatch
             | Self::Stale
             | Self::Early
+            | Self::OutsideOwnLimits
             | Self::TokenHashMismatch
             | Self::Replayed => Remedy::AnotherProof,
         }
@@ -117,6 +121,7 @@ impl ProofFault {
             Self::NonceStale => "proof_nonce_stale",
             Self::Stale => "proof_stale",
             Self::Early => "proof_early",
+            Self::OutsideOwnLimits => "proof_outside_own_limits",
             Self::TokenHashMismatch => "proof_token_hash_mismatch",
             Self::Replayed => "proof_replayed",
             Self::BeforeRestart => "proof_before_restart",
@@ -142,6 +147,7 @@ impl ProofFault {
             Self::NonceStale => "DPoP proof nonce is stale or not from this server",
             Self::Stale => "DPoP proof is too old",
             Self::Early => "DPoP proof is from the future",
+            Self::OutsideOwnLimits => "DPoP proof is past its own exp or before its own nbf",
             Self::TokenHashMismatch => "DPoP proof ath is not the hash of the access token",
             Self::Replayed => "DPoP proof was used before",
             Self::BeforeRestart => "DPoP proof dates from before a restart of this server; repeat it with the nonce",

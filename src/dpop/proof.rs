@@ -217,13 +217,10 @@ fn check_age(issued_at: Timestamp, window: Window, now: Timestamp) -> Result<Tim
     if now > until { Err(ProofFault::Stale) } else { Ok(until) }
 }
 
-/// `exp` and `nbf` mean nothing in RFC 9449, but who sends them means them (RFC 7519 §4.1.4, §4.1.5).
+/// `exp` and `nbf` mean nothing in RFC 9449, but who sends them means them (RFC 7519 §4.1.4, §4.1.5). A nonce does not
+/// cure them: the client's own word is against it.
 fn check_own_limits(jws: &Jws<'_>, window: Window, now: Timestamp) -> Result<(), ProofFault> {
-    if jws.time("exp").map_err(missing)?.is_some_and(|expires| now > expires + window.skew) {
-        return Err(ProofFault::Stale);
-    }
-    if jws.time("nbf").map_err(missing)?.is_some_and(|begins| begins > now + window.skew) {
-        return Err(ProofFault::Early);
-    }
-    Ok(())
+    let expired = jws.time("exp").map_err(missing)?.is_some_and(|expires| now > expires + window.skew);
+    let early = jws.time("nbf").map_err(missing)?.is_some_and(|begins| begins > now + window.skew);
+    if expired || early { Err(ProofFault::OutsideOwnLimits) } else { Ok(()) }
 }

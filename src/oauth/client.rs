@@ -106,6 +106,15 @@ impl Client {
         matches!(self.authentication, ClientAuthentication::None)
     }
 
+    /// Whether a request of the client may use this redirect URI: a registered one, byte for byte; for a public client
+    /// on a loopback address with any port, since a native app takes what it gets (RFC 8252 §7.3, RFC 9700 §4.1.3).
+    #[must_use]
+    pub fn may_redirect_to(&self, requested: &RedirectUri) -> bool {
+        self.redirect_uris.iter().any(|registered| {
+            registered == requested || (self.is_public() && registered.is_same_loopback_but_for_the_port(requested))
+        })
+    }
+
     /// Whether the client may use a grant type.
     #[must_use]
     pub fn may_use(&self, grant: GrantType) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Refusal;
 use crate::clock::Timestamp;
 use crate::ident::Issuer;
-use crate::jose::{ASSERTION_ALGORITHMS, Algorithm, Json, Jws, PublicKey};
+use crate::jose::{ASSERTION_ALGORITHMS, Algorithm, Json, Jws, PublicKey, object};
 use crate::replay::ReplayKey;
 use crate::secret::sha256_parts;
 
@@ -83,15 +83,23 @@ impl<'a> Assertion<'a> {
     }
 
     /// The signature, by one of the client's keys: that with the `kid` of the header, or any that fits if it has none.
-    pub(super) fn check_signature(&self, keys: &[PublicKey], registered: Option<Algorithm>) -> Result<(), Refusal> {
+    ///
+    /// Where there is no such key a decoy is tried, so that it takes as long.
+    pub(super) fn check_signature(
+        &self,
+        keys: &[PublicKey],
+        registered: Option<Algorithm>,
+        decoys: &Decoys,
+    ) -> Result<(), Refusal> {
         let wrong = Refusal::AssertionSignatureWrong;
         let algorithm = self.jws.algorithm(ASSERTION_ALGORITHMS).ok_or(wrong)?;
-        if registered.is_some_and(|registered| registered != algorithm) {
-            return Err(wrong);
-        }
+        let keys = if registered.is_none_or(|registered| registered == algorithm) { keys } else { &[] };
         let kid = self.jws.header_text("kid").map_err(|_| wrong)?;
-        let mut candidates =
-            keys.iter().filter(|key| key.fits(algorithm) && (kid.is_none() || key.kid().is_none() || key.kid() == kid));
+        let named = |key: &&PublicKey| kid.is_none() || key.kid().is_none() || key.kid() == kid;
+        let mut candidates = keys.iter().filter(|key| key.fits(algorithm)).filter(named).peekable();
+        if candidates.peek().is_none() {
+            decoys.verify(&self.jws, algorithm);
+        }
         if candidates.any(|key| self.jws.verify(algorithm, key).is_ok()) { Ok(()) } else { Err(wrong) }
     }
 
@@ -104,5 +112,39 @@ impl<'a> Assertion<'a> {
     /// Until when the store must remember it.
     pub(super) fn remembered_until(&self) -> Timestamp {
         self.jws.time("exp").ok().flatten().unwrap_or_default() + SKEW
+    }
+}
+
+/// Keys that nobody has the private half of any more (RFC 7515 A.3, RFC 8037 A.2, RFC 7638 §3.1), one for each type: what
+/// the assertion of an unknown client is verified with. Nothing passes because of them.
+pub(super) struct Decoys(Vec<PublicKey>);
+
+impl Decoys {
+    pub(super) fn new() -> Self {
+        const KEYS: [&str; 3] = [
+            concat!(
+                r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","#,
+                r#""y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#
+            ),
+            r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
+            concat!(
+                r#"{"kty":"RSA","e":"AQAB","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPF"#,
+                "FxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FD",
+                "W2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd",
+                r#"2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"}"#
+            ),
+        ];
+        let key = |text: &str| {
+            let members = object(text.as_bytes()).expect("the RFCs print JSON");
+            PublicKey::from_jwk(&members).expect("the RFCs print good keys")
+        };
+        Self(KEYS.into_iter().map(key).collect())
+    }
+
+    /// Spends the time of a verification.
+    fn verify(&self, jws: &Jws<'_>, algorithm: Algorithm) {
+        if let Some(key) = self.0.iter().find(|key| key.fits(algorithm)) {
+            let _ = std::hint::black_box(jws.verify(algorithm, key));
+        }
     }
 }

@@ -114,10 +114,8 @@ impl AuthorizationServer {
                 None
             }
         });
-        let decoy = self.keys.signer(now)?;
-        let decoy = std::slice::from_ref(decoy.public());
-        let (keys, algorithm) = registered.unwrap_or((decoy, None));
-        assertion.check_signature(keys, algorithm)?;
+        let (keys, algorithm) = registered.unwrap_or((&[], None));
+        assertion.check_signature(keys, algorithm, &self.decoy_keys)?;
         let is_registered = registered.is_some();
         let client = client.filter(|_| is_registered).ok_or(Refusal::AssertionSignatureWrong)?;
         match self.store.spend_assertion(assertion.replay_key(), assertion.remembered_until(), now).await? {

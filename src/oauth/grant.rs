@@ -4,12 +4,12 @@ use crate::clock::Timestamp;
 use crate::dpop::{ProofFault, VerifiedProof};
 use crate::ident::{Audience, ClientId, Subject};
 use crate::jose::Thumbprint;
-use crate::scope::Scopes;
+use crate::scope::{Scope, Scopes};
 use crate::secret::RefreshToken;
 use crate::store::SenderConstraint;
 
 use super::client_authentication::AuthenticatedClient;
-use super::{AuthorizationServer, Error, Refusal};
+use super::{AuthorizationServer, Client, Error, Parameters, Refusal};
 
 pub(super) mod authorization_code;
 pub(super) mod client_credentials;
@@ -70,11 +70,19 @@ impl AuthorizationServer {
         }
     }
 
-    /// The scopes of a request that may narrow `granted` and never widen it (RFC 6749 §3.3, §6).
-    fn narrowed(&self, requested: Option<&str>, granted: &Scopes) -> Result<Scopes, Refusal> {
-        let Some(requested) = requested else { return Ok(granted.clone()) };
+    /// The scopes of a request that may narrow `granted` and never widen it (RFC 6749 §3.3, §6). What the operator has
+    /// taken from the client, or from everybody, since it was granted is granted no more.
+    fn narrowed(&self, requested: Option<&str>, granted: &Scopes, client: &Client) -> Result<Scopes, Refusal> {
+        let holds = |scope: &&Scope| self.settings.scopes.contains_key(*scope) && client.scopes.contains(scope);
+        let granted: Scopes = granted.iter().filter(holds).cloned().collect();
+        let Some(requested) = requested else { return Ok(granted) };
         let requested: Scopes = requested.parse().map_err(|_| Refusal::ScopeMalformed)?;
-        let known = requested.iter().all(|scope| self.settings.scopes.contains_key(scope));
-        if known && requested.is_within(granted) { Ok(requested) } else { Err(Refusal::ScopeNotAllowed) }
+        if requested.is_within(&granted) { Ok(requested) } else { Err(Refusal::ScopeNotAllowed) }
+    }
+
+    /// The resource of a request for what was granted: the granted one, as long as there is such a resource (RFC 8707 §2.2).
+    fn granted_resource(&self, parameters: &Parameters, granted: &Audience) -> Result<Audience, Refusal> {
+        let resource = parameters.resource(std::slice::from_ref(granted), granted)?;
+        if self.settings.resources.contains(&resource) { Ok(resource) } else { Err(Refusal::ResourceUnknown) }
     }
 }

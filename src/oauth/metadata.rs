@@ -59,6 +59,12 @@ impl AuthorizationServer {
         self.keys.published(now)
     }
 
+    /// How long the key set may be kept.
+    #[must_use]
+    pub fn keep_key_set_for(&self) -> std::time::Duration {
+        self.keys.keep_for()
+    }
+
     /// What a proof at the token endpoint must be signed for.
     pub(super) fn token_endpoint(&self) -> Htu<'_> {
         Htu::parse(&self.token_url).expect("the issuer is an http(s) URL")

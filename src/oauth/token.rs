@@ -20,6 +20,7 @@ use super::params::Parameters;
 use super::{AuthorizationServer, Error, NonceMode, Refusal};
 use crate::clock::Timestamp;
 use crate::dpop::{self, Expected, Htu, NonceRule, NonceText, ProofFault, Remedy, VerifiedProof};
+use crate::ident::ClientId;
 
 /// A request to the token endpoint, as the door hands it on.
 pub struct TokenRequest<'a> {
@@ -37,6 +38,17 @@ pub struct TokenAnswer {
     pub result: Result<TokenResponse, Error>,
     /// `DPoP-Nonce`.
     pub nonce: Option<NonceText>,
+    /// Who asked for what, as far as it is known; for the event.
+    pub asked: Asked,
+}
+
+/// Who asked for what, as far as a request got.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// The client, once it is authenticated.
+    pub client: Option<ClientId>,
+    /// The grant type, if there is such a one.
+    pub grant_type: Option<GrantType>,
 }
 
 impl AuthorizationServer {
@@ -44,14 +56,16 @@ impl AuthorizationServer {
     pub async fn token(&self, request: TokenRequest<'_>, now: Timestamp) -> TokenAnswer {
         let proof = self.verify_proof(request.proofs, &self.token_endpoint(), now);
         let offered = self.offer_nonce(&proof, now);
+        let grant_type = request.parameters.get("grant_type").and_then(GrantType::named);
+        let mut asked = Asked { client: None, grant_type };
         let result = match proof {
-            Ok(proof) => self.exchange(&request, proof.as_ref(), now).await,
+            Ok(proof) => self.exchange(&request, proof.as_ref(), now, &mut asked).await,
             Err(refusal) => Err(refusal.into()),
         };
         let demanded =
             matches!(result, Err(Error::Refused(Refusal::Proof(fault))) if fault.remedy() == Remedy::FreshNonce);
         let nonce = if demanded { Some(self.nonces.issue(now)) } else { offered };
-        TokenAnswer { result, nonce }
+        TokenAnswer { result, nonce, asked }
     }
 
     async fn exchange(
@@ -59,10 +73,12 @@ impl AuthorizationServer {
         request: &TokenRequest<'_>,
         proof: Option<&VerifiedProof>,
         now: Timestamp,
+        asked: &mut Asked,
     ) -> Result<TokenResponse, Error> {
         let credentials = Credentials { authorization: request.authorization, parameters: request.parameters };
         let grant_type = request.parameters.get("grant_type").ok_or(Refusal::GrantTypeMissing)?;
         let client = self.authenticate(credentials, now).await?;
+        asked.client = Some(client.id.clone());
         let grant_type = GrantType::named(grant_type).ok_or(Refusal::GrantTypeUnsupported)?;
         if !client.may_use(grant_type) {
             return Err(Refusal::GrantTypeNotAllowed.into());
@@ -70,7 +86,7 @@ impl AuthorizationServer {
         if proof.is_none() && (client.dpop_bound_access_tokens || self.settings.dpop.required) {
             return Err(Refusal::Proof(ProofFault::Missing).into());
         }
-        let signer = self.keys.signer(now)?; // before anything is spent
+        let signer = self.keys.signer(now)?; // before a code, a refresh token or a proof is spent
         let exchange = Exchange { client: &client, proof, now };
         let authorization = self.redeem(grant_type, request.parameters, &exchange).await?;
         Ok(self.issue(&authorization, &signer, now))

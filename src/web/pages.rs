@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 
+use super::Refused;
 use crate::oauth::{Consent, Refusal, SignIn, SignInFault};
 use crate::secret::sha256;
 
@@ -150,6 +151,13 @@ impl Pages {
     pub(super) fn wrong_method(&self) -> Page {
         let text = "This address is not made for being opened like this. Go back to the application and start again.";
         self.message(StatusCode::METHOD_NOT_ALLOWED, "There is nothing to see here", text, Some("method_not_allowed"))
+    }
+
+    /// A form that could not be read: 413, 408 or 400; or a defect of ours.
+    pub(super) fn refused(&self, refused: Refused) -> Page {
+        let (status, description) = refused.status();
+        let text = format!("Go back to the application that you came from and start again: {description}.");
+        self.message(status, "This request cannot go on", &text, None)
     }
 
     /// 503: something that we depend on is down.

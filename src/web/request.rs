@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{AsHeaderName, CONTENT_TYPE};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
@@ -22,6 +22,18 @@ pub enum Refused {
     Broken,
     /// We have a defect: 500.
     Defect,
+}
+
+impl Refused {
+    /// The status (RFC 9110 §15.5, §15.6) and what it is for.
+    pub(super) const fn status(self) -> (StatusCode, &'static str) {
+        match self {
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+            Self::Broken => (StatusCode::BAD_REQUEST, "the body broke off"),
+            Self::Defect => (StatusCode::INTERNAL_SERVER_ERROR, "this server has a defect"),
+        }
+    }
 }
 
 /// A request whose head and body were read.

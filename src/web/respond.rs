@@ -1,11 +1,13 @@
 //! The only place that builds HTTP responses.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-    HeaderName, LOCATION, PRAGMA, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ETAG, HeaderName, IF_NONE_MATCH, LOCATION, PRAGMA, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
+    STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderValue, StatusCode};
 use http_body_util::Full;
@@ -13,8 +15,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::pages::Page;
-use super::request::Refused;
+use super::request::{Received, Refused};
 use crate::oauth::{Error, ErrorCode, Refusal};
+use crate::secret::{base64url, sha256};
 
 /// A response with its whole body.
 pub type Response = http::Response<Full<Bytes>>;
@@ -50,11 +53,20 @@ fn readable_across_origins(response: &mut Response) {
     set(response, ACCESS_CONTROL_EXPOSE_HEADERS, "dpop-nonce, www-authenticate");
 }
 
-/// A public document that may be kept for `max_age` seconds.
-pub(super) fn document(document: &impl Serialize, max_age: u32) -> Response {
+/// A public document that may be kept for a while; 304 if the caller has this very one (RFC 9110 §13.1.2).
+pub(super) fn document(document: &impl Serialize, keep_for: Duration, request: &Received) -> Response {
     let mut response = json(StatusCode::OK, document);
-    let cache = HeaderValue::try_from(format!("public, max-age={max_age}")).expect("digits are visible ASCII");
-    response.headers_mut().insert(CACHE_CONTROL, cache);
+    let digest = sha256(&serde_json::to_vec(document).expect("our documents are plain JSON"));
+    let tag = format!("\"{}\"", base64url(&digest[..12]));
+    if request.header(IF_NONE_MATCH).any(|known| known == tag) {
+        response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    }
+    let cache = format!("public, max-age={}", keep_for.as_secs());
+    for (name, value) in [(ETAG, tag), (CACHE_CONTROL, cache)] {
+        let value = HeaderValue::try_from(value).expect("base64url and digits are visible ASCII");
+        response.headers_mut().insert(name, value);
+    }
     readable_across_origins(&mut response);
     response
 }
@@ -205,16 +217,11 @@ pub(super) fn preflight(allow: &'static str) -> Response {
 
 /// A request that could not be read.
 pub(super) fn refused(refused: Refused) -> Response {
-    match refused {
-        Refused::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
-        Refused::TooSlow => plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
-        Refused::Broken => plain(StatusCode::BAD_REQUEST, "the body broke off"),
-        Refused::Defect => {
-            let mut response = json(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": "server_error" }));
-            no_store(&mut response);
-            response
-        }
-    }
+    let (status, description) = refused.status();
+    let error = if refused == Refused::Defect { "server_error" } else { "invalid_request" };
+    let mut response = json(status, &json!({ "error": error, "error_description": description }));
+    no_store(&mut response);
+    response
 }
 
 /// Health: 200, or 503 with what is missing.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::Method;
 
+use super::Refused;
 use super::cookie::Cookies;
 use super::pages::Pages;
 use super::{Received, Response, Site, authorize, consent, login, logout, metadata, respond, token};
@@ -58,7 +59,7 @@ impl AuthorizationSite {
 impl Site for AuthorizationSite {
     async fn answer(&self, request: Received) -> Response {
         if self.is_metadata(&request.path) {
-            return get(&request, || metadata::metadata(self));
+            return get(&request, || metadata::metadata(self, &request));
         }
         let Some(path) = request.path.strip_prefix(self.base.as_str()) else { return respond::not_found() };
         match path {
@@ -83,8 +84,17 @@ impl Site for AuthorizationSite {
                 Method::GET | Method::HEAD | Method::POST => logout::logout(self, &request).await,
                 _ => self.wrong_method("GET, HEAD, POST"),
             },
-            JWKS => get(&request, || metadata::key_set(self)),
+            JWKS => get(&request, || metadata::key_set(self, &request)),
             _ => respond::not_found(),
+        }
+    }
+
+    fn refuse(&self, path: &str, refused: Refused) -> Response {
+        match path.strip_prefix(self.base.as_str()) {
+            Some(AUTHORIZE | "/login" | "/consent" | "/logout") => {
+                respond::page(self.pages.refused(refused), self.https)
+            }
+            Some(_) | None => respond::refused(refused),
         }
     }
 }

@@ -1,23 +1,26 @@
 //! `POST /oauth/token` (RFC 6749 §3.2).
 
+use std::time::{Duration, Instant};
+
 use http::header::AUTHORIZATION;
 
 use super::{AuthorizationSite, Received, Response, respond};
-use crate::oauth::{Error, Refusal, TokenAnswer, TokenRequest};
+use crate::ident::ClientId;
+use crate::oauth::client::GrantType;
+use crate::oauth::{Asked, Error, Refusal, TokenAnswer, TokenRequest};
 
 pub(super) async fn token(site: &AuthorizationSite, request: &Received) -> Response {
-    let answer =
-        answer(site, request).await.unwrap_or_else(|refusal| TokenAnswer { result: Err(refusal.into()), nonce: None });
+    let began = Instant::now();
+    let answer = answer(site, request).await.unwrap_or_else(|refusal| TokenAnswer {
+        result: Err(refusal.into()),
+        nonce: None,
+        asked: Asked::default(),
+    });
+    log(&answer, began.elapsed());
     let nonce = answer.nonce.as_deref();
     match answer.result {
-        Ok(body) => {
-            tracing::info!(endpoint = "token", outcome = body.outcome(), status = 200, "a token was issued");
-            respond::token(&body, nonce)
-        }
-        Err(error) => {
-            log(error);
-            respond::token_error(error, nonce)
-        }
+        Ok(body) => respond::token(&body, nonce),
+        Err(error) => respond::token_error(error, nonce),
     }
 }
 
@@ -38,18 +41,46 @@ async fn answer(site: &AuthorizationSite, request: &Received) -> Result<TokenAns
     Ok(site.server.token(request, site.clock.now()).await)
 }
 
-fn log(error: Error) {
-    match error {
-        Error::Refused(refusal) => {
-            let (refusal, status) = (refusal.name(), refusal.code().status());
-            tracing::info!(endpoint = "token", outcome = "refused", refusal, status, "a token request was refused");
+/// The one event of a token request.
+fn log(answer: &TokenAnswer, took: Duration) {
+    let client = answer.asked.client.as_ref().map_or("-", ClientId::as_str);
+    let grant = answer.asked.grant_type.map_or("-", GrantType::name);
+    let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    match &answer.result {
+        Ok(body) => {
+            let outcome = body.outcome();
+            tracing::info!(
+                endpoint = "token",
+                client.id = client,
+                grant,
+                outcome,
+                status = 200,
+                duration_us,
+                "`{client}` got a token"
+            );
         }
-        Error::Unavailable(_) => {
+        Err(Error::Refused(refusal)) => {
+            let (name, status) = (refusal.name(), refusal.code().status());
+            tracing::info!(
+                endpoint = "token",
+                client.id = client,
+                grant,
+                outcome = "refused",
+                refusal = name,
+                status,
+                duration_us,
+                "a token request of `{client}` was refused: {name}"
+            );
+        }
+        Err(Error::Unavailable(_)) => {
             tracing::error!(
                 endpoint = "token",
+                client.id = client,
+                grant,
                 outcome = "unavailable",
                 status = 503,
-                "a token request could not be judged"
+                duration_us,
+                "a token request of `{client}` could not be judged"
             );
         }
     }

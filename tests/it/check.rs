@@ -386,7 +386,7 @@ pub fn rows() -> Vec<Row> {
         relative: |ask, _| ask.proof_claims["htu"] = "/orders/7".into() => Proof(ProofFault::TargetMismatch);
         an_hour_old: |ask, gate| ask.proof_claims["iat"] = (gate.now() - 3_600).into() => Proof(ProofFault::Stale);
         a_second_too_old: |ask, gate| ask.proof_claims["iat"] = (gate.now() - 61).into() => Proof(ProofFault::Stale);
-        past_its_exp: |ask, gate| ask.proof_claims["exp"] = (gate.now() - 60).into() => Proof(ProofFault::Stale);
+        past_its_exp: |ask, gate| ask.proof_claims["exp"] = (gate.now() - 60).into() => Proof(ProofFault::OutsideOwnLimits);
         from_the_future: |ask, gate| ask.proof_claims["iat"] = (gate.now() + 3_600).into() => Proof(ProofFault::Early);
         a_second_too_young: |ask, gate| ask.proof_claims["iat"] = (gate.now() + 11).into() => Proof(ProofFault::Early);
         hash_of_another_token: |ask, _| {

@@ -11,6 +11,7 @@ mod concurrency;
 mod config;
 mod crash;
 mod docs;
+mod door;
 mod envoy;
 mod envoy_proxy;
 mod gate;

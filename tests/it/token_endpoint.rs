@@ -1,6 +1,7 @@
 //! The token endpoint through its door: rule by request, to status, error and refusal.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,6 +9,8 @@ use tollgate::clock::Clock as _;
 use tollgate::dpop::ProofFault;
 use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::oauth::Refusal;
+use tollgate::scope::Scope;
+use tollgate::store::{Limits, MemoryStore, Store};
 
 use crate::client::{Answer, CLIENT_CREDENTIALS, Client, TokenCall, claims, code_request, refresh_request};
 use crate::world::{SECRET, World};
@@ -335,7 +338,9 @@ async fn proofs(table: &mut Table<'_>) {
     for near in [json!(seconds - 10), json!(seconds + 10), json!(seconds - 60)] {
         changed("iat", near).send().await.expect_tokens();
     }
-    table.row(changed("exp", json!(seconds - 11)), 400, fresh, refused(ProofFault::NonceMissing)).await;
+    for (member, value) in [("exp", seconds - 11), ("nbf", seconds + 11)] {
+        table.row(changed(member, json!(value)), 400, dpop, refused(ProofFault::OutsideOwnLimits)).await;
+    }
     let once = backend.proof(now);
     call(&once).send().await.expect_tokens();
     table.row(call(&once), 400, dpop, refused(ProofFault::Replayed)).await;
@@ -385,6 +390,8 @@ async fn codes(table: &mut Table<'_>) {
     assert_eq!(claims(tokens.text("access_token"))["cnf"]["jkt"], spa.key.kid());
     // Somebody who has the code but not the verifier or the key ends nothing.
     call().with("code_verifier", crate::client::CHALLENGE).send().await.expect(400, grant);
+    call().proof(&world.client("spa").proof(now)).send().await.expect(400, grant);
+    spa.bearer_request(now, &code_request(&code)).send().await.expect(400, grant);
     let refresh = refresh_request(tokens.text("refresh_token")).map(|(name, value)| (name, value.to_owned()));
     let refresh: Vec<_> = refresh.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let tokens = spa.request(now, &refresh).send().await.expect_tokens();
@@ -447,4 +454,34 @@ async fn refresh_tokens(table: &mut Table<'_>) {
     world.enable("ada");
     // A grant that ended for a disabled person does not come back with the person.
     table.row(call(tokens.text("refresh_token")), 400, grant, Refusal::GrantEnded).await;
+}
+
+#[tokio::test]
+async fn what_the_operator_has_withdrawn_is_issued_no_more() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Limits::default()));
+    let world = World::start_on(Arc::clone(&store), |_| {}).await;
+    let spa = world.client("spa");
+    let refresh_token = tokens_of(&world, &spa).await.text("refresh_token").to_owned();
+    let refreshed = |issuer: &World, minutes: u64| {
+        let mut client = issuer.client("spa");
+        client.key = SigningKey::from_pkcs8(Algorithm::Es256, &spa.key.to_pkcs8().unwrap()).unwrap();
+        issuer.clock.advance(Duration::from_mins(minutes)); // past the fence of the restart
+        (client, issuer.clock.now())
+    };
+
+    let write: Scope = "orders:write".parse().unwrap();
+    let fewer = World::start_on(Arc::clone(&store), |settings| {
+        settings.scopes.remove(&write);
+    });
+    let fewer = fewer.await;
+    let (client, now) = refreshed(&fewer, 1);
+    let tokens = client.request(now, &refresh_request(&refresh_token)).send().await.expect_tokens();
+    assert_eq!(tokens.text("scope"), "orders:read");
+    let wider = client.request(now, &refresh_request(&refresh_token)).with("scope", "orders:read orders:write");
+    wider.send().await.expect(400, "invalid_scope");
+
+    let elsewhere = World::start_on(store, |settings| settings.resources = vec!["https://x.example".parse().unwrap()]);
+    let elsewhere = elsewhere.await;
+    let (client, now) = refreshed(&elsewhere, 5);
+    client.request(now, &refresh_request(&refresh_token)).send().await.expect(400, "invalid_target");
 }

@@ -484,6 +484,12 @@ pub(super) const OF_PROOFS: &[Row] = &[
         "Set the clock. For clients without a good clock, require nonces.",
     ),
     row(
+        "proof_outside_own_limits",
+        "RFC 7519 §4.1.4, §4.1.5",
+        "The proof has an `exp` that has passed or an `nbf` that has not come. A proof needs neither.",
+        "Leave them out: the age of a proof is judged by `iat`, or by its nonce.",
+    ),
+    row(
         "proof_token_hash_mismatch",
         "RFC 9449 §4.3-12",
         "`ath` belongs to another token, often the one before the last refresh.",

@@ -26,9 +26,7 @@ impl AuthorizationServer {
         }
         let client = once("client_id").and_then(|id| self.client(id)).ok_or(Refusal::AuthorizeClientUnknown)?;
         let redirect_uri = match (once("redirect_uri"), client.redirect_uris.as_slice()) {
-            (Some(requested), registered) => {
-                requested.parse().ok().filter(|uri| registered.iter().any(|registered| registered.permits(uri)))
-            }
+            (Some(requested), _) => requested.parse().ok().filter(|uri| client.may_redirect_to(uri)),
             (None, [only]) => Some(only.clone()), // RFC 6749 §3.1.2.3: required unless exactly one is registered
             (None, [] | [_, _, ..]) => None,
         };

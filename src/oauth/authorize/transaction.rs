@@ -75,7 +75,7 @@ impl Transaction {
 impl AuthorizationServer {
     /// Opens the transaction in a form, if it is one of this browser and its time is not over.
     ///
-    /// The client, its redirect URI and scopes are looked up again: an operator may have changed them meanwhile.
+    /// The client, its redirect URI, scopes and the resource are looked up again: an operator may have changed them meanwhile.
     pub(super) fn transaction(
         &self,
         form: &Parameters,
@@ -95,7 +95,6 @@ impl AuthorizationServer {
         };
         let client = self.client(&sealed.client_id)?;
         let redirect_uri = sealed.redirect_uri.parse().ok()?;
-        let registered = client.redirect_uris.iter().any(|registered| registered.permits(&redirect_uri));
         let request = AuthorizationRequest {
             challenge: CodeChallenge::from_bytes(sealed.challenge),
             dpop_jkt: sealed.dpop_jkt.map(|key| key.parse()).transpose().ok()?,
@@ -104,7 +103,9 @@ impl AuthorizationServer {
             prompt: Prompt::AsNeeded, // what was asked for in the beginning has been done
             max_age: None,
         };
-        let allowed = registered && request.scopes.is_within(&client.scopes);
+        let allowed = client.may_redirect_to(&redirect_uri)
+            && request.scopes.is_within(&client.scopes)
+            && self.settings.resources.contains(&request.resource);
         allowed.then(|| Transaction {
             id: TransactionId(sealed.id),
             destination: Destination { client: Arc::clone(&client), redirect_uri, state },

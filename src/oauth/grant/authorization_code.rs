@@ -45,8 +45,8 @@ impl Request<'_> {
         record.check_redirect_uri(self.redirect_uri)?;
         record.check_verifier(self.verifier)?;
         record.check_key(exchange)?;
-        let scopes = server.narrowed(self.parameters.get("scope"), &record.scopes)?;
-        let resource = self.parameters.resource(std::slice::from_ref(&record.resource), &record.resource)?;
+        let scopes = server.narrowed(self.parameters.get("scope"), &record.scopes, exchange.client)?;
+        let resource = server.granted_resource(self.parameters, &record.resource)?;
         server.check_person(&record.subject).await?.ok_or(Refusal::CodeUnknown)?;
 
         server.spend(exchange).await?;
@@ -54,8 +54,7 @@ impl Request<'_> {
         match server.store.redeem_code(code, &grant, exchange.now).await? {
             Redeemed::First => {}
             Redeemed::Replayed(earlier) => {
-                server.store.end_grant(earlier, EndedBy::CodeReuse, exchange.now).await?;
-                tracing::warn!(client.id = %exchange.client.id, grant = ?earlier, "a code was presented twice; its grant is ended");
+                server.end_replayed(earlier, exchange).await?;
                 return Err(Refusal::CodeReplayed.into());
             }
             Redeemed::Unknown => return Err(Refusal::CodeUnknown.into()),
@@ -109,6 +108,16 @@ impl CodeRecord {
 }
 
 impl AuthorizationServer {
+    /// Ends the grant of a code that came twice, if whoever brings it now holds the key that the grant is bound to.
+    async fn end_replayed(&self, earlier: GrantHandle, exchange: &Exchange<'_>) -> Result<(), Error> {
+        let grant = self.store.grant(earlier).await?;
+        if grant.is_some_and(|grant| grant.check_key(exchange).is_ok()) {
+            self.store.end_grant(earlier, EndedBy::CodeReuse, exchange.now).await?;
+            tracing::warn!(client.id = %exchange.client.id, grant = ?earlier, "a code came twice; its grant is ended");
+        }
+        Ok(())
+    }
+
     /// The grant that a code turns into, and its first refresh token.
     fn begin_grant(&self, record: &CodeRecord, exchange: &Exchange<'_>) -> (Grant, RefreshToken) {
         let handle = self.entropy.draw();

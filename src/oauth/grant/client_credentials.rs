@@ -26,7 +26,7 @@ impl Request<'_> {
         if exchange.client.is_public() {
             return Err(Refusal::GrantTypeNotAllowed.into()); // RFC 6749 §4.4: "MUST only be used by confidential clients"
         }
-        let scopes = server.narrowed(self.parameters.get("scope"), &exchange.client.scopes)?;
+        let scopes = server.narrowed(self.parameters.get("scope"), &exchange.client.scopes, exchange.client)?;
         let resource = server.resource(self.parameters)?;
         let subject: Subject = exchange.client.id.as_str().parse().expect("a client_id is a name");
         server.spend(exchange).await?;

@@ -18,11 +18,9 @@ use std::time::Duration;
 use super::{Authorization, Exchange};
 use crate::clock::Timestamp;
 use crate::dpop::ProofFault;
-use crate::ident::Audience;
 use crate::oauth::client::RefreshTokenRotation;
 use crate::oauth::params::Parameters;
 use crate::oauth::{AuthorizationServer, Error, Refusal};
-use crate::scope::Scopes;
 use crate::secret::RefreshToken;
 use crate::store::{
     EndedBy, Grant, GrantHandle, Previous, RefreshState, Rotated, Rotation, SenderConstraint, Unavailable,
@@ -78,7 +76,8 @@ impl Request<'_> {
             return Err(Refusal::SubjectDisabled.into());
         }
         grant.check_key(exchange)?;
-        let (scopes, resource) = self.narrowed(&grant, server)?;
+        let scopes = server.narrowed(self.parameters.get("scope"), &grant.scopes, exchange.client)?;
+        let resource = server.granted_resource(self.parameters, &grant.resource)?;
 
         server.spend(exchange).await?;
         let authorization = |grant: Grant, moved: Moved| Authorization {
@@ -99,12 +98,6 @@ impl Request<'_> {
         }
         let (grant, moved) = self.advance(grant, exchange, server).await?;
         Ok(authorization(grant, moved))
-    }
-
-    fn narrowed(&self, grant: &Grant, server: &AuthorizationServer) -> Result<(Scopes, Audience), Refusal> {
-        let scopes = server.narrowed(self.parameters.get("scope"), &grant.scopes)?;
-        let resource = self.parameters.resource(std::slice::from_ref(&grant.resource), &grant.resource)?;
-        Ok((scopes, resource))
     }
 
     /// Moves the grant on, judging it again whenever somebody else was first.
@@ -248,7 +241,7 @@ impl Grant {
     }
 
     /// A bound grant never yields an unbound token (RFC 9449 §5).
-    fn check_key(&self, exchange: &Exchange<'_>) -> Result<(), Refusal> {
+    pub(super) fn check_key(&self, exchange: &Exchange<'_>) -> Result<(), Refusal> {
         match (self.sender_constraint, exchange.key()) {
             (SenderConstraint::None, _) | (SenderConstraint::Dpop, Some(_)) => Ok(()),
             (SenderConstraint::Dpop | SenderConstraint::DpopKey(_), None) => Err(ProofFault::Missing.into()),
