@@ -6,16 +6,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Version;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::request::{self, Refused};
-use super::{Response, Site};
+use super::{Response, Site, respond};
 
 /// Bounds of a door.
 #[derive(Clone, Copy, Debug)]
@@ -90,11 +91,15 @@ impl Door {
                 continue;
             };
             let site = Arc::clone(&site);
-            let connection = serve_connection(stream, peer, site, limits);
+            let asked = Arc::new(Notify::new());
+            let connection = serve_connection(stream, peer, site, limits, Arc::clone(&asked));
             let connection = graceful.watch(connection);
             tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a connection ended early");
+                tokio::select! {
+                    ended = connection => if let Err(error) = ended {
+                        tracing::debug!(%error, "a connection ended early");
+                    },
+                    () = silence(&asked, limits.patience) => tracing::debug!("a connection asked nothing in time"),
                 }
                 drop(permit);
             });
@@ -106,12 +111,21 @@ impl Door {
     }
 }
 
+/// Resolves if the head of a first request has not arrived in time. Until it is clear which HTTP a connection speaks, and
+/// on one that speaks HTTP/2 and asks nothing, no other limit holds.
+async fn silence(asked: &Notify, patience: Duration) {
+    if tokio::time::timeout(patience, asked.notified()).await.is_ok() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// One connection, HTTP/1.1 or HTTP/2 with prior knowledge.
 fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     site: Arc<dyn Site>,
     limits: Limits,
+    asked: Arc<Notify>,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
@@ -129,6 +143,7 @@ fn serve_connection(
         .keep_alive_interval(Some(limits.patience))
         .keep_alive_timeout(limits.patience);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
+        asked.notify_one();
         let site = Arc::clone(&site);
         async move { Ok::<_, Infallible>(answer(site, request, peer, limits).await) }
     });
@@ -139,17 +154,20 @@ fn serve_connection(
 
 /// A task of its own, so that a defect of ours ends in a bare 500 and not in a broken connection for others.
 async fn answer(site: Arc<dyn Site>, request: hyper::Request<Incoming>, peer: SocketAddr, limits: Limits) -> Response {
+    let path = request.uri().path().to_owned();
+    let stays_open = request.version() > Version::HTTP_11; // other requests share it
     let task = {
-        let site = Arc::clone(&site);
+        let (site, path) = (Arc::clone(&site), path.clone());
         tokio::spawn(async move {
             match request::receive(request, peer.ip(), limits).await {
                 Ok(received) => site.answer(received).await,
-                Err(refused) => site.refuse(refused),
+                Err(refused) if stays_open => site.refuse(&path, refused),
+                Err(refused) => respond::last(site.refuse(&path, refused)),
             }
         })
     };
     task.await.unwrap_or_else(|error| {
         tracing::error!(%error, "a request met a defect of ours");
-        site.refuse(Refused::Defect)
+        site.refuse(&path, Refused::Defect)
     })
 }

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 
+use super::request::Refused;
 use crate::oauth::{Consent, Refusal, SignIn, SignInFault};
 use crate::secret::sha256;
 
@@ -144,6 +145,12 @@ impl Pages {
             refusal.description()
         );
         self.message(status, "This request cannot go on", &text, Some(refusal.name()))
+    }
+
+    /// 413, 408, 400 or 500: the request could not be read.
+    pub(super) fn refused(&self, refused: Refused) -> Page {
+        let text = format!("Go back to the application that you came from and start again: {}.", refused.description());
+        self.message(refused.status(), "This request cannot go on", &text, None)
     }
 
     /// 405: somebody opened the address of a form, or reloaded it in a way that posts nothing.

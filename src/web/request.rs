@@ -1,12 +1,14 @@
 //! A request, read whole and within limits.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AsHeaderName, CONTENT_TYPE};
-use http::{HeaderMap, Method};
+use http::header::{AsHeaderName, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode, Version};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use super::Limits;
 use crate::oauth::{Parameters, Refusal};
@@ -18,10 +20,32 @@ pub enum Refused {
     TooLarge,
     /// The body did not arrive in time: 408.
     TooSlow,
-    /// The body broke off or was framed wrongly: 400.
+    /// The body broke off, or the request was framed wrongly: 400.
     Broken,
     /// We have a defect: 500.
     Defect,
+}
+
+impl Refused {
+    /// The status of the answer.
+    pub(super) const fn status(self) -> StatusCode {
+        match self {
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Broken => StatusCode::BAD_REQUEST,
+            Self::Defect => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// What is said about it, in the characters of RFC 6749 §5.2.
+    pub(super) const fn description(self) -> &'static str {
+        match self {
+            Self::TooLarge => "the body is too large",
+            Self::TooSlow => "the body did not arrive in time",
+            Self::Broken => "the request is not well-formed HTTP",
+            Self::Defect => "this server has a defect",
+        }
+    }
 }
 
 /// A request whose head and body were read.
@@ -46,19 +70,61 @@ pub(super) async fn receive(
     limits: Limits,
 ) -> Result<Received, Refused> {
     let (head, body) = request.into_parts();
-    let body = Limited::new(body, limits.body).collect();
-    let body = tokio::time::timeout(limits.patience, body).await.map_err(|_| Refused::TooSlow)?;
-    let body = body.map_err(|error| {
-        if error.downcast_ref::<LengthLimitError>().is_some() { Refused::TooLarge } else { Refused::Broken }
-    })?;
+    check_framing(&head)?;
+    let body = read(body, head.headers.contains_key(EXPECT), limits).await?;
     Ok(Received {
         method: head.method,
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(str::to_owned),
         headers: head.headers,
-        body: body.to_bytes(),
+        body,
         peer,
     })
+}
+
+/// What the HTTP library leaves to us: one `Host` (RFC 9112 §3.2), and one way to tell the length of a body, since two
+/// are an attempt to make two parsers disagree (RFC 9112 §6.1).
+fn check_framing(head: &Parts) -> Result<(), Refused> {
+    let one_host = head.version != Version::HTTP_11 || head.headers.get_all(HOST).iter().count() == 1;
+    let two_lengths = head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH);
+    if one_host && !two_lengths { Ok(()) } else { Err(Refused::Broken) }
+}
+
+/// Reads a body within limits. A client that waits to be told to go on is not told so if its body is too large.
+async fn read(mut body: Incoming, waits: bool, limits: Limits) -> Result<Bytes, Refused> {
+    let announced = body.size_hint().lower();
+    let collected = if announced > limits.body as u64 {
+        Err(Refused::TooLarge)
+    } else {
+        let collected = Limited::new(&mut body, limits.body).collect();
+        let collected = tokio::time::timeout(limits.patience, collected).await.map_err(|_| Refused::TooSlow)?;
+        collected.map_err(|error| {
+            if error.downcast_ref::<LengthLimitError>().is_some() { Refused::TooLarge } else { Refused::Broken }
+        })
+    };
+    if matches!(collected, Err(Refused::TooLarge)) && !waits && announced <= DISCARD_LIMIT as u64 {
+        discard(body).await;
+    }
+    Ok(collected?.to_bytes())
+}
+
+/// How much of a body that is too large is read and dropped, in bytes, and for how long at most.
+const DISCARD_LIMIT: usize = 2 * 1024 * 1024;
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+
+/// Reads on for a while. A connection that is closed while its peer is sending is reset, and the peer, if it sends in one
+/// go, never sees the answer (RFC 9112 §9.6).
+async fn discard(mut body: Incoming) {
+    let rest = async {
+        let mut left = DISCARD_LIMIT;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIME, rest).await; // who is slower than that has had a chance
 }
 
 impl Received {

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-    HeaderName, LOCATION, PRAGMA, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, HeaderName, LOCATION, PRAGMA, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderValue, StatusCode};
@@ -203,14 +203,18 @@ pub(super) fn preflight(allow: &'static str) -> Response {
     response
 }
 
+/// The last answer on its connection: where a request that was not read ends, nobody can tell (RFC 9112 §6.3).
+pub(super) fn last(mut response: Response) -> Response {
+    set(&mut response, CONNECTION, "close");
+    response
+}
+
 /// A request that could not be read.
 pub(super) fn refused(refused: Refused) -> Response {
     match refused {
-        Refused::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
-        Refused::TooSlow => plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
-        Refused::Broken => plain(StatusCode::BAD_REQUEST, "the body broke off"),
+        Refused::TooLarge | Refused::TooSlow | Refused::Broken => plain(refused.status(), refused.description()),
         Refused::Defect => {
-            let mut response = json(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": "server_error" }));
+            let mut response = json(refused.status(), &json!({ "error": "server_error" }));
             no_store(&mut response);
             response
         }
