@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AsHeaderName, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 
@@ -82,12 +83,25 @@ pub(super) async fn receive(
     })
 }
 
-/// What the HTTP library leaves to us: one `Host` (RFC 9112 §3.2), and one way to tell the length of a body, since two
-/// are an attempt to make two parsers disagree (RFC 9112 §6.1).
+/// What the HTTP library leaves to us: one `Host` that names one (RFC 9112 §3.2), and one way to tell the length of a body,
+/// since two are an attempt to make two parsers disagree (RFC 9112 §6.1, §6.3).
 fn check_framing(head: &Parts) -> Result<(), Refused> {
-    let one_host = head.version != Version::HTTP_11 || head.headers.get_all(HOST).iter().count() == 1;
-    let two_lengths = head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH);
-    if one_host && !two_lengths { Ok(()) } else { Err(Refused::Broken) }
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let names_one =
+        |host: &HeaderValue| !host.as_bytes().contains(&b'@') && Authority::try_from(host.as_bytes()).is_ok();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => names_one(host),
+        (None, _) => head.version != Version::HTTP_11, // HTTP/1.0 knows none, and HTTP/2 has `:authority`
+        (Some(_), Some(_)) => false,
+    };
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let length = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => chunked(coding) && !head.headers.contains_key(CONTENT_LENGTH),
+        (Some(_), Some(_)) => false,
+    };
+    if host && length { Ok(()) } else { Err(Refused::Broken) }
 }
 
 /// Reads a body within limits. A client that waits to be told to go on is not told so if its body is too large.
