@@ -32,7 +32,7 @@ pub trait Site: Send + Sync + 'static {
     /// Answers one request whose head and body were read whole, within limits.
     async fn answer(&self, request: Received) -> Response;
 
-    /// Answers a request to `path` that broke a limit before it could be read.
+    /// Answers a request for a path that broke a limit before it could be read.
     fn refuse(&self, path: &str, refused: Refused) -> Response {
         let _ = path;
         respond::refused(refused)

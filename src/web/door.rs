@@ -1,24 +1,22 @@
 //! Listening, limits and draining (RFC 9112, RFC 9113).
 
 use std::convert::Infallible;
-use std::io::{self, Cursor};
+use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Version;
 use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
-use tokio::io::{AsyncReadExt as _, Chain, Join};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 
 use super::request::{self, Refused};
-use super::{Response, Site};
+use super::{Response, Site, respond};
 
 /// Bounds of a door.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +78,6 @@ impl Door {
         let Self { listener, limits } = self;
         let graceful = GracefulShutdown::new();
         let permits = Arc::new(Semaphore::new(limits.connections));
-        let (closing, _) = watch::channel(false);
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             let permit = Arc::clone(&permits).acquire_owned();
@@ -94,95 +91,49 @@ impl Door {
                 continue;
             };
             let site = Arc::clone(&site);
-            let (watcher, mut closing) = (graceful.watcher(), closing.subscribe());
+            let asked = Arc::new(Notify::new());
+            let connection = serve_connection(stream, peer, site, limits, Arc::clone(&asked));
+            let connection = graceful.watch(connection);
             tokio::spawn(async move {
-                let greeted = tokio::select! {
-                    greeted = tokio::time::timeout(limits.patience, greet(stream)) => greeted,
-                    _ = closing.changed() => return, // nothing was asked yet
-                };
-                let Ok(Ok(greeting)) = greeted else { return };
-                let outcome = match greeting.version {
-                    Version::Http1 => watcher.watch(serve_http1(greeting, peer, site, limits)).await,
-                    Version::Http2 => watcher.watch(serve_http2(greeting, peer, site, limits)).await,
-                };
-                if let Err(error) = outcome {
-                    tracing::debug!(%error, "a connection ended early");
+                tokio::select! {
+                    ended = connection => if let Err(error) = ended {
+                        tracing::debug!(%error, "a connection ended early");
+                    },
+                    () = silence(&asked, limits.patience) => tracing::debug!("a connection asked nothing in time"),
                 }
                 drop(permit);
             });
         }
         drop(listener);
-        closing.send_replace(true);
         if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
             tracing::warn!("requests were still in flight when the drain time was over");
         }
     }
 }
 
-/// What the first bytes of a connection say.
-enum Version {
-    Http1,
-    Http2,
+/// Resolves if the head of a first request has not arrived in time. Until it is clear which HTTP a connection speaks, and
+/// on one that speaks HTTP/2 and asks nothing, no other limit holds.
+async fn silence(asked: &Notify, patience: Duration) {
+    if tokio::time::timeout(patience, asked.notified()).await.is_ok() {
+        std::future::pending::<()>().await;
+    }
 }
 
-/// The beginning of a connection, read so far, and the rest of it.
-struct Greeting {
-    version: Version,
-    io: TokioIo<Join<Chain<Cursor<Vec<u8>>, OwnedReadHalf>, OwnedWriteHalf>>,
-}
-
-/// What a client that speaks HTTP/2 with prior knowledge sends first (RFC 9113 §3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Reads until it is clear which version the client speaks.
-///
-/// Hyper can tell by itself, but waits for ever for a client that says nothing: whoever opens enough connections would
-/// keep everybody else out. The caller sets a limit to this wait.
-async fn greet(mut stream: TcpStream) -> io::Result<Greeting> {
-    let _ = stream.set_nodelay(true); // small answers leave at once
-    let mut first = [0; PREFACE.len()];
-    let mut length = 0;
-    let version = loop {
-        match stream.read(&mut first[length..]).await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => length += read,
-        }
-        match () {
-            () if first[..length] != PREFACE[..length] => break Version::Http1,
-            () if length == PREFACE.len() => break Version::Http2,
-            () => {}
-        }
-    };
-    let (reader, writer) = stream.into_split();
-    let reader = Cursor::new(first[..length].to_vec()).chain(reader);
-    Ok(Greeting { version, io: TokioIo::new(tokio::io::join(reader, writer)) })
-}
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-fn serve_http1(
-    greeting: Greeting,
+/// One connection, HTTP/1.1 or HTTP/2 with prior knowledge.
+fn serve_connection(
+    stream: TcpStream,
     peer: SocketAddr,
     site: Arc<dyn Site>,
     limits: Limits,
-) -> impl GracefulConnection<Error = Failure> {
-    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+    asked: Arc<Notify>,
+) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> {
+    let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.patience)
         .max_buf_size(limits.head)
         .max_headers(100);
-    builder.serve_connection(greeting.io, service(peer, site, limits)).into_owned()
-}
-
-fn serve_http2(
-    greeting: Greeting,
-    peer: SocketAddr,
-    site: Arc<dyn Site>,
-    limits: Limits,
-) -> impl GracefulConnection<Error = Failure> {
-    let mut builder = Builder::new(TokioExecutor::new()).http2_only();
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -191,32 +142,27 @@ fn serve_http2(
         .max_pending_accept_reset_streams(20)
         .keep_alive_interval(Some(limits.patience))
         .keep_alive_timeout(limits.patience);
-    builder.serve_connection(greeting.io, service(peer, site, limits)).into_owned()
-}
-
-fn service(
-    peer: SocketAddr,
-    site: Arc<dyn Site>,
-    limits: Limits,
-) -> impl Service<hyper::Request<Incoming>, Response = Response, Error = Infallible, Future = Answering> {
-    service_fn(move |request: hyper::Request<Incoming>| -> Answering {
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        asked.notify_one();
         let site = Arc::clone(&site);
-        Box::pin(async move { Ok(answer(site, request, peer, limits).await) })
-    })
+        async move { Ok::<_, Infallible>(answer(site, request, peer, limits).await) }
+    });
+    // Cork nothing, wait for nobody: small answers leave at once.
+    let _ = stream.set_nodelay(true);
+    builder.serve_connection(TokioIo::new(stream), service).into_owned()
 }
-
-/// An answer on its way.
-type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
 /// A task of its own, so that a defect of ours ends in a bare 500 and not in a broken connection for others.
 async fn answer(site: Arc<dyn Site>, request: hyper::Request<Incoming>, peer: SocketAddr, limits: Limits) -> Response {
     let path = request.uri().path().to_owned();
+    let stays_open = request.version() > Version::HTTP_11; // other requests share it
     let task = {
         let (site, path) = (Arc::clone(&site), path.clone());
         tokio::spawn(async move {
             match request::receive(request, peer.ip(), limits).await {
                 Ok(received) => site.answer(received).await,
-                Err(refused) => site.refuse(&path, refused),
+                Err(refused) if stays_open => site.refuse(&path, refused),
+                Err(refused) => respond::last(site.refuse(&path, refused)),
             }
         })
     };

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 
-use super::Refused;
+use super::request::Refused;
 use crate::oauth::{Consent, Refusal, SignIn, SignInFault};
 use crate::secret::sha256;
 
@@ -147,17 +147,16 @@ impl Pages {
         self.message(status, "This request cannot go on", &text, Some(refusal.name()))
     }
 
+    /// 413, 408, 400 or 500: the request could not be read.
+    pub(super) fn refused(&self, refused: Refused) -> Page {
+        let text = format!("Go back to the application that you came from and start again: {}.", refused.description());
+        self.message(refused.status(), "This request cannot go on", &text, None)
+    }
+
     /// 405: somebody opened the address of a form, or reloaded it in a way that posts nothing.
     pub(super) fn wrong_method(&self) -> Page {
         let text = "This address is not made for being opened like this. Go back to the application and start again.";
         self.message(StatusCode::METHOD_NOT_ALLOWED, "There is nothing to see here", text, Some("method_not_allowed"))
-    }
-
-    /// A form that could not be read: 413, 408 or 400; or a defect of ours.
-    pub(super) fn refused(&self, refused: Refused) -> Page {
-        let (status, description) = refused.status();
-        let text = format!("Go back to the application that you came from and start again: {description}.");
-        self.message(status, "This request cannot go on", &text, None)
     }
 
     /// 503: something that we depend on is down.

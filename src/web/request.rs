@@ -1,12 +1,15 @@
 //! A request, read whole and within limits.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AsHeaderName, CONTENT_TYPE};
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{AsHeaderName, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use super::Limits;
 use crate::oauth::{Parameters, Refusal};
@@ -18,20 +21,30 @@ pub enum Refused {
     TooLarge,
     /// The body did not arrive in time: 408.
     TooSlow,
-    /// The body broke off or was framed wrongly: 400.
+    /// The body broke off, or the request was framed wrongly: 400.
     Broken,
     /// We have a defect: 500.
     Defect,
 }
 
 impl Refused {
-    /// The status (RFC 9110 §15.5, §15.6) and what it is for.
-    pub(super) const fn status(self) -> (StatusCode, &'static str) {
+    /// The status of the answer.
+    pub(super) const fn status(self) -> StatusCode {
         match self {
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
-            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
-            Self::Broken => (StatusCode::BAD_REQUEST, "the body broke off"),
-            Self::Defect => (StatusCode::INTERNAL_SERVER_ERROR, "this server has a defect"),
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Broken => StatusCode::BAD_REQUEST,
+            Self::Defect => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// What is said about it, in the characters of RFC 6749 §5.2.
+    pub(super) const fn description(self) -> &'static str {
+        match self {
+            Self::TooLarge => "the body is too large",
+            Self::TooSlow => "the body did not arrive in time",
+            Self::Broken => "the request is not well-formed HTTP",
+            Self::Defect => "this server has a defect",
         }
     }
 }
@@ -58,19 +71,74 @@ pub(super) async fn receive(
     limits: Limits,
 ) -> Result<Received, Refused> {
     let (head, body) = request.into_parts();
-    let body = Limited::new(body, limits.body).collect();
-    let body = tokio::time::timeout(limits.patience, body).await.map_err(|_| Refused::TooSlow)?;
-    let body = body.map_err(|error| {
-        if error.downcast_ref::<LengthLimitError>().is_some() { Refused::TooLarge } else { Refused::Broken }
-    })?;
+    check_framing(&head)?;
+    let body = read(body, head.headers.contains_key(EXPECT), limits).await?;
     Ok(Received {
         method: head.method,
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(str::to_owned),
         headers: head.headers,
-        body: body.to_bytes(),
+        body,
         peer,
     })
+}
+
+/// What the HTTP library leaves to us: one `Host` that names one (RFC 9112 §3.2), and one way to tell the length of a body,
+/// since two are an attempt to make two parsers disagree (RFC 9112 §6.1, §6.3).
+fn check_framing(head: &Parts) -> Result<(), Refused> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let names_one =
+        |host: &HeaderValue| !host.as_bytes().contains(&b'@') && Authority::try_from(host.as_bytes()).is_ok();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => names_one(host),
+        (None, _) => head.version != Version::HTTP_11, // HTTP/1.0 knows none, and HTTP/2 has `:authority`
+        (Some(_), Some(_)) => false,
+    };
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let length = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => chunked(coding) && !head.headers.contains_key(CONTENT_LENGTH),
+        (Some(_), Some(_)) => false,
+    };
+    if host && length { Ok(()) } else { Err(Refused::Broken) }
+}
+
+/// Reads a body within limits. A client that waits to be told to go on is not told so if its body is too large.
+async fn read(mut body: Incoming, waits: bool, limits: Limits) -> Result<Bytes, Refused> {
+    let announced = body.size_hint().lower();
+    let collected = if announced > limits.body as u64 {
+        Err(Refused::TooLarge)
+    } else {
+        let collected = Limited::new(&mut body, limits.body).collect();
+        let collected = tokio::time::timeout(limits.patience, collected).await.map_err(|_| Refused::TooSlow)?;
+        collected.map_err(|error| {
+            if error.downcast_ref::<LengthLimitError>().is_some() { Refused::TooLarge } else { Refused::Broken }
+        })
+    };
+    if matches!(collected, Err(Refused::TooLarge)) && !waits && announced <= DISCARD_LIMIT as u64 {
+        discard(body).await;
+    }
+    Ok(collected?.to_bytes())
+}
+
+/// How much of a body that is too large is read and dropped, in bytes, and for how long at most.
+const DISCARD_LIMIT: usize = 2 * 1024 * 1024;
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+
+/// Reads on for a while. A connection that is closed while its peer is sending is reset, and the peer, if it sends in one
+/// go, never sees the answer (RFC 9112 §9.6).
+async fn discard(mut body: Incoming) {
+    let rest = async {
+        let mut left = DISCARD_LIMIT;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIME, rest).await; // who is slower than that has had a chance
 }
 
 impl Received {

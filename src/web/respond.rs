@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-    ETAG, HeaderName, IF_NONE_MATCH, LOCATION, PRAGMA, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, LOCATION, PRAGMA, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
     STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderValue, StatusCode};
@@ -215,13 +215,22 @@ pub(super) fn preflight(allow: &'static str) -> Response {
     response
 }
 
+/// The last answer on its connection: where a request that was not read ends, nobody can tell (RFC 9112 §6.3).
+pub(super) fn last(mut response: Response) -> Response {
+    set(&mut response, CONNECTION, "close");
+    response
+}
+
 /// A request that could not be read.
 pub(super) fn refused(refused: Refused) -> Response {
-    let (status, description) = refused.status();
-    let error = if refused == Refused::Defect { "server_error" } else { "invalid_request" };
-    let mut response = json(status, &json!({ "error": error, "error_description": description }));
-    no_store(&mut response);
-    response
+    match refused {
+        Refused::TooLarge | Refused::TooSlow | Refused::Broken => plain(refused.status(), refused.description()),
+        Refused::Defect => {
+            let mut response = json(refused.status(), &json!({ "error": "server_error" }));
+            no_store(&mut response);
+            response
+        }
+    }
 }
 
 /// Health: 200, or 503 with what is missing.

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::Method;
 
-use super::Refused;
 use super::cookie::Cookies;
 use super::pages::Pages;
-use super::{Received, Response, Site, authorize, consent, login, logout, metadata, respond, token};
+use super::{Received, Refused, Response, Site, authorize, consent, login, logout, metadata, respond, token};
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
 use crate::oauth::metadata::{AUTHORIZE, JWKS, TOKEN};
 use crate::uri::HttpUri;
+
+const LOGIN: &str = "/login";
+const CONSENT: &str = "/consent";
+const LOGOUT: &str = "/logout";
 
 /// The authorization server behind its door.
 pub struct AuthorizationSite {
@@ -45,6 +48,11 @@ impl AuthorizationSite {
         self.https
     }
 
+    /// Whether people are at a path, who want a page.
+    fn is_page(&self, path: &str) -> bool {
+        path.strip_prefix(self.base.as_str()).is_some_and(|path| [AUTHORIZE, LOGIN, CONSENT, LOGOUT].contains(&path))
+    }
+
     /// Whether a path is one of those at which the metadata may be looked for: RFC 8414 §3.1 puts the well-known part
     /// before the issuer's path, OpenID Connect Discovery §4 behind it, and clients try all three.
     fn is_metadata(&self, path: &str) -> bool {
@@ -72,15 +80,15 @@ impl Site for AuthorizationSite {
                 Method::GET | Method::HEAD | Method::POST => authorize::authorize(self, &request).await,
                 _ => self.wrong_method("GET, HEAD, POST"),
             },
-            "/login" => match request.method {
+            LOGIN => match request.method {
                 Method::POST => login::login(self, &request).await,
                 _ => self.wrong_method("POST"),
             },
-            "/consent" => match request.method {
+            CONSENT => match request.method {
                 Method::POST => consent::consent(self, &request).await,
                 _ => self.wrong_method("POST"),
             },
-            "/logout" => match request.method {
+            LOGOUT => match request.method {
                 Method::GET | Method::HEAD | Method::POST => logout::logout(self, &request).await,
                 _ => self.wrong_method("GET, HEAD, POST"),
             },
@@ -90,11 +98,10 @@ impl Site for AuthorizationSite {
     }
 
     fn refuse(&self, path: &str, refused: Refused) -> Response {
-        match path.strip_prefix(self.base.as_str()) {
-            Some(AUTHORIZE | "/login" | "/consent" | "/logout") => {
-                respond::page(self.pages.refused(refused), self.https)
-            }
-            Some(_) | None => respond::refused(refused),
+        if self.is_page(path) {
+            respond::page(self.pages.refused(refused), self.https)
+        } else {
+            respond::refused(refused)
         }
     }
 }

@@ -306,7 +306,7 @@ async fn overtaken_by(rotations: usize) -> (World, Arc<Client>, Answer, String) 
     hold_up.reached.wait().await;
     for _ in 0..rotations {
         let answer = spa.request(now, &refresh_request(&token)).send().await.expect_tokens();
-        token = answer.text("refresh_token").to_owned();
+        answer.text("refresh_token").clone_into(&mut token);
     }
     hold_up.go_on.wait().await;
     let slow = slow.await.expect("no panic");

@@ -16,7 +16,7 @@ use crate::proxy::Proxy;
 use crate::world::{ENCRYPTION_KEY, SECRET};
 
 /// Every header that the program may send.
-const KNOWN_HEADERS: [&str; 20] = [
+const KNOWN_HEADERS: [&str; 21] = [
     "access-control-allow-headers",
     "access-control-allow-methods",
     "access-control-allow-origin",
@@ -24,6 +24,7 @@ const KNOWN_HEADERS: [&str; 20] = [
     "access-control-max-age",
     "allow",
     "cache-control",
+    "connection",
     "content-length",
     "content-security-policy",
     "content-type",

@@ -250,7 +250,7 @@ impl<'a> Story<'a> {
                 }
             }
             Event::Step(which) => {
-                if let Some(mut caller) = take(&mut self.under_way, which) {
+                if let Some(mut caller) = take(&mut self.under_way, *which) {
                     match self.step(&mut caller) {
                         Some(answer) => self.answered(caller.presented, answer),
                         None => self.under_way.push(caller),
@@ -258,7 +258,7 @@ impl<'a> Story<'a> {
                 }
             }
             Event::Cut(which) => {
-                if let Some(mut caller) = take(&mut self.under_way, which) {
+                if let Some(mut caller) = take(&mut self.under_way, *which) {
                     self.turnstile.open.store(true, Ordering::SeqCst);
                     let poll = std::future::poll_fn(|context| Poll::Ready(caller.request.as_mut().poll(context)));
                     drop(self.runtime.block_on(poll));
@@ -266,11 +266,11 @@ impl<'a> Story<'a> {
                 }
             }
             Event::Deliver(which) => {
-                if let Some(answer) = take(&mut self.on_the_way_back, which) {
+                if let Some(answer) = take(&mut self.on_the_way_back, *which) {
                     self.delivered(answer);
                 }
             }
-            Event::Lose(which) => drop(take(&mut self.on_the_way_back, which)),
+            Event::Lose(which) => drop(take(&mut self.on_the_way_back, *which)),
             Event::Wait(seconds) => {
                 if !self.bound {
                     // An answer that is slower than the ten seconds for which an unbound token repeats counts as lost.
@@ -335,7 +335,7 @@ impl<'a> Story<'a> {
     }
 }
 
-fn take<T>(from: &mut Vec<T>, which: &Index) -> Option<T> {
+fn take<T>(from: &mut Vec<T>, which: Index) -> Option<T> {
     if from.is_empty() { None } else { Some(from.remove(which.index(from.len()))) }
 }
 

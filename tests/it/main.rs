@@ -16,6 +16,7 @@ mod envoy;
 mod envoy_proxy;
 mod gate;
 mod hygiene;
+mod input;
 mod interleaving;
 mod interop;
 mod keys;

@@ -18,7 +18,7 @@ use crate::client::{Client, Credential};
 use crate::world::{ENCRYPTION_KEY, SECRET, configuration_text, free_port};
 
 /// How long another process may take for anything.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The password of ada.
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -88,7 +88,7 @@ impl Installation {
     pub fn serve(&self, arguments: &[&str]) -> Command {
         let mut command = program();
         command.arg("serve").arg("--config").arg(self.path("tollgate.yaml"));
-        command.arg("--set").arg(format!("store={{\"sqlite\":{{\"path\":{:?}}}}}", self.database()));
+        command.arg("--set").arg(format!("store={{\"sqlite\":{{\"path\":\"{}\"}}}}", self.database().display()));
         command.arg("--set").arg(format!("listen.ext_authz=[{{\"address\":\"unix:{}\"}}]", self.socket().display()));
         command.args(arguments);
         command
