@@ -18,14 +18,13 @@ const config = await client.discovery(issuer, clientId, undefined, client.Privat
   execute: [client.allowInsecureRequests],
 });
 
-// The client listens on a port of its own choice (RFC 8252 §7.3), on the registered path.
+// The client listens where it is registered.
 const listener = createServer((_request, response) => {
   response.setHeader('content-type', 'text/plain').end('You may close this window.');
 });
-listener.listen(0, '127.0.0.1');
-await once(listener, 'listening');
 const callbackUri = new URL(redirectUri);
-callbackUri.port = listener.address().port;
+listener.listen(Number(callbackUri.port), callbackUri.hostname);
+await once(listener, 'listening');
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM_BIN || '/usr/bin/chromium',

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::process::{Installation, PASSWORD, run};
+use crate::world::free_port;
 
 /// A file of the repository.
 fn repository(path: &str) -> PathBuf {
@@ -37,13 +38,15 @@ async fn satisfies(mut client: Command) {
     let installation = Installation::new();
     std::fs::write(installation.path("client.jwk"), private_jwk(&installation).to_string()).expect("a file");
     let dpop = "authorization_server.dpop={\"nonce\":\"required\",\"required\":true}";
-    let process = installation.start(&["--set", dpop]).await;
+    let redirect_uri = format!("http://127.0.0.1:{}/cb", free_port());
+    let redirect_uris = format!("authorization_server.clients.1.redirect_uris=[\"{redirect_uri}\"]"); // of `web`
+    let process = installation.start(&["--set", dpop, "--set", &redirect_uris]).await;
     client
         .current_dir(repository("tests/interop"))
         .env("ISSUER", &installation.issuer)
         .env("CLIENT_ID", "web")
         .env("CLIENT_KEY", installation.path("client.jwk"))
-        .env("REDIRECT_URI", "http://127.0.0.1:45678/cb")
+        .env("REDIRECT_URI", redirect_uri)
         .env("USERNAME", "ada")
         .env("PASSWORD", PASSWORD)
         .env("SCOPE", "orders:read orders:write")

@@ -212,9 +212,9 @@ async fn an_end_that_could_not_be_written_is_no_refusal() {
     let code = world.code(&spa).await;
     let redeem = async || spa.request(world.clock.now(), &code_request(&code)).send().await;
     let tokens = redeem().await.expect_tokens();
-    breaker.arm(Some((3, Failure::Refused)));
+    breaker.arm(Some((4, Failure::Refused)));
     assert_unavailable(redeem().await);
-    assert_eq!(breaker.calls(), ["code", "redeem_code", "end_grant"]);
+    assert_eq!(breaker.calls(), ["code", "redeem_code", "grant", "end_grant"]);
     breaker.arm(None);
     redeem().await.expect(400, "invalid_grant");
     refresh(tokens.text("refresh_token")).await.expect(400, "invalid_grant");
