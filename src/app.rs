@@ -117,6 +117,8 @@ pub struct Addresses {
     pub admin: SocketAddr,
     /// The TCP listeners of the gate.
     pub gate: Vec<SocketAddr>,
+    /// The Unix sockets of the gate.
+    pub sockets: Vec<PathBuf>,
 }
 
 /// What both sides of an installation share.
@@ -182,6 +184,7 @@ impl App {
             public: self.public.as_ref().map(|(door, _)| door.address()).transpose()?,
             admin: self.admin.0.address()?,
             gate: self.gate.as_ref().map(|(door, _)| door.tcp_addresses()).transpose()?.unwrap_or_default(),
+            sockets: self.gate.as_ref().map(|(door, _)| door.sockets()).unwrap_or_default(),
         })
     }
 

@@ -152,8 +152,8 @@ enum Cleared<'a> {
 impl Enforcer {
     /// An enforcer for these resources, each with nonces of its own.
     ///
-    /// `keys` are those of the issuer of all resources. Two resources of one origin are told apart by the proxy's
-    /// configuration only; by host the first one is found.
+    /// `keys` are those of the issuer of all resources. No two resources may be named by one host: the first one would be
+    /// found for both. The configuration refuses them.
     #[must_use]
     pub fn new(
         resources: Vec<(ResourceSettings, Nonces)>,

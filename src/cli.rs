@@ -9,6 +9,7 @@ use miette::{Diagnostic, Report};
 
 mod client;
 mod curl;
+mod descriptors;
 mod dev;
 mod explain;
 mod hash_password;
@@ -16,6 +17,7 @@ mod healthcheck;
 mod keys;
 mod schema;
 mod serve;
+mod signals;
 mod validate;
 
 /// OAuth 2.0 tokens bound to the client's key, issued and enforced: an authorization server and an Envoy gate in one.

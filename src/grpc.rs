@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::body::Body;
 use tonic::server::NamedService as _;
 use tonic::transport::Server;
@@ -46,6 +47,9 @@ const HEALTH_PREFIX: &str = "/grpc.health.v1.Health/";
 
 /// How long calls in flight may take to end once the door closes.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a listener waits after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where a door listens: `unix:/path/to/socket`, or `address:port`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -91,6 +95,15 @@ impl Health {
     pub async fn set(&self, status: ServingStatus) {
         for service in ["", CheckService::NAME] {
             self.0.set_service_status(service, status).await;
+        }
+    }
+
+    /// Tells watchers that nothing is answered any more, and ends their streams: they would last as long as their
+    /// connections, and hold up the end of the door.
+    async fn end(mut self) {
+        self.set(ServingStatus::NotServing).await;
+        for service in ["", CheckService::NAME] {
+            self.0.clear_service_status(service).await;
         }
     }
 }
@@ -140,6 +153,12 @@ impl Door {
         self.tcp.iter().map(TcpIncoming::local_addr).collect()
     }
 
+    /// The Unix sockets that were bound.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        self.unix.iter().map(|socket| socket.path().to_owned()).collect()
+    }
+
     /// A handle with which to report outages to health checks while the door serves.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -161,10 +180,10 @@ impl Door {
         for socket in unix {
             let (listener, file) = socket.into_parts();
             sockets.push(file);
-            let incoming = UnixListenerStream::new(listener);
+            let incoming = unhurried(UnixListenerStream::new(listener));
             servers.spawn(server().serve_with_incoming_shutdown(services.clone(), incoming, closed(stopped.clone())));
         }
-        for incoming in tcp {
+        for incoming in tcp.into_iter().map(unhurried) {
             servers.spawn(server().serve_with_incoming_shutdown(services.clone(), incoming, closed(stopped.clone())));
         }
         health.set(ServingStatus::Serving).await;
@@ -172,7 +191,7 @@ impl Door {
             () = shutdown => None,
             Some(ended) = servers.join_next() => Some(ended),
         };
-        health.set(ServingStatus::NotServing).await;
+        health.end().await;
         drop(stop);
         let drain = async { while servers.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN_LIMIT, drain).await.is_err() {
@@ -186,6 +205,25 @@ impl Door {
             Some(Err(error)) => Err(io::Error::other(error)),
         }
     }
+}
+
+/// Connections as they arrive, with a pause after each that could not be accepted: while the process is out of descriptors
+/// the kernel goes on to announce it, and to try at once would take a whole processor.
+fn unhurried<T>(incoming: impl Stream<Item = io::Result<T>>) -> impl Stream<Item = io::Result<T>> {
+    let mut failing = false;
+    incoming.then(move |accepted| {
+        let failed = accepted.is_err();
+        if let Some(error) = accepted.as_ref().err().filter(|_| !failing) {
+            tracing::warn!(%error, "the gate cannot accept connections");
+        }
+        failing = failed;
+        async move {
+            if failed {
+                let _ = tokio::time::timeout(ACCEPT_PAUSE, std::future::pending::<()>()).await;
+            }
+            accepted
+        }
+    })
 }
 
 /// A server with our bounds.
@@ -229,7 +267,20 @@ type Never = Infallible;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_cannot_be_accepted_is_no_reason_to_hurry() {
+        let accepted = [Ok(1), Err(io::Error::from(io::ErrorKind::Other)), Ok(2)];
+        let mut incoming = std::pin::pin!(unhurried(tokio_stream::iter(accepted)));
+        let began = Instant::now();
+        assert!(matches!(incoming.next().await, Some(Ok(1))));
+        assert!(matches!(incoming.next().await, Some(Err(_))));
+        assert!(began.elapsed() >= ACCEPT_PAUSE);
+        assert!(matches!(incoming.next().await, Some(Ok(2))));
+    }
 
     #[test]
     fn addresses_are_sockets_or_ports() {

@@ -1,20 +1,27 @@
 //! Logs: one event a request, JSON unless a person reads along.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
+
+mod lines;
+
+pub use lines::Log;
 
 /// Sends events to standard output: lines for people on a terminal, JSON for machines elsewhere.
 ///
 /// `filter` is a directive of tracing's `EnvFilter`, such as `info` or `tollgate=debug`; one that cannot be read counts as
-/// `info`.
-pub fn init(filter: &str) {
+/// `info`. Lines are written by a thread of their own. If nobody reads them, 4 MiB wait, and what comes then is dropped
+/// and counted.
+///
+/// # Errors
+/// When there is no thread to be had.
+pub fn init(filter: &str) -> io::Result<Log> {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    let gap = |lines| tracing::warn!(lines, "the log was read too slowly: {lines} lines were dropped since the start");
+    let (lines, log) = lines::start(io::stdout(), gap)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
     // A second subscriber in one process is refused; whoever was first keeps listening.
-    let _ = if std::io::stdout().is_terminal() {
-        builder.try_init()
-    } else {
-        builder.json().flatten_event(true).try_init()
-    };
+    let _ = if io::stdout().is_terminal() { builder.try_init() } else { builder.json().flatten_event(true).try_init() };
+    Ok(log)
 }

@@ -11,4 +11,7 @@ pub enum Unavailable {
     /// A bound was reached; live records are never dropped to make room.
     #[error("a bound was reached")]
     Full,
+    /// Whoever asked had stopped waiting, so nothing was asked of a dependency and nothing was spent.
+    #[error("the time for an answer was over")]
+    Late,
 }

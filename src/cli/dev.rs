@@ -15,7 +15,8 @@ use tokio::sync::watch;
 
 use super::Environment;
 use super::client::{ClientError, DevSession, Wallet, random};
-use super::serve::told_to_stop;
+use super::descriptors;
+use super::signals::Signals;
 use crate::app::{App, AppError, Seams};
 use crate::config::{Config, Mistakes};
 use crate::identity::{PasswordFault, hash_password};
@@ -72,6 +73,15 @@ pub(super) enum DevError {
     /// The temporary folder cannot be used.
     #[error("cannot write the files of the installation")]
     Folder(#[source] io::Error),
+    /// There is nothing to log with.
+    #[error("cannot start the log")]
+    Log(#[source] io::Error),
+    /// Nothing could tell it to stop.
+    #[error("cannot listen to signals")]
+    Signals(#[source] io::Error),
+    /// Somebody was in a hurry.
+    #[error("told to stop a second time: what was in flight was cut off")]
+    CutOff,
     /// The password could not be hashed.
     #[error("cannot hash the demo password")]
     Password(#[from] PasswordFault),
@@ -107,9 +117,11 @@ pub(super) enum DevError {
 }
 
 impl Dev {
-    /// Starts everything, tells what to try, and ends everything at Ctrl-C.
+    /// Starts everything, tells what to try, and ends everything at Ctrl-C, at SIGTERM, and when the terminal is closed.
     pub(super) async fn run(self, environment: &Environment) -> Result<ExitCode, DevError> {
-        telemetry::init(&self.log);
+        let _log = telemetry::init(&self.log).map_err(DevError::Log)?;
+        let mut signals = Signals::listen().map_err(DevError::Signals)?;
+        descriptors::raise_limit();
         let folder = tempfile::Builder::new()
             .prefix("tollgate-dev-")
             .permissions(Permissions::from_mode(0o700))
@@ -128,13 +140,19 @@ impl Dev {
         let mut app = tokio::spawn(app.run(until(stopped)));
         let outcome = tokio::select! {
             biased; // Ctrl-C reaches Envoy too, whose end is then no failure
-            () = told_to_stop() => Ok(()),
+            _ = signals.next() => Ok(()),
             outcome = self.attend(&plan, environment) => outcome,
             ended = &mut app => return Err(ended_early(ended)),
         };
         stop.send_replace(true);
-        drop(upstream.await);
-        app.await.map_err(|error| AppError::Serve(io::Error::other(error)))??;
+        let drained = async {
+            drop(upstream.await);
+            app.await.map_err(|error| AppError::Serve(io::Error::other(error)))?
+        };
+        tokio::select! {
+            drained = drained => drained?,
+            _ = signals.next() => return Err(DevError::CutOff),
+        }
         outcome.map(|()| ExitCode::SUCCESS)
     }
 

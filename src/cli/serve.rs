@@ -1,13 +1,17 @@
 //! `tollgate serve`: runs what the configuration says until it is told to stop.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
+use super::descriptors;
+use super::signals::{Signals, Told};
 use super::validate::{self, Override};
 use crate::app::{App, AppError, Seams};
+use crate::config::Config;
 use crate::telemetry;
 
 /// What to serve.
@@ -24,23 +28,69 @@ pub(super) struct Serve {
     log: String,
 }
 
+/// Why it did not start, or did not end in good order.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    /// The program did not start, or failed.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// Nothing could tell it to stop.
+    #[error("cannot listen to signals")]
+    Signals(#[source] io::Error),
+    /// Somebody was in a hurry.
+    #[error("told to stop a second time: what was in flight was cut off")]
+    CutOff,
+}
+
 impl Serve {
     pub(super) fn run(self) -> ExitCode {
         let config = match validate::load(&self.config, &self.set) {
             Ok(config) => config,
             Err(mistakes) => return validate::refuse(&mistakes),
         };
-        telemetry::init(&self.log);
+        let log = match telemetry::init(&self.log) {
+            Ok(log) => log,
+            Err(error) => return super::failed(&error),
+        };
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return super::failed(&error),
         };
-        match runtime
-            .block_on(async { App::start(config, Seams::default()).await?.announce()?.run(told_to_stop()).await })
-        {
+        descriptors::raise_limit();
+        let ended = runtime.block_on(serve(config));
+        if matches!(ended, Err(ServeError::CutOff)) {
+            runtime.shutdown_background();
+        }
+        drop(log); // the last lines come before the last word
+        match ended {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => super::failed(&error),
         }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, then drains; at a second one drops everything.
+async fn serve(config: Config) -> Result<(), ServeError> {
+    let mut signals = Signals::listen().map_err(ServeError::Signals)?;
+    let app = App::start(config, Seams::default()).await?.announce()?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let run = app.run(async { drop(stopped.await) });
+    let told_twice = async {
+        told_to_stop(&mut signals).await;
+        drop(stop);
+        told_to_stop(&mut signals).await;
+    };
+    tokio::select! {
+        ended = run => Ok(ended?),
+        () = told_twice => Err(ServeError::CutOff),
+    }
+}
+
+/// Resolves at SIGTERM or SIGINT.
+async fn told_to_stop(signals: &mut Signals) {
+    while signals.next().await == Told::Hangup {
+        // Whoever sends it expects new settings: silence would look like success, and to end would be an outage.
+        tracing::warn!("SIGHUP: this version cannot reload; the configuration is unchanged, restart to change it");
     }
 }
 
@@ -48,21 +98,11 @@ impl App {
     /// Logs where this program listens.
     fn announce(self) -> Result<Self, AppError> {
         let addresses = self.addresses().map_err(AppError::Serve)?;
-        tracing::info!(public = ?addresses.public, admin = %addresses.admin, gate = ?addresses.gate, "tollgate serves");
+        let public = addresses.public.map(|address| address.to_string());
+        let gate: Vec<_> = addresses.sockets.iter().map(|path| format!("unix:{}", path.display())).collect();
+        let gate = gate.into_iter().chain(addresses.gate.iter().map(ToString::to_string)).collect::<Vec<_>>();
+        let gate = Some(gate.join(", ")).filter(|gate| !gate.is_empty());
+        tracing::info!(public, admin = %addresses.admin, gate, "tollgate serves");
         Ok(self)
-    }
-}
-
-/// Resolves at SIGTERM or SIGINT.
-pub(super) async fn told_to_stop() {
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    match signals {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        }
-        _ => std::future::pending().await,
     }
 }

@@ -398,7 +398,8 @@ pub(super) struct KeySetFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct ResourceFile {
     /// The identifier: an absolute http(s) URI without a fragment. It is the audience of tokens, and scheme, host and
-    /// port are what clients reach the resource under: the `htu` of proofs must begin with them.
+    /// port are what clients reach the resource under: the `htu` of proofs must begin with them. Requests find their
+    /// resource by host and port, so no two resources may have the same.
     #[schemars(required)]
     pub(super) resource: Option<Given<Parsed<ResourceUri>>>,
     /// Whose tokens count. This version knows `self` only: the `authorization_server` of this file.

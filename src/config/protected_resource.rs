@@ -3,16 +3,17 @@
 use super::authorization_server::{KnownScopes, dpop};
 use super::check::Judge;
 use super::file::{
-    AllowWord, AuthorizationServerFile, DpopWord, File, GateNonceWord, ResourceFile, RuleFile,
+    AllowWord, AuthorizationServerFile, DpopWord, File, GateNonceWord, ResourceFile, ResourceUri, RuleFile,
     UpstreamAuthorizationWord, UpstreamFile,
 };
-use super::given::Given;
+use super::given::{Given, Parsed};
 use super::mistake::Mistake;
 use crate::authz::{
     Access, DpopRequirement, GateNonce, IdentityHeader, ResourceSettings, Rule, UpstreamAuthorization, UpstreamView,
 };
 use crate::dpop::Window;
 use crate::ident::Issuer;
+use crate::uri::Origin;
 
 /// Which claims the protected service is told by default, and in which headers.
 const DEFAULT_HEADERS: [(&str, &str); 3] =
@@ -21,8 +22,10 @@ const DEFAULT_HEADERS: [(&str, &str); 3] =
 /// Judges all resources. Those with mistakes are left out.
 pub(super) fn all(judge: &mut Judge<'_>, file: &Given<File>) -> Vec<ResourceSettings> {
     let Some(given) = &file.value.protected_resources else { return Vec::new() };
-    let resources = given.value.iter().filter_map(|one| one.value.resource.as_ref());
-    judge.once(resources.map(|one| (&one.value.0.audience, &one.place)), "is the `resource` of an earlier one");
+    let resources: Vec<_> = given.value.iter().filter_map(|one| one.value.resource.as_ref()).collect();
+    let audiences = resources.iter().map(|one| (&one.value.0.audience, &one.place));
+    judge.once(audiences, "is the `resource` of an earlier one");
+    check_origins(judge, &resources);
     let own = Own::of(file);
     if own.is_none() && !file.place.lost("authorization_server") {
         let mistake = Mistake::about(&given.place, "needs `authorization_server`: its tokens are the only ones");
@@ -31,6 +34,34 @@ pub(super) fn all(judge: &mut Judge<'_>, file: &Given<File>) -> Vec<ResourceSett
         );
     }
     given.value.iter().filter_map(|one| resource(judge, one, own.as_ref())).collect()
+}
+
+/// Reports resources that requests could not be told apart by: one `Host` would name both, and the rules of the first one
+/// would count for both.
+fn check_origins(judge: &mut Judge<'_>, resources: &[&Given<Parsed<ResourceUri>>]) {
+    for (index, one) in resources.iter().enumerate() {
+        let uri = &one.value.0;
+        let clashes = |earlier: &&&Given<Parsed<ResourceUri>>| {
+            let earlier = &earlier.value.0;
+            earlier.audience != uri.audience && share_a_host(&earlier.origin, &uri.origin)
+        };
+        if let Some(earlier) = resources[..index].iter().find(clashes) {
+            let earlier = &earlier.value.0.audience;
+            let mistake = Mistake::about(&one.place, format!("has the host and port of `{earlier}`"));
+            judge.report(mistake.help(
+                "requests find their resource by host: give it a host of its own, or put its rules under the other one",
+            ));
+        }
+    }
+}
+
+/// Whether one `Host` could name both: the same port, or no port at all.
+fn share_a_host(one: &Origin, other: &Origin) -> bool {
+    let names = |named: &Origin, origin: &Origin| {
+        let text = named.to_string();
+        text.split_once("://").is_some_and(|(_, authority)| origin.is_named_by(authority))
+    };
+    names(one, other) || names(other, one)
 }
 
 /// What a resource takes from the authorization server of the same file.

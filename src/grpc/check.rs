@@ -146,7 +146,7 @@ impl Gate {
         // helps where the deadline, counted from arrival, cannot: after this process was stopped for a while.
         tokio::task::yield_now().await;
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return unspent.settle(Err(Unavailable::Down));
+            return unspent.settle(Err(Unavailable::Late));
         }
         let (key, expires) = (unspent.key(), unspent.expires());
         let answer = match self.guard.spend_now(key, expires, now) {

@@ -47,6 +47,11 @@ impl Socket {
         }
     }
 
+    /// Its name in the file system.
+    pub(super) fn path(&self) -> &Path {
+        &self.file.path
+    }
+
     /// The listener, and the file that goes with it.
     pub(super) fn into_parts(self) -> (UnixListener, SocketFile) {
         (self.listener, self.file)

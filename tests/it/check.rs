@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue, HeaderValueOption};
@@ -941,7 +941,23 @@ async fn health_tells_of_serving_and_draining() {
     }
     let unknown = health.check(HealthCheckRequest { service: "other".to_owned() }).await;
     assert_eq!(unknown.expect_err("unknown").code(), tonic::Code::NotFound);
+
+    let mut watches = Vec::new();
+    for service in ["", "envoy.service.auth.v3.Authorization"] {
+        let watch = health.watch(HealthCheckRequest { service: service.to_owned() }).await.expect("a stream");
+        let mut watch = watch.into_inner();
+        let first = watch.message().await.expect("a message").expect("a first one");
+        assert_eq!(first.status, ServingStatus::Serving as i32, "{service:?}");
+        watches.push(watch);
+    }
+    let told = Instant::now();
     let folder = gate.stop().await;
+    assert!(told.elapsed() < Duration::from_secs(5), "the watches held up the end: {:?}", told.elapsed());
+    for mut watch in watches {
+        let last = watch.message().await.expect("a message").expect("a last one");
+        assert_eq!(last.status, ServingStatus::NotServing as i32);
+        assert_eq!(watch.message().await.expect("the end of the stream"), None);
+    }
     assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 0, "the socket file is gone");
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 use tollgate::dpop::ProofFault;
@@ -194,6 +194,31 @@ async fn what_cannot_be_right_is_said_before_anything_is_sent() {
 }
 
 #[tokio::test]
+async fn no_proxy_is_asked_for_what_is_on_this_machine() {
+    let machine = Machine::new();
+    let here = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let proxy = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = |listener: &TcpListener| listener.local_addr().expect("an address");
+    let url = format!("http://{}/readyz", address(&here));
+    let mut command = machine.command(&["healthcheck", "--url", &url]);
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        command.env(name, format!("http://{}", address(&proxy)));
+    }
+    let answer = async {
+        let (mut asked, _) = here.accept().await.expect("a connection");
+        asked.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.expect("a peer");
+        std::future::pending().await
+    };
+    tokio::select! {
+        said = timeout(PATIENCE, command.output()) => {
+            Said::of(&said.expect("an end in time").expect("the program starts")).expect(0, &[]);
+        }
+        () = answer => {}
+        _ = proxy.accept() => panic!("the proxy was asked"),
+    }
+}
+
+#[tokio::test]
 async fn validate_reports_every_mistake_and_exits_with_2() {
     let machine = Machine::new();
     machine.run(&["validate", "examples/gate-and-issuer-dev.yaml"]).await.expect(0, &["ok: examples/gate-and-issuer"]);
@@ -291,7 +316,8 @@ async fn curl_signs_a_person_in_and_copes_with_nonces() {
     let line = machine.run(&["curl", "--print-curl", &orders]).await.expect(0, &[]).out;
     let output = Command::new("sh").args(["-c", &line]).output().await.expect("a shell");
     Said::of(&output).expect(0, &["\"x-auth-subject\":\"reports\""]);
-    assert_eq!(dev.stop("-TERM").await, 0);
+    assert_eq!(dev.stop("-HUP").await, 0, "a closed terminal ends it as Ctrl-C does");
+    assert_eq!(machine.left(), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]

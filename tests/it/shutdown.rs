@@ -1,6 +1,7 @@
 //! How the program ends: in good order when it is told to, and with a message and a code when it cannot go on.
 
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -66,6 +67,61 @@ async fn a_request_that_never_ends_does_not_keep_it_alive() {
     let (status, said) = process.ended().await;
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(said.contains("requests were still in flight"), "{said}");
+}
+
+#[tokio::test]
+async fn told_twice_it_does_not_wait_for_anybody() {
+    let installation = Installation::new();
+    let process = installation.start(&[]).await;
+    let (_stream, _) = request_in_flight(&installation).await;
+    process.signal("TERM").await;
+    closed(installation.issuer.strip_prefix("http://").expect("plain http")).await;
+    let told = Instant::now();
+    process.signal("INT").await;
+    let (status, said) = process.ended().await;
+    assert!(told.elapsed() < Duration::from_secs(4), "it waited for the drain: {said}");
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("told to stop a second time"), "{said}");
+}
+
+#[tokio::test]
+async fn a_hangup_is_answered_in_the_log_and_changes_nothing() {
+    let installation = Installation::new();
+    let process = installation.start(&[]).await;
+    process.signal("HUP").await;
+    let backend = installation.client("backend");
+    let request = backend.bearer_request(SystemClock.now(), &CLIENT_CREDENTIALS);
+    request.send().await.expect_tokens();
+    process.signal("TERM").await;
+    let (status, said) = process.ended().await;
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("cannot reload"), "{said}");
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_nothing() {
+    let installation = Installation::new();
+    let mut process = installation.serve(&["--log", "trace"]).spawn().expect("the program");
+    let address = installation.issuer.strip_prefix("http://").expect("plain http").to_owned();
+    let listens = async {
+        while TcpStream::connect(&address).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    eventually("the listener", listens).await;
+    let backend = installation.client("backend");
+    for _ in 0..600 {
+        let request = backend.bearer_request(SystemClock.now(), &CLIENT_CREDENTIALS);
+        eventually("an answer", request.send()).await.expect_tokens();
+    }
+    let id = process.id().expect("it runs").to_string();
+    let told = tokio::process::Command::new("kill").args(["-TERM", &id]).status().await.expect("kill");
+    assert!(told.success());
+    let status = eventually("the end", process.wait()).await.expect("a status");
+    assert_eq!(status.code(), Some(0));
+    let mut log = Vec::new();
+    process.stdout.take().expect("a pipe").read_to_end(&mut log).await.expect("what was written");
+    assert!(log.len() >= 64 * 1024, "the pipe was never full: {} bytes", log.len());
 }
 
 #[tokio::test]

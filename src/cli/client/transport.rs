@@ -1,5 +1,6 @@
 //! HTTP as a client: with deadlines and limits, and without following anybody anywhere.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
@@ -18,7 +19,12 @@ const DOCUMENT_LIMIT: usize = 256 * 1024;
 
 /// Sends requests. Redirects are not followed: a token is for the one place it was sent to.
 #[derive(Clone)]
-pub(in crate::cli) struct Transport(reqwest::Client);
+pub(in crate::cli) struct Transport {
+    /// By way of the proxy of the environment, if there is one.
+    usual: reqwest::Client,
+    /// By no proxy: it would look for loopback on its own machine, and see the tokens that are meant for this one.
+    direct: reqwest::Client,
+}
 
 /// Whether a server's certificate must be valid.
 #[derive(Clone, Copy, Debug)]
@@ -30,26 +36,40 @@ pub(in crate::cli) enum Certificates {
 }
 
 impl Transport {
-    /// Makes a transport for requests to `url`. Loopback is reached directly, whatever proxy is set.
+    /// Makes a transport. Loopback is reached directly, whatever proxy is set.
     pub(in crate::cli) fn new(certificates: Certificates) -> Self {
-        let builder = reqwest::Client::builder()
-            .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .tls_danger_accept_invalid_certs(matches!(certificates, Certificates::Ignore));
-        Self(builder.build().expect("the options of the client agree with each other"))
+        let builder = || {
+            reqwest::Client::builder()
+                .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")))
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(CONNECT_TIMEOUT)
+                .read_timeout(READ_TIMEOUT)
+                .tls_danger_accept_invalid_certs(matches!(certificates, Certificates::Ignore))
+        };
+        let build =
+            |builder: reqwest::ClientBuilder| builder.build().expect("the options of the client agree with each other");
+        Self { usual: build(builder()), direct: build(builder().no_proxy()) }
     }
 
     /// Begins a request.
     pub(in crate::cli) fn request(&self, method: Method, url: &Url) -> RequestBuilder {
-        self.0.request(method, url.clone())
+        let client = if is_loopback(url) { &self.direct } else { &self.usual };
+        client.request(method, url.clone())
     }
 
     /// Sends a request and reads its answer whole.
     pub(in crate::cli) async fn fetch(request: RequestBuilder, url: &Url) -> Result<Reply, ClientError> {
         let response = request.send().await.map_err(|error| unreachable(url, error))?;
         Reply::read(response, url).await
+    }
+}
+
+/// Whether a URL leads to this machine (RFC 6761 §6.3 for names).
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
     }
 }
 
@@ -118,6 +138,22 @@ fn parameter(challenge: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn loopback_is_this_machine_and_nothing_that_looks_like_it() {
+        for (url, expected) in [
+            ("http://127.0.0.1:9090/readyz", true),
+            ("http://127.8.9.10/", true),
+            ("http://[::1]:8080/", true),
+            ("https://LOCALHOST/", true),
+            ("http://app.localhost/", true),
+            ("http://127.0.0.1.example.com/", false),
+            ("http://notlocalhost/", false),
+            ("http://10.0.0.1/", false),
+        ] {
+            assert_eq!(is_loopback(&url.parse().expect("a URL")), expected, "{url}");
+        }
+    }
 
     #[test]
     fn challenges_are_read_by_parameter() {
