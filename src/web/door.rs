@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::request::{self, Refused};
 use super::{Response, Site, respond};
@@ -73,12 +73,14 @@ impl Door {
         self.listener.local_addr()
     }
 
-    /// Serves until `shutdown` resolves, then stops accepting and lets requests in flight finish.
+    /// Serves until `shutdown` resolves, then stops accepting and lets requests in flight finish, for as long as the limits
+    /// say. Nothing is answered after that.
     pub async fn serve(self, site: Arc<dyn Site>, shutdown: impl Future<Output = ()> + Send) {
         let Self { listener, limits } = self;
         let graceful = GracefulShutdown::new();
         let permits = Arc::new(Semaphore::new(limits.connections));
         let mut shutdown = std::pin::pin!(shutdown);
+        let open = watch::Sender::new(()); // dropped at the end, and no connection outlives it
         loop {
             let permit = Arc::clone(&permits).acquire_owned();
             let accepted = tokio::select! {
@@ -94,12 +96,14 @@ impl Door {
             let asked = Arc::new(Notify::new());
             let connection = serve_connection(stream, peer, site, limits, Arc::clone(&asked));
             let connection = graceful.watch(connection);
+            let mut open = open.subscribe();
             tokio::spawn(async move {
                 tokio::select! {
                     ended = connection => if let Err(error) = ended {
                         tracing::debug!(%error, "a connection ended early");
                     },
                     () = silence(&asked, limits.patience) => tracing::debug!("a connection asked nothing in time"),
+                    _ = open.changed() => tracing::debug!("a connection was cut off"),
                 }
                 drop(permit);
             });

@@ -398,6 +398,29 @@ async fn whoever_is_slow_is_let_go() {
     tokio::time::timeout(PATIENCE, served).await.expect("an end in time").expect("no panic");
 }
 
+#[tokio::test]
+async fn the_same_holds_over_http2_and_others_on_the_connection_go_on() {
+    let watched = Watched::start().await;
+    let http = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
+    let url = |path: &str| format!("{}{path}", watched.world.issuer);
+    let huge = "x".repeat(1024 * 1024);
+    let keys = async || {
+        let answer = http.get(url("/oauth/jwks")).send().await.expect("an answer");
+        assert_eq!((answer.version(), answer.status().as_u16()), (reqwest::Version::HTTP_2, 200));
+    };
+    keys().await;
+    let answer = http.post(url("/oauth/token")).form(&[("scope", &huge)]).send().await.expect("an answer");
+    assert_eq!((answer.status().as_u16(), answer.version()), (413, reqwest::Version::HTTP_2));
+    assert_eq!(answer.headers()["content-type"], "application/json");
+    keys().await;
+    let answer = http.delete(url("/oauth/token")).send().await.expect("an answer");
+    assert_eq!((answer.status().as_u16(), &answer.headers()["allow"]), (405, &"POST".parse().expect("a value")));
+    let answer = http.get(url("/oauth/jwks")).header("x-long", "x".repeat(40_000)).send().await.expect("an answer");
+    assert_eq!(answer.status().as_u16(), 431);
+    keys().await;
+    watched.nothing_is_left_behind();
+}
+
 /// Signs any text at all as a compact JWS with a client's DPoP key (ES256).
 fn signed(client: &Client, header: &str, payload: &[u8]) -> String {
     use aws_lc_rs::rand::SystemRandom;

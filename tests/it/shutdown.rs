@@ -1,10 +1,13 @@
 //! How the program ends: in good order when it is told to, and with a message and a code when it cannot go on.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tollgate::web::{AdminSite, Door, Limits};
 
 use crate::client::CLIENT_CREDENTIALS;
 use crate::process::{Installation, eventually, program, run};
@@ -122,6 +125,30 @@ async fn a_log_that_nobody_reads_holds_up_nothing() {
     let mut log = Vec::new();
     process.stdout.take().expect("a pipe").read_to_end(&mut log).await.expect("what was written");
     assert!(log.len() >= 64 * 1024, "the pipe was never full: {} bytes", log.len());
+}
+
+#[tokio::test]
+async fn nothing_is_answered_once_the_drain_time_is_over() {
+    let limits = Limits { drain: Duration::from_millis(50), ..Limits::default() };
+    let door = Door::bind(([127, 0, 0, 1], 0).into(), limits).await.expect("a port");
+    let address = door.address().expect("an address");
+    let site = AdminSite { store: None, keys: None, clock: Arc::new(SystemClock) };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let served = tokio::spawn(async move {
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        door.serve(Arc::new(site), stopped).await;
+    });
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let head = "GET /livez HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("a peer");
+    stream.read_exact(&mut [0; 25]).await.expect("an interim answer");
+    stop.send(()).expect("it serves");
+    eventually("the end of the door", served).await.expect("no panic");
+    let mut answer = Vec::new();
+    drop(eventually("the end of the connection", stream.read_to_end(&mut answer)).await); // reset or closed
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
 }
 
 #[tokio::test]

@@ -485,3 +485,29 @@ async fn what_the_operator_has_withdrawn_is_issued_no_more() {
     let (client, now) = refreshed(&elsewhere, 5);
     client.request(now, &refresh_request(&refresh_token)).send().await.expect(400, "invalid_target");
 }
+
+#[tokio::test]
+async fn a_grant_ends_when_nobody_refreshes_and_at_last_for_good() {
+    let world = World::start().await;
+    let day = Duration::from_hours(24);
+    for (id, rotates) in [("spa", true), ("backend", false)] {
+        let client = world.client(id);
+        let refresh = async |token: &str| client.request(world.clock.now(), &refresh_request(token)).send().await;
+        let mut token = tokens_of(&world, &client).await.text("refresh_token").to_owned();
+        // Fourteen days without a refresh are too many, thirty days in all too.
+        for days in [13, 13, 3] {
+            world.clock.advance(day * days);
+            let answer = refresh(&token).await.expect_tokens();
+            assert_eq!(answer.text("refresh_token") != token, rotates);
+            answer.text("refresh_token").clone_into(&mut token);
+        }
+        world.clock.advance(day);
+        refresh(&token).await.expect(400, "invalid_grant");
+        assert_eq!(world.events.last("refusal").as_deref(), Some(Refusal::GrantEnded.name()));
+
+        let token = tokens_of(&world, &client).await.text("refresh_token").to_owned();
+        world.clock.advance(day * 14);
+        refresh(&token).await.expect(400, "invalid_grant");
+        assert_eq!(world.events.last("refusal").as_deref(), Some(Refusal::GrantEnded.name()));
+    }
+}

@@ -1,7 +1,7 @@
 //! A whole server in this process, with a clock that tests set and every event in reach.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -97,10 +97,18 @@ impl Events {
     }
 }
 
-/// A port of this machine that nobody listens on now.
+/// A port of this machine that nobody listens on, and that nobody else here is told. It lies below those that the system
+/// gives to outgoing connections, so that none of them is there first.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+    static COUNTER: AtomicU16 = AtomicU16::new(0);
+    let base = std::process::id().wrapping_mul(97);
+    loop {
+        let offset = base.wrapping_add(COUNTER.fetch_add(1, Ordering::Relaxed).into()) % 20_000;
+        let port = 10_000 + u16::try_from(offset).expect("below 20,000");
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// People whose password is their name turned around, and who can be locked out and let in again.
