@@ -15,6 +15,7 @@ mod pages;
 mod request;
 pub(crate) mod respond;
 mod router;
+mod stall;
 mod token;
 
 pub use admin::AdminSite;

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::request::{self, Refused};
+use super::stall::{Watched, Writes};
 use super::{Response, Site, respond};
 
 /// Bounds of a door.
@@ -27,7 +28,7 @@ pub struct Limits {
     pub head: usize,
     /// The body of a request, in bytes.
     pub body: usize,
-    /// How long a head, and then a body, may take to arrive.
+    /// How long a head, and then a body, may take to arrive; and an answer, up to twice as long, to be read on.
     pub patience: Duration,
     /// How long requests in flight may take to finish after the door was told to close.
     pub drain: Duration,
@@ -93,7 +94,9 @@ impl Door {
                 continue;
             };
             let site = Arc::clone(&site);
-            let asked = Arc::new(Notify::new());
+            let (asked, writes) = (Arc::new(Notify::new()), Arc::new(Writes::default()));
+            let _ = stream.set_nodelay(true); // cork nothing, wait for nobody: small answers leave at once
+            let stream = Watched::new(stream, Arc::clone(&writes));
             let connection = serve_connection(stream, peer, site, limits, Arc::clone(&asked));
             let connection = graceful.watch(connection);
             let mut open = open.subscribe();
@@ -103,6 +106,7 @@ impl Door {
                         tracing::debug!(%error, "a connection ended early");
                     },
                     () = silence(&asked, limits.patience) => tracing::debug!("a connection asked nothing in time"),
+                    () = writes.stall(limits.patience) => tracing::debug!("a connection did not read its answers"),
                     _ = open.changed() => tracing::debug!("a connection was cut off"),
                 }
                 drop(permit);
@@ -125,7 +129,7 @@ async fn silence(asked: &Notify, patience: Duration) {
 
 /// One connection, HTTP/1.1 or HTTP/2 with prior knowledge.
 fn serve_connection(
-    stream: TcpStream,
+    stream: Watched<TcpStream>,
     peer: SocketAddr,
     site: Arc<dyn Site>,
     limits: Limits,
@@ -151,8 +155,6 @@ fn serve_connection(
         let site = Arc::clone(&site);
         async move { Ok::<_, Infallible>(answer(site, request, peer, limits).await) }
     });
-    // Cork nothing, wait for nobody: small answers leave at once.
-    let _ = stream.set_nodelay(true);
     builder.serve_connection(TokioIo::new(stream), service).into_owned()
 }
 

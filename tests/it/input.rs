@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tollgate::clock::Clock as _;
 use tollgate::secret::base64url;
 use tollgate::store::{Limits as StoreLimits, MemoryStore, Store, Unavailable};
@@ -360,19 +361,34 @@ async fn broken_framing_is_refused_and_the_connection_closed() {
     watched.nothing_is_left_behind();
 }
 
-#[tokio::test]
-async fn whoever_is_slow_is_let_go() {
+/// A door that has little patience, with nothing much behind it.
+async fn impatient_door() -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
     let limits = Limits { patience: Duration::from_millis(200), ..Limits::default() };
     let door = Door::bind(([127, 0, 0, 1], 0).into(), limits).await.expect("a port");
-    let address: SocketAddr = door.address().expect("an address");
+    let address = door.address().expect("an address");
     let site = AdminSite { store: None, keys: None, clock: Arc::new(TestClock::default()) };
-    let (stop, stopped) = oneshot::channel::<()>();
+    let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(async move {
         let stopped = async {
             let _ = stopped.await;
         };
         door.serve(Arc::new(site), stopped).await;
     });
+    (address, stop, served)
+}
+
+#[tokio::test]
+async fn whoever_asks_and_does_not_read_is_let_go() {
+    let (address, _stop, _) = impatient_door().await;
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let requests = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+    let ask_on = async { while stream.write_all(requests.as_bytes()).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, ask_on).await.expect("the connection to be closed");
+}
+
+#[tokio::test]
+async fn whoever_is_slow_is_let_go() {
+    let (address, stop, served) = impatient_door().await;
     let beginnings: [&[u8]; 7] = [
         b"",
         b"G",
