@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
@@ -206,8 +206,10 @@ async fn no_proxy_is_asked_for_what_is_on_this_machine() {
     }
     let answer = async {
         let (mut asked, _) = here.accept().await.expect("a connection");
+        let question = asked.read(&mut [0; 1024]).await.expect("a question"); // an answer before it is none
+        assert!(question > 0);
         asked.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.expect("a peer");
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         said = timeout(PATIENCE, command.output()) => {
