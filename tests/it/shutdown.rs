@@ -124,7 +124,8 @@ async fn a_log_that_nobody_reads_holds_up_nothing() {
     assert_eq!(status.code(), Some(0));
     let mut log = Vec::new();
     process.stdout.take().expect("a pipe").read_to_end(&mut log).await.expect("what was written");
-    assert!(log.len() >= 64 * 1024, "the pipe was never full: {} bytes", log.len());
+    let log = String::from_utf8_lossy(&log);
+    assert!(log.matches("a token was issued").count() < 600, "the log never stalled: {} bytes", log.len());
 }
 
 #[tokio::test]
