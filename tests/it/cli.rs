@@ -162,7 +162,7 @@ async fn explain_knows_every_name() {
     let machine = Machine::new();
     let list = machine.run(&["explain", "--list"]).await.expect(0, &[]);
     let refusals = Refusal::ALL.iter().map(|refusal| refusal.name()).chain(ProofFault::ALL.map(ProofFault::name));
-    let denials = Denial::all().map(|denial| denial.name());
+    let denials = Denial::all().map(Denial::name);
     for name in refusals.chain(denials).chain(["allowed", "unavailable"]) {
         assert!(list.out.lines().any(|line| line.split(' ').next() == Some(name)), "{name} is not in the list");
     }
@@ -212,7 +212,7 @@ async fn no_proxy_is_asked_for_what_is_on_this_machine() {
         let (mut asked, _) = here.accept().await.expect("a connection");
         read_head(&mut asked, &mut Vec::new()).await.expect("a peer").expect("a request");
         asked.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.expect("a peer");
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         said = timeout(PATIENCE, command.output()) => {
