@@ -79,11 +79,15 @@ pub type TokenKey = [u8; 32];
 /// A place where verified tokens may be found again until they expire. A cache, never a verdict: times, scopes and
 /// bindings are judged anew in every request.
 pub trait TokenCache: Send + Sync {
+    /// How often everything was forgotten: asked before a token is verified, and told when it is kept. A token that was
+    /// verified with a key that is withdrawn meanwhile must not be found again.
+    fn generation(&self) -> u64;
+
     /// The token that was kept under this key, if it still is.
     fn find(&self, key: &TokenKey) -> Option<Arc<VerifiedToken>>;
 
-    /// Keeps a token whose every check has passed.
-    fn keep(&self, key: TokenKey, token: Arc<VerifiedToken>);
+    /// Keeps a token whose every check has passed, until everything that is as old as `generation` is forgotten.
+    fn keep(&self, key: TokenKey, token: Arc<VerifiedToken>, generation: u64);
 }
 
 /// A protected resource, ready to be asked about.
@@ -257,8 +261,9 @@ impl Enforcer {
             algorithms: TOKEN_ALGORITHMS,
             skew,
         };
+        let generation = self.tokens.generation();
         let token = Arc::new(token::verify(text, &expected, &*self.keys, now)?);
-        self.tokens.keep(key, Arc::clone(&token));
+        self.tokens.keep(key, Arc::clone(&token), generation);
         Ok(token)
     }
 

@@ -4,6 +4,7 @@
 //! [`ReplayGuard`](crate::replay::ReplayGuard), and decisions are not cached at all.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use moka::Expiry;
@@ -29,29 +30,42 @@ const HEADER_LIMIT: usize = 1_024;
 /// Verified tokens by the digest of their text, until they expire.
 pub struct Tokens {
     /// By digest.
-    tokens: Cache<TokenKey, Arc<VerifiedToken>>,
+    tokens: Cache<TokenKey, Kept>,
+    /// How often everything was forgotten.
+    generation: AtomicU64,
 }
+
+/// A token, and the generation in which its verification began.
+#[derive(Clone)]
+struct Kept(Arc<VerifiedToken>, u64);
 
 impl Tokens {
     /// A cache of at most `entries` tokens; `clock` tells how long each has to live.
     #[must_use]
     pub fn new(entries: u64, clock: Arc<dyn Clock>) -> Self {
-        Self { tokens: Cache::builder().max_capacity(entries).expire_after(UntilExpired { clock }).build() }
+        let tokens = Cache::builder().max_capacity(entries).expire_after(UntilExpired { clock }).build();
+        Self { tokens, generation: AtomicU64::new(0) }
     }
 
-    /// Forgets every token, as when a signing key is withdrawn.
+    /// Forgets every token, as when a signing key is withdrawn; also those that are being verified at this moment.
     pub fn forget_all(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
         self.tokens.invalidate_all();
     }
 }
 
 impl TokenCache for Tokens {
-    fn find(&self, key: &TokenKey) -> Option<Arc<VerifiedToken>> {
-        self.tokens.get(key)
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
     }
 
-    fn keep(&self, key: TokenKey, token: Arc<VerifiedToken>) {
-        self.tokens.insert(key, token);
+    fn find(&self, key: &TokenKey) -> Option<Arc<VerifiedToken>> {
+        let Kept(token, generation) = self.tokens.get(key)?;
+        (generation == self.generation()).then_some(token)
+    }
+
+    fn keep(&self, key: TokenKey, token: Arc<VerifiedToken>, generation: u64) {
+        self.tokens.insert(key, Kept(token, generation));
     }
 }
 
@@ -61,9 +75,9 @@ struct UntilExpired {
     clock: Arc<dyn Clock>,
 }
 
-impl Expiry<TokenKey, Arc<VerifiedToken>> for UntilExpired {
-    fn expire_after_create(&self, _: &TokenKey, token: &Arc<VerifiedToken>, _: Instant) -> Option<Duration> {
-        Some(token.expires().since(self.clock.now()))
+impl Expiry<TokenKey, Kept> for UntilExpired {
+    fn expire_after_create(&self, _: &TokenKey, kept: &Kept, _: Instant) -> Option<Duration> {
+        Some(kept.0.expires().since(self.clock.now()))
     }
 }
 
@@ -91,5 +105,65 @@ impl ProofKeys for KnownProofKeys {
             self.keys.insert(encoded_header.into(), Arc::clone(&key));
         }
         Ok(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::jose::{Algorithm, PublicKey, SigningKey};
+    use crate::token::{KeyLookup, TokenExpectation, verify};
+    use crate::unavailable::Unavailable;
+
+    struct Noon;
+
+    impl Clock for Noon {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(1_760_000_000_000)
+        }
+    }
+
+    struct Key(PublicKey);
+
+    impl KeyLookup for Key {
+        fn keys(&self, _: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, Unavailable> {
+            Ok(vec![self.0.clone()])
+        }
+    }
+
+    #[test]
+    fn what_was_verified_before_everything_was_forgotten_is_not_found_afterwards() {
+        let key = SigningKey::generate(Algorithm::Es256).expect("a key");
+        let now = Noon.now();
+        let claims = serde_json::json!({
+            "iss": "https://auth.example", "sub": "ada", "aud": "https://api.example", "client_id": "tv", "jti": "1",
+            "iat": now.seconds(), "exp": now.seconds() + 300,
+        });
+        let (issuer, audience) =
+            ("https://auth.example".parse().expect("an issuer"), "https://api.example".parse().expect("a name"));
+        let expected = TokenExpectation {
+            issuer: &issuer,
+            audience: &audience,
+            algorithms: &[Algorithm::Es256],
+            skew: Duration::ZERO,
+        };
+        let tokens = Tokens::new(10, Arc::new(Noon));
+        let lookup = Key(key.public().clone());
+        let verified = || {
+            let token = verify(&key.sign("at+jwt", &claims), &expected, &lookup, now);
+            Arc::new(token.unwrap_or_else(|_| panic!("the token is good")))
+        };
+
+        let generation = tokens.generation();
+        tokens.keep([1; 32], verified(), generation);
+        assert!(tokens.find(&[1; 32]).is_some());
+        let token = verified();
+        tokens.forget_all();
+        tokens.keep([2; 32], token, generation);
+        assert!(tokens.find(&[1; 32]).is_none());
+        assert!(tokens.find(&[2; 32]).is_none(), "it was kept a moment too late");
+        tokens.keep([2; 32], verified(), tokens.generation());
+        assert!(tokens.find(&[2; 32]).is_some());
     }
 }

@@ -68,7 +68,7 @@ pub struct Listen {
     pub public: SocketAddr,
     /// Where Envoy asks. Not empty if there are protected resources.
     pub ext_authz: Vec<ListenAddress>,
-    /// Health and metrics.
+    /// Health.
     pub admin: SocketAddr,
 }
 

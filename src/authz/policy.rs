@@ -35,6 +35,14 @@ impl Rule {
     pub(super) fn matches(&self, method: &str, path: &str) -> bool {
         (self.methods.is_empty() || self.methods.iter().any(|one| one.as_str() == method)) && self.path.matches(path)
     }
+
+    /// Whether the rule matches every request that `later` matches: behind this one, `later` would never be asked.
+    #[must_use]
+    pub fn covers(&self, later: &Self) -> bool {
+        let every_method = self.methods.is_empty()
+            || (!later.methods.is_empty() && later.methods.iter().all(|method| self.methods.contains(method)));
+        every_method && self.path.covers(&later.path)
+    }
 }
 
 /// Why a text is no path pattern.
@@ -99,6 +107,25 @@ impl PathPattern {
             }
         }
         actual.next().is_none()
+    }
+
+    /// Whether every path that `other` matches matches here too.
+    fn covers(&self, other: &Self) -> bool {
+        let mut others = other.segments.iter();
+        for segment in &self.segments {
+            let covers = match (segment, others.next()) {
+                (Segment::Rest, _) => return true,
+                (Segment::Literal(wanted), Some(Segment::Literal(given))) => wanted == given,
+                (Segment::One, Some(Segment::Literal(given))) => !given.is_empty(),
+                (Segment::One, Some(Segment::One)) => true,
+                (Segment::Literal(_), Some(Segment::One))
+                | (Segment::Literal(_) | Segment::One, Some(Segment::Rest) | None) => false,
+            };
+            if !covers {
+                return false;
+            }
+        }
+        others.next().is_none()
     }
 }
 
@@ -201,6 +228,45 @@ mod tests {
             for path in others {
                 assert!(!pattern.matches(path), "{pattern} should not match {path}");
             }
+        }
+    }
+
+    #[test]
+    fn a_rule_covers_what_it_would_always_be_asked_before() {
+        for (earlier, later, expected) in [
+            ("/**", "/a", true),
+            ("/a/**", "/a", true),
+            ("/a/**", "/a/", true),
+            ("/a/**", "/a/*/c", true),
+            ("/a/**", "/a/b/**", true),
+            ("/a/**", "/a/**", true),
+            ("/a/*", "/a/b", true),
+            ("/a/*", "/a/*", true),
+            ("/a", "/a", true),
+            ("/a/*", "/a/", false),
+            ("/a/*", "/a/**", false),
+            ("/a/*", "/a/b/c", false),
+            ("/a/b", "/a/*", false),
+            ("/a/**", "/**", false),
+            ("/a/**", "/ab", false),
+            ("/a", "/a/**", false),
+        ] {
+            let pattern = |text: &str| text.parse::<PathPattern>().expect("a pattern");
+            assert_eq!(pattern(earlier).covers(&pattern(later)), expected, "{earlier} before {later}");
+        }
+        for (earlier, later, expected) in [
+            (&[][..], &["GET"][..], true),
+            (&[], &[], true),
+            (&["GET", "POST"], &["POST"], true),
+            (&["GET"], &["GET", "POST"], false),
+            (&["GET"], &[], false),
+        ] {
+            let rule = |methods: &[&str]| Rule {
+                path: "/a".parse().expect("a pattern"),
+                methods: methods.iter().map(|method| method.parse().expect("a method")).collect(),
+                access: Access::Anyone,
+            };
+            assert_eq!(rule(earlier).covers(&rule(later)), expected, "{earlier:?} before {later:?}");
         }
     }
 

@@ -101,6 +101,9 @@ impl App {
         let public = addresses.public.map(|address| address.to_string());
         let gate: Vec<_> = addresses.sockets.iter().map(|path| format!("unix:{}", path.display())).collect();
         let gate = gate.into_iter().chain(addresses.gate.iter().map(ToString::to_string)).collect::<Vec<_>>();
+        for open in addresses.gate.iter().filter(|address| !address.ip().is_loopback()) {
+            tracing::warn!(gate = %open, "whoever reaches the gate can use up proofs that he has seen; let only Envoy reach it");
+        }
         let gate = Some(gate.join(", ")).filter(|gate| !gate.is_empty());
         tracing::info!(public, admin = %addresses.admin, gate, "tollgate serves");
         Ok(self)

@@ -1,12 +1,14 @@
 //! Judges a file: what must be there, and what fits together. Goes on after a mistake, so that all are found.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::duration::{self, Lifetime};
 use super::file::{ExtAuthzFile, File, LimitsFile, ListenFile, ReplayFile, StoreFile};
-use super::given::Given;
+use super::given::{Given, Parsed};
+use super::listen_address::TcpAddress;
 use super::mistake::{Mistake, Place};
 use super::{Config, Listen, Replay, Store, authorization_server, protected_resource};
 use crate::grpc::ListenAddress;
@@ -132,16 +134,43 @@ fn listen(judge: &mut Judge<'_>, given: Option<&Given<ListenFile>>) -> Listen {
     let admin = admin.as_ref().and_then(|given| given.value.address.as_ref());
     let ext_authz = match ext_authz {
         Some(given) => self::ext_authz(judge, given),
-        None => vec![ListenAddress::Unix("/run/tollgate/authz.sock".into())],
+        None => vec![(ListenAddress::Unix("/run/tollgate/authz.sock".into()), None)],
     };
-    Listen {
-        public: public.map_or(([127, 0, 0, 1], 8080).into(), |address| address.value.0.0),
-        ext_authz,
-        admin: admin.map_or(([127, 0, 0, 1], 9090).into(), |address| address.value.0.0),
+    let place = |given: Option<&'_ Given<Parsed<TcpAddress>>>| given.map(|address| address.place.clone());
+    let (public_place, admin_place) = (place(public), place(admin));
+    let public = public.map_or(([127, 0, 0, 1], 8080).into(), |address| address.value.0.0);
+    let admin = admin.map_or(([127, 0, 0, 1], 9090).into(), |address| address.value.0.0);
+    let mut taken = vec![("public", public, public_place), ("admin", admin, admin_place)];
+    let tcp = |(address, place): &(ListenAddress, Option<Place>)| match address {
+        ListenAddress::Tcp(tcp) => Some(("ext_authz", *tcp, place.clone())),
+        ListenAddress::Unix(_) => None,
+    };
+    taken.extend(ext_authz.iter().filter_map(tcp));
+    check_taken(judge, &taken);
+    Listen { public, ext_authz: ext_authz.into_iter().map(|(address, _)| address).collect(), admin }
+}
+
+/// Reports doors of different kinds at one address. Those of one kind are compared where they are read.
+fn check_taken(judge: &mut Judge<'_>, doors: &[(&str, SocketAddr, Option<Place>)]) {
+    for (index, (door, address, place)) in doors.iter().enumerate() {
+        let clashes = |(other, taken, _): &&(&str, SocketAddr, Option<Place>)| {
+            let anywhere = address.ip().is_unspecified() || taken.ip().is_unspecified();
+            // Port 0 is another port each time.
+            other != door && address.port() != 0 && address.port() == taken.port() && (anywhere || address == taken)
+        };
+        let Some((other, taken, other_place)) = doors[..index].iter().find(clashes) else { continue };
+        // One of the two may be a default.
+        let (place, taken, other) = match (place, other_place) {
+            (Some(place), _) => (place, taken, other),
+            (None, Some(place)) => (place, address, door),
+            (None, None) => continue,
+        };
+        let mistake = Mistake::about(place, format!("is taken: `listen.{other}` is at {taken}"));
+        judge.report(mistake.help("give each listener a port of its own"));
     }
 }
 
-fn ext_authz(judge: &mut Judge<'_>, given: &Given<Vec<Given<ExtAuthzFile>>>) -> Vec<ListenAddress> {
+fn ext_authz(judge: &mut Judge<'_>, given: &Given<Vec<Given<ExtAuthzFile>>>) -> Vec<(ListenAddress, Option<Place>)> {
     if given.value.is_empty() && given.place.gaps.is_empty() {
         judge.report(Mistake::about(&given.place, "is empty").help("leave it out to listen at the default socket"));
     }
@@ -163,7 +192,7 @@ fn ext_authz(judge: &mut Judge<'_>, given: &Given<Vec<Given<ExtAuthzFile>>>) -> 
         |(address, _): &&(ListenAddress, &Place)| !matches!(address, ListenAddress::Tcp(tcp) if tcp.port() == 0);
     let fixed = addresses.iter().filter(fixed).map(|(address, place)| (address, *place));
     judge.once(fixed, "is listened at already");
-    addresses.into_iter().map(|(address, _)| address).collect()
+    addresses.into_iter().map(|(address, place)| (address, Some(place.clone()))).collect()
 }
 
 fn store(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Option<Store> {

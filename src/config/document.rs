@@ -9,7 +9,7 @@ use super::check;
 use super::file::File;
 use super::given::{Fault, Given, NodeDeserializer};
 use super::mistake::{Mistake, Mistakes, Place, Source, Span};
-use super::tree::{Entry, Node, Value, child_path};
+use super::tree::{Entry, Node, Value, child_path, is_secret_key};
 use serde::Deserialize as _;
 
 /// The largest file that is read, in bytes.
@@ -17,6 +17,9 @@ pub const FILE_LIMIT: u64 = 1024 * 1024;
 
 /// How many mistakes are reported at most; who has more has given us another kind of file.
 const MISTAKE_LIMIT: usize = 100;
+
+/// The longest key there is, about, in bytes; a secret is longer.
+const LONGEST_KEY: usize = 31;
 
 /// A configuration that was read as YAML, but whose settings nobody has looked at yet.
 #[derive(Debug)]
@@ -54,7 +57,10 @@ impl Document {
                 source.text = blank(text, &root.secrets());
                 Ok(Self { root, directory: directory.to_owned(), sources: vec![source], mistakes })
             }
-            Err(mistake) => Err(Mistakes::new(vec![mistake], vec![source])),
+            Err(mistake) => {
+                source.text = veil(text);
+                Err(Mistakes::new(vec![mistake], vec![source]))
+            }
         }
     }
 
@@ -65,10 +71,13 @@ impl Document {
     /// What is wrong with the override is reported by [`check`](Self::check), together with everything else.
     pub fn set(&mut self, key: &str, json: &str) {
         let source = self.sources.len();
-        self.sources.push(Source { name: format!("--set {key}"), text: json.to_owned() });
+        self.sources.push(Source { name: format!("--set {key}"), text: veil(json) });
         match Node::parse(json, source, key) {
             Ok((node, mistakes)) => {
-                self.sources[source].text = blank(json, &node.secrets());
+                let all = Span { source, start: 0, length: json.len() };
+                let secret = key.rsplit('.').next().is_some_and(is_secret_key);
+                let secrets = if secret { vec![all] } else { node.secrets() };
+                self.sources[source].text = blank(json, &secrets);
                 self.mistakes.extend(mistakes);
                 let steps: Vec<&str> = key.split('.').collect();
                 self.mistakes.extend(place(&mut self.root, &steps, node).err());
@@ -125,12 +134,43 @@ fn read_text(path: &Path) -> Result<String, String> {
 
 /// The text with the given spans starred out, so that no report prints what stood there.
 fn blank(text: &str, spans: &[Span]) -> String {
-    let hidden = |offset: usize| spans.iter().any(|span| (span.start..span.start + span.length).contains(&offset));
+    let within = |span: &Span, offset: usize| offset >= span.start && offset - span.start < span.length;
+    let hidden = |offset: usize| spans.iter().any(|span| within(span, offset));
     let star = |(offset, letter): (usize, char)| {
-        // As many bytes as before, so that places still fit.
-        if hidden(offset) && letter != '\n' { "*".repeat(letter.len_utf8()) } else { letter.to_string() }
+        if hidden(offset) && !letter.is_whitespace() { starred(letter) } else { letter.to_string() }
     };
     if spans.is_empty() { text.to_owned() } else { text.char_indices().map(star).collect() }
+}
+
+/// As many stars as the letter has bytes, so that places still fit.
+fn starred(letter: char) -> String {
+    "*".repeat(letter.len_utf8())
+}
+
+/// A text that is not YAML, as far as a report may print it: nobody knows which of its words are secrets, so all but
+/// plain keys and punctuation is starred out.
+fn veil(text: &str) -> String {
+    let punctuation = |letter: char| letter.is_whitespace() || "[]{},:\"'#".contains(letter);
+    let mut veiled = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(letter) = rest.chars().next() {
+        let word = rest.find(punctuation).unwrap_or(rest.len());
+        if word == 0 {
+            veiled.push(letter);
+            rest = &rest[letter.len_utf8()..];
+            continue;
+        }
+        let (word, behind) = rest.split_at(word);
+        let plain = word.len() <= LONGEST_KEY && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let is_key = plain && (behind.starts_with(": ") || behind.starts_with(":\n") || behind.starts_with(":\r"));
+        if is_key || word == "-" {
+            veiled.push_str(word);
+        } else {
+            veiled.extend(word.chars().map(starred));
+        }
+        rest = behind;
+    }
+    veiled
 }
 
 /// Puts `node` where `steps` lead.

@@ -47,7 +47,7 @@ pub(super) struct ListenFile {
     /// Where Envoy asks (`envoy.service.auth.v3.Authorization` over gRPC). Several at once are fine.
     #[schemars(extend("default" = [{ "address": "unix:/run/tollgate/authz.sock" }]))]
     pub(super) ext_authz: Option<Given<Vec<Given<ExtAuthzFile>>>>,
-    /// Health and metrics. Keep it from the public.
+    /// Health. Keep it from the public.
     pub(super) admin: Option<Given<AdminFile>>,
 }
 
@@ -65,12 +65,12 @@ pub(super) struct PublicFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct ExtAuthzFile {
     /// `unix:` and the path of a socket (at most 107 bytes; relative to the directory of the file), or IP address and
-    /// port.
+    /// port. Whoever reaches it can ask, and use up proofs that he has seen: prefer a socket, or stay on loopback.
     #[schemars(required)]
     pub(super) address: Option<Given<Parsed<ListenAddress>>>,
 }
 
-/// Health and metrics.
+/// Health.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AdminFile {
@@ -413,7 +413,8 @@ pub(super) struct ResourceFile {
     pub(super) nonce: Option<Given<GateNonceWord>>,
     /// What the protected service gets to see.
     pub(super) upstream: Option<Given<UpstreamFile>>,
-    /// Who may do what. The first rule that matches decides; a request that none matches is denied.
+    /// Who may do what. The first rule that matches decides; a request that none matches is denied. A rule whose requests
+    /// all go to an earlier one is a mistake.
     #[schemars(required)]
     pub(super) rules: Option<Given<Vec<Given<RuleFile>>>>,
 }

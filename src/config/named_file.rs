@@ -21,6 +21,9 @@ const SECRET_LIMIT: u64 = 4 * 1024;
 /// The shortest client secret, in characters: less could be guessed, as secrets are hashed only once.
 const SHORTEST_SECRET: usize = 32;
 
+/// A name of so many characters could be a secret.
+const SHORTEST_KEY: usize = 16;
+
 /// Reads a client secret: printable ASCII (RFC 6749 Appendix A.2). A line break at its end does not count.
 pub(super) fn client_secret(judge: &mut Judge<'_>, given: &Given<String>) -> Option<ClientSecretHash> {
     let secret = read(judge, given, SECRET_LIMIT)?;
@@ -64,7 +67,20 @@ fn read(judge: &mut Judge<'_>, given: &Given<String>, limit: u64) -> Option<Zero
 
 fn report_unreadable(judge: &mut Judge<'_>, given: &Given<String>, reason: &str) {
     let mistake = Mistake::about(&given.place, format!("names a file that cannot be read: {reason}"));
-    judge.report(mistake.help(format!("looked for {}", judge.path(&given.value).display())));
+    let help = if is_likely_secret(&given.value) {
+        "this looks like a secret itself: write it to a file, and the path of the file here".to_owned()
+    } else {
+        format!("looked for {}", judge.path(&given.value).display())
+    };
+    judge.report(mistake.help(help));
+}
+
+/// Whether a text looks like a secret and not like a path: a long name with digits and no extension, or the end of base64.
+pub(super) fn is_likely_secret(text: &str) -> bool {
+    let random = |name: &str| {
+        name.len() >= SHORTEST_KEY && !name.contains('.') && name.bytes().any(|byte| byte.is_ascii_digit())
+    };
+    text.ends_with('=') || text.contains(char::is_whitespace) || text.split('/').any(random)
 }
 
 fn read_text(path: &Path, limit: u64) -> Result<Zeroizing<String>, String> {

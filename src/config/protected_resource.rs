@@ -7,7 +7,7 @@ use super::file::{
     UpstreamAuthorizationWord, UpstreamFile,
 };
 use super::given::{Given, Parsed};
-use super::mistake::Mistake;
+use super::mistake::{Mistake, Place};
 use crate::authz::{
     Access, DpopRequirement, GateNonce, IdentityHeader, ResourceSettings, Rule, UpstreamAuthorization, UpstreamView,
 };
@@ -157,7 +157,16 @@ fn rules(judge: &mut Judge<'_>, resource: &Given<ResourceFile>, own: Option<&Own
         let mistake = Mistake::about(&given.place, "is empty: every request would be denied");
         judge.report(mistake.help("add a rule, such as `{ path: \"/**\", allow: authenticated }`"));
     }
-    given.value.iter().filter_map(|one| rule(judge, one, own)).collect()
+    let mut rules: Vec<(Rule, &Place)> = Vec::new();
+    for one in &given.value {
+        let Some(rule) = rule(judge, one, own) else { continue };
+        if let Some((_, earlier)) = rules.iter().find(|(earlier, _)| earlier.covers(&rule)) {
+            let mistake = Mistake::about(&one.place, format!("can never match: `{}` comes first", earlier.path));
+            judge.report(mistake.help("the first rule that matches decides: put this one before it, or leave it out"));
+        }
+        rules.push((rule, &one.place));
+    }
+    rules.into_iter().map(|(rule, _)| rule).collect()
 }
 
 /// Judges one rule. `None` only if there are mistakes.

@@ -8,6 +8,7 @@ use serde_json::Number;
 use serde_saphyr::{DuplicateKeyPolicy, Location, MergeKeyPolicy, Options, Spanned};
 
 use super::mistake::{Mistake, Place, Span};
+use super::named_file;
 
 /// A part of the configuration.
 #[derive(Clone, Debug)]
@@ -115,14 +116,66 @@ impl Node {
 
     /// The spans of values that a report must not print: secrets that should not have been written here at all.
     pub(super) fn secrets(&self) -> Vec<Span> {
-        const SECRET: [&str; 9] = ["client_secret", "password", "secret", "d", "p", "q", "dp", "dq", "k"];
-        let mut found: Vec<Span> = self.children().flat_map(Self::secrets).collect();
-        if let Value::Map(entries) = &self.value {
-            let secret = |entry: &&Entry| SECRET.contains(&entry.key.as_str()) || entry.key.contains("password");
-            found.extend(entries.iter().filter(secret).map(|entry| entry.node.place.span));
-        }
+        let mut keys = Vec::new();
+        self.key_starts(&mut keys);
+        let mut found = Vec::new();
+        self.hide(false, &keys, &mut found);
         found
     }
+
+    /// Where all keys begin.
+    fn key_starts(&self, starts: &mut Vec<usize>) {
+        if let Value::Map(entries) = &self.value {
+            starts.extend(entries.iter().map(|entry| entry.key_span.start));
+        }
+        for child in self.children() {
+            child.key_starts(starts);
+        }
+    }
+
+    /// Collects what must not be printed. All of a hidden node is, whatever is in it.
+    fn hide(&self, hidden: bool, keys: &[usize], found: &mut Vec<Span>) {
+        match &self.value {
+            Value::Map(entries) => {
+                for entry in entries {
+                    let hidden = hidden || entry.is_secret();
+                    let leaf = !matches!(entry.node.value, Value::Map(_) | Value::List(_));
+                    if hidden && leaf && entry.node.place.span == entry.key_span {
+                        // It has no place of its own: everything up to the next key could be it.
+                        let start = entry.key_span.start + entry.key_span.length;
+                        let end = keys.iter().copied().filter(|next| *next >= start).min();
+                        let length = end.map_or(usize::MAX - start, |end| end - start);
+                        found.push(Span { start, length, ..entry.key_span });
+                    } else {
+                        entry.node.hide(hidden, keys, found);
+                    }
+                }
+            }
+            Value::List(items) => items.iter().for_each(|item| item.hide(hidden, keys, found)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => {
+                found.extend(Some(self.place.span).filter(|_| hidden));
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// Whether what stands here opens a door: by its key, or because a secret stands where the path of its file should.
+    fn is_secret(&self) -> bool {
+        match &self.node.value {
+            Value::Text(text) if self.key.ends_with("_file") => named_file::is_likely_secret(text),
+            _ => is_secret_key(&self.key),
+        }
+    }
+}
+
+/// Whether what goes by this name opens a door: the private members of a JWK (RFC 7518 §6), and whatever says so.
+pub(super) fn is_secret_key(key: &str) -> bool {
+    const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "k", "oth"];
+    let key = key.to_ascii_lowercase();
+    let named = ["password", "secret", "passphrase", "credential"].iter().any(|word| key.contains(word));
+    let marked = ["_key", "_hash"].iter().any(|end| key.ends_with(end));
+    PRIVATE.contains(&key.as_str()) || (!key.ends_with("_file") && (named || marked))
 }
 
 /// The path of `key` below `parent`: `a.b`, or `a."b c"` for keys that are no plain words.

@@ -25,6 +25,7 @@ use tollgate::web::{AuthorizationSite, Door, Limits};
 
 use crate::browser::{Browser, Page};
 use crate::client::CHALLENGE;
+use crate::token_endpoint::OF_THE_AUTHORIZATION_ENDPOINT;
 use crate::world::{Events, TestClock, free_port};
 
 const CALLBACK: &str = "https://app.example/callback?fixed=1";
@@ -217,7 +218,10 @@ fn assert_refused(issuer: &Issuer, page: &Page, status: u16, refusal: Refusal) {
 
 #[tokio::test]
 async fn a_request_without_a_trusted_redirect_uri_ends_on_a_page() {
-    let issuer = Issuer::start().await;
+    send_requests_that_end_on_a_page(&Issuer::start().await).await;
+}
+
+async fn send_requests_that_end_on_a_page(issuer: &Issuer) {
     let twice = |name: &str, value: &str| format!("{}&{name}={value}", request(&[]));
     let rows = [
         (request(&[("client_id", "")]), Refusal::AuthorizeClientUnknown),
@@ -240,7 +244,7 @@ async fn a_request_without_a_trusted_redirect_uri_ends_on_a_page() {
     ];
     for (path, refusal) in rows {
         let page = issuer.browser().open(&path).await;
-        assert_refused(&issuer, &page, 400, refusal);
+        assert_refused(issuer, &page, 400, refusal);
         assert!(!page.has("<script>"), "{page:?}");
     }
 }
@@ -250,7 +254,10 @@ type Row<'a> = (&'a [(&'a str, &'a str)], &'a str, Refusal);
 
 #[tokio::test]
 async fn every_other_mistake_goes_back_to_the_client() {
-    let issuer = Issuer::start().await;
+    send_requests_that_go_back(&Issuer::start().await).await;
+}
+
+async fn send_requests_that_go_back(issuer: &Issuer) {
     let long = "s".repeat(2_049);
     let rows: &[Row<'_>] = &[
         (&[("request", "e30")], "request_not_supported", Refusal::RequestUnsupported),
@@ -380,6 +387,32 @@ async fn a_person_declines() {
     assert_eq!(back.parameter("code"), None);
     let page = browser.submit(&consent, &[("decision", "maybe")]).await;
     assert_refused(&issuer, &page, 400, Refusal::DecisionMissing);
+}
+
+#[tokio::test]
+async fn every_refusal_that_the_token_endpoint_has_not_is_met_here() {
+    let issuer = Issuer::start().await;
+    send_requests_that_end_on_a_page(&issuer).await;
+    send_requests_that_go_back(&issuer).await;
+    let (mut browser, consent) = issuer.at_consent().await;
+    browser.open(&request(&[("prompt", "none")])).await;
+    for fields in [
+        &[("decision", "maybe")][..],
+        &[("decision", "approve"), ("csrf_token", "forged")],
+        &[("decision", "approve"), ("transaction", "made up")],
+        &[("decision", "deny")],
+        &[("decision", "approve")],
+        &[("decision", "approve")], // spent by the one before
+    ] {
+        browser.submit(&consent, fields).await;
+    }
+    let met = issuer.events.all("refusal");
+    let missed: Vec<_> = OF_THE_AUTHORIZATION_ENDPOINT
+        .iter()
+        .map(|refusal| refusal.name())
+        .filter(|name| !met.contains(*name))
+        .collect();
+    assert!(missed.is_empty(), "no request reaches {missed:?}");
 }
 
 #[tokio::test]

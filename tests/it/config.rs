@@ -114,6 +114,54 @@ fn secrets_are_not_printed() {
     assert_eq!(report.matches('×').count(), 1, "{report}");
 }
 
+#[test]
+fn secrets_are_not_printed_however_they_are_written() {
+    let lines = [
+        "client_secret: 'hunter2-hunter2'",
+        "client_secret: |\n        hunter2\n        hunter2",
+        "client_secret: >-\n        hunter2\n\n        hunter2",
+        "client_secret: hunter2\n        hunter2",
+        "client_secret: [hunter2, hunter2]",
+        "client_secret:\n        - hunter2\n        - hunter2",
+        "client_secret: { value: hunter2 }",
+        "CLIENT_SECRET: hunter2",
+        "api_key: hunter2",
+        "client_secret_hash: hunter2",
+        "client_secret_file: hunter2hunter2hunter2",
+        "client_secret_file: hunter2+hunter2/hunter2=",
+    ];
+    let client = "{ client_id: secret, client_secret_file: secrets/billing, grant_types: [client_credentials] }";
+    for line in lines {
+        let block = format!("client_id: secret\n      {line}\n      grant_types: [client_credential]");
+        let text = BASE.replace(client, &block);
+        assert!(text.contains("hunter2"));
+        let report = report(&text);
+        assert!(!report.contains("hunter2"), "{line}\n{report}");
+        assert!(report.contains("grant_types"), "{report}");
+    }
+    for (key, json) in [("authorization_server.clients.1.client_secret", "hunter2"), ("store.password", "[hunter2")] {
+        let report = check(BASE, &[(key, json)]).expect_err("no such setting").to_text();
+        assert!(!report.contains("hunter2"), "{report}");
+    }
+}
+
+#[test]
+fn no_value_is_printed_of_what_is_not_yaml() {
+    for text in [
+        "client_secret: hunter2\nlisten: [ 1\nstore: {}\n",
+        "client_secret: hunter2: hunter2\n",
+        "client_secret: \"hunter2\n",
+        "client_secret: @hunter2\n",
+        "client_secret: [hunter2\nclient_secret: hunter2]\n",
+        "key: |\n-----BEGIN PRIVATE KEY-----\nhunter2/hunter2+hunter2==\n-----END PRIVATE KEY-----\n",
+        "a: *hunter2\n",
+    ] {
+        let report = report(text);
+        assert!(report.contains("this is not YAML"), "{report}");
+        assert!(!report.contains("hunter2"), "{text}\n{report}");
+    }
+}
+
 /// What is overridden in [`BASE`], the setting that is then at fault, and a part of what is said about it.
 type Row = (&'static [(&'static str, &'static str)], &'static str, &'static str);
 
@@ -128,6 +176,10 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("listen.ext_authz", "[]")], "listen.ext_authz", "is empty"),
         (&[("listen.ext_authz", "[{ address: 1.2.3.4:5 }, { address: 1.2.3.4:5 }]")], "listen.ext_authz[1].address", "already"),
         (&[("listen.adimn", "{}")], "listen.adimn", "is unknown"),
+        (&[("listen.admin.address", "127.0.0.1:8080")], "listen.admin.address", "`listen.public` is at 127.0.0.1:8080"),
+        (&[("listen.admin.address", "0.0.0.0:8080")], "listen.admin.address", "is taken"),
+        (&[("listen.public.address", "127.0.0.1:9090")], "listen.public.address", "`listen.admin` is at"),
+        (&[("listen.ext_authz", "[{ address: 127.0.0.1:9090 }]")], "listen.ext_authz[0].address", "`listen.admin` is at"),
         (&[("listen.public.tls", "{}")], "listen.public.tls", "not supported"),
         (&[("store", "{ memory: {}, sqlite: {} }")], "store", "exactly one"),
         (&[("store", "{ postgres: {} }")], "store.postgres", "not supported"),
@@ -232,6 +284,8 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("protected_resources.0.rules.0.scope", "null")], "protected_resources[0].rules[0]", "neither `scope` nor `allow`"),
         (&[("protected_resources.0.rules.0.scope", "\"\"")], "protected_resources[0].rules[0].scope", "is empty"),
         (&[("protected_resources.0.rules.0.scope", "admin")], "protected_resources[0].rules[0].scope", "names `admin`"),
+        (&[("protected_resources.0.rules.1", "{ path: /a, methods: [GET], allow: anyone }")], "protected_resources[0].rules[1]", "can never match: `protected_resources[0].rules[0]` comes first"),
+        (&[("protected_resources.0.rules", "[{ path: \"/a/**\", scope: read }, { path: /a/b, allow: anyone }]")], "protected_resources[0].rules[1]", "can never match: `protected_resources[0].rules[0]` comes first"),
         (&[("protected_resources.0.rules.0.allow", "anyone")], "protected_resources[0].rules[0].allow", "stands beside"),
         (&[("protected_resources.0.rules.0.when", "true")], "protected_resources[0].rules[0].when", "not supported"),
         // Overrides themselves.

@@ -30,6 +30,12 @@ impl Envoy {
         Self::start(&recommended(socket, upstream)).await
     }
 
+    /// The recommended configuration before an authorization server; there is neither a gate nor an API behind it.
+    pub async fn before_issuer(issuer: u16) -> Self {
+        let text = recommended(Path::new("/nowhere/authz.sock"), 9);
+        Self::start(&replace(&text, "port_value: 8080", &format!("port_value: {issuer}"))).await
+    }
+
     /// The same for the resource and host of this name.
     pub async fn recommended_for(resource: &str, socket: &Path, upstream: u16) -> Self {
         let host = resource.trim_start_matches("https://");

@@ -1,16 +1,27 @@
 //! The stories of `check.rs` again, through the real Envoy: the recommended one, and a careless one.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpListener;
 use tokio::sync::Barrier;
 use tollgate::authz::Denial;
 use tollgate::clock::{Clock, SystemClock};
 use tollgate::dpop::ProofFault;
 use tollgate::token::TokenFault;
+use tonic::transport::{Channel, Endpoint};
+use tower::ServiceExt as _;
 
 use crate::check::{Ask, rows};
+use crate::client::CLIENT_CREDENTIALS;
 use crate::envoy::{Envoy, Reply, eventually};
 use crate::gate::{API, FRESH, Gate, Holder, NONCE_LIFE, Trouble, fresh_id, proof_claims};
 use crate::sidecar::Sidecar;
@@ -369,6 +380,146 @@ async fn grpc_and_cross_origin_callers_can_read_a_denial() {
     let exposed = reply.header("access-control-expose-headers").unwrap_or_default().to_ascii_lowercase();
     assert!(exposed.contains("www-authenticate") && exposed.contains("dpop-nonce"), "{reply:?}");
     world.nothing_arrived("neither a preflight nor a denial");
+}
+
+/// An API that speaks gRPC: every call succeeds and says nothing, but for the headers that came with it.
+struct Shop {
+    port: u16,
+    seen: Arc<Mutex<Vec<HeaderMap>>>,
+}
+
+impl Shop {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&seen);
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                let kept = Arc::clone(&kept);
+                let service = service_fn(move |call: http::Request<Incoming>| {
+                    kept.lock().expect("no test panics with the lock").push(call.headers().clone());
+                    let answer = http::Response::builder().header("content-type", "application/grpc");
+                    let answer = answer.header("grpc-status", "0").body(Empty::<Bytes>::new());
+                    async move { answer }
+                });
+                tokio::spawn(async move {
+                    let served = Builder::new(TokioExecutor::new());
+                    let _ = served.serve_connection(TokioIo::new(connection), service).await;
+                });
+            }
+        });
+        Self { port, seen }
+    }
+
+    fn take(&self) -> Vec<HeaderMap> {
+        std::mem::take(&mut *self.seen.lock().expect("no test panics with the lock"))
+    }
+}
+
+/// A client that speaks HTTP/2 to Envoy.
+async fn http2(port: u16) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).expect("a URL");
+    endpoint.origin("http://api.example.com".parse().expect("an origin")).connect().await.expect("a connection")
+}
+
+/// Sends a request over HTTP/2.
+async fn call(client: &Channel, gate: &Gate, holder: &Holder, ask: &Ask) -> http::Response<tonic::body::Body> {
+    let mut request = http::Request::builder().method(ask.method.as_str()).uri(ask.target.as_str());
+    for (name, value) in ask.fields(gate, holder) {
+        request = request.header(name, value);
+    }
+    let request = request.body(tonic::body::Body::empty()).expect("a request");
+    client.clone().oneshot(request).await.expect("an answer")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http2_the_same_passes_and_the_same_does_not() {
+    let world = World::start().await;
+    let client = http2(world.envoy.port).await;
+    let send = async |ask: &Ask| call(&client, &world.gate, &world.ada, ask).await;
+    let good = world.ask();
+    assert_eq!(send(&good).await.status(), 200);
+    let [head] = &world.upstream.take()[..] else { panic!("one request") };
+    assert_eq!(fields(head, "x-auth-subject"), ["ada"]);
+    assert_eq!((field(head, "dpop"), field(head, "authorization")), (None, None));
+
+    let replayed = send(&good).await;
+    assert_eq!(replayed.status(), 401);
+    let challenge = replayed.headers()["www-authenticate"].to_str().expect("text");
+    assert!(challenge.starts_with(r#"DPoP error="invalid_dpop_proof""#), "{challenge}");
+    let mut anonymous = world.ask();
+    anonymous.authorization = Some(vec![]);
+    assert_eq!(send(&anonymous).await.status(), 401);
+    // HTTP/1 has Envoy refuse it; here it arrives, and is another method than GET (RFC 9110 §9.1).
+    let mut lower = world.ask();
+    lower.method = "get".to_owned();
+    lower.proof_claims["htm"] = "get".into();
+    assert_eq!(send(&lower).await.status(), 403);
+    world.nothing_arrived("none of these may pass");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_calls_pass_and_are_denied_in_their_own_terms() {
+    let gate = Gate::start().await;
+    let (shop, ada) = (Shop::start().await, Holder::new("tv"));
+    let envoy = Envoy::recommended(&gate.socket, shop.port).await;
+    let client = http2(envoy.port).await;
+    let ask = || {
+        let mut ask = Ask::good(&gate, &ada);
+        ask.method = "POST".to_owned();
+        ask.target = "/shop.Orders/List".to_owned();
+        ask.proof_claims["htm"] = "POST".into();
+        ask.proof_claims["htu"] = format!("{API}/shop.Orders/List").into();
+        ask.headers = vec![("content-type", b"application/grpc".to_vec()), ("te", b"trailers".to_vec())];
+        ask
+    };
+    let allowed = call(&client, &gate, &ada, &ask()).await;
+    assert_eq!((allowed.status().as_u16(), &allowed.headers()["grpc-status"]), (200, &HeaderValue::from_static("0")));
+    let [seen] = &shop.take()[..] else { panic!("one call") };
+    assert_eq!(seen["x-auth-subject"], "ada");
+    assert!(!seen.contains_key("authorization") && !seen.contains_key("dpop"), "{seen:?}");
+
+    let mut anonymous = ask();
+    anonymous.authorization = Some(vec![]);
+    let mut narrow = ask();
+    narrow.token_claims["scope"] = "profile".into();
+    for (ask, status, denial) in
+        [(anonymous, "16", Denial::CredentialsMissing), (narrow, "7", Denial::ScopeInsufficient)]
+    {
+        let denied = call(&client, &gate, &ada, &ask).await;
+        assert_eq!((denied.status().as_u16(), denied.headers()["grpc-status"].to_str().ok()), (200, Some(status)));
+        let message = denied.headers()["grpc-message"].to_str().expect("text").replace("%20", " ");
+        assert_eq!(message, denial.description());
+        assert!(denied.headers().contains_key("www-authenticate"), "{denied:?}");
+    }
+    assert_eq!(shop.take().len(), 0, "a denied call arrived");
+}
+
+#[tokio::test]
+async fn the_authorization_server_is_reached_by_its_own_host_and_without_the_gate() {
+    let world = crate::world::World::start().await;
+    let port = world.issuer.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let envoy = Envoy::before_issuer(port).await;
+    let metadata = "GET /.well-known/oauth-authorization-server HTTP/1.1\r\nhost: auth.example.com\r\n\r\n";
+    let reply = envoy.send(metadata.as_bytes()).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert!(reply.body.contains(&format!("\"issuer\":\"{}\"", world.issuer)), "{reply:?}");
+
+    let backend = world.client("backend");
+    let (form, authorization, _) = backend.bearer_request(world.clock.now(), &CLIENT_CREDENTIALS).into_parts();
+    let request = format!(
+        "POST /oauth/token HTTP/1.1\r\nhost: auth.example.com\r\nauthorization: {}\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
+        authorization.expect("Basic credentials"),
+        form.len()
+    );
+    let reply = envoy.send(request.as_bytes()).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert!(reply.body.contains("\"access_token\""), "{reply:?}");
+
+    let elsewhere = metadata.replace("auth.example.com", "api.example.com");
+    assert_eq!(envoy.send(elsewhere.as_bytes()).await.status, 503, "without a gate nothing passes to the API");
 }
 
 #[tokio::test(flavor = "multi_thread")]

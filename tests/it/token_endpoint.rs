@@ -40,37 +40,39 @@ impl Table<'_> {
     }
 }
 
-/// The refusals of the token endpoint: all but those of the authorization endpoint, which `authorize.rs` reaches.
+/// The refusals that only the authorization endpoint has: `authorize.rs` reaches each of them.
+pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 22] = [
+    Refusal::AuthorizeClientUnknown,
+    Refusal::RedirectUriUnregistered,
+    Refusal::ResponseTypeMissing,
+    Refusal::ResponseTypeUnsupported,
+    Refusal::ResponseModeUnsupported,
+    Refusal::AuthorizeNotAllowed,
+    Refusal::ChallengeMissing,
+    Refusal::ChallengeMethodUnsupported,
+    Refusal::ChallengeMalformed,
+    Refusal::JktMalformed,
+    Refusal::StateTooLong,
+    Refusal::RequestUnsupported,
+    Refusal::RequestUriUnsupported,
+    Refusal::PromptUnsupported,
+    Refusal::MaxAgeMalformed,
+    Refusal::LoginRequired,
+    Refusal::ConsentRequired,
+    Refusal::ConsentDeclined,
+    Refusal::CrossSiteForm,
+    Refusal::DecisionMissing,
+    Refusal::TransactionUnknown,
+    Refusal::TransactionSpent,
+];
+
+/// The refusals of the token endpoint: all others.
 fn of_the_token_endpoint() -> BTreeSet<String> {
-    let elsewhere = [
-        Refusal::AuthorizeClientUnknown,
-        Refusal::RedirectUriUnregistered,
-        Refusal::ResponseTypeMissing,
-        Refusal::ResponseTypeUnsupported,
-        Refusal::ResponseModeUnsupported,
-        Refusal::AuthorizeNotAllowed,
-        Refusal::ChallengeMissing,
-        Refusal::ChallengeMethodUnsupported,
-        Refusal::ChallengeMalformed,
-        Refusal::JktMalformed,
-        Refusal::StateTooLong,
-        Refusal::RequestUnsupported,
-        Refusal::RequestUriUnsupported,
-        Refusal::PromptUnsupported,
-        Refusal::MaxAgeMalformed,
-        Refusal::LoginRequired,
-        Refusal::ConsentRequired,
-        Refusal::ConsentDeclined,
-        Refusal::CrossSiteForm,
-        Refusal::DecisionMissing,
-        Refusal::TransactionUnknown,
-        Refusal::TransactionSpent,
-    ];
     let proofs = ProofFault::ALL.into_iter().filter(|fault| {
         // `ath` is for resources, and what a restart forgets is in `restart.rs`.
         !matches!(fault, ProofFault::TokenHashMismatch | ProofFault::BeforeRestart)
     });
-    let ours = Refusal::ALL.iter().copied().filter(|refusal| !elsewhere.contains(refusal));
+    let ours = Refusal::ALL.iter().copied().filter(|refusal| !OF_THE_AUTHORIZATION_ENDPOINT.contains(refusal));
     // Overtaken needs two rotations between a read and a write: `concurrency.rs` and the state machine's own tests.
     let ours = ours.filter(|refusal| *refusal != Refusal::RefreshTokenOvertaken);
     ours.chain(proofs.map(Refusal::Proof)).map(|refusal| refusal.name().to_owned()).collect()

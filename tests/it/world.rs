@@ -1,6 +1,6 @@
 //! A whole server in this process, with a clock that tests set and every event in reach.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -61,6 +61,12 @@ impl Events {
     pub fn last(&self, field: &str) -> Option<String> {
         let events = self.said.lock().expect("no test panics with the lock");
         events.iter().rev().find_map(|event| event.get(field).cloned())
+    }
+
+    /// Every value of a field.
+    pub fn all(&self, field: &str) -> BTreeSet<String> {
+        let events = self.said.lock().expect("no test panics with the lock");
+        events.iter().filter_map(|event| event.get(field).cloned()).collect()
     }
 
     /// Everything that was said, one event a line.

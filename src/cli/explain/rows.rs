@@ -679,7 +679,13 @@ pub(super) const AT_THE_GATE: &[Row] = &[
     row(
         "unavailable",
         "a rule of this gate: what cannot be checked does not pass",
-        "The guard against replays is full or does not answer, or there are no signing keys yet.",
+        "The guard against replays is full or does not answer, there are no signing keys yet, or Envoy's time was over.",
         "Look at /readyz and the log of this gate. Nothing is wrong with the request; it may be sent again.",
+    ),
+    row(
+        "allowed",
+        "a rule of this gate: a request passes if it breaks none",
+        "The first rule for the path and method is kept: by anyone, or by the token and its proof.",
+        "Nothing is wrong. If the request should not pass, look at the order of `rules`.",
     ),
 ];
