@@ -10,7 +10,7 @@ use tollgate::authz::{
 };
 use tollgate::cache::{DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, SystemClock, Timestamp};
-use tollgate::dpop::{Nonces, Window};
+use tollgate::dpop::{Fence, Nonces, Window};
 use tollgate::jose::{Algorithm, PublicKey, SigningKey};
 use tollgate::secret::seal::RootKey;
 use tollgate::store::Unavailable;
@@ -124,6 +124,6 @@ fn enforcer(issuer: &SigningKey) -> Enforcer {
         Arc::new(Keys(issuer.public().clone())),
         Arc::new(Tokens::new(DEFAULT_TOKENS, clock)),
         Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS)),
-        Arc::new(|_| true),
+        Fence::after(None, SystemClock.now()),
     )
 }
