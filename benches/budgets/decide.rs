@@ -119,12 +119,11 @@ fn enforcer(issuer: &SigningKey) -> Enforcer {
     };
     let nonces = Nonces::new(RootKey::from_bytes([7; 32]).derive(API), Duration::from_mins(5));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let fence = Fence::after(None, clock.now());
     Enforcer::new(
         vec![(settings, nonces)],
         Arc::new(Keys(issuer.public().clone())),
         Arc::new(Tokens::new(DEFAULT_TOKENS, clock)),
         Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS)),
-        fence,
+        Fence::after(None, SystemClock.now()),
     )
 }

@@ -29,6 +29,14 @@ pub struct SigningKey {
     kid: String,
 }
 
+/// The header of what a key signs under its `kid`.
+#[derive(Serialize)]
+struct Header<'a> {
+    typ: &'a str,
+    alg: &'a str,
+    kid: &'a str,
+}
+
 enum Pair {
     P256(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
@@ -126,14 +134,15 @@ impl SigningKey {
     /// Signs `claims` as a compact JWS whose header has `typ`, `alg` and `kid`.
     #[must_use]
     pub fn sign(&self, typ: &str, claims: &impl Serialize) -> String {
-        self.sign_with(&json!({ "typ": typ, "alg": self.algorithm.name(), "kid": self.kid }), claims)
+        self.sign_with(&Header { typ, alg: self.algorithm.name(), kid: &self.kid }, claims)
     }
 
     /// Signs `claims` under a header of the caller's making, which must name this key's algorithm.
     #[must_use]
-    pub fn sign_with(&self, header: &Json, claims: &impl Serialize) -> String {
+    pub fn sign_with(&self, header: &impl Serialize, claims: &impl Serialize) -> String {
+        let header = serde_json::to_vec(header).expect("headers are plain JSON");
         let claims = serde_json::to_vec(claims).expect("claims are plain JSON");
-        let mut jws = format!("{}.{}", base64url(header.to_string().as_bytes()), base64url(&claims));
+        let mut jws = format!("{}.{}", base64url(&header), base64url(&claims));
         let signature = self.signature(jws.as_bytes());
         jws.push('.');
         jws.push_str(&base64url(&signature));

@@ -98,6 +98,9 @@ impl std::fmt::Debug for Parameters {
 }
 
 fn decode(text: &str) -> Result<String, Refusal> {
+    if !text.contains(['+', '%']) {
+        return Ok(text.to_owned()); // as nearly all names and assertions are
+    }
     let spaced = text.replace('+', " ");
     percent_decode_str(&spaced).decode_utf8().map(std::borrow::Cow::into_owned).map_err(|_| Refusal::FormMalformed)
 }

@@ -1,7 +1,7 @@
 //! The threads that read.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 use rusqlite::Connection;
@@ -13,29 +13,30 @@ use crate::store::Unavailable;
 /// How many threads read. A read takes microseconds unless it has to wait for the disk.
 const THREADS: usize = 2;
 
-/// How many reads may wait; more are turned away.
-const QUEUE: usize = 4_096;
+/// How many reads may wait for each thread; more are turned away.
+const QUEUE: usize = 2_048;
 
 /// A read, together with the way back to its caller.
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
-/// Hands reads to the threads that read.
+/// Hands reads to the threads that read, in turn. Each has a queue of its own: a shared one needs a lock, and then every
+/// read wakes two threads, one to work and one to wait.
 pub(super) struct Readers {
-    jobs: Option<mpsc::Sender<Job>>,
+    queues: Vec<mpsc::Sender<Job>>,
+    turn: AtomicUsize,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Readers {
     /// Opens a connection for each thread, and starts them.
     pub(super) fn start(path: &Path) -> Result<Self, OpenError> {
-        let (jobs, queue) = mpsc::channel::<Job>(QUEUE);
-        let queue = Arc::new(Mutex::new(queue));
-        let mut readers = Self { jobs: Some(jobs), threads: Vec::with_capacity(THREADS) };
+        let mut readers = Self { queues: Vec::new(), turn: AtomicUsize::new(0), threads: Vec::new() };
         for _ in 0..THREADS {
             let connection = file::open_for_reading(path)?;
-            let queue = Arc::clone(&queue);
+            let (jobs, queue) = mpsc::channel(QUEUE);
             let thread = thread::Builder::new().name("sqlite-reader".into());
-            let thread = thread.spawn(move || work(&connection, &queue)).map_err(OpenError::Thread)?;
+            let thread = thread.spawn(move || work(&connection, queue)).map_err(OpenError::Thread)?;
+            readers.queues.push(jobs);
             readers.threads.push(thread);
         }
         Ok(readers)
@@ -52,8 +53,8 @@ impl Readers {
             let answer = step(connection).map_err(|fault| fault.report(call));
             drop(reply.send(answer)); // a caller that is gone needs no answer
         });
-        let jobs = self.jobs.as_ref().ok_or(Unavailable::Down)?;
-        jobs.try_send(job).map_err(|error| match error {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.queues[turn % THREADS].try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Fault::Full.report(call),
             mpsc::error::TrySendError::Closed(_) => Unavailable::Down,
         })?;
@@ -64,15 +65,14 @@ impl Readers {
 /// Waits for the threads, so that the file can be opened again.
 impl Drop for Readers {
     fn drop(&mut self) {
-        drop(self.jobs.take());
+        self.queues.clear();
         self.threads.drain(..).for_each(|thread| drop(thread.join()));
     }
 }
 
 /// Reads until nobody can ask any more.
-fn work(connection: &Connection, queue: &Mutex<mpsc::Receiver<Job>>) {
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-    while let Some(job) = next() {
+fn work(connection: &Connection, mut queue: mpsc::Receiver<Job>) {
+    while let Some(job) = queue.blocking_recv() {
         job(connection);
     }
 }

@@ -19,7 +19,7 @@ const KEPT: [&str; 4] = [
 /// Removes rows whose time is over. The newest signing key stays, so that generations never repeat.
 const OVER: [&str; 3] = [
     "DELETE FROM sessions WHERE digest IN (SELECT digest FROM sessions WHERE expires_at < :before LIMIT :limit)",
-    "DELETE FROM assertions WHERE key IN (SELECT key FROM assertions WHERE expires_at < :before LIMIT :limit)",
+    "DELETE FROM assertions WHERE rowid IN (SELECT rowid FROM assertions WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM signing_keys WHERE generation IN (
        SELECT generation FROM signing_keys
        WHERE drop_at < :before AND generation < (SELECT max(generation) FROM signing_keys) LIMIT :limit)",

@@ -30,14 +30,14 @@ impl Writer {
 
     /// Runs `step` inside a transaction, and answers once that is on disk. A step that fails leaves nothing behind.
     ///
-    /// The step runs even if the caller stops waiting.
+    /// The step runs even if the caller stops waiting, and a second time if the first one was undone with its batch.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         call: &'static str,
-        step: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        step: impl Fn(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Unavailable> {
         let (reply, answer) = oneshot::channel();
-        let job = Pending { call, step: Some(step), outcome: Err(Unavailable::Down), reply };
+        let job = Pending { call, step, outcome: None, reply };
         let jobs = self.jobs.as_ref().ok_or(Unavailable::Down)?;
         jobs.try_send(Box::new(job)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Fault::Full.report(call),
@@ -66,24 +66,25 @@ trait Job: Send {
     fn answer(self: Box<Self>, committed: bool);
 }
 
-/// A call, with what came of it so far.
+/// A call, with what came of it when it ran last.
 struct Pending<T, F> {
     call: &'static str,
-    step: Option<F>,
-    outcome: Result<T, Unavailable>,
+    step: F,
+    outcome: Option<Result<T, Fault>>,
     reply: oneshot::Sender<Result<T, Unavailable>>,
 }
 
-impl<T: Send, F: FnOnce(&Connection) -> Result<T, Fault> + Send> Job for Pending<T, F> {
+impl<T: Send, F: Fn(&Connection) -> Result<T, Fault> + Send> Job for Pending<T, F> {
     fn run(&mut self, connection: &Connection) -> bool {
-        if let Some(step) = self.step.take() {
-            self.outcome = step(connection).map_err(|fault| fault.report(self.call));
-        }
-        self.outcome.is_ok()
+        self.outcome.insert((self.step)(connection)).is_ok()
     }
 
     fn answer(self: Box<Self>, committed: bool) {
-        let answer = if committed { self.outcome } else { self.outcome.and(Err(Unavailable::Down)) };
+        let answer = match self.outcome {
+            Some(Ok(outcome)) if committed => Ok(outcome),
+            Some(Ok(_)) | None => Err(Unavailable::Down),
+            Some(Err(fault)) => Err(fault.report(self.call)),
+        };
         drop(self.reply.send(answer)); // a caller that is gone needs no answer
     }
 }
@@ -105,16 +106,23 @@ fn work(connection: &Connection, mut queue: mpsc::Receiver<Box<dyn Job>>) {
 }
 
 /// Runs a batch in one transaction. A call that fails is undone alone.
+///
+/// To undo one call takes a savepoint for each, which costs as much as the call itself. Calls hardly ever fail, so a batch
+/// runs without savepoints first, and with them only if that went wrong.
 fn commit(connection: &Connection, batch: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
     let tell = |statement| connection.prepare_cached(statement)?.execute([]);
     tell("BEGIN IMMEDIATE")?; // takes the write lock now: a read that turns into a write could not wait for it
-    for job in batch {
-        tell("SAVEPOINT call")?;
-        if !job.run(connection) {
-            // Where SQLite gave up the whole transaction (a full disk), this fails, and so do all calls of the batch.
-            tell("ROLLBACK TO call")?;
+    if !batch.iter_mut().all(|job| job.run(connection)) {
+        abandon(connection);
+        tell("BEGIN IMMEDIATE")?;
+        for job in batch {
+            tell("SAVEPOINT call")?;
+            if !job.run(connection) {
+                // Where SQLite gave up the whole transaction (a full disk), this fails, and so do all calls of the batch.
+                tell("ROLLBACK TO call")?;
+            }
+            tell("RELEASE call")?;
         }
-        tell("RELEASE call")?;
     }
     tell("COMMIT").map(drop)
 }

@@ -50,10 +50,12 @@ CREATE TABLE sessions (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_expiry ON sessions (expires_at);
 
+-- With a rowid, so that new rows, and their entries in the index of expiries, stand together on the last pages. Only the
+-- index of keys, which are random, has to be written all over the place.
 CREATE TABLE assertions (
-  key        BLOB    PRIMARY KEY,
+  key        BLOB    NOT NULL UNIQUE,
   expires_at INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX assertions_expiry ON assertions (expires_at);
 
 CREATE TABLE signing_keys (
