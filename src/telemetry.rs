@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 mod lines;
 
-pub use lines::Log;
+pub use lines::{Log, WAITING_LIMIT};
 
 /// Sends events to standard output: lines for people on a terminal, JSON for machines elsewhere.
 ///
