@@ -99,6 +99,7 @@ impl Store for MemoryStore {
             return Ok(Rotated::Overtaken);
         };
         grant.refresh = rotation.next.clone();
+        grant.sender_constraint = rotation.sender_constraint;
         grant.idle_expires_at = rotation.idle_expires_at;
         Ok(Rotated::Moved)
     }

@@ -125,7 +125,7 @@ pub struct Grant {
     pub resource: Audience,
     /// When the person signed in.
     pub auth_time: Timestamp,
-    /// What its tokens are bound to; never loosened.
+    /// What its tokens are bound to. A refresh may bind what was unbound; nothing loosens it.
     pub sender_constraint: SenderConstraint,
     /// Its refresh tokens.
     pub refresh: RefreshState,
@@ -177,7 +177,7 @@ impl fmt::Debug for Previous {
     }
 }
 
-/// A move of a grant to its next refresh token. It happens only while the grant's `current_n` and `current_hash` are
+/// A move of a grant to its next refresh token, or to a binding. It happens only while the grant's `current_n` and `current_hash` are
 /// those that were read and the grant has not ended.
 #[derive(Clone, Debug)]
 pub struct Rotation {
@@ -189,6 +189,8 @@ pub struct Rotation {
     pub read_hash: [u8; 32],
     /// What the refresh tokens are to be: `tag_key` never changes.
     pub next: RefreshState,
+    /// What its tokens are bound to from now on.
+    pub sender_constraint: SenderConstraint,
     /// The new idle limit.
     pub idle_expires_at: Timestamp,
 }

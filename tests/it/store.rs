@@ -73,6 +73,7 @@ conformance! {
     of_many_consents_at_once_one_is_first
     a_grant_is_read_as_it_was_recorded
     a_rotation_moves_the_tokens_on
+    a_rotation_binds_the_grant
     a_rotation_needs_the_grant_as_it_was_read
     of_many_rotations_at_once_one_moves
     a_grant_that_ended_does_not_move
@@ -215,6 +216,27 @@ async fn a_rotation_moves_the_tokens_on(make: Make) {
     assert_eq!(store.rotate(&largest).await, Ok(Rotated::Moved));
     let read = store.grant(grant.handle).await.expect("an answer").expect("a grant");
     assert_eq!(read.refresh.current_n, u64::MAX);
+}
+
+async fn a_rotation_binds_the_grant(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let mut grant = Grant { sender_constraint: SenderConstraint::None, ..grant(1) };
+    begin(&*store, &grant).await;
+    let key = SenderConstraint::DpopKey(Thumbprint::from_bytes([5; 32]));
+    // The tokens may move with it, or stay as they are.
+    for (n, sender_constraint, moves) in [(1, SenderConstraint::Dpop, true), (2, key, true), (3, key, false)] {
+        let mut rotation = Rotation { sender_constraint, ..rotation(&grant, n) };
+        if !moves {
+            rotation.next = grant.refresh.clone();
+        }
+        assert_eq!(store.rotate(&rotation).await, Ok(Rotated::Moved));
+        let idle_expires_at = rotation.idle_expires_at;
+        grant = Grant { refresh: rotation.next, sender_constraint, idle_expires_at, ..grant };
+        assert_eq!(store.grant(grant.handle).await, Ok(Some(grant.clone())));
+    }
+    let overtaken = Rotation { read_n: 7, sender_constraint: SenderConstraint::None, ..rotation(&grant, 4) };
+    assert_eq!(store.rotate(&overtaken).await, Ok(Rotated::Overtaken));
+    assert_eq!(store.grant(grant.handle).await, Ok(Some(grant)));
 }
 
 async fn a_rotation_needs_the_grant_as_it_was_read(make: Make) {
@@ -681,6 +703,7 @@ fn rotation(grant: &Grant, salt: u64) -> Rotation {
         read_n: current_n,
         read_hash: current_hash,
         next,
+        sender_constraint: grant.sender_constraint,
         idle_expires_at: grant.idle_expires_at + SECOND,
     }
 }

@@ -513,3 +513,47 @@ async fn a_grant_ends_when_nobody_refreshes_and_at_last_for_good() {
         assert_eq!(world.events.last("refusal").as_deref(), Some(Refusal::GrantEnded.name()));
     }
 }
+
+#[tokio::test]
+async fn the_first_proof_binds_what_began_without_one() {
+    let world = World::start().await;
+    let (first_key, other_key) = (world.client("legacy"), world.client("legacy"));
+    let now = world.clock.now();
+    // In the ordinary course, and when an answer was lost: then the token before is presented once more.
+    for lost in [false, true] {
+        let code = world.code(&first_key).await;
+        let tokens = first_key.bearer_request(now, &code_request(&code)).send().await.expect_tokens();
+        assert_eq!(tokens.text("token_type"), "Bearer");
+        let unbound = tokens.text("refresh_token");
+        if lost {
+            let tokens = first_key.bearer_request(now, &refresh_request(unbound)).send().await.expect_tokens();
+            assert_eq!(tokens.text("token_type"), "Bearer");
+        }
+        let tokens = first_key.request(now, &refresh_request(unbound)).send().await.expect_tokens();
+        assert_eq!(tokens.text("token_type"), "DPoP");
+        assert_eq!(claims(tokens.text("access_token"))["cnf"]["jkt"], first_key.key.kid());
+        assert_eq!(world.events.last("outcome").as_deref(), Some(if lost { "repeated" } else { "rotated" }));
+
+        let bound = refresh_request(tokens.text("refresh_token"));
+        for token in [&refresh_request(unbound), &bound] {
+            first_key.bearer_request(now, token).send().await.expect(400, "invalid_dpop_proof");
+            other_key.request(now, token).send().await.expect(400, "invalid_grant");
+            assert_eq!(world.events.last("refusal").as_deref(), Some(Refusal::RefreshTokenKeyMismatch.name()));
+        }
+        let tokens = first_key.request(now, &bound).send().await.expect_tokens();
+        assert_eq!(tokens.text("token_type"), "DPoP");
+    }
+}
+
+#[tokio::test]
+async fn a_proof_binds_the_grant_of_a_confidential_client_to_proofs_by_any_key() {
+    let world = World::start().await;
+    let (web, now) = (world.client("web"), world.clock.now());
+    let code = world.code(&web).await;
+    let tokens = web.bearer_request(now, &code_request(&code)).send().await.expect_tokens();
+    let tokens = web.request(now, &refresh_request(tokens.text("refresh_token"))).send().await.expect_tokens();
+    let bound = refresh_request(tokens.text("refresh_token"));
+    web.bearer_request(now, &bound).send().await.expect(400, "invalid_dpop_proof");
+    let tokens = world.client("web").request(now, &bound).send().await.expect_tokens();
+    assert_eq!(tokens.text("token_type"), "DPoP");
+}

@@ -53,13 +53,15 @@ pub(super) fn read(connection: &Connection, handle: GrantHandle) -> Result<Optio
     Ok(select.query_one(named_params! { ":handle": handle }, from_row).optional()?)
 }
 
-/// Moves the refresh tokens on, if the row is as the caller read it. The condition is the lock.
+/// Moves the refresh tokens on and binds them, if the row is as the caller read it. The condition is the lock.
 pub(super) fn rotate(connection: &Connection, rotation: &Rotation) -> Result<Rotated, Fault> {
     let next = &rotation.next;
     let previous = next.previous.as_ref();
+    let (sender_constraint, bound_key) = constraint_columns(rotation.sender_constraint);
     let mut update = connection.prepare_cached(
         "UPDATE grants SET current_n = :current_n, current_hash = :current_hash, previous_n = :previous_n,
                            previous_hash = :previous_hash, seed = :seed, rotated_at = :rotated_at,
+                           sender_constraint = :sender_constraint, bound_key = :bound_key,
                            idle_expires_at = :idle_expires_at
          WHERE handle = :handle AND current_n = :read_n AND current_hash = :read_hash AND ended_at IS NULL",
     )?;
@@ -70,6 +72,8 @@ pub(super) fn rotate(connection: &Connection, rotation: &Rotation) -> Result<Rot
         ":previous_hash": previous.map(|previous| previous.hash),
         ":seed": previous.map(|previous| previous.seed),
         ":rotated_at": previous.map(|previous| previous.rotated_at_millis),
+        ":sender_constraint": sender_constraint,
+        ":bound_key": bound_key,
         ":idle_expires_at": rotation.idle_expires_at,
         ":handle": rotation.handle,
         ":read_n": rotation.read_n.cast_signed(),
