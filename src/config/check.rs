@@ -213,7 +213,10 @@ fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
         Some(StoreFile::Sqlite(given)) => given.value.limits.as_ref(),
         None => None,
     };
-    let Some(Given { value: LimitsFile { codes, grants, sessions, assertions }, .. }) = limits else { return default };
+    let Some(Given { value: LimitsFile { codes, grants, grants_per_person, sessions, assertions }, .. }) = limits
+    else {
+        return default;
+    };
     let mut limit = |given: &Option<Given<u64>>, default| {
         let Some(given) = given else { return default };
         if !(1..=MOST_RECORDS).contains(&given.value) {
@@ -224,6 +227,7 @@ fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
     Limits {
         codes: limit(codes, default.codes),
         grants: limit(grants, default.grants),
+        grants_per_person: limit(grants_per_person, default.grants_per_person),
         sessions: limit(sessions, default.sessions),
         assertions: limit(assertions, default.assertions),
         kept: default.kept,

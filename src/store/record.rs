@@ -79,6 +79,8 @@ pub enum EndedBy {
     Revoked,
     /// The person may no longer sign in.
     UserDisabled,
+    /// The person has begun too many newer ones at the same client ([`Limits::grants_per_person`](super::Limits)).
+    Superseded,
 }
 
 impl EndedBy {
@@ -90,6 +92,7 @@ impl EndedBy {
             Self::CodeReuse => "code_reuse",
             Self::Revoked => "revoked",
             Self::UserDisabled => "user_disabled",
+            Self::Superseded => "superseded",
         }
     }
 }
@@ -103,7 +106,7 @@ impl FromStr for EndedBy {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        [Self::Fork, Self::CodeReuse, Self::Revoked, Self::UserDisabled]
+        [Self::Fork, Self::CodeReuse, Self::Revoked, Self::UserDisabled, Self::Superseded]
             .into_iter()
             .find(|why| why.name() == name)
             .ok_or(UnknownName)
@@ -137,6 +140,13 @@ pub struct Grant {
     pub expires_at: Timestamp,
     /// When and why it ended.
     pub ended: Option<(Timestamp, EndedBy)>,
+}
+
+impl Grant {
+    /// Whether it has not ended and its time is not over: `now` is before its limits.
+    pub(crate) fn is_live(&self, now: Timestamp) -> bool {
+        self.ended.is_none() && now < self.expires_at && now < self.idle_expires_at
+    }
 }
 
 /// Which refresh tokens of a grant are known: the current one and the one before.

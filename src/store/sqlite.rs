@@ -104,8 +104,8 @@ impl Store for SqliteStore {
         grant: &Grant,
         now: Timestamp,
     ) -> Result<Redeemed, Unavailable> {
-        let (grant, limit) = (grant.clone(), self.limits.grants);
-        self.writer.run("redeem_code", move |connection| codes::redeem(connection, code, &grant, limit, now)).await
+        let (grant, limits) = (grant.clone(), self.limits);
+        self.writer.run("redeem_code", move |connection| codes::redeem(connection, code, &grant, &limits, now)).await
     }
 
     async fn grant(&self, handle: GrantHandle) -> Result<Option<Grant>, Unavailable> {

@@ -75,6 +75,7 @@ fn the_readme_names_the_limits_that_hold() {
         ("remembered proofs", settable(replay::DEFAULT_ENTRIES as u64)),
         ("live authorization codes", settable(kept.codes)),
         ("live grants", settable(kept.grants)),
+        ("live grants of one person at one client", settable(kept.grants_per_person)),
         ("live sessions", settable(kept.sessions)),
         ("remembered client assertions", settable(kept.assertions)),
     ];

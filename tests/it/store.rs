@@ -90,6 +90,9 @@ conformance! {
     the_last_sign_of_life_is_kept
     a_full_store_turns_new_records_away
     a_code_is_not_spent_when_there_is_no_room_for_its_grant
+    of_very_many_grants_of_a_person_at_a_client_the_oldest_end
+    what_is_over_or_of_others_does_not_count_for_a_person
+    of_many_grants_of_a_person_at_once_no_more_live_than_may
     what_is_over_is_swept_in_small_steps
     what_lives_is_not_swept
     sweeping_makes_room
@@ -313,7 +316,8 @@ async fn the_idle_limit_slides_until_the_end(make: Make) {
 async fn the_first_end_counts(make: Make) {
     let Fixture { store, _directory } = make(Limits::default());
     assert_eq!(store.end_grant(grant(1).handle, EndedBy::CodeReuse, now()).await, Ok(()));
-    for (number, why) in (1..).zip([EndedBy::Fork, EndedBy::CodeReuse, EndedBy::Revoked, EndedBy::UserDisabled]) {
+    let all = [EndedBy::Fork, EndedBy::CodeReuse, EndedBy::Revoked, EndedBy::UserDisabled, EndedBy::Superseded];
+    for (number, why) in (1..).zip(all) {
         begin(&*store, &grant(number)).await;
         assert_eq!(store.end_grant(grant(number).handle, why, now()).await, Ok(()));
         assert_eq!(store.end_grant(grant(number).handle, EndedBy::Fork, now() + SECOND).await, Ok(()));
@@ -442,6 +446,62 @@ async fn a_code_is_not_spent_when_there_is_no_room_for_its_grant(make: Make) {
     assert_eq!(store.redeem_code(code.digest, &grant(2), now()).await, Err(Unavailable::Full));
     assert_eq!(store.code(code.digest).await, Ok(Some(code.clone())));
     assert_eq!(store.grant(grant(2).handle).await, Ok(None));
+}
+
+async fn of_very_many_grants_of_a_person_at_a_client_the_oldest_end(make: Make) {
+    let Fixture { store, _directory } = make(Limits { grants_per_person: 3, ..Limits::default() });
+    // By age, not by name: the oldest has the largest name.
+    for number in (1..=5).rev() {
+        let created_at = now() + SECOND * u32::try_from(5 - number).expect("few");
+        begin(&*store, &Grant { created_at, ..grant(number) }).await;
+    }
+    assert_eq!(ends(&*store, 1..=5).await, [None, None, None, SUPERSEDED, SUPERSEDED]);
+    // Those of the same moment go by name, but never the newest.
+    for number in [9, 8, 7] {
+        begin(&*store, &Grant { created_at: now() + DAY, ..grant(number) }).await;
+    }
+    assert_eq!(ends(&*store, 1..=3).await, [SUPERSEDED; 3]);
+    begin(&*store, &Grant { created_at: now() + DAY, ..grant(6) }).await;
+    assert_eq!(ends(&*store, 6..=9).await, [None, SUPERSEDED, None, None]);
+    // The first end counts, here too.
+    assert_eq!(store.end_grant(grant(7).handle, EndedBy::Revoked, now()).await, Ok(()));
+    assert_eq!(store.rotate(&rotation(&grant(7), 1)).await, Ok(Rotated::Overtaken));
+    assert_eq!(ends(&*store, 7..=7).await, [SUPERSEDED]);
+}
+
+async fn what_is_over_or_of_others_does_not_count_for_a_person(make: Make) {
+    let Fixture { store, _directory } = make(Limits { grants_per_person: 1, ..Limits::default() });
+    let somebody = Grant { subject: "0b70".parse().expect("a subject"), ..grant(1) };
+    let elsewhere = Grant { client_id: "tv".parse().expect("a client"), ..grant(2) };
+    let (expired, idle) = (Grant { expires_at: now(), ..grant(3) }, Grant { idle_expires_at: now(), ..grant(4) });
+    for grant in [&somebody, &elsewhere, &expired, &idle, &grant(5)] {
+        begin(&*store, grant).await;
+    }
+    assert_eq!(store.end_grant(grant(5).handle, EndedBy::Revoked, now()).await, Ok(()));
+    begin(&*store, &grant(6)).await;
+    let revoked = Some((now(), EndedBy::Revoked));
+    assert_eq!(ends(&*store, 1..=6).await, [None, None, None, None, revoked, None]);
+    begin(&*store, &grant(7)).await;
+    assert_eq!(ends(&*store, 6..=7).await, [SUPERSEDED, None]);
+}
+
+async fn of_many_grants_of_a_person_at_once_no_more_live_than_may(make: Make) {
+    let Fixture { store, _directory } = make(Limits { grants_per_person: 8, ..Limits::default() });
+    at_once(&store, |store, caller| async move { begin(&*store, &grant(caller)).await }).await;
+    let ends = ends(&*store, 1..=CALLERS).await;
+    assert_eq!(ends.iter().filter(|end| end.is_none()).count(), 8);
+}
+
+/// The end of a grant that was one too many.
+const SUPERSEDED: Option<(Timestamp, EndedBy)> = Some((now(), EndedBy::Superseded));
+
+/// How grants ended, by their numbers.
+async fn ends(store: &dyn Store, numbers: std::ops::RangeInclusive<u64>) -> Vec<Option<(Timestamp, EndedBy)>> {
+    let mut ends = Vec::new();
+    for number in numbers {
+        ends.push(store.grant(grant(number).handle).await.expect("an answer").expect("a grant").ended);
+    }
+    ends
 }
 
 async fn what_is_over_is_swept_in_small_steps(make: Make) {
@@ -647,7 +707,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 const DAY: Duration = Duration::from_hours(24);
 
-fn now() -> Timestamp {
+const fn now() -> Timestamp {
     Timestamp::from_millis(1_760_000_000_123)
 }
 
@@ -865,7 +925,8 @@ proptest! {
     /// What one store answers, the other answers.
     #[test]
     fn stores_agree_on_any_sequence_of_calls(calls in proptest::collection::vec(call(), 1..40)) {
-        let limits = Limits { codes: 2, grants: 2, sessions: 2, assertions: 2, kept: SECOND * 30 };
+        let limits =
+            Limits { codes: 2, grants: 2, grants_per_person: 1, sessions: 2, assertions: 2, kept: SECOND * 30 };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let (memory, sqlite) = (memory(limits), sqlite(limits));
         let (mut one, mut other) = (now(), now());

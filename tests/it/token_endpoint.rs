@@ -9,7 +9,9 @@ use tollgate::clock::Clock as _;
 use tollgate::dpop::ProofFault;
 use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::oauth::Refusal;
+use tollgate::oauth::client::GrantType;
 use tollgate::scope::Scope;
+use tollgate::secret::AuthorizationCode;
 use tollgate::store::{Limits, MemoryStore, Store};
 
 use crate::client::{Answer, CLIENT_CREDENTIALS, Client, TokenCall, claims, code_request, refresh_request};
@@ -556,4 +558,26 @@ async fn a_proof_binds_the_grant_of_a_confidential_client_to_proofs_by_any_key()
     web.bearer_request(now, &bound).send().await.expect(400, "invalid_dpop_proof");
     let tokens = world.client("web").request(now, &bound).send().await.expect_tokens();
     assert_eq!(tokens.text("token_type"), "DPoP");
+}
+
+#[tokio::test]
+async fn a_grant_lasts_no_longer_than_what_can_be_had_from_it() {
+    let world = World::start_with(|settings| {
+        for client in settings.clients.iter_mut().filter(|client| client.id.as_str() == "legacy") {
+            client.grant_types = vec![GrantType::AuthorizationCode];
+        }
+    })
+    .await;
+    let now = world.clock.now();
+    for (id, lasts) in [("legacy", Duration::from_mins(5)), ("spa", Duration::from_hours(24 * 30))] {
+        let client = world.client(id);
+        let code = world.code(&client).await;
+        let tokens = client.request(now, &code_request(&code)).send().await.expect_tokens();
+        assert_eq!(tokens.body["refresh_token"].is_string(), id == "spa");
+        let code: AuthorizationCode = code.parse().expect("a code");
+        let code = world.store.code(code.digest()).await.expect("a store").expect("it is kept");
+        let grant = world.store.grant(code.spent_for.expect("it is spent")).await.expect("a store").expect("a grant");
+        assert_eq!(grant.expires_at, now + lasts, "{id}");
+        assert!(grant.idle_expires_at <= grant.expires_at);
+    }
 }

@@ -243,8 +243,7 @@ impl Grant {
     }
 
     fn check_alive(&self, now: Timestamp) -> Result<(), Refusal> {
-        let alive = self.ended.is_none() && now < self.expires_at && now < self.idle_expires_at;
-        if alive { Ok(()) } else { Err(Refusal::GrantEnded) }
+        if self.is_live(now) { Ok(()) } else { Err(Refusal::GrantEnded) }
     }
 
     /// What the grant is bound to from now on: a proof binds what was unbound, and nothing unbinds.

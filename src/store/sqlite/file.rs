@@ -13,7 +13,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 const APPLICATION_ID: i32 = 0x5447_4154;
 
 /// Every change of the schema, in order. Each only adds: two versions of the program may run side by side.
-const MIGRATIONS: [(&str, &str); 1] = [("V1__state", include_str!("migrations/V1__state.sql"))];
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("V1__state", include_str!("migrations/V1__state.sql")),
+    ("V3__grants_subject", include_str!("migrations/V3__grants_subject.sql")),
+];
 
 /// How long to wait for another process, such as `tollgate keys rotate`, that writes to the same file.
 const BUSY: Duration = Duration::from_secs(5);
