@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -141,7 +142,12 @@ impl App {
     pub async fn start(config: Config, mut seams: Seams) -> Result<Self, AppError> {
         let Config { listen, store, limits, replay, authorization_server, protected_resources } = config;
         let Some(server) = authorization_server else {
-            let site: Arc<dyn Site> = Arc::new(AdminSite { store: None, keys: None, clock: seams.clock });
+            let site: Arc<dyn Site> = Arc::new(AdminSite {
+                store: None,
+                keys: None,
+                clock: seams.clock,
+                takes_writes: Arc::new(AtomicBool::new(true)),
+            });
             return Ok(Self { public: None, admin: (bind(listen.admin).await?, site), gate: None, upkeep: None });
         };
         let public = bind(listen.public).await?;
@@ -156,10 +162,12 @@ impl App {
         let people = people(server.login, &server.settings, seams.people.take())?;
         let shared = state.open(&mut seams).await?;
 
+        let takes_writes = Arc::new(AtomicBool::new(true)); // the start has written
         let admin_site: Arc<dyn Site> = Arc::new(AdminSite {
             store: Some(Arc::clone(&shared.store)),
             keys: Some(Arc::clone(&shared.keys)),
             clock: Arc::clone(&shared.clock),
+            takes_writes: Arc::clone(&takes_writes),
         });
         let upkeep = Upkeep {
             store: Arc::clone(&shared.store),
@@ -167,6 +175,7 @@ impl App {
             keys_every: interval,
             tokens: Arc::clone(&shared.tokens),
             clock: Arc::clone(&shared.clock),
+            takes_writes,
         };
         let gate = gate.map(|door| (door, shared.gate(protected_resources, &server.settings)));
         let clock = Arc::clone(&shared.clock);
