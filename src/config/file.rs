@@ -97,7 +97,7 @@ pub(super) struct MemoryFile {
     pub(super) limits: Option<Given<LimitsFile>>,
 }
 
-/// A store in an SQLite file.
+/// A store in an SQLite file, from which one process serves at a time.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SqliteFile {

@@ -621,12 +621,29 @@ async fn two_processes_share_a_file() {
 }
 
 #[test]
+fn one_process_serves_from_a_file_whatever_its_path() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (path, link) = (directory.path().join("tollgate.db"), directory.path().join("link.db"));
+    std::os::unix::fs::symlink(&path, &link).expect("a link");
+    let serve = |path: &Path| SqliteStore::open_to_serve(path, Limits::default());
+    let server = serve(&path).expect("a store");
+    for path in [&path, &link] {
+        assert!(matches!(serve(path).map(drop), Err(OpenError::InUse(_))));
+    }
+    drop(SqliteStore::open(&path, Limits::default()).expect("a store for a command"));
+    assert!(serve(&path).is_err(), "the command has let go of the lock");
+    drop(server);
+    drop(serve(&link).expect("a store"));
+}
+
+#[test]
 fn only_the_owner_may_read_the_file() {
     let directory = tempfile::tempdir().expect("a directory");
-    let _store = open(directory.path(), Limits::default());
+    let path = directory.path().join("tollgate.db");
+    let _store = SqliteStore::open_to_serve(&path, Limits::default()).expect("a store");
     let files: Vec<_> =
         fs::read_dir(directory.path()).expect("a directory").map(|file| file.expect("a file")).collect();
-    assert!(files.len() >= 2, "the database and its log: {files:?}");
+    assert!(files.len() >= 3, "the database, its log, its lock: {files:?}");
     for file in files {
         assert_eq!(file.metadata().expect("metadata").permissions().mode() & 0o777, 0o600, "{file:?}");
     }
