@@ -29,5 +29,6 @@ pub mod ident;
 pub mod jose;
 pub mod scope;
 pub mod secret;
+mod throttle;
 pub mod unavailable;
 pub mod uri;

@@ -1,6 +1,6 @@
 //! The rules of the authorization server.
 //!
-//! Ruled by RFC 6749, RFC 7636, RFC 8414, RFC 9068, RFC 9207, RFC 9449 and RFC 9700. Methods of [`AuthorizationServer`]
+//! Ruled by RFC 6749, RFC 7636, RFC 8414, RFC 8628, RFC 9068, RFC 9207, RFC 9449 and RFC 9700. Methods of [`AuthorizationServer`]
 //! are its endpoints.
 //!
 //! Invariant: knows no transport and no concrete store; a request that fails a check changes nothing; what costs the
@@ -16,15 +16,18 @@ use crate::ident::{Audience, ClientId, Issuer, Subject};
 use crate::identity::{IdentityProvider, Person};
 use crate::keys::SigningKeys;
 use crate::replay::ReplayGuard;
-use crate::scope::Scope;
+use crate::scope::{Scope, Scopes};
 use crate::secret::ClientSecretHash;
 use crate::secret::seal::RootKey;
 use crate::store::{Store, Unavailable};
+use crate::throttle::Throttle;
 
+mod activation;
 mod authorize;
 pub mod client;
 mod client_assertion;
 mod client_authentication;
+mod device;
 mod error;
 mod grant;
 mod issue;
@@ -34,8 +37,10 @@ pub mod pkce;
 mod refusal;
 mod token;
 
+pub use activation::{ACTIVATION_CLIENT, CodeFault, ConfirmDevice, EnterCode};
 pub use authorize::{Answer, Browser, Consent, Cookie, Form, Redirect, SignIn, SignInFault, View};
 pub use client::Client;
+pub use device::{DeviceAnswer, DeviceAuthorization, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
 pub use issue::TokenResponse;
 pub use params::Parameters;
@@ -77,6 +82,8 @@ pub struct Lifetimes {
     pub refresh_token_idle: Duration,
     /// Authorization codes; 60 seconds at most (FAPI 2.0 §5.3.2.1-11).
     pub authorization_code: Duration,
+    /// Device codes and user codes; 15 minutes at most.
+    pub device_code: Duration,
     /// Sign-in and consent pages: from the authorization request to its answer.
     pub transaction: Duration,
     /// Browser sessions.
@@ -124,6 +131,8 @@ pub struct Dependencies {
 pub struct AuthorizationServer {
     settings: Settings,
     clients: HashMap<ClientId, Arc<Client>>,
+    /// The pages at which people let devices in, as a client.
+    activation_client: Arc<Client>,
     store: Arc<dyn Store>,
     guard: Arc<dyn ReplayGuard>,
     fence: Fence,
@@ -133,7 +142,15 @@ pub struct AuthorizationServer {
     entropy: Arc<dyn Entropy>,
     nonces: Nonces,
     forms: authorize::FormKeys,
+    activation_keys: activation::ActivationKeys,
+    /// The key of the hashes of user codes.
+    user_codes: RootKey,
+    /// Device authorization requests.
+    device_requests: Throttle,
+    /// Wrong user codes.
+    guesses: Throttle,
     token_url: String,
+    device_authorization_url: String,
     /// What the secret of an unknown client is compared with, so that it takes as long as that of a known one.
     decoy_secret: ClientSecretHash,
     decoy_keys: client_assertion::Decoys,
@@ -149,7 +166,13 @@ impl AuthorizationServer {
             clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
             nonces: Nonces::new(root.derive("nonces of the authorization server"), settings.dpop.nonce_life),
             forms: authorize::FormKeys::new(&root),
+            activation_client: Arc::new(activation::client(&settings)),
+            activation_keys: activation::ActivationKeys::new(&root),
+            user_codes: root.derive("user codes"),
+            device_requests: Throttle::default(),
+            guesses: Throttle::default(),
             token_url: settings.url(metadata::TOKEN),
+            device_authorization_url: settings.url(metadata::DEVICE_AUTHORIZATION),
             decoy_secret: ClientSecretHash::of("no client has this secret"),
             decoy_keys: client_assertion::Decoys::new(),
             settings,
@@ -172,6 +195,12 @@ impl AuthorizationServer {
     /// Looks a person up again: `None` if that person may no longer sign in.
     async fn check_person(&self, subject: &Subject) -> Result<Option<Person>, Unavailable> {
         self.people.person(subject).await
+    }
+
+    /// What scopes mean to people, in the operator's words.
+    fn in_words(&self, scopes: &Scopes) -> Vec<String> {
+        let words = |scope| self.settings.scopes.get(scope).cloned().unwrap_or_else(|| scope.to_string());
+        scopes.iter().map(words).collect()
     }
 
     /// The resource of a request, or the default one.

@@ -17,8 +17,10 @@ use crate::entropy::Entropy;
 
 mod refresh_token;
 pub mod seal;
+mod user_code;
 
 pub use refresh_token::RefreshToken;
+pub use user_code::{UserCode, UserCodeFault};
 
 /// Encodes bytes as base64url without padding (RFC 4648 §5).
 #[must_use]
@@ -186,6 +188,25 @@ impl Kind for BrowserKind {
 
 /// The secret in the cookie that ties the forms on our pages to the browser they were made for.
 pub type BrowserToken = Opaque<BrowserKind>;
+
+/// Marks a device code.
+#[derive(Debug)]
+pub enum DeviceCodeKind {}
+
+impl Kind for DeviceCodeKind {
+    const PREFIX: &'static str = "tgd_";
+}
+
+/// A device code (RFC 8628 §3.2): for machines, so it is as long as any other secret (§5.2).
+pub type DeviceCode = Opaque<DeviceCodeKind>;
+
+/// Marks a user code.
+#[derive(Debug)]
+pub enum UserCodeKind {}
+
+impl Kind for UserCodeKind {
+    const PREFIX: &'static str = "user code ";
+}
 
 /// SHA-256 of a client secret. Client secrets are long and random, so one hash is enough; slow hashes are for the
 /// passwords of people.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
+use crate::ident::ClientId;
 use crate::replay::{ReplayKey, Seen};
-use crate::secret::{CodeKind, Digest, SessionKind};
+use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, SessionKind, UserCodeKind};
 pub use crate::unavailable::Unavailable;
 
 mod memory;
@@ -18,8 +19,8 @@ mod sqlite;
 
 pub use memory::MemoryStore;
 pub use record::{
-    ALIVE_EVERY, CodeRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Previous, RefreshState, Rotation,
-    SenderConstraint, SessionRecord, TransactionId,
+    ALIVE_EVERY, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Pace, Previous,
+    RefreshState, Rotation, SenderConstraint, SessionRecord, TransactionId,
 };
 pub use sqlite::{OpenError, SqliteStore};
 
@@ -34,11 +35,14 @@ pub struct Limits {
     /// Live grants of one person at one client. At one more, the oldest ends: nobody can fill the store alone, and nobody
     /// is kept out by what he began long ago. 100 by default.
     pub grants_per_person: u64,
+    /// Devices that wait for a person, those whose time was over and that are still kept included. 3,000 by default. The
+    /// chance that somebody guesses a user code of anybody grows with this number, see `activation/guesses.rs`.
+    pub devices: u64,
     /// Sessions of browsers. 1,000,000 by default.
     pub sessions: u64,
     /// `jti` of client assertions. 1,000,000 by default: three thousand assertions of five minutes a second.
     pub assertions: u64,
-    /// How long codes and grants are kept after their end. Ten minutes by default. No authorization transaction and no
+    /// How long codes, grants and devices are kept after their end. Ten minutes by default. No authorization transaction and no
     /// access token may live longer: a transaction whose code was forgotten could give another one, and a code that was
     /// forgotten could no longer end the grant whose tokens are still good when it is replayed (RFC 6749 §4.1.2).
     pub kept: Duration,
@@ -50,6 +54,7 @@ impl Default for Limits {
             codes: 200_000,
             grants: 1_000_000,
             grants_per_person: 100,
+            devices: 3_000,
             sessions: 1_000_000,
             assertions: 1_000_000,
             kept: Duration::from_mins(10),
@@ -68,6 +73,11 @@ impl Limits {
         self.grants_per_person.saturating_sub(1)
     }
 
+    /// The last moment at which a device is kept: for a while it is told that its code has expired.
+    pub(crate) fn device_due(&self, device: &DeviceRecord) -> Timestamp {
+        device.expires_at + self.kept
+    }
+
     /// The last moment at which a grant is kept.
     pub(crate) fn grant_due(&self, grant: &Grant) -> Timestamp {
         let over = grant.idle_expires_at.min(grant.expires_at);
@@ -83,6 +93,35 @@ pub enum Recorded {
     First,
     /// Its transaction has given a code before.
     TransactionSpent,
+}
+
+/// What became of a device that was to be recorded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Begun {
+    /// It is on disk.
+    First,
+    /// Another device that is still kept has this user code.
+    UserCodeTaken,
+}
+
+/// What a device that polled finds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Polled {
+    /// No decision yet, and the poll was in time.
+    Pending,
+    /// No decision yet, and the poll came too early: from now on the interval is longer.
+    TooSoon,
+    /// A decision, or that there is no such device for this client, or not any more: nothing was changed.
+    NotPending,
+}
+
+impl Polled {
+    /// What a pending device is told whose poll was in time, or was not.
+    fn of(in_time: bool) -> Self {
+        if in_time { Self::Pending } else { Self::TooSoon }
+    }
 }
 
 /// What became of a code that was to be redeemed.
@@ -128,6 +167,53 @@ pub trait Store: Send + Sync {
     async fn redeem_code(&self, code: Digest<CodeKind>, grant: &Grant, now: Timestamp)
     -> Result<Redeemed, Unavailable>;
 
+    /// Removes a code that was not spent and whose time is not over: a code that only tells our own pages who signed in
+    /// and turns into no grant. Of any number of concurrent calls for one code, exactly one is told `true`.
+    async fn take_code(&self, code: Digest<CodeKind>, now: Timestamp) -> Result<bool, Unavailable>;
+
+    /// Records a device that begins to wait, unless another one that is kept has its user code.
+    async fn record_device(&self, device: &DeviceRecord) -> Result<Begun, Unavailable>;
+
+    /// Reads a device, decided on or not, without counting a poll.
+    async fn device(&self, code: Digest<DeviceCodeKind>) -> Result<Option<DeviceRecord>, Unavailable>;
+
+    /// Counts a poll of a device that is pending and belongs to this client ([`Pace::poll`]).
+    async fn poll_device(
+        &self,
+        code: Digest<DeviceCodeKind>,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Polled, Unavailable>;
+
+    /// Claims the pending device of a user code for a browser, and gives it; `None` if there is none, or another browser
+    /// was first. The same browser may claim it again.
+    async fn claim_device(
+        &self,
+        user_code: Digest<UserCodeKind>,
+        browser: Digest<BrowserKind>,
+        now: Timestamp,
+    ) -> Result<Option<DeviceRecord>, Unavailable>;
+
+    /// Records what a person decided in the browser that has claimed the device. `false` if it is not pending any more, or
+    /// not claimed by this browser: the first decision counts.
+    async fn decide_device(
+        &self,
+        code: Digest<DeviceCodeKind>,
+        browser: Digest<BrowserKind>,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Result<bool, Unavailable>;
+
+    /// Spends the code of an approved device and records the grant it turns into, or does neither: `false` if there is no
+    /// such code, if it was spent, or if its time is over. Of any number of concurrent calls for one code, exactly one is
+    /// told `true`. The oldest grants of that person at that client end as in [`Store::redeem_code`].
+    async fn redeem_device(
+        &self,
+        code: Digest<DeviceCodeKind>,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<bool, Unavailable>;
+
     /// Reads a grant, ended or not.
     async fn grant(&self, handle: GrantHandle) -> Result<Option<Grant>, Unavailable>;
 
@@ -169,7 +255,7 @@ pub trait Store: Send + Sync {
     /// Notes that this life runs, or stops in good order.
     async fn note_alive(&self, alive: LastAlive) -> Result<(), Unavailable>;
 
-    /// Removes at most `limit` records that nothing living depends on; gives how many it removed. Codes and grants stay
-    /// for [`Limits::kept`] after their end, and the newest signing key stays for good, so that generations never repeat.
+    /// Removes at most `limit` records that nothing living depends on; gives how many it removed. Codes, grants and devices
+    /// stay for [`Limits::kept`] after their end, and the newest signing key stays for good, so that generations never repeat.
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u32, Unavailable>;
 }

@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 mod lines;
 
-pub use lines::Log;
+pub use lines::{Log, WAITING_LIMIT};
 
 /// Sends events to standard output: lines for people on a terminal, JSON for machines elsewhere.
 ///
@@ -17,7 +17,9 @@ pub use lines::Log;
 /// # Errors
 /// When there is no thread to be had.
 pub fn init(filter: &str) -> io::Result<Log> {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // Migrations tell of themselves line by line, with the paths of the machine that built them.
+    let filter = EnvFilter::try_new(format!("refinery_core=warn,{filter}"));
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new("refinery_core=warn,info"));
     let gap = |lines| tracing::warn!(lines, "the log was read too slowly: {lines} lines were dropped since the start");
     let (lines, log) = lines::start(io::stdout(), gap)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);

@@ -3,10 +3,12 @@
 //! Invariant: no rule is decided here. `respond` alone builds responses, so headers and statuses have one place; limits
 //! are judged before anything is decoded.
 
+mod activate;
 mod admin;
 mod authorize;
 mod consent;
 mod cookie;
+mod device_authorization;
 mod door;
 mod login;
 mod logout;

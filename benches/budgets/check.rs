@@ -35,7 +35,7 @@ pub(crate) fn measure(report: &mut Report, floor: &Floor, tollgate: &Installatio
     let turn = |channel: &Channel, process: &Process| {
         let before = process.cpu();
         let count = runtime.block_on(keep_asking(channel, &question));
-        us_each(process.cpu() - before, count)
+        us_each(process.cpu().saturating_sub(before), count)
     };
     let [allowed, verified, decided] = take_turns(
         ROUNDS,

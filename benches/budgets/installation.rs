@@ -58,7 +58,7 @@ pub(crate) struct Installation {
     /// Codes that somebody approved for the client `shop`, one for each client at once.
     codes: Vec<AuthorizationCode>,
     /// Its files.
-    pub(crate) folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Installation {
@@ -77,7 +77,7 @@ impl Installation {
         let mut connection = Connection::open(public).await.expect("a connection");
         let token = connection.exchange(&client_credentials(&batch_key, &caller)).await.expect("an answer");
         let token = member(&token.expect_ok(), "access_token");
-        Self { process, socket, public, batch_key, caller, token, codes, folder }
+        Self { process, socket, public, batch_key, caller, token, codes, _folder: folder }
     }
 
     /// Connections to the authorization server, one for each client at once.

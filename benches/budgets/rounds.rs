@@ -35,7 +35,7 @@ pub(crate) fn cpu_us_each(count: usize, mut repeated: impl FnMut(usize)) -> f64 
     for n in 0..count {
         repeated(n);
     }
-    us_each(thread_cpu() - before, count)
+    us_each(thread_cpu().saturating_sub(before), count)
 }
 
 /// A duration shared among `count`, in microseconds.

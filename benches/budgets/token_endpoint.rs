@@ -35,7 +35,7 @@ pub(crate) fn measure_client_credentials(
             let (_, count) =
                 runtime.block_on(async { keep_busy(tollgate.connections().await, TURN, Arc::clone(&request)).await });
             rates.push(as_f64(count) / TURN.as_secs_f64());
-            us_each(tollgate.process.cpu() - before, count)
+            us_each(tollgate.process.cpu().saturating_sub(before), count)
         }],
     );
     let least = |n: usize| 2.0 * verified[n] + signed[n];
@@ -82,7 +82,7 @@ pub(crate) fn measure_refresh(report: &mut Report, tollgate: &Installation, runt
             let mine = std::mem::take(&mut *sessions.lock().expect("nobody panics with it"));
             let (mine, count) = runtime.block_on(keep_refreshing(mine));
             *sessions.lock().expect("nobody panics with it") = mine;
-            cpu.push(us_each(tollgate.process.cpu() - before, count));
+            cpu.push(us_each(tollgate.process.cpu().saturating_sub(before), count));
             as_f64(count) / TURN.as_secs_f64()
         }],
     );

@@ -16,7 +16,6 @@ use crate::ident::{Audience, Issuer};
 use crate::identity::{UsersFault, users_file_subjects};
 use crate::jose::Algorithm;
 use crate::keys::KeySchedule;
-use crate::oauth::client::GrantType;
 use crate::oauth::{Client, DpopSettings, Lifetimes, NonceMode, Settings};
 use crate::scope::{Scope, Scopes};
 
@@ -97,6 +96,7 @@ fn lifetimes(judge: &mut Judge<'_>, given: Option<&Given<TokensFile>>) -> Lifeti
         refresh_token,
         refresh_token_idle: judge.duration(file.refresh_token_idle.as_ref(), idle_default, Some(refresh_token)),
         authorization_code: judge.duration(file.authorization_code.as_ref(), MINUTE, Some(MINUTE)),
+        device_code: judge.duration(file.device_code.as_ref(), 10 * MINUTE, Some(15 * MINUTE)),
         transaction: judge.duration(file.transaction.as_ref(), 10 * MINUTE, Some(HOUR)),
         session: judge.duration(file.session.as_ref(), 8 * HOUR, None),
     }
@@ -169,9 +169,12 @@ fn signing(
 
 fn login(judge: &mut Judge<'_>, server: &Given<AuthorizationServerFile>, clients: &[Client]) -> Option<Login> {
     let Some(given) = &server.value.login else {
-        let asks = clients.iter().find(|client| client.may_use(GrantType::AuthorizationCode));
-        if let Some(client) = asks.filter(|_| !server.place.lost("login")) {
-            let message = format!("lacks `login`: client `{}` uses `authorization_code`", client.id);
+        let asks = clients.iter().find_map(|client| {
+            let grant = client.grant_types.iter().find(|grant| grant.asks_a_person())?;
+            Some((&client.id, grant.name()))
+        });
+        if let Some((id, grant)) = asks.filter(|_| !server.place.lost("login")) {
+            let message = format!("lacks `login`: client `{id}` uses `{grant}`");
             let help = "say how people sign in: `login: { local: { users_file: users.yaml } }`";
             judge.report(Mistake::about(&server.place, message).help(help));
         }

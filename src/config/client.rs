@@ -7,8 +7,8 @@ use super::given::Given;
 use super::mistake::{Mistake, Place};
 use super::named_file;
 use crate::jose::{Algorithm, PublicKey};
-use crate::oauth::Client;
 use crate::oauth::client::{ClientAuthentication, GrantType, RefreshTokenRotation};
+use crate::oauth::{ACTIVATION_CLIENT, Client};
 use crate::scope::Scopes;
 use crate::secret::ClientSecretHash;
 
@@ -22,7 +22,11 @@ pub(super) fn all(judge: &mut Judge<'_>, given: &Given<Vec<Given<ClientFile>>>, 
 /// Judges one client. `None` only if there are mistakes.
 fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, known: &KnownScopes) -> Option<Client> {
     let Given { value: file, place } = given;
-    let id = judge.required(place, "client_id", file.client_id.as_ref()).map(|id| id.value.0.clone());
+    let id = judge.required(place, "client_id", file.client_id.as_ref());
+    if let Some(id) = id.filter(|id| id.value.0.as_str() == ACTIVATION_CLIENT) {
+        judge.report(Mistake::about(&id.place, "is the name of the pages at `/activate`").help("choose another name"));
+    }
+    let id = id.map(|id| id.value.0.clone());
     // RFC 7591 §2: the defaults of both are these.
     let method = file.token_endpoint_auth_method.as_ref().map_or(AuthMethod::ClientSecretBasic, |given| given.value);
     let grant_types = grant_types(judge, given, method);
@@ -64,10 +68,7 @@ fn grant_types(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMe
             GrantTypeWord::AuthorizationCode => GrantType::AuthorizationCode,
             GrantTypeWord::RefreshToken => GrantType::RefreshToken,
             GrantTypeWord::ClientCredentials => GrantType::ClientCredentials,
-            GrantTypeWord::DeviceCode => {
-                judge.report(Mistake::about(&word.place, "is not supported by this version").help("take it out"));
-                continue;
-            }
+            GrantTypeWord::DeviceCode => GrantType::DeviceCode,
         };
         if grant == GrantType::ClientCredentials && method == AuthMethod::None {
             // RFC 6749 §4.4: "MUST only be used by confidential clients".
@@ -78,8 +79,9 @@ fn grant_types(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMe
     }
     judge.once(grants.iter().copied(), "is given twice");
     let grants: Vec<_> = grants.into_iter().map(|(grant, _)| grant).collect();
-    let complete = given.place.gaps.is_empty() && grants.len() == given.value.len();
-    if complete && grants.contains(&GrantType::RefreshToken) && !grants.contains(&GrantType::AuthorizationCode) {
+    let complete = given.place.gaps.is_empty();
+    let asks_a_person = grants.iter().any(|grant| grant.asks_a_person());
+    if complete && grants.contains(&GrantType::RefreshToken) && !asks_a_person {
         let mistake = Mistake::about(&given.place, "has `refresh_token`, but no grant that gives refresh tokens");
         judge.report(mistake.help("add `authorization_code`, or take `refresh_token` out"));
     }

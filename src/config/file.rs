@@ -122,6 +122,9 @@ pub(super) struct LimitsFile {
     /// Live grants of one person at one client: sign-ins of a browser, devices. At one more, the oldest ends.
     #[schemars(extend("default" = 100))]
     pub(super) grants_per_person: Option<Given<u64>>,
+    /// Devices that wait for a person. The chance that somebody guesses a user code of anybody grows with it.
+    #[schemars(extend("default" = 3_000))]
+    pub(super) devices: Option<Given<u64>>,
     /// Browser sessions.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) sessions: Option<Given<u64>>,
@@ -220,6 +223,9 @@ pub(super) struct TokensFile {
     /// Authorization codes. At most 60 seconds.
     #[schemars(extend("default" = "60s"))]
     pub(super) authorization_code: Option<Given<Lifetime>>,
+    /// Device codes and user codes: how long a device waits for a person. At most 15 minutes.
+    #[schemars(extend("default" = "10m"))]
+    pub(super) device_code: Option<Given<Lifetime>>,
     /// Sign-in and consent: from the authorization request to its answer.
     #[schemars(extend("default" = "10m"))]
     pub(super) transaction: Option<Given<Lifetime>>,
@@ -375,7 +381,7 @@ pub(super) enum GrantTypeWord {
     /// RFC 6749 §4.4.
     #[serde(rename = "client_credentials")]
     ClientCredentials,
-    /// RFC 8628; not supported by this version.
+    /// RFC 8628: for devices without a browser or a keyboard.
     #[serde(rename = "urn:ietf:params:oauth:grant-type:device_code")]
     DeviceCode,
 }

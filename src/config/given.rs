@@ -214,7 +214,7 @@ impl de::Error for Fault {
 
 /// Keys that this version has not, but a later one will have: a misspelling would be bad advice. Each is named with a
 /// key that is known beside it.
-const PLANNED: [(&str, &str); 14] = [
+const PLANNED: [(&str, &str); 13] = [
     ("tls", "address"),
     ("grpc", "address"),
     ("postgres", "sqlite"),
@@ -222,7 +222,6 @@ const PLANNED: [(&str, &str); 14] = [
     ("oidc", "local"),
     ("header", "local"),
     ("external", "local"),
-    ("device_code", "access_token"),
     ("jwks_uri", "jwks"),
     ("access_token_format", "client_id"),
     ("access_token_format", "resource"),

@@ -16,10 +16,11 @@ use serde_saphyr::{Location, Spanned};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::attempts::{Attempts, Buckets, Counted};
+use super::attempts::buckets;
 use super::{Attempt, Authentication, IdentityProvider, Person};
 use crate::ident::Subject;
 use crate::store::Unavailable;
+use crate::throttle::{Counted, Throttle};
 
 /// How many passwords are hashed at a time: each takes a core and, with the parameters of [`hash_password`], 19 MiB.
 const HASHING: usize = 2;
@@ -103,7 +104,7 @@ pub struct LocalUsers {
     active: HashMap<Subject, Person>,
     /// Verified where a name is unknown, so that it takes as long as for a known one.
     decoy: Arc<PasswordHash>,
-    attempts: Attempts,
+    attempts: Throttle,
     queue: Semaphore,
     hashing: Arc<Semaphore>,
 }
@@ -194,7 +195,7 @@ impl LocalUsers {
             active: active.map(|person| (person.subject.clone(), person.clone())).collect(),
             decoy: costliest.unwrap_or_else(|| Arc::new(hash_of(b"nobody has this password", Params::default()))),
             by_name,
-            attempts: Attempts::default(),
+            attempts: Throttle::default(),
             queue: Semaphore::new(HASHING + WAITING),
             hashing: Arc::new(Semaphore::new(HASHING)),
         }
@@ -224,7 +225,7 @@ impl IdentityProvider for LocalUsers {
         if attempt.username.len() > USERNAME_LIMIT || attempt.password.len() > PASSWORD_LIMIT {
             return Ok(Authentication::Unknown);
         }
-        let buckets = Buckets::of(attempt.username, attempt.address);
+        let buckets = buckets(attempt.username, attempt.address);
         if let Counted::TooMany { retry_after } = self.attempts.count(&buckets, attempt.now)? {
             return Ok(Authentication::Throttled { retry_after });
         }

@@ -19,16 +19,21 @@
 //! What steps 1 to 8 have found travels with the pages as a sealed [`Transaction`], so a sign-in that is abandoned costs
 //! no memory. A form is believed in what the person typed and pressed; all else comes from the transaction.
 //!
+//! The pages for devices ([`activation`](super::activation)) are a client of this endpoint too. They get their code without
+//! step 10: it opens nothing, and they ask the person themselves.
+//!
 //! Invariant: consent is asked for every time, and a transaction gives one code at most.
 //!
 //! Choice: a redirect URI is registered by the operator and therefore trusted, so errors are redirected to it at once
 //! (RFC 9700 §4.11.2 leaves this to the server). Whoever opens registration to strangers must show a page first.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::activation::{ConfirmDevice, EnterCode};
 use super::client::Client;
-use super::{AuthorizationServer, Error, Parameters, Refusal};
+use super::{ACTIVATION_CLIENT, AuthorizationServer, Error, Parameters, Refusal};
 use crate::clock::Timestamp;
 use crate::identity::{Attempt, Authentication, Person};
 use crate::secret::{AuthorizationCode, BrowserToken, Digest, SessionKind, SessionToken};
@@ -51,6 +56,8 @@ pub struct Browser<'a> {
     pub session: Option<&'a str>,
     /// The value of the cookie that ties forms to it.
     pub token: Option<&'a str>,
+    /// The value of the cookie that holds a user code while its person signs in.
+    pub activation: Option<&'a str>,
     /// The `Origin` header.
     pub origin: Option<&'a str>,
     /// The `Sec-Fetch-Site` header.
@@ -81,6 +88,19 @@ pub enum View {
     },
     /// The page that says so.
     SignedOut,
+    /// The page that asks for a user code.
+    EnterCode(EnterCode),
+    /// Away from that page, to the authorization endpoint.
+    SignInFirst {
+        /// The authorization request.
+        location: String,
+    },
+    /// The page that asks about a device.
+    ConfirmDevice(ConfirmDevice),
+    /// The page that says that the device will get its tokens.
+    DeviceApproved,
+    /// The page that says that it will not.
+    DeviceDeclined,
     /// Back to the client.
     Redirect(Redirect),
 }
@@ -93,6 +113,10 @@ pub enum Cookie {
     Session(SessionToken),
     /// There is no session any more.
     SessionEnded,
+    /// Holds a user code, sealed, while its person signs in.
+    Activation(String),
+    /// That is over.
+    ActivationEnded,
 }
 
 /// The hidden fields of a form.
@@ -162,18 +186,18 @@ impl Redirect {
 }
 
 /// A person whose session is open.
-struct SignedIn {
-    session: Digest<SessionKind>,
-    person: Person,
-    auth_time: Timestamp,
+pub(super) struct SignedIn {
+    pub(super) session: Digest<SessionKind>,
+    pub(super) person: Person,
+    pub(super) auth_time: Timestamp,
 }
 
 impl Answer {
-    fn new(view: View) -> Self {
+    pub(super) fn new(view: View) -> Self {
         Self { view, cookies: Vec::new() }
     }
 
-    fn with(mut self, cookie: Cookie) -> Self {
+    pub(super) fn with(mut self, cookie: Cookie) -> Self {
         self.cookies.push(cookie);
         self
     }
@@ -205,7 +229,7 @@ impl AuthorizationServer {
             None => (BrowserToken::draw(&*self.entropy), true),
         };
         let answer = if let Some(signed_in) = signed_in {
-            self.ask_consent(transaction, &signed_in, &token)
+            self.go_on(transaction, signed_in, &token, now).await?
         } else {
             self.ask_who(transaction, parameters.get("login_hint").unwrap_or_default(), None, &token)
         };
@@ -225,7 +249,7 @@ impl AuthorizationServer {
         let fault = match self.people.authenticate(attempt).await? {
             Authentication::Known(person) => {
                 let (session, signed_in) = self.open_session(person, browser, now).await?;
-                return Ok(self.ask_consent(transaction, &signed_in, &token).with(Cookie::Session(session)));
+                return Ok(self.go_on(transaction, signed_in, &token, now).await?.with(Cookie::Session(session)));
             }
             Authentication::Unknown => SignInFault::Unknown,
             Authentication::Throttled { retry_after } => SignInFault::Throttled { retry_after },
@@ -273,6 +297,22 @@ impl AuthorizationServer {
         Ok(Answer::new(View::SignedOut).with(Cookie::SessionEnded))
     }
 
+    /// Goes on with somebody who has signed in: to the consent page, or at once back to our own pages, which learn nothing
+    /// but who it is and ask for consent themselves.
+    async fn go_on(
+        &self,
+        transaction: Transaction,
+        by: SignedIn,
+        token: &BrowserToken,
+        now: Timestamp,
+    ) -> Result<Answer, Error> {
+        if transaction.destination.client.id == self.activation_client.id {
+            self.approve(&transaction, by, now).await
+        } else {
+            Ok(self.ask_consent(transaction, &by, token))
+        }
+    }
+
     /// Turns an approved transaction into a code (RFC 6749 §4.1.2).
     async fn approve(&self, transaction: &Transaction, by: SignedIn, now: Timestamp) -> Result<Answer, Error> {
         let code = AuthorizationCode::draw(&*self.entropy);
@@ -300,6 +340,11 @@ impl AuthorizationServer {
         }
     }
 
+    /// The client of an authorization request: a registered one, or our own pages.
+    fn client_here(&self, id: &str) -> Option<Arc<Client>> {
+        if id == ACTIVATION_CLIENT { Some(Arc::clone(&self.activation_client)) } else { self.client(id) }
+    }
+
     /// Sends a refusal to the client (RFC 6749 §4.1.2.1).
     fn refuse(&self, destination: &Destination, refusal: Refusal) -> Answer {
         let location = destination.refused(refusal, &self.settings.issuer);
@@ -324,18 +369,17 @@ impl AuthorizationServer {
 
     fn ask_consent(&self, mut transaction: Transaction, by: &SignedIn, token: &BrowserToken) -> Answer {
         transaction.session = Some(by.session);
-        let words = |scope| self.settings.scopes.get(scope).cloned().unwrap_or_else(|| scope.to_string());
         Answer::new(View::Consent(Consent {
             client_name: transaction.destination.client.name.clone(),
             person: by.person.name.clone(),
-            permissions: transaction.request.scopes.iter().map(words).collect(),
+            permissions: self.in_words(&transaction.request.scopes),
             destination: transaction.destination.redirect_uri.destination(),
             form: self.form(&transaction, token),
         }))
     }
 
     /// Who is signed in with this browser and may still be.
-    async fn signed_in(&self, browser: Browser<'_>, now: Timestamp) -> Result<Option<SignedIn>, Error> {
+    pub(super) async fn signed_in(&self, browser: Browser<'_>, now: Timestamp) -> Result<Option<SignedIn>, Error> {
         let Some(token) = browser.session.and_then(|token| token.parse::<SessionToken>().ok()) else {
             return Ok(None);
         };

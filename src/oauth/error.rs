@@ -20,7 +20,8 @@ impl From<Refusal> for Error {
     }
 }
 
-/// An `error` of a token or authorization response (RFC 6749 §4.1.2.1, §5.2; RFC 8707 §2; RFC 9449 §12.2).
+/// An `error` of a token or authorization response (RFC 6749 §4.1.2.1, §5.2; RFC 8628 §3.5; RFC 8707 §2; RFC
+/// 9449 §12.2).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ErrorCode {
     /// RFC 6749 §5.2, §4.1.2.1.
@@ -43,8 +44,14 @@ pub enum ErrorCode {
     InvalidDpopProof,
     /// RFC 9449 §8.
     UseDpopNonce,
-    /// RFC 6749 §4.1.2.1.
+    /// RFC 6749 §4.1.2.1, RFC 8628 §3.5.
     AccessDenied,
+    /// RFC 8628 §3.5.
+    AuthorizationPending,
+    /// RFC 8628 §3.5.
+    SlowDown,
+    /// RFC 8628 §3.5.
+    ExpiredToken,
     /// OpenID Connect Core §3.1.2.6.
     LoginRequired,
     /// OpenID Connect Core §3.1.2.6.
@@ -71,6 +78,9 @@ impl ErrorCode {
             Self::InvalidDpopProof => "invalid_dpop_proof",
             Self::UseDpopNonce => "use_dpop_nonce",
             Self::AccessDenied => "access_denied",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::ExpiredToken => "expired_token",
             Self::LoginRequired => "login_required",
             Self::ConsentRequired => "consent_required",
             Self::RequestNotSupported => "request_not_supported",
@@ -93,6 +103,9 @@ impl ErrorCode {
             | Self::InvalidDpopProof
             | Self::UseDpopNonce
             | Self::AccessDenied
+            | Self::AuthorizationPending
+            | Self::SlowDown
+            | Self::ExpiredToken
             | Self::LoginRequired
             | Self::ConsentRequired
             | Self::RequestNotSupported

@@ -6,13 +6,15 @@ use crate::ident::{Audience, ClientId, Subject};
 use crate::jose::Thumbprint;
 use crate::scope::{Scope, Scopes};
 use crate::secret::RefreshToken;
-use crate::store::SenderConstraint;
+use crate::store::{Grant, GrantHandle, RefreshState, SenderConstraint};
 
+use super::client::GrantType;
 use super::client_authentication::AuthenticatedClient;
 use super::{AuthorizationServer, Client, Error, Parameters, Refusal};
 
 pub(super) mod authorization_code;
 pub(super) mod client_credentials;
+pub(super) mod device_code;
 pub(super) mod refresh_token;
 
 /// What every grant is redeemed with.
@@ -42,6 +44,14 @@ impl Exchange<'_> {
     }
 }
 
+/// What a person has approved, and a grant begins with.
+struct Approval {
+    subject: Subject,
+    auth_time: Timestamp,
+    scopes: Scopes,
+    resource: Audience,
+}
+
 /// A grant that was redeemed: the only thing that [`AuthorizationServer::issue`] takes.
 ///
 /// A private constructor and no `Clone`: it is made by `redeem` of a grant, after whatever had to be spent was spent.
@@ -60,7 +70,7 @@ pub(super) struct Authorization {
 
 impl AuthorizationServer {
     /// Spends the proof of a request, after everything else about it was found right.
-    async fn spend(&self, exchange: &Exchange<'_>) -> Result<(), Error> {
+    pub(super) async fn spend(&self, exchange: &Exchange<'_>) -> Result<(), Error> {
         use crate::replay::Seen;
         let Some(proof) = exchange.proof else { return Ok(()) };
         let expires = proof.acceptable_until() + self.settings.dpop.window.skew;
@@ -68,6 +78,33 @@ impl AuthorizationServer {
             Seen::First => Ok(()),
             Seen::Replayed => Err(Refusal::Proof(ProofFault::Replayed).into()),
         }
+    }
+
+    /// The grant that begins with an approval, and its first refresh token.
+    fn begin_grant(&self, approval: Approval, exchange: &Exchange<'_>) -> (Grant, RefreshToken) {
+        let handle = self.entropy.draw();
+        let tag_key = self.entropy.draw();
+        let token = RefreshToken::first(handle, &tag_key, &*self.entropy);
+        let lifetimes = &self.settings.lifetimes;
+        // Without refresh tokens a grant is only as good as its one access token, and need not be kept any longer.
+        let refreshes = exchange.client.may_use(GrantType::RefreshToken);
+        let lifetime = if refreshes { lifetimes.refresh_token } else { lifetimes.access_token };
+        let expires_at = exchange.now + lifetime;
+        let grant = Grant {
+            handle: GrantHandle(handle),
+            client_id: exchange.client.id.clone(),
+            subject: approval.subject,
+            scopes: approval.scopes,
+            resource: approval.resource,
+            auth_time: approval.auth_time,
+            sender_constraint: exchange.sender_constraint(),
+            refresh: RefreshState { tag_key, current_n: 0, current_hash: token.hash(), previous: None },
+            created_at: exchange.now,
+            idle_expires_at: expires_at.min(exchange.now + lifetimes.refresh_token_idle),
+            expires_at,
+            ended: None,
+        };
+        (grant, token)
     }
 
     /// The scopes of a request that may narrow `granted` and never widen it (RFC 6749 §3.3, §6). What the operator has

@@ -11,6 +11,12 @@ use crate::jose::{ASSERTION_ALGORITHMS, Algorithm, PROOF_ALGORITHMS};
 pub const TOKEN: &str = "/oauth/token";
 /// The path of the authorization endpoint, below the issuer.
 pub const AUTHORIZE: &str = "/oauth/authorize";
+/// The path of the device authorization endpoint, below the issuer.
+pub const DEVICE_AUTHORIZATION: &str = "/oauth/device_authorization";
+/// The path at which people enter user codes, below the issuer.
+pub const ACTIVATE: &str = "/activate";
+/// The path to which they come back from signing in, below the issuer.
+pub const ACTIVATE_CALLBACK: &str = "/activate/callback";
 /// The path of the key set, below the issuer.
 pub const JWKS: &str = "/oauth/jwks";
 
@@ -32,6 +38,7 @@ impl AuthorizationServer {
             "issuer": settings.issuer.as_str(),
             "authorization_endpoint": settings.url(AUTHORIZE),
             "token_endpoint": settings.url(TOKEN),
+            "device_authorization_endpoint": settings.url(DEVICE_AUTHORIZATION),
             "jwks_uri": settings.url(JWKS),
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],
@@ -68,6 +75,11 @@ impl AuthorizationServer {
     /// What a proof at the token endpoint must be signed for.
     pub(super) fn token_endpoint(&self) -> Htu<'_> {
         Htu::parse(&self.token_url).expect("the issuer is an http(s) URL")
+    }
+
+    /// What a proof at the device authorization endpoint must be signed for.
+    pub(super) fn device_authorization_endpoint(&self) -> Htu<'_> {
+        Htu::parse(&self.device_authorization_url).expect("the issuer is an http(s) URL")
     }
 }
 

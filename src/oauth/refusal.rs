@@ -136,6 +136,25 @@ refusals! {
     /// RFC 6749 §5.2: the person may no longer sign in.
     SubjectDisabled "subject_disabled" InvalidGrant "the refresh token is invalid, expired, revoked or for another client";
 
+    /// RFC 8628 §3.4: `device_code` is required.
+    DeviceCodeMissing "device_code_missing" InvalidRequest "device_code is missing";
+    /// RFC 6749 §5.2: no such device code, or it was used.
+    DeviceCodeUnknown "device_code_unknown" InvalidGrant "the device code is invalid, used or for another client";
+    /// RFC 8628 §3.4: the device code was issued to another client.
+    DeviceCodeClientMismatch "device_code_client_mismatch" InvalidGrant "the device code is invalid, used or for another client";
+    /// RFC 9449 §10, for devices: the proof's key is not the one that the device authorization was bound to.
+    DeviceCodeKeyMismatch "device_code_key_mismatch" InvalidGrant "the device code is bound to another DPoP key";
+    /// RFC 8628 §3.5: the time of the device code is over.
+    DeviceCodeExpired "device_code_expired" ExpiredToken "the device code has expired";
+    /// RFC 8628 §3.5: nobody has decided yet.
+    DecisionPending "decision_pending" AuthorizationPending "nobody has approved or declined yet";
+    /// RFC 8628 §3.5: nobody has decided yet, and the device polled before its interval had passed.
+    PolledTooSoon "polled_too_soon" SlowDown "the device polled too soon, the interval is now 5 seconds longer";
+    /// RFC 8628 §3.5: the person declined.
+    DeviceDeclined "device_declined" AccessDenied "the request was declined";
+    /// RFC 8628 §3.5: the person who approved may no longer sign in.
+    DeviceSubjectDisabled "device_subject_disabled" AccessDenied "the request was declined";
+
     /// RFC 6749 §3.3: not in the grammar of scopes.
     ScopeMalformed "scope_malformed" InvalidScope "scope is not a list of scope tokens with single spaces between them";
     /// RFC 6749 §3.3, §6: unknown, not allowed to this client, or not in the grant.
@@ -163,6 +182,8 @@ refusals! {
     ChallengeMalformed "challenge_malformed" InvalidRequest "code_challenge must be 43 characters of base64url";
     /// RFC 9449 §10: `dpop_jkt` is 43 characters of base64url.
     JktMalformed "jkt_malformed" InvalidRequest "dpop_jkt must be 43 characters of base64url";
+    /// RFC 9449 §10.1, for devices: `dpop_jkt` and the proof beside it name different keys.
+    JktMismatch "jkt_mismatch" InvalidRequest "dpop_jkt is not the key of the DPoP proof";
     /// `state` longer than 2,048 bytes.
     StateTooLong "state_too_long" InvalidRequest "state is longer than 2048 bytes";
     /// RFC 9101 §6.1: `request` is not supported.

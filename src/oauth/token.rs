@@ -14,7 +14,7 @@
 
 use super::client::GrantType;
 use super::client_authentication::Credentials;
-use super::grant::{Authorization, Exchange, authorization_code, client_credentials, refresh_token};
+use super::grant::{Authorization, Exchange, authorization_code, client_credentials, device_code, refresh_token};
 use super::issue::TokenResponse;
 use super::params::Parameters;
 use super::{AuthorizationServer, Error, NonceMode, Refusal};
@@ -22,7 +22,7 @@ use crate::clock::Timestamp;
 use crate::dpop::{self, Expected, Htu, NonceRule, NonceText, ProofFault, Remedy, VerifiedProof};
 use crate::ident::ClientId;
 
-/// A request to the token endpoint, as the door hands it on.
+/// A request to the token endpoint, or to another one at which clients authenticate, as the door hands it on.
 pub struct TokenRequest<'a> {
     /// The parameters of the body.
     pub parameters: &'a Parameters,
@@ -62,9 +62,7 @@ impl AuthorizationServer {
             Ok(proof) => self.exchange(&request, proof.as_ref(), now, &mut asked).await,
             Err(refusal) => Err(refusal.into()),
         };
-        let demanded =
-            matches!(result, Err(Error::Refused(Refusal::Proof(fault))) if fault.remedy() == Remedy::FreshNonce);
-        let nonce = if demanded { Some(self.nonces.issue(now)) } else { offered };
+        let nonce = self.demanded_nonce(&result, now).or(offered);
         TokenAnswer { result, nonce, asked }
     }
 
@@ -102,11 +100,12 @@ impl AuthorizationServer {
             GrantType::AuthorizationCode => authorization_code::parse(parameters)?.redeem(exchange, self).await,
             GrantType::RefreshToken => refresh_token::parse(parameters)?.redeem(exchange, self).await,
             GrantType::ClientCredentials => client_credentials::parse(parameters).redeem(exchange, self).await,
+            GrantType::DeviceCode => device_code::parse(parameters)?.redeem(exchange, self).await,
         }
     }
 
     /// Verifies the proof of a request to one of our own endpoints; `None` if there is none.
-    fn verify_proof(
+    pub(super) fn verify_proof(
         &self,
         proofs: &[&str],
         target: &Htu<'_>,
@@ -149,8 +148,19 @@ impl AuthorizationServer {
         }
     }
 
+    /// The nonce without which the same request would be refused again (RFC 9449 §8).
+    pub(super) fn demanded_nonce<T>(&self, result: &Result<T, Error>, now: Timestamp) -> Option<NonceText> {
+        let demanded =
+            matches!(result, Err(Error::Refused(Refusal::Proof(fault))) if fault.remedy() == Remedy::FreshNonce);
+        demanded.then(|| self.nonces.issue(now))
+    }
+
     /// The nonce to offer with any answer: the client has none yet, or its own is past half of its life.
-    fn offer_nonce(&self, proof: &Result<Option<VerifiedProof>, Refusal>, now: Timestamp) -> Option<NonceText> {
+    pub(super) fn offer_nonce(
+        &self,
+        proof: &Result<Option<VerifiedProof>, Refusal>,
+        now: Timestamp,
+    ) -> Option<NonceText> {
         let Ok(Some(proof)) = proof else { return None };
         let due = match (self.settings.dpop.nonce, proof.nonce_made()) {
             (NonceMode::Off, _) => false,

@@ -9,13 +9,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    CodeRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, Recorded, Redeemed, Rotated, Rotation,
-    SessionRecord, Store, TransactionId, Unavailable,
+    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, Polled,
+    Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
 use crate::replay::{ReplayKey, Seen};
-use crate::secret::{CodeKind, Digest, SessionKind};
+use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, SessionKind, UserCodeKind};
 
 /// Keeps everything in memory, up to its [`Limits`].
 pub struct MemoryStore {
@@ -28,6 +28,8 @@ pub struct MemoryStore {
 struct Held {
     codes: Shelf<[u8; 32], CodeRecord>,
     transactions: HashMap<TransactionId, [u8; 32]>,
+    devices: Shelf<[u8; 32], DeviceRecord>,
+    user_codes: HashMap<[u8; 32], [u8; 32]>,
     grants: Shelf<[u8; 16], Grant>,
     /// The grants of a person at a client that were not seen to have ended, by their age.
     begun: HashMap<(Subject, ClientId), ByAge>,
@@ -111,6 +113,95 @@ impl Store for MemoryStore {
         Ok(Redeemed::First)
     }
 
+    async fn take_code(&self, code: Digest<CodeKind>, now: Timestamp) -> Result<bool, Unavailable> {
+        let held = &mut *self.held();
+        let digest = code.as_bytes();
+        let fresh = |record: &&CodeRecord| record.spent_for.is_none() && now < record.expires_at;
+        let Some(transaction) = held.codes.records.get(digest).filter(fresh).map(|record| record.transaction) else {
+            return Ok(false);
+        };
+        held.codes.remove(digest, |code| self.limits.code_due(code));
+        held.transactions.remove(&transaction);
+        Ok(true)
+    }
+
+    async fn record_device(&self, device: &DeviceRecord) -> Result<Begun, Unavailable> {
+        let held = &mut *self.held();
+        let (digest, user_code) = (*device.digest.as_bytes(), *device.user_code.as_bytes());
+        if held.user_codes.contains_key(&user_code) {
+            return Ok(Begun::UserCodeTaken);
+        }
+        held.devices.put(digest, device.clone(), self.limits.device_due(device), self.limits.devices)?;
+        held.user_codes.insert(user_code, digest);
+        Ok(Begun::First)
+    }
+
+    async fn device(&self, code: Digest<DeviceCodeKind>) -> Result<Option<DeviceRecord>, Unavailable> {
+        Ok(self.held().devices.records.get(code.as_bytes()).cloned())
+    }
+
+    async fn poll_device(
+        &self,
+        code: Digest<DeviceCodeKind>,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Polled, Unavailable> {
+        let mut held = self.held();
+        let ours = |device: &&mut DeviceRecord| device.client_id == *client && device.is_pending(now);
+        let device = held.devices.records.get_mut(code.as_bytes()).filter(ours);
+        Ok(device.map_or(Polled::NotPending, |device| Polled::of(device.pace.poll(now))))
+    }
+
+    async fn claim_device(
+        &self,
+        user_code: Digest<UserCodeKind>,
+        browser: Digest<BrowserKind>,
+        now: Timestamp,
+    ) -> Result<Option<DeviceRecord>, Unavailable> {
+        let held = &mut *self.held();
+        let digest = held.user_codes.get(user_code.as_bytes());
+        let device = digest.and_then(|digest| held.devices.records.get_mut(digest));
+        Ok(device.filter(|device| device.is_open_to(browser, now)).map(|device| {
+            device.claimed_by = Some(browser);
+            device.clone()
+        }))
+    }
+
+    async fn decide_device(
+        &self,
+        code: Digest<DeviceCodeKind>,
+        browser: Digest<BrowserKind>,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        let mut held = self.held();
+        let claimed = |device: &&mut DeviceRecord| device.claimed_by == Some(browser) && device.is_pending(now);
+        let Some(device) = held.devices.records.get_mut(code.as_bytes()).filter(claimed) else { return Ok(false) };
+        device.decision = Some(decision.clone());
+        Ok(true)
+    }
+
+    async fn redeem_device(
+        &self,
+        code: Digest<DeviceCodeKind>,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        let held = &mut *self.held();
+        let digest = code.as_bytes();
+        let approved = |device: &&DeviceRecord| {
+            matches!(device.decision, Some(Decision::Approve { .. })) && now < device.expires_at
+        };
+        let Some(user_code) = held.devices.records.get(digest).filter(approved).map(|device| device.user_code) else {
+            return Ok(false);
+        };
+        held.grants.put(grant.handle.0, grant.clone(), self.limits.grant_due(grant), self.limits.grants)?;
+        held.devices.remove(digest, |device| self.limits.device_due(device));
+        held.user_codes.remove(user_code.as_bytes());
+        held.supersede(grant, &self.limits, now);
+        Ok(true)
+    }
+
     async fn grant(&self, handle: GrantHandle) -> Result<Option<Grant>, Unavailable> {
         Ok(self.held().grants.records.get(&handle.0).cloned())
     }
@@ -173,10 +264,7 @@ impl Store for MemoryStore {
     }
 
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable> {
-        let Shelf { records, due } = &mut self.held().sessions;
-        if let Some(session) = records.remove(token.as_bytes()) {
-            due.remove(&(session.expires_at, *token.as_bytes()));
-        }
+        self.held().sessions.remove(token.as_bytes(), |session| session.expires_at);
         Ok(())
     }
 
@@ -212,7 +300,8 @@ impl Store for MemoryStore {
     }
 
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u32, Unavailable> {
-        let Held { codes, transactions, grants, begun, sessions, assertions, keys, .. } = &mut *self.held();
+        let Held { codes, transactions, devices, user_codes, grants, begun, sessions, assertions, keys, .. } =
+            &mut *self.held();
         let mut left = limit;
         codes.sweep(
             now,
@@ -220,6 +309,14 @@ impl Store for MemoryStore {
             |code| self.limits.code_due(code),
             |code| {
                 transactions.remove(&code.transaction);
+            },
+        );
+        devices.sweep(
+            now,
+            &mut left,
+            |device| self.limits.device_due(device),
+            |device| {
+                user_codes.remove(device.user_code.as_bytes());
             },
         );
         grants.sweep(
@@ -270,6 +367,13 @@ impl<K: Copy + Eq + Hash + Ord, V> Shelf<K, V> {
         self.records.insert(key, record);
         self.due.insert((due, key));
         Ok(())
+    }
+
+    /// Removes a record whose end has not moved since it was put here.
+    fn remove(&mut self, key: &K, due: impl Fn(&V) -> Timestamp) {
+        if let Some(record) = self.records.remove(key) {
+            self.due.remove(&(due(&record), *key));
+        }
     }
 
     /// Looks at no more than `left` records whose time has come, removes those whose time is over before `now`, and

@@ -1,6 +1,7 @@
 //! What stores keep.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::ident::{Audience, ClientId, Subject};
 use crate::jose::{Algorithm, Thumbprint};
 use crate::scope::Scopes;
-use crate::secret::{CodeKind, Digest, SessionKind};
+use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, SessionKind, UserCodeKind};
 
 /// The name of a grant: 16 random bytes. Not a secret; it opens nothing.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
@@ -205,6 +206,91 @@ pub struct Rotation {
     pub idle_expires_at: Timestamp,
 }
 
+/// A device that waits for a person (RFC 8628 §3.2): what it asked for, and what became of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DeviceRecord {
+    /// The SHA-256 of the device code.
+    pub digest: Digest<DeviceCodeKind>,
+    /// The keyed hash of the user code.
+    pub user_code: Digest<UserCodeKind>,
+    /// Whom it was issued to.
+    pub client_id: ClientId,
+    /// What is asked for.
+    pub scopes: Scopes,
+    /// The resource that access tokens are for (RFC 8707).
+    pub resource: Audience,
+    /// The key to which the request bound the tokens, if it did.
+    pub dpop_jkt: Option<Thumbprint>,
+    /// Where the request came from.
+    pub address: IpAddr,
+    /// When.
+    pub created_at: Timestamp,
+    /// When the codes end.
+    pub expires_at: Timestamp,
+    /// When the device may poll.
+    pub pace: Pace,
+    /// The browser in which a signed-in person entered the user code: no other can decide.
+    pub claimed_by: Option<Digest<BrowserKind>>,
+    /// What the person decided.
+    pub decision: Option<Decision>,
+}
+
+/// What a person decided about a device.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Decision {
+    /// To let it in.
+    Approve {
+        /// Who decided.
+        subject: Subject,
+        /// When that person signed in.
+        auth_time: Timestamp,
+    },
+    /// Not to.
+    Decline,
+}
+
+/// How often a device may poll (RFC 8628 §3.2 `interval`, §3.5 `slow_down`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Pace {
+    /// The time between two polls.
+    pub interval: Duration,
+    /// From when on the next poll is in time.
+    pub next_poll: Timestamp,
+}
+
+impl Pace {
+    /// What a poll that is too early adds to the interval (RFC 8628 §3.5).
+    const SLOW_DOWN: Duration = Duration::from_secs(5);
+
+    /// How much earlier a poll may arrive: networks shorten the time between two requests as often as they lengthen it.
+    const SLACK: Duration = Duration::from_millis(500);
+
+    /// Notes a poll that finds no decision yet, and tells whether it was in time. One that comes too early lengthens the
+    /// interval "for this and all subsequent requests" (RFC 8628 §3.5).
+    #[must_use]
+    pub fn poll(&mut self, now: Timestamp) -> bool {
+        let in_time = now + Self::SLACK >= self.next_poll;
+        if !in_time {
+            self.interval = self.interval.saturating_add(Self::SLOW_DOWN);
+        }
+        self.next_poll = now + self.interval;
+        in_time
+    }
+}
+
+impl DeviceRecord {
+    /// Whether nobody has decided, and there is still time.
+    #[must_use]
+    pub fn is_pending(&self, now: Timestamp) -> bool {
+        self.decision.is_none() && now < self.expires_at
+    }
+
+    /// Whether a browser may claim it: nobody else has.
+    pub(crate) fn is_open_to(&self, browser: Digest<BrowserKind>, now: Timestamp) -> bool {
+        self.is_pending(now) && self.claimed_by.is_none_or(|claimed_by| claimed_by == browser)
+    }
+}
+
 /// A browser that signed in.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SessionRecord {
@@ -275,6 +361,24 @@ impl LastAlive {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_that_polls_too_soon_slows_down_for_good() {
+        let start = Timestamp::from_seconds(1_760_000_000);
+        let mut pace = Pace { interval: Duration::from_secs(5), next_poll: start };
+        for (millis, in_time, interval) in [
+            (0, true, 5),
+            (4_500, true, 5),
+            (8_999, false, 10),
+            (17_000, false, 15),
+            (31_500, true, 15),
+            (46_499, true, 15),
+            (60_998, false, 20),
+        ] {
+            let at = start + Duration::from_millis(millis);
+            assert_eq!((pace.poll(at), pace.interval.as_secs()), (in_time, interval), "{millis} ms");
+        }
+    }
 
     #[test]
     fn a_life_that_was_killed_may_have_run_until_the_next_began() {

@@ -14,16 +14,18 @@ use async_trait::async_trait;
 use self::readers::Readers;
 use self::writer::Writer;
 use super::{
-    CodeRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, Recorded, Redeemed, Rotated, Rotation,
-    SessionRecord, Store, Unavailable,
+    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, Polled,
+    Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, Unavailable,
 };
 use crate::clock::Timestamp;
+use crate::ident::ClientId;
 use crate::replay::{ReplayKey, Seen};
-use crate::secret::{CodeKind, Digest, SessionKind};
+use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, SessionKind, UserCodeKind};
 
 mod assertions;
 mod codes;
 mod column;
+mod devices;
 mod file;
 mod grants;
 mod installation;
@@ -119,6 +121,63 @@ impl Store for SqliteStore {
     ) -> Result<Redeemed, Unavailable> {
         let (grant, limits) = (grant.clone(), self.limits);
         self.writer.run("redeem_code", move |connection| codes::redeem(connection, code, &grant, &limits, now)).await
+    }
+
+    async fn take_code(&self, code: Digest<CodeKind>, now: Timestamp) -> Result<bool, Unavailable> {
+        self.writer.run("take_code", move |connection| codes::take(connection, code, now)).await
+    }
+
+    async fn record_device(&self, device: &DeviceRecord) -> Result<Begun, Unavailable> {
+        let (device, limit) = (device.clone(), self.limits.devices);
+        self.writer.run("record_device", move |connection| devices::record(connection, &device, limit)).await
+    }
+
+    async fn device(&self, code: Digest<DeviceCodeKind>) -> Result<Option<DeviceRecord>, Unavailable> {
+        self.readers.read("device", move |connection| devices::read(connection, code)).await
+    }
+
+    async fn poll_device(
+        &self,
+        code: Digest<DeviceCodeKind>,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Polled, Unavailable> {
+        let client = client.clone();
+        self.writer.run("poll_device", move |connection| devices::poll(connection, code, &client, now)).await
+    }
+
+    async fn claim_device(
+        &self,
+        user_code: Digest<UserCodeKind>,
+        browser: Digest<BrowserKind>,
+        now: Timestamp,
+    ) -> Result<Option<DeviceRecord>, Unavailable> {
+        self.writer.run("claim_device", move |connection| devices::claim(connection, user_code, browser, now)).await
+    }
+
+    async fn decide_device(
+        &self,
+        code: Digest<DeviceCodeKind>,
+        browser: Digest<BrowserKind>,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        let decision = decision.clone();
+        self.writer
+            .run("decide_device", move |connection| devices::decide(connection, code, browser, &decision, now))
+            .await
+    }
+
+    async fn redeem_device(
+        &self,
+        code: Digest<DeviceCodeKind>,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        let (grant, limits) = (grant.clone(), self.limits);
+        self.writer
+            .run("redeem_device", move |connection| devices::redeem(connection, code, &grant, &limits, now))
+            .await
     }
 
     async fn grant(&self, handle: GrantHandle) -> Result<Option<Grant>, Unavailable> {

@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// How much waits to be written at most, in bytes. What comes when it is full is dropped and counted: a log may have a
 /// gap, a request may not wait for its reader.
-pub(super) const WAITING_LIMIT: usize = 4 * 1024 * 1024;
+pub const WAITING_LIMIT: usize = 4 * 1024 * 1024;
 
 /// How long the end of the program waits for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);

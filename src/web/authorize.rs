@@ -4,7 +4,7 @@ use http::Method;
 use http::header::ORIGIN;
 
 use super::{AuthorizationSite, Received, Response, respond};
-use crate::oauth::{Answer, Browser, Error, Refusal, View};
+use crate::oauth::{Answer, Browser, CodeFault, Error, Refusal, View};
 
 pub(super) async fn authorize(site: &AuthorizationSite, request: &Received) -> Response {
     let parameters = match parameters(request) {
@@ -26,6 +26,7 @@ pub(super) fn browser<'a>(site: &AuthorizationSite, request: &'a Received) -> Br
     Browser {
         session: site.cookies.session(request),
         token: site.cookies.browser(request),
+        activation: site.cookies.activation(request),
         origin: request.header(ORIGIN).next(),
         fetch_site: request.header("sec-fetch-site").next(),
         address: request.peer,
@@ -44,6 +45,16 @@ pub(super) fn answer(site: &AuthorizationSite, endpoint: &'static str, answer: R
         View::Consent(consent) => ("consent", respond::page(site.pages.consent(consent), site.is_https())),
         View::SignOut { csrf_token } => ("sign_out", respond::page(site.pages.sign_out(csrf_token), site.is_https())),
         View::SignedOut => ("signed_out", respond::page(site.pages.signed_out(), site.is_https())),
+        View::EnterCode(enter_code) => {
+            let outcome = enter_code.fault.map_or("enter_code", CodeFault::name);
+            (outcome, respond::page(site.pages.enter_code(enter_code), site.is_https()))
+        }
+        View::SignInFirst { location } => ("sign_in_first", respond::redirect(location, site.is_https())),
+        View::ConfirmDevice(confirm) => {
+            ("confirm_device", respond::page(site.pages.confirm_device(confirm), site.is_https()))
+        }
+        View::DeviceApproved => ("device_approved", respond::page(site.pages.device_approved(), site.is_https())),
+        View::DeviceDeclined => ("device_declined", respond::page(site.pages.device_declined(), site.is_https())),
         View::Redirect(redirect) => {
             let outcome = redirect.refusal().map_or("approved", |_| "refused");
             (outcome, respond::redirect(redirect.location(), site.is_https()))
@@ -51,7 +62,15 @@ pub(super) fn answer(site: &AuthorizationSite, endpoint: &'static str, answer: R
     };
     let refusal = match &answer.view {
         View::Redirect(redirect) => redirect.refusal().map(Refusal::name),
-        View::SignIn(_) | View::Consent(_) | View::SignOut { .. } | View::SignedOut => None,
+        View::SignIn(_)
+        | View::Consent(_)
+        | View::SignOut { .. }
+        | View::SignedOut
+        | View::EnterCode(_)
+        | View::SignInFirst { .. }
+        | View::ConfirmDevice(_)
+        | View::DeviceApproved
+        | View::DeviceDeclined => None,
     };
     let status = response.status().as_u16();
     tracing::info!(endpoint, outcome, refusal, status, "a browser was answered");

@@ -13,6 +13,7 @@ pub(super) struct Cookies {
 
 const SESSION: &str = "tollgate_session";
 const BROWSER: &str = "tollgate_browser";
+const ACTIVATION: &str = "tollgate_activation";
 
 impl Cookies {
     /// Over https, cookies are for https only and no other host can have set them (RFC 6265bis §4.1.3.2); an http issuer,
@@ -29,12 +30,18 @@ impl Cookies {
         self.find(request, BROWSER)
     }
 
+    pub(super) fn activation<'a>(&self, request: &'a Received) -> Option<&'a str> {
+        self.find(request, ACTIVATION)
+    }
+
     /// The value of `Set-Cookie`.
     pub(super) fn set(&self, cookie: &Cookie) -> HeaderValue {
         let (name, value, end) = match cookie {
             Cookie::Browser(token) => (BROWSER, token.reveal(), ""),
             Cookie::Session(token) => (SESSION, token.reveal(), ""),
             Cookie::SessionEnded => (SESSION, String::new(), "; Max-Age=0"),
+            Cookie::Activation(sealed) => (ACTIVATION, sealed.clone(), ""),
+            Cookie::ActivationEnded => (ACTIVATION, String::new(), "; Max-Age=0"),
         };
         let secure = if self.secure { "; Secure" } else { "" };
         let line = format!("{}{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{end}", self.prefix());

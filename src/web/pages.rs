@@ -2,13 +2,16 @@
 //!
 //! Invariant: a page loads nothing, runs nothing and can be framed by nobody; its policy says so to the browser.
 
+use std::net::IpAddr;
+
 use askama::Template;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 
 use super::request::Refused;
-use crate::oauth::{Consent, Refusal, SignIn, SignInFault};
+use super::respond::whole_seconds;
+use crate::oauth::{CodeFault, ConfirmDevice, Consent, EnterCode, Refusal, SignIn, SignInFault};
 use crate::secret::sha256;
 
 /// The stylesheet; it stands in the page, where its hash admits it.
@@ -50,6 +53,32 @@ struct ConsentPage<'a> {
     person: &'a str,
     permissions: &'a [String],
     destination: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "enter_code.html")]
+struct EnterCodePage<'a> {
+    style: &'static str,
+    base: &'a str,
+    csrf_token: &'a str,
+    user_code: &'a str,
+    fault: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "confirm_device.html")]
+struct ConfirmDevicePage<'a> {
+    style: &'static str,
+    base: &'a str,
+    transaction: &'a str,
+    csrf_token: &'a str,
+    client_name: &'a str,
+    person: &'a str,
+    permissions: &'a [String],
+    user_code: &'a str,
+    age: String,
+    address: IpAddr,
+    is_nearby: bool,
 }
 
 #[derive(Template)]
@@ -97,9 +126,8 @@ impl Pages {
                 (StatusCode::FORBIDDEN, Some("The username or the password is wrong.".to_owned()), None)
             }
             Some(SignInFault::Throttled { retry_after }) => {
-                let seconds = retry_after.as_secs() + 1;
-                let plural = if seconds == 1 { "" } else { "s" };
-                let fault = format!("Too many attempts. Try again in {seconds} second{plural}.");
+                let seconds = whole_seconds(retry_after);
+                let fault = format!("Too many attempts. Try again in {}.", many(seconds, "second"));
                 (StatusCode::TOO_MANY_REQUESTS, Some(fault), Some(seconds))
             }
         };
@@ -127,6 +155,71 @@ impl Pages {
             destination: &consent.destination,
         };
         Page { policy: self.consent_policy.clone(), ..self.page(StatusCode::OK, &page) }
+    }
+
+    /// 200; 400 after a wrong code, 429 after too many. Codes that are unknown, expired or used get the same page.
+    pub(super) fn enter_code(&self, enter_code: &EnterCode) -> Page {
+        let (status, fault, retry_after) = match enter_code.fault {
+            None => (StatusCode::OK, None, None),
+            Some(CodeFault::Malformed) => (
+                StatusCode::BAD_REQUEST,
+                Some("A code has eight letters. Compare it with your device.".to_owned()),
+                None,
+            ),
+            Some(CodeFault::Unknown) => {
+                let fault =
+                    "This code is wrong or too old. Compare it with your device, or let the device show a new one.";
+                (StatusCode::BAD_REQUEST, Some(fault.to_owned()), None)
+            }
+            Some(CodeFault::Throttled { retry_after }) => {
+                let seconds = whole_seconds(retry_after);
+                let fault = format!("Too many wrong codes. Try again in {}.", many(seconds.div_ceil(60), "minute"));
+                (StatusCode::TOO_MANY_REQUESTS, Some(fault), Some(seconds))
+            }
+            Some(CodeFault::Interrupted) => {
+                let fault = "Signing in was interrupted or took too long. Enter the code once more.";
+                (StatusCode::BAD_REQUEST, Some(fault.to_owned()), None)
+            }
+        };
+        let page = EnterCodePage {
+            style: STYLE,
+            base: &self.base,
+            csrf_token: &enter_code.csrf_token,
+            user_code: &enter_code.user_code,
+            fault,
+        };
+        Page { retry_after, ..self.page(status, &page) }
+    }
+
+    pub(super) fn confirm_device(&self, confirm: &ConfirmDevice) -> Page {
+        let age = match confirm.age.as_secs() {
+            0..60 => "less than a minute ago".to_owned(),
+            seconds => format!("{} ago", many(seconds / 60, "minute")),
+        };
+        let page = ConfirmDevicePage {
+            style: STYLE,
+            base: &self.base,
+            transaction: &confirm.form.transaction,
+            csrf_token: &confirm.form.csrf_token,
+            client_name: &confirm.client_name,
+            person: &confirm.person,
+            permissions: &confirm.permissions,
+            user_code: &confirm.user_code,
+            age,
+            address: confirm.address,
+            is_nearby: confirm.is_nearby,
+        };
+        self.page(StatusCode::OK, &page)
+    }
+
+    pub(super) fn device_approved(&self) -> Page {
+        let text = "Return to your device: it goes on by itself in a few seconds. You may close this window.";
+        self.message(StatusCode::OK, "All set", text, None)
+    }
+
+    pub(super) fn device_declined(&self) -> Page {
+        let text = "The device gets no access to your account. You may close this window.";
+        self.message(StatusCode::OK, "Declined", text, None)
     }
 
     pub(super) fn sign_out(&self, csrf_token: &str) -> Page {
@@ -174,4 +267,10 @@ impl Pages {
         let html = template.render().expect("our templates write to memory only");
         Page { status, html, policy: self.policy.clone(), retry_after: None }
     }
+}
+
+/// A number of things, in words.
+fn many(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
 }

@@ -88,6 +88,20 @@ pub(super) fn token_error(error: Error, nonce: Option<&str>) -> Response {
     response
 }
 
+/// 429 for a client (RFC 6585 §4), in the form of its other errors.
+pub(super) fn too_many(retry_after: Duration, nonce: Option<&str>) -> Response {
+    let body = json!({ "error": "slow_down", "error_description": "too many requests, wait as Retry-After says" });
+    let mut response = json(StatusCode::TOO_MANY_REQUESTS, &body);
+    response.headers_mut().insert(RETRY_AFTER, whole_seconds(retry_after).into());
+    finish_token(&mut response, nonce);
+    response
+}
+
+/// A wait in whole seconds, never too short.
+pub(super) fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + 1
+}
+
 fn finish_token(response: &mut Response, nonce: Option<&str>) {
     no_store(response);
     readable_across_origins(response);

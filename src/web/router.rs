@@ -7,10 +7,13 @@ use http::Method;
 
 use super::cookie::Cookies;
 use super::pages::Pages;
-use super::{Received, Refused, Response, Site, authorize, consent, login, logout, metadata, respond, token};
+use super::{
+    Received, Refused, Response, Site, activate, authorize, consent, device_authorization, login, logout, metadata,
+    respond, token,
+};
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
-use crate::oauth::metadata::{AUTHORIZE, JWKS, TOKEN};
+use crate::oauth::metadata::{ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, JWKS, TOKEN};
 use crate::uri::HttpUri;
 
 const LOGIN: &str = "/login";
@@ -50,7 +53,8 @@ impl AuthorizationSite {
 
     /// Whether people are at a path, who want a page.
     fn is_page(&self, path: &str) -> bool {
-        path.strip_prefix(self.base.as_str()).is_some_and(|path| [AUTHORIZE, LOGIN, CONSENT, LOGOUT].contains(&path))
+        let pages = [AUTHORIZE, ACTIVATE, ACTIVATE_CALLBACK, LOGIN, CONSENT, LOGOUT];
+        path.strip_prefix(self.base.as_str()).is_some_and(|path| pages.contains(&path))
     }
 
     /// Whether a path is one of those at which the metadata may be looked for: RFC 8414 §3.1 puts the well-known part
@@ -76,9 +80,22 @@ impl Site for AuthorizationSite {
                 Method::OPTIONS => respond::preflight("POST"),
                 _ => respond::method_not_allowed("POST"),
             },
+            DEVICE_AUTHORIZATION => match request.method {
+                Method::POST => device_authorization::device_authorization(self, &request).await,
+                Method::OPTIONS => respond::preflight("POST"),
+                _ => respond::method_not_allowed("POST"),
+            },
             AUTHORIZE => match request.method {
                 Method::GET | Method::HEAD | Method::POST => authorize::authorize(self, &request).await,
                 _ => self.wrong_method("GET, HEAD, POST"),
+            },
+            ACTIVATE => match request.method {
+                Method::GET | Method::HEAD | Method::POST => activate::activate(self, &request).await,
+                _ => self.wrong_method("GET, HEAD, POST"),
+            },
+            ACTIVATE_CALLBACK => match request.method {
+                Method::GET => activate::callback(self, &request).await, // no HEAD: it spends the code
+                _ => self.wrong_method("GET"),
             },
             LOGIN => match request.method {
                 Method::POST => login::login(self, &request).await,

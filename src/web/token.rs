@@ -1,4 +1,4 @@
-//! `POST /oauth/token` (RFC 6749 §3.2).
+//! `POST /oauth/token` (RFC 6749 §3.2), and how the requests of clients are read.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use http::header::AUTHORIZATION;
 use super::{AuthorizationSite, Received, Response, respond};
 use crate::ident::ClientId;
 use crate::oauth::client::GrantType;
-use crate::oauth::{Asked, Error, Refusal, TokenAnswer, TokenRequest};
+use crate::oauth::{Asked, Error, Parameters, Refusal, TokenAnswer, TokenRequest};
 
 pub(super) async fn token(site: &AuthorizationSite, request: &Received) -> Response {
     let began = Instant::now();
@@ -24,21 +24,39 @@ pub(super) async fn token(site: &AuthorizationSite, request: &Received) -> Respo
     }
 }
 
-/// Reads the request; what is wrong with its form is refused before anything else is looked at.
 async fn answer(site: &AuthorizationSite, request: &Received) -> Result<TokenAnswer, Refusal> {
+    let sent = read(request)?;
+    Ok(site.server.token(sent.request(), site.clock.now()).await)
+}
+
+/// What a client has sent.
+pub(super) struct Sent<'a> {
+    parameters: Parameters,
+    authorization: Option<&'a str>,
+    proofs: Vec<&'a str>,
+}
+
+impl Sent<'_> {
+    /// The request, as the rules take it.
+    pub(super) fn request(&self) -> TokenRequest<'_> {
+        TokenRequest { parameters: &self.parameters, authorization: self.authorization, proofs: &self.proofs }
+    }
+}
+
+/// Reads the request; what is wrong with its form is refused before anything else is looked at.
+pub(super) fn read(request: &Received) -> Result<Sent<'_>, Refusal> {
     if request.query.as_deref().is_some_and(|query| !query.is_empty()) {
         return Err(Refusal::ParameterInQuery);
     }
     let parameters = request.form()?;
-    let proofs: Vec<_> = request.header("dpop").collect();
+    let proofs = request.header("dpop").collect();
     let authorization: Vec<_> = request.header(AUTHORIZATION).collect();
     let authorization = match authorization.as_slice() {
         [] => None,
         [one] => Some(*one),
         [_, ..] => return Err(Refusal::ClientAuthenticationRepeated),
     };
-    let request = TokenRequest { parameters: &parameters, authorization, proofs: &proofs };
-    Ok(site.server.token(request, site.clock.now()).await)
+    Ok(Sent { parameters, authorization, proofs })
 }
 
 /// The one event of a token request.

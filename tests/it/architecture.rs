@@ -119,7 +119,7 @@ fn modules_are_found_however_they_are_named() {
 #[test]
 fn arrows_point_down() {
     let layers: &[(&str, &[&str])] = &[
-        ("leaf", &["clock", "entropy", "ident", "scope", "secret", "unavailable", "uri"]),
+        ("leaf", &["clock", "entropy", "ident", "scope", "secret", "throttle", "unavailable", "uri"]),
         ("jose", &["jose"]),
         ("replay", &["replay"]),
         ("proofs and tokens", &["dpop", "token"]),

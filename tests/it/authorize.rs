@@ -111,6 +111,7 @@ fn settings(url: &str) -> Settings {
             refresh_token: minutes(60),
             refresh_token_idle: minutes(30),
             authorization_code: minutes(1),
+            device_code: minutes(10),
             transaction: minutes(10),
             session: minutes(480),
         },

@@ -57,6 +57,15 @@ impl Browser {
         self.send(Method::POST, &action, Some(&form), &headers).await
     }
 
+    /// Goes where a page sends the browser, as long as that is to the issuer.
+    pub async fn follow(&mut self, mut page: Page) -> Page {
+        while page.status == 303 {
+            let Some(path) = page.header("location").strip_prefix(&self.issuer).map(str::to_owned) else { break };
+            page = self.open(&path).await;
+        }
+        page
+    }
+
     /// Opens an authorization request, signs in if asked to, and approves.
     pub async fn approve(&mut self, path: &str, username: &str, password: &str) -> Page {
         let mut page = self.open(path).await;

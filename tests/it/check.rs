@@ -842,6 +842,7 @@ async fn an_outage_is_no_refusal_and_no_allow() {
 
 #[tokio::test]
 async fn a_proof_is_not_spent_when_nobody_waits_for_the_answer() {
+    let (events, _listening) = Events::listen();
     let gate = Gate::start().await;
     let holder = Holder::new("tv");
     let question = Ask::good(&gate, &holder).raw(&gate, &holder);
@@ -857,6 +858,8 @@ async fn a_proof_is_not_spent_when_nobody_waits_for_the_answer() {
             service.call(call).await.expect("an answer").into_body().collect().await.expect("a body").to_bytes();
         let verdict = Verdict::of(CheckResponse::decode(&answer[5..]).expect("an answer"));
         assert_eq!((verdict.status, verdict.reason()), (503, "unavailable"));
+        let said = events.last("message").unwrap_or_default();
+        assert!(said.contains("the time for an answer was over"), "no dependency is to blame: {said}");
     }
     assert!(gate.guard.is_empty());
     let verdict = Proxy::to(&gate).await.check(question).await;

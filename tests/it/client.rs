@@ -24,6 +24,14 @@ pub fn code_request(code: &str) -> [(&'static str, &str); 4] {
     ]
 }
 
+/// The path of the device authorization endpoint.
+pub const DEVICE_AUTHORIZATION: &str = "/oauth/device_authorization";
+
+/// The parameters with which a device polls.
+pub fn poll_request(device_code: &str) -> [(&'static str, &str); 2] {
+    [("grant_type", "urn:ietf:params:oauth:grant-type:device_code"), ("device_code", device_code)]
+}
+
 /// The parameters that refresh.
 pub fn refresh_request(token: &str) -> [(&'static str, &str); 2] {
     [("grant_type", "refresh_token"), ("refresh_token", token)]
@@ -164,7 +172,18 @@ impl Client {
     /// A token request with these parameters and nothing else.
     pub fn bare_request(&self, parameters: &[(&str, &str)]) -> TokenCall<'_> {
         let form = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        TokenCall { client: self, form, authorization: Vec::new(), proofs: Vec::new() }
+        TokenCall { client: self, path: "/oauth/token", form, authorization: Vec::new(), proofs: Vec::new() }
+    }
+
+    /// A device authorization request with the client's authentication and these parameters.
+    pub fn device_request(&self, now: Timestamp, parameters: &[(&str, &str)]) -> TokenCall<'_> {
+        TokenCall { path: DEVICE_AUTHORIZATION, ..self.bearer_request(now, parameters) }
+    }
+
+    /// A good proof for a device authorization request.
+    pub fn device_proof(&self, now: Timestamp) -> String {
+        let htu = format!("{}{DEVICE_AUTHORIZATION}", self.issuer);
+        self.sign_proof(&json!({ "jti": self.fresh(), "htm": "POST", "htu": htu, "iat": now.seconds() }))
     }
 
     fn authenticate<'a>(&self, call: TokenCall<'a>, now: Timestamp) -> TokenCall<'a> {
@@ -180,6 +199,7 @@ impl Client {
 /// A token request in the making.
 pub struct TokenCall<'a> {
     client: &'a Client,
+    path: &'static str,
     form: Vec<(String, String)>,
     authorization: Vec<String>,
     pub proofs: Vec<String>,
@@ -239,7 +259,8 @@ impl TokenCall<'_> {
     }
 
     pub async fn send(self) -> Answer {
-        let mut request = self.client.http.post(self.client.token_url()).form(&self.form);
+        let url = format!("{}{}", self.client.issuer, self.path);
+        let mut request = self.client.http.post(url).form(&self.form);
         for value in &self.authorization {
             request = request.header("authorization", value);
         }

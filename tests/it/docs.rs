@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use tollgate::{config, dpop, replay, store, token, web};
+use tollgate::{config, dpop, replay, store, telemetry, token, web};
 
 const README: &str = include_str!("../../README.md");
 
@@ -73,9 +73,11 @@ fn the_readme_names_the_limits_that_hold() {
         ("DPoP proof", size(dpop::PROOF_LIMIT as u64)),
         ("access token", size(token::TOKEN_LIMIT as u64)),
         ("remembered proofs", settable(replay::DEFAULT_ENTRIES as u64)),
+        ("log that waits for its reader", size(telemetry::WAITING_LIMIT as u64)),
         ("live authorization codes", settable(kept.codes)),
         ("live grants", settable(kept.grants)),
         ("live grants of one person at one client", settable(kept.grants_per_person)),
+        ("devices that wait for a person", settable(kept.devices)),
         ("live sessions", settable(kept.sessions)),
         ("remembered client assertions", settable(kept.assertions)),
     ];

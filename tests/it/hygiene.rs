@@ -9,7 +9,8 @@ use tollgate::clock::{Clock as _, SystemClock};
 
 use crate::browser::{Browser, Page};
 use crate::client::{
-    Answer, CHALLENGE, CLIENT_CREDENTIALS, Client, TokenCall, VERIFIER, answer, code_request, refresh_request,
+    Answer, CHALLENGE, CLIENT_CREDENTIALS, Client, TokenCall, VERIFIER, answer, code_request, poll_request,
+    refresh_request,
 };
 use crate::process::{Installation, PASSWORD};
 use crate::proxy::Proxy;
@@ -174,6 +175,31 @@ async fn authenticate(installation: &Installation, secrets: &mut Secrets) {
     check_error(&answer(query).await.expect(400, "invalid_request"));
 }
 
+/// A device, and the person who lets it in.
+async fn let_a_device_in(installation: &Installation, secrets: &mut Secrets) {
+    let (tv, now) = (installation.client("tv"), SystemClock.now());
+    let begun = secrets.send(tv.device_request(now, &[])).await.expect(200, "");
+    let (device_code, user_code) = (begun.text("device_code").to_owned(), begun.text("user_code").to_owned());
+    secrets.add(&device_code);
+    secrets.0.insert(user_code.clone());
+    secrets.send(tv.request(now, &poll_request(&device_code))).await.expect(400, "authorization_pending");
+    secrets.send(tv.request(now, &poll_request(&device_code))).await.expect(400, "slow_down");
+    let mut browser = Browser::new(&installation.issuer);
+    let page = browser.open(&format!("/activate?user_code={user_code}")).await;
+    let page = secrets.page(page, &browser);
+    let away = browser.submit(&page, &[("user_code", &user_code)]).await;
+    secrets.add(&browser.cookies["tollgate_activation"]);
+    let page = browser.follow(away).await;
+    let page = secrets.page(page, &browser);
+    let back = browser.submit(&page, &[("username", "ada"), ("password", PASSWORD)]).await;
+    secrets.add(&back.code());
+    let page = browser.follow(back).await;
+    let page = secrets.page(page, &browser);
+    let page = browser.submit(&page, &[("decision", "approve")]).await;
+    assert!(secrets.page(page, &browser).has("All set"));
+    secrets.send(tv.request(now, &poll_request(&device_code))).await.expect_tokens();
+}
+
 /// The gate, for the owner of a token and for a thief.
 async fn pass_the_gate(installation: &Installation, client: &Client, token: &str, secrets: &mut Secrets) {
     let mut proxy = Proxy::over_socket(&installation.socket()).await;
@@ -215,6 +241,7 @@ async fn nothing_secret_is_in_the_log_and_nothing_unknown_in_an_answer() {
     let code = approve(&installation, &mut secrets).await;
     let token = get_tokens(&spa, &code, &mut secrets).await;
     authenticate(&installation, &mut secrets).await;
+    let_a_device_in(&installation, &mut secrets).await;
     pass_the_gate(&installation, &spa, &token, &mut secrets).await;
     for path in
         ["/.well-known/oauth-authorization-server", "/oauth/jwks", "/nowhere", "/oauth/token", "/oauth/authorize"]

@@ -10,6 +10,7 @@ mod client;
 mod concurrency;
 mod config;
 mod crash;
+mod device;
 mod docs;
 mod door;
 mod envoy;

@@ -11,7 +11,9 @@ use tollgate::replay::{LocalReplayGuard, ReplayGuard, ReplayKey, Seen};
 use tollgate::store::{Limits, MemoryStore, Store, Unavailable};
 
 use crate::browser::{Browser, Page};
-use crate::client::{Answer, CHALLENGE, CLIENT_CREDENTIALS, Client, answer, code_request, http, refresh_request};
+use crate::client::{
+    Answer, CHALLENGE, CLIENT_CREDENTIALS, Client, answer, code_request, http, poll_request, refresh_request,
+};
 use crate::process::eventually;
 use crate::proxy::Proxy;
 use crate::tap::{Tap, TappedStore};
@@ -172,6 +174,65 @@ async fn a_code_outlives_every_failure_before_it_is_spent() {
         breaker.arm(None);
         redeem(&code).await.expect(400, "invalid_grant");
     }
+}
+
+#[tokio::test]
+async fn a_device_code_outlives_every_failure_before_it_is_spent() {
+    let Fragile { world, breaker, .. } = Fragile::start().await;
+    let tv = world.client("tv");
+    let poll = async |code: &str| tv.request(world.clock.now(), &poll_request(code)).send().await;
+    let begin = async || tv.device_request(world.clock.now(), &[]).send().await;
+    breaker.arm(Some((1, Failure::Refused)));
+    assert_unavailable(begin().await);
+    breaker.arm(None);
+    let code = begin().await.text("device_code").to_owned();
+    for number in 1..=2 {
+        breaker.arm(Some((number, Failure::Refused)));
+        assert_unavailable(poll(&code).await); // neither pending nor over
+        assert_eq!(breaker.calls(), ["device", "poll_device"][..number]);
+    }
+    breaker.arm(None);
+    poll(&code).await.expect(400, "authorization_pending");
+
+    for number in 1..=2 {
+        let code = begin().await.text("device_code").to_owned();
+        world.let_in(&code, "ada").await;
+        breaker.arm(Some((number, Failure::Refused)));
+        assert_unavailable(poll(&code).await);
+        assert_eq!(breaker.calls(), ["device", "redeem_device"][..number]);
+        breaker.arm(None);
+        poll(&code).await.expect_tokens();
+    }
+    // Whether it was spent is in doubt: 503 now, and at the next try the code is used.
+    world.let_in(&code, "ada").await;
+    breaker.arm(Some((2, Failure::AnswerLost)));
+    assert_unavailable(poll(&code).await);
+    breaker.arm(None);
+    poll(&code).await.expect(400, "invalid_grant");
+}
+
+#[tokio::test]
+async fn a_person_whose_device_cannot_be_found_or_recorded_is_told_to_try_again() {
+    let Fragile { world, breaker, .. } = Fragile::start().await;
+    let begun = world.client("tv").device_request(world.clock.now(), &[]).send().await.expect(200, "");
+    let mut browser = Browser::new(&world.issuer);
+    let page = browser.open("/activate").await;
+    let page = browser.submit(&page, &[("user_code", begun.text("user_code"))]).await;
+    let page = browser.follow(page).await;
+    let back = browser.submit(&page, &[("username", "ada"), ("password", "ada")]).await;
+    let callback = back.header("location").strip_prefix(&world.issuer).expect("our callback").to_owned();
+    breaker.arm(None);
+    let question = browser.clone().open(&callback).await;
+    assert!(question.has("value=\"approve\""), "{question:?}");
+    assert_eq!(breaker.calls(), ["code", "take_code", "session", "claim_device"]);
+    for (number, call) in [(1, "session"), (2, "decide_device")] {
+        breaker.arm(Some((number, Failure::Refused)));
+        let page = browser.submit(&question, &[("decision", "approve")]).await;
+        assert_eq!(breaker.calls().last(), Some(&call));
+        assert_unavailable_page(&page);
+    }
+    breaker.arm(None);
+    assert!(browser.submit(&question, &[("decision", "approve")]).await.has("All set"));
 }
 
 #[tokio::test]

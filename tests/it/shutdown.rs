@@ -1,6 +1,7 @@
 //! How the program ends: in good order when it is told to, and with a message and a code when it cannot go on.
 
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -102,10 +103,8 @@ async fn a_hangup_is_answered_in_the_log_and_changes_nothing() {
     assert!(said.contains("cannot reload"), "{said}");
 }
 
-#[tokio::test]
-async fn a_log_that_nobody_reads_holds_up_nothing() {
-    let installation = Installation::new();
-    let mut process = installation.serve(&["--log", "trace"]).spawn().expect("the program");
+/// Waits until somebody accepts at the address of an installation.
+async fn listening(installation: &Installation) {
     let address = installation.issuer.strip_prefix("http://").expect("plain http").to_owned();
     let listens = async {
         while TcpStream::connect(&address).await.is_err() {
@@ -113,6 +112,28 @@ async fn a_log_that_nobody_reads_holds_up_nothing() {
         }
     };
     eventually("the listener", listens).await;
+}
+
+#[tokio::test]
+async fn it_may_open_as_many_files_as_the_system_allows_at_most() {
+    let installation = Installation::new();
+    let serve = installation.serve(&[]);
+    let serve = serve.as_std();
+    let mut shell = tokio::process::Command::new("sh");
+    shell.args(["-c", "ulimit -S -n 256 && exec \"$0\" \"$@\""]).arg(serve.get_program()).args(serve.get_args());
+    let process = shell.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn().expect("a shell");
+    listening(&installation).await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.id().expect("it runs"))).expect("limits");
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    let [soft, hard] = files.split_whitespace().skip(3).take(2).collect::<Vec<_>>()[..] else { panic!("{files}") };
+    assert_eq!(soft, hard, "{files}");
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_nothing() {
+    let installation = Installation::new();
+    let mut process = installation.serve(&["--log", "trace"]).spawn().expect("the program");
+    listening(&installation).await;
     let backend = installation.client("backend");
     for _ in 0..600 {
         let request = backend.bearer_request(SystemClock.now(), &CLIENT_CREDENTIALS);

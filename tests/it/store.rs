@@ -13,11 +13,11 @@ use tokio::sync::Barrier;
 use tollgate::clock::Timestamp;
 use tollgate::jose::{Algorithm, Thumbprint};
 use tollgate::replay::{ReplayKey, Seen};
-use tollgate::secret::{CodeKind, Digest, SessionKind};
+use tollgate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, SessionKind, UserCodeKind};
 use tollgate::store::{
-    CodeRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, MemoryStore, OpenError, Previous, Recorded,
-    Redeemed, RefreshState, Rotated, Rotation, SenderConstraint, SessionRecord, SqliteStore, Store, TransactionId,
-    Unavailable,
+    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, MemoryStore,
+    OpenError, Pace, Polled, Previous, Recorded, Redeemed, RefreshState, Rotated, Rotation, SenderConstraint,
+    SessionRecord, SqliteStore, Store, TransactionId, Unavailable,
 };
 
 /// So many callers at once.
@@ -80,6 +80,15 @@ conformance! {
     a_rotation_and_an_end_at_once_leave_the_grant_ended
     the_idle_limit_slides_until_the_end
     the_first_end_counts
+    a_code_is_taken_once
+    a_device_is_read_as_it_was_recorded
+    a_user_code_names_one_device
+    a_poll_counts_for_its_own_client_while_nobody_has_decided
+    a_device_belongs_to_the_browser_that_claimed_it
+    the_first_decision_counts
+    an_approved_device_is_redeemed_once
+    of_many_claims_decisions_and_redemptions_at_once_one_counts
+    a_device_is_over_when_its_time_has_come
     an_assertion_is_spent_once
     an_assertion_may_come_again_after_its_time
     of_many_assertions_at_once_one_is_first
@@ -324,6 +333,169 @@ async fn the_first_end_counts(make: Make) {
         let read = store.grant(grant(number).handle).await.expect("an answer").expect("a grant");
         assert_eq!(read.ended, Some((now(), why)));
     }
+}
+
+async fn a_code_is_taken_once(make: Make) {
+    let Fixture { store, _directory } = make(Limits { codes: 1, ..Limits::default() });
+    let code = code(1);
+    assert_eq!(store.take_code(code.digest, now()).await, Ok(false));
+    for _ in 0..2 {
+        assert_eq!(store.record_code(&code).await, Ok(Recorded::First));
+        assert_eq!(store.take_code(code.digest, code.expires_at).await, Ok(false));
+        let answers = at_once(&store, move |store, _| async move { store.take_code(code.digest, now()).await });
+        assert_eq!(answers.await.iter().filter(|answer| **answer == Ok(true)).count(), 1);
+        assert_eq!(store.code(code.digest).await, Ok(None));
+    }
+    assert_eq!(store.record_code(&code).await, Ok(Recorded::First));
+    assert_eq!(store.redeem_code(code.digest, &grant(1), now()).await, Ok(Redeemed::First));
+    assert_eq!(store.take_code(code.digest, now()).await, Ok(false), "it was spent");
+}
+
+async fn a_device_is_read_as_it_was_recorded(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let bound = DeviceRecord {
+        dpop_jkt: Some(Thumbprint::from_bytes([9; 32])),
+        address: "2001:db8::1".parse().expect("an address"),
+        ..device(2)
+    };
+    let claimed = DeviceRecord { claimed_by: Some(browser(1)), ..device(3) };
+    let approved = DeviceRecord { decision: Some(approval()), ..device(4) };
+    let declined = DeviceRecord { decision: Some(Decision::Decline), ..device(5) };
+    for device in [device(1), bound, claimed, approved, declined] {
+        assert_eq!(store.record_device(&device).await, Ok(Begun::First));
+        assert_eq!(store.device(device.digest).await, Ok(Some(device)));
+    }
+    assert_eq!(store.device(Digest::from_bytes([0; 32])).await, Ok(None));
+}
+
+async fn a_user_code_names_one_device(make: Make) {
+    let Fixture { store, _directory } = make(Limits { devices: 2, ..Limits::default() });
+    let first = device(1);
+    let second = DeviceRecord { user_code: first.user_code, ..device(2) };
+    assert_eq!(store.record_device(&first).await, Ok(Begun::First));
+    assert_eq!(store.record_device(&second).await, Ok(Begun::UserCodeTaken));
+    assert_eq!(store.device(second.digest).await, Ok(None));
+    assert_eq!(store.record_device(&device(2)).await, Ok(Begun::First));
+    assert_eq!(store.record_device(&device(3)).await, Err(Unavailable::Full));
+    assert_eq!(store.device(device(3).digest).await, Ok(None));
+    assert_eq!(store.claim_device(device(3).user_code, browser(1), now()).await, Ok(None));
+}
+
+async fn a_poll_counts_for_its_own_client_while_nobody_has_decided(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let mut device = device(1);
+    let poll = async |client: &str, at: Timestamp| {
+        store.poll_device(device.digest, &client.parse().expect("a client"), at).await
+    };
+    assert_eq!(poll("tv", now()).await, Ok(Polled::NotPending));
+    assert_eq!(store.record_device(&device).await, Ok(Begun::First));
+    assert_eq!(poll("spa", now()).await, Ok(Polled::NotPending));
+    assert_eq!(store.device(device.digest).await, Ok(Some(device.clone())));
+    for (seconds, answer) in [(0, Polled::Pending), (1, Polled::TooSoon), (11, Polled::Pending), (16, Polled::TooSoon)]
+    {
+        assert_eq!(poll("tv", now() + SECOND * seconds).await, Ok(answer), "{seconds}");
+    }
+    device.pace = Pace { interval: SECOND * 15, next_poll: now() + SECOND * 31 };
+    assert_eq!(store.device(device.digest).await, Ok(Some(device.clone())));
+    assert_eq!(store.poll_device(device.digest, &device.client_id, device.expires_at).await, Ok(Polled::NotPending));
+    decide(&*store, &device, &Decision::Decline).await;
+    let decided = store.device(device.digest).await;
+    assert_eq!(store.poll_device(device.digest, &device.client_id, now()).await, Ok(Polled::NotPending));
+    assert_eq!(store.device(device.digest).await, decided);
+}
+
+async fn a_device_belongs_to_the_browser_that_claimed_it(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let device = device(1);
+    assert_eq!(store.claim_device(device.user_code, browser(1), now()).await, Ok(None));
+    assert_eq!(store.record_device(&device).await, Ok(Begun::First));
+    assert_eq!(store.decide_device(device.digest, browser(1), &approval(), now()).await, Ok(false), "not claimed");
+    let claimed = DeviceRecord { claimed_by: Some(browser(1)), ..device.clone() };
+    for _ in 0..2 {
+        assert_eq!(store.claim_device(device.user_code, browser(1), now()).await, Ok(Some(claimed.clone())));
+        assert_eq!(store.claim_device(device.user_code, browser(2), now()).await, Ok(None));
+    }
+    assert_eq!(store.decide_device(device.digest, browser(2), &approval(), now()).await, Ok(false));
+    assert_eq!(store.device(device.digest).await, Ok(Some(claimed)));
+}
+
+async fn the_first_decision_counts(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    for (number, first, second) in [(1, approval(), Decision::Decline), (2, Decision::Decline, approval())] {
+        let device = device(number);
+        assert_eq!(store.record_device(&device).await, Ok(Begun::First));
+        decide(&*store, &device, &first).await;
+        assert_eq!(store.decide_device(device.digest, browser(1), &second, now()).await, Ok(false));
+        assert_eq!(store.claim_device(device.user_code, browser(1), now()).await, Ok(None));
+        let read = store.device(device.digest).await.expect("an answer").expect("a device");
+        assert_eq!(read.decision, Some(first));
+    }
+}
+
+async fn an_approved_device_is_redeemed_once(make: Make) {
+    let Fixture { store, _directory } = make(Limits { devices: 2, grants: 1, ..Limits::default() });
+    let (approved, declined) = (device(1), device(2));
+    for device in [&approved, &declined] {
+        assert_eq!(store.record_device(device).await, Ok(Begun::First));
+        assert_eq!(store.redeem_device(device.digest, &grant(1), now()).await, Ok(false), "nobody has decided");
+    }
+    decide(&*store, &declined, &Decision::Decline).await;
+    assert_eq!(store.redeem_device(declined.digest, &grant(1), now()).await, Ok(false));
+    decide(&*store, &approved, &approval()).await;
+    assert_eq!(store.redeem_device(approved.digest, &grant(1), approved.expires_at).await, Ok(false));
+    assert_eq!(store.grant(grant(1).handle).await, Ok(None));
+    assert_eq!(store.redeem_device(approved.digest, &grant(1), now()).await, Ok(true));
+    assert_eq!(store.redeem_device(approved.digest, &grant(2), now()).await, Ok(false));
+    assert_eq!(store.grant(grant(1).handle).await, Ok(Some(grant(1))));
+    assert_eq!(store.device(approved.digest).await, Ok(None));
+
+    // Both of its codes may come again; and where there is no room for a grant, the device is as it was.
+    assert_eq!(store.record_device(&approved).await, Ok(Begun::First));
+    decide(&*store, &approved, &approval()).await;
+    let before = store.device(approved.digest).await;
+    assert_eq!(store.redeem_device(approved.digest, &grant(2), now()).await, Err(Unavailable::Full));
+    assert_eq!(store.device(approved.digest).await, before);
+}
+
+async fn of_many_claims_decisions_and_redemptions_at_once_one_counts(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let (digest, user_code) = (device(1).digest, device(1).user_code);
+    assert_eq!(store.record_device(&device(1)).await, Ok(Begun::First));
+    let claims = at_once(&store, move |store, caller| async move {
+        (caller, store.claim_device(user_code, browser(caller), now()).await.expect("an answer").is_some())
+    });
+    let claims: Vec<_> = claims.await.into_iter().filter(|(_, claimed)| *claimed).collect();
+    let [(winner, _)] = claims.as_slice() else { panic!("{claims:?}") };
+    let by = browser(*winner);
+    let decisions = at_once(&store, move |store, _| async move {
+        store.decide_device(digest, by, &approval(), now()).await.expect("an answer")
+    });
+    assert_eq!(decisions.await.into_iter().filter(|decided| *decided).count(), 1);
+    let redemptions = at_once(&store, move |store, caller| async move {
+        (caller, store.redeem_device(digest, &grant(caller), now()).await.expect("an answer"))
+    });
+    let redemptions = redemptions.await;
+    assert_eq!(redemptions.iter().filter(|(_, redeemed)| *redeemed).count(), 1);
+    for (caller, redeemed) in redemptions {
+        assert_eq!(store.grant(grant(caller).handle).await.expect("an answer").is_some(), redeemed);
+    }
+}
+
+async fn a_device_is_over_when_its_time_has_come(make: Make) {
+    let limits = Limits { devices: 1, ..Limits::default() };
+    let Fixture { store, _directory } = make(limits);
+    let device = device(1);
+    let over = device.expires_at;
+    assert_eq!(store.record_device(&device).await, Ok(Begun::First));
+    assert_eq!(store.claim_device(device.user_code, browser(1), over).await, Ok(None));
+    let last_moment = over.before(Duration::from_millis(1));
+    assert!(store.claim_device(device.user_code, browser(1), last_moment).await.expect("an answer").is_some());
+    assert_eq!(store.decide_device(device.digest, browser(1), &approval(), over).await, Ok(false));
+    assert_eq!(store.sweep(over + limits.kept, 100).await, Ok(0), "it is kept for a while");
+    assert!(store.device(device.digest).await.expect("an answer").is_some());
+    assert_eq!(store.sweep(over + limits.kept + SECOND, 100).await, Ok(1));
+    assert_eq!(store.device(device.digest).await, Ok(None));
+    assert_eq!(store.record_device(&device).await, Ok(Begun::First), "which makes room for both of its codes");
 }
 
 async fn an_assertion_is_spent_once(make: Make) {
@@ -752,6 +924,37 @@ fn code(number: u64) -> CodeRecord {
     }
 }
 
+fn device(number: u64) -> DeviceRecord {
+    DeviceRecord {
+        digest: Digest::<DeviceCodeKind>::from_bytes(bytes(number)),
+        user_code: Digest::<UserCodeKind>::from_bytes(bytes(number + 500)),
+        client_id: "tv".parse().expect("a client"),
+        scopes: "orders:read orders:write".parse().expect("scopes"),
+        resource: "https://api.example".parse().expect("a resource"),
+        dpop_jkt: None,
+        address: "192.0.2.7".parse().expect("an address"),
+        created_at: now(),
+        expires_at: now() + SECOND * 600,
+        pace: Pace { interval: SECOND * 5, next_poll: now() },
+        claimed_by: None,
+        decision: None,
+    }
+}
+
+fn browser(number: u64) -> Digest<BrowserKind> {
+    Digest::from_bytes(bytes(number))
+}
+
+fn approval() -> Decision {
+    Decision::Approve { subject: "0b6f".parse().expect("a subject"), auth_time: now().before(SECOND) }
+}
+
+/// Lets browser 1 claim a device and decide.
+async fn decide(store: &dyn Store, device: &DeviceRecord, decision: &Decision) {
+    assert!(store.claim_device(device.user_code, browser(1), now()).await.expect("an answer").is_some());
+    assert_eq!(store.decide_device(device.digest, browser(1), decision, now()).await, Ok(true));
+}
+
 fn grant(number: u64) -> Grant {
     Grant {
         handle: GrantHandle(bytes(number)),
@@ -842,7 +1045,7 @@ where
     answers
 }
 
-/// One call of a random sequence; numbers name codes and grants.
+/// One call of a random sequence; numbers name codes, grants, devices and browsers.
 #[derive(Clone, Debug)]
 enum Call {
     Record(u64),
@@ -855,6 +1058,12 @@ enum Call {
     Sign(u64),
     Leave(u64),
     AddKey(u64, u64),
+    Take(u64),
+    Begin(u64),
+    Poll(u64),
+    Claim(u64, u64),
+    Decide(u64, u64, bool),
+    RedeemDevice(u64, u64),
     Pass(u64),
     Sweep(u32),
 }
@@ -873,6 +1082,13 @@ fn call() -> impl Strategy<Value = Call> {
         few().prop_map(Call::Sign),
         few().prop_map(Call::Leave),
         (few(), few()).prop_map(|(generation, earlier)| Call::AddKey(generation, earlier)),
+        few().prop_map(Call::Take),
+        few().prop_map(Call::Begin),
+        few().prop_map(Call::Poll),
+        (few(), few()).prop_map(|(device, browser)| Call::Claim(device, browser)),
+        (few(), few(), proptest::bool::ANY)
+            .prop_map(|(device, browser, approves)| Call::Decide(device, browser, approves)),
+        (few(), few()).prop_map(|(device, grant)| Call::RedeemDevice(device, grant)),
         (0_u64..90).prop_map(Call::Pass),
         Just(Call::Sweep(100)), // everything at once: which records go first is up to the store
     ]
@@ -921,6 +1137,30 @@ async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
             let moved = KeyRecord { drop_at: *now, ..key(earlier) };
             format!("{:?}", store.add_signing_key(&key(generation), &[moved]).await)
         }
+        Call::Take(number) => format!("{:?}", store.take_code(code(number).digest, *now).await),
+        Call::Begin(number) => {
+            let device = DeviceRecord { expires_at: *now + SECOND * 60, ..device(number) };
+            format!("{:?}", store.record_device(&device).await)
+        }
+        Call::Poll(number) => {
+            let device = device(number);
+            format!("{:?}", store.poll_device(device.digest, &device.client_id, *now).await)
+        }
+        Call::Claim(number, by) => {
+            format!("{:?}", store.claim_device(device(number).user_code, browser(by), *now).await)
+        }
+        Call::Decide(number, by, approves) => {
+            let decision = if approves { approval() } else { Decision::Decline };
+            format!("{:?}", store.decide_device(device(number).digest, browser(by), &decision, *now).await)
+        }
+        Call::RedeemDevice(number, to) => {
+            let taken = store.grant(grant(to).handle).await.expect("an answer").is_some();
+            if taken {
+                String::new()
+            } else {
+                format!("{:?}", store.redeem_device(device(number).digest, &grant(to), *now).await)
+            }
+        }
         Call::Pass(seconds) => {
             *now = *now + Duration::from_secs(seconds);
             String::new()
@@ -931,6 +1171,7 @@ async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
     for number in 1..4 {
         seen.push(format!("{:?}", store.code(code(number).digest).await));
         seen.push(format!("{:?}", store.grant(grant(number).handle).await));
+        seen.push(format!("{:?}", store.device(device(number).digest).await));
         seen.push(format!("{:?}", store.session(session(number).digest, *now).await));
     }
     seen.join("\n")
@@ -942,8 +1183,15 @@ proptest! {
     /// What one store answers, the other answers.
     #[test]
     fn stores_agree_on_any_sequence_of_calls(calls in proptest::collection::vec(call(), 1..40)) {
-        let limits =
-            Limits { codes: 2, grants: 2, grants_per_person: 1, sessions: 2, assertions: 2, kept: SECOND * 30 };
+        let limits = Limits {
+            codes: 2,
+            grants: 2,
+            grants_per_person: 1,
+            devices: 2,
+            sessions: 2,
+            assertions: 2,
+            kept: SECOND * 30,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let (memory, sqlite) = (memory(limits), sqlite(limits));
         let (mut one, mut other) = (now(), now());

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tollgate::clock::Timestamp;
+use tollgate::ident::ClientId;
 use tollgate::replay::{ReplayKey, Seen};
-use tollgate::secret::{CodeKind, Digest, SessionKind};
+use tollgate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, SessionKind, UserCodeKind};
 use tollgate::store::{
-    CodeRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Recorded, Redeemed, Rotated, Rotation,
-    SessionRecord, Store, Unavailable,
+    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Polled, Recorded,
+    Redeemed, Rotated, Rotation, SessionRecord, Store, Unavailable,
 };
 
 /// What is done around each call.
@@ -57,6 +58,55 @@ impl Store for TappedStore {
         now: Timestamp,
     ) -> Result<Redeemed, Unavailable> {
         tapped!(self.redeem_code(code, grant, now))
+    }
+
+    async fn take_code(&self, code: Digest<CodeKind>, now: Timestamp) -> Result<bool, Unavailable> {
+        tapped!(self.take_code(code, now))
+    }
+
+    async fn record_device(&self, device: &DeviceRecord) -> Result<Begun, Unavailable> {
+        tapped!(self.record_device(device))
+    }
+
+    async fn device(&self, code: Digest<DeviceCodeKind>) -> Result<Option<DeviceRecord>, Unavailable> {
+        tapped!(self.device(code))
+    }
+
+    async fn poll_device(
+        &self,
+        code: Digest<DeviceCodeKind>,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Polled, Unavailable> {
+        tapped!(self.poll_device(code, client, now))
+    }
+
+    async fn claim_device(
+        &self,
+        user_code: Digest<UserCodeKind>,
+        browser: Digest<BrowserKind>,
+        now: Timestamp,
+    ) -> Result<Option<DeviceRecord>, Unavailable> {
+        tapped!(self.claim_device(user_code, browser, now))
+    }
+
+    async fn decide_device(
+        &self,
+        code: Digest<DeviceCodeKind>,
+        browser: Digest<BrowserKind>,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        tapped!(self.decide_device(code, browser, decision, now))
+    }
+
+    async fn redeem_device(
+        &self,
+        code: Digest<DeviceCodeKind>,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        tapped!(self.redeem_device(code, grant, now))
     }
 
     async fn grant(&self, handle: GrantHandle) -> Result<Option<Grant>, Unavailable> {

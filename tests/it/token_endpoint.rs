@@ -12,9 +12,11 @@ use tollgate::oauth::Refusal;
 use tollgate::oauth::client::GrantType;
 use tollgate::scope::Scope;
 use tollgate::secret::AuthorizationCode;
-use tollgate::store::{Limits, MemoryStore, Store};
+use tollgate::store::{Decision, Limits, MemoryStore, Store};
 
-use crate::client::{Answer, CLIENT_CREDENTIALS, Client, TokenCall, claims, code_request, refresh_request};
+use crate::client::{
+    Answer, CLIENT_CREDENTIALS, Client, TokenCall, claims, code_request, poll_request, refresh_request,
+};
 use crate::world::{SECRET, World};
 
 /// Sends requests and remembers which rules they met.
@@ -75,8 +77,9 @@ fn of_the_token_endpoint() -> BTreeSet<String> {
         !matches!(fault, ProofFault::TokenHashMismatch | ProofFault::BeforeRestart)
     });
     let ours = Refusal::ALL.iter().copied().filter(|refusal| !OF_THE_AUTHORIZATION_ENDPOINT.contains(refusal));
-    // Overtaken needs two rotations between a read and a write: `concurrency.rs` and the state machine's own tests.
-    let ours = ours.filter(|refusal| *refusal != Refusal::RefreshTokenOvertaken);
+    // Overtaken needs two rotations between a read and a write: `concurrency.rs` and the state machine's own tests. That
+    // `dpop_jkt` contradicts a proof is a matter of the device authorization endpoint: `device.rs`.
+    let ours = ours.filter(|refusal| ![Refusal::RefreshTokenOvertaken, Refusal::JktMismatch].contains(refusal));
     ours.chain(proofs.map(Refusal::Proof)).map(|refusal| refusal.name().to_owned()).collect()
 }
 
@@ -90,6 +93,7 @@ async fn every_rule_has_a_request_that_breaks_it() {
     proofs(&mut table).await;
     codes(&mut table).await;
     refresh_tokens(&mut table).await;
+    device_codes(&mut table).await;
     let missed: Vec<_> = of_the_token_endpoint().difference(&table.reached).cloned().collect();
     assert!(missed.is_empty(), "no row reaches {missed:?}");
 }
@@ -458,6 +462,54 @@ async fn refresh_tokens(table: &mut Table<'_>) {
     world.enable("ada");
     // A grant that ended for a disabled person does not come back with the person.
     table.row(call(tokens.text("refresh_token")), 400, grant, Refusal::GrantEnded).await;
+}
+
+async fn device_codes(table: &mut Table<'_>) {
+    let world = table.world;
+    let (tv, web, now) = (world.client("tv"), world.client("web"), world.clock.now());
+    let begin = async || tv.device_request(now, &[]).send().await.expect(200, "").text("device_code").to_owned();
+    let code = begin().await;
+    let call = || tv.request(now, &poll_request(&code));
+    let grant = "invalid_grant";
+
+    table.row(call().without("device_code"), 400, "invalid_request", Refusal::DeviceCodeMissing).await;
+    for unknown in ["x", "tgd_AAAA", &code[..code.len() - 1], &format!("{code}A")] {
+        table.row(call().with("device_code", unknown), 400, grant, Refusal::DeviceCodeUnknown).await;
+    }
+    let foreign = web.request(now, &poll_request(&code));
+    table.row(foreign, 400, grant, Refusal::DeviceCodeClientMismatch).await;
+    let other = world.client("tv");
+    let bound = tv.device_request(now, &[("dpop_jkt", other.key.kid())]).send().await;
+    let by_another_key = call().with("device_code", bound.text("device_code"));
+    table.row(by_another_key, 400, grant, Refusal::DeviceCodeKeyMismatch).await;
+    let unproven = tv.bearer_request(now, &poll_request(bound.text("device_code")));
+    table.row(unproven, 400, "invalid_dpop_proof", Refusal::Proof(ProofFault::Missing)).await;
+
+    // None of the refusals above has counted as a poll.
+    table.row(call(), 400, "authorization_pending", Refusal::DecisionPending).await;
+    table.row(call(), 400, "slow_down", Refusal::PolledTooSoon).await;
+    world.decide(&code, &Decision::Decline).await;
+    for _ in 0..2 {
+        table.row(call(), 400, "access_denied", Refusal::DeviceDeclined).await;
+    }
+
+    let approved = begin().await;
+    world.let_in(&approved, "ada").await;
+    let call = || tv.request(now, &poll_request(&approved));
+    world.disable("ada");
+    table.row(call(), 400, "access_denied", Refusal::DeviceSubjectDisabled).await;
+    world.enable("ada");
+    table.row(call().with("scope", "orders:read admin"), 400, "invalid_scope", Refusal::ScopeNotAllowed).await;
+    let elsewhere = call().with("resource", "https://files.example.com");
+    table.row(elsewhere, 400, "invalid_target", Refusal::ResourceUnknown).await;
+    call().send().await.expect_tokens();
+    table.row(call(), 400, grant, Refusal::DeviceCodeUnknown).await;
+
+    let late = begin().await;
+    world.let_in(&late, "ada").await;
+    world.clock.advance(Duration::from_mins(10));
+    let call = tv.request(world.clock.now(), &poll_request(&late));
+    table.row(call, 400, "expired_token", Refusal::DeviceCodeExpired).await;
 }
 
 #[tokio::test]

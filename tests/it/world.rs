@@ -17,8 +17,8 @@ use tollgate::identity::{Attempt, Authentication, IdentityProvider, Person};
 use tollgate::jose::{Algorithm, SigningKey, Thumbprint};
 use tollgate::oauth::Settings;
 use tollgate::replay::ReplayGuard;
-use tollgate::secret::{AuthorizationCode, base64url, sha256};
-use tollgate::store::{CodeRecord, Limits, MemoryStore, Recorded, Store, TransactionId, Unavailable};
+use tollgate::secret::{AuthorizationCode, DeviceCode, Digest, base64url, sha256};
+use tollgate::store::{CodeRecord, Decision, Limits, MemoryStore, Recorded, Store, TransactionId, Unavailable};
 use tracing::Dispatch;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
@@ -117,7 +117,7 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// People whose password is their name turned around, and who can be locked out and let in again.
+/// People, ada, bob and any number of guests, whose password is their name turned around, and who can be locked out and let in again.
 #[derive(Default)]
 pub struct TestPeople {
     disabled: Mutex<HashSet<String>>,
@@ -126,7 +126,7 @@ pub struct TestPeople {
 impl TestPeople {
     fn find(&self, name: &str) -> Option<Person> {
         let disabled = self.disabled.lock().expect("no test panics with the lock").contains(name);
-        let known = ["ada", "bob"].contains(&name) && !disabled;
+        let known = (["ada", "bob"].contains(&name) || name.starts_with("guest")) && !disabled;
         known.then(|| Person { subject: name.parse().expect("a name"), name: name.to_owned() })
     }
 }
@@ -148,7 +148,7 @@ impl IdentityProvider for TestPeople {
 pub const SECRET: &str = "a-secret-of-forty-three-characters-for-tests";
 
 /// A server with its clients: public `spa`, `web` with a key, `backend` and `poster` with secrets, `bound` that must bring
-/// a proof, and `legacy` that need not. Its gate protects `https://api.example.com`.
+/// a proof, `legacy` that need not, and the device `tv`. Its gate protects `https://api.example.com`.
 pub struct World {
     pub issuer: String,
     pub clock: Arc<TestClock>,
@@ -281,6 +281,23 @@ impl World {
         self.approved(client, Some(key.public().thumbprint())).await
     }
 
+    /// What ada, or bob, has decided about a device just now; `device.rs` does it through the browser.
+    pub async fn decide(&self, device_code: &str, decision: &Decision) {
+        let code = device_code.parse::<DeviceCode>().expect("a device code").digest();
+        let device = self.store.device(code).await.expect("an answer").expect("a device");
+        let browser = Digest::from_bytes([1; 32]);
+        let now = self.clock.now();
+        let claimed = self.store.claim_device(device.user_code, browser, now).await.expect("an answer");
+        assert!(claimed.is_some(), "the device is pending");
+        assert_eq!(self.store.decide_device(code, browser, decision, now).await, Ok(true));
+    }
+
+    /// The same: to let it in.
+    pub async fn let_in(&self, device_code: &str, person: &str) {
+        let approve = Decision::Approve { subject: person.parse().expect("a name"), auth_time: self.clock.now() };
+        self.decide(device_code, &approve).await;
+    }
+
     async fn approved(&self, client: &Client, dpop_jkt: Option<Thumbprint>) -> String {
         record_code(&*self.store, self.clock.now(), &client.id, dpop_jkt).await
     }
@@ -355,7 +372,7 @@ authorization_server:
     - client_id: web
       client_name: Web application
       token_endpoint_auth_method: private_key_jwt
-      grant_types: [authorization_code, refresh_token, client_credentials]
+      grant_types: [authorization_code, refresh_token, client_credentials, "urn:ietf:params:oauth:grant-type:device_code"]
       redirect_uris: ["https://app.example/cb", "http://127.0.0.1/cb"]
       jwks: {{ keys: [{jwk}] }}
       scope: "orders:read orders:write"
@@ -383,6 +400,11 @@ authorization_server:
       token_endpoint_auth_method: none
       grant_types: [authorization_code, refresh_token]
       redirect_uris: ["https://app.example/cb"]
+      scope: "orders:read orders:write"
+    - client_id: tv
+      client_name: Living-room <TV>
+      token_endpoint_auth_method: none
+      grant_types: ["urn:ietf:params:oauth:grant-type:device_code", refresh_token]
       scope: "orders:read orders:write"
 protected_resources:
   - resource: https://api.example.com

@@ -244,6 +244,60 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "Enable the person again, or leave it: that is what disabling is for.",
     ),
     row(
+        "device_code_missing",
+        "RFC 8628 §3.4",
+        "The form has no `device_code`.",
+        "Send the `device_code` of the device authorization response, not the `user_code`.",
+    ),
+    row(
+        "device_code_unknown",
+        "RFC 6749 §5.2",
+        "The device code was never issued, gave tokens before, or expired a while ago.",
+        "Start again; keep the tokens of the first success, since a device code gives tokens once.",
+    ),
+    row(
+        "device_code_client_mismatch",
+        "RFC 8628 §3.4",
+        "One client polls with the device code of another.",
+        "Poll as the client that made the device authorization request.",
+    ),
+    row(
+        "device_code_key_mismatch",
+        "RFC 9449 §10",
+        "The device authorization request was bound to a key, by a proof or `dpop_jkt`, and the poll is signed by another.",
+        "Poll with the same key, or leave the proof and `dpop_jkt` out of the device authorization request.",
+    ),
+    row(
+        "device_code_expired",
+        "RFC 8628 §3.5",
+        "Nobody entered the user code in time, or the device did not fetch the tokens in time.",
+        "Start again when the person is ready; `tokens.device_code` says how long a code lives.",
+    ),
+    row(
+        "decision_pending",
+        "RFC 8628 §3.5",
+        "Nobody has approved or declined yet; this is the ordinary answer while a device waits.",
+        "Poll again after `interval` seconds.",
+    ),
+    row(
+        "polled_too_soon",
+        "RFC 8628 §3.5",
+        "The device polls faster than `interval`, or did not slow down when it was told to.",
+        "Add 5 seconds to the interval each time; it stays that long.",
+    ),
+    row(
+        "device_declined",
+        "RFC 8628 §3.5",
+        "The person pressed Decline.",
+        "Stop polling, and start again only when the person asks for it.",
+    ),
+    row(
+        "device_subject_disabled",
+        "RFC 8628 §3.5",
+        "The person approved, and was disabled before the device fetched its tokens.",
+        "Nothing, if that is meant; otherwise enable the person and start again.",
+    ),
+    row(
         "scope_malformed",
         "RFC 6749 §3.3",
         "Scopes are separated by commas or by two spaces, or hold quotes.",
@@ -320,6 +374,12 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "RFC 9449 §10",
         "`dpop_jkt` is not the SHA-256 thumbprint of a key.",
         "Compute the thumbprint of RFC 7638 in base64url: 43 characters.",
+    ),
+    row(
+        "jkt_mismatch",
+        "RFC 9449 §10.1",
+        "A device authorization request has a proof by one key and the `dpop_jkt` of another.",
+        "Leave one of them out: either binds the device code to its key.",
     ),
     row(
         "state_too_long",

@@ -24,7 +24,7 @@ impl AuthorizationServer {
         if repeated.iter().any(|name| name == "client_id" || name == "redirect_uri") {
             return Err(Refusal::ParameterRepeated);
         }
-        let client = once("client_id").and_then(|id| self.client(id)).ok_or(Refusal::AuthorizeClientUnknown)?;
+        let client = once("client_id").and_then(|id| self.client_here(id)).ok_or(Refusal::AuthorizeClientUnknown)?;
         let redirect_uri = match (once("redirect_uri"), client.redirect_uris.as_slice()) {
             (Some(requested), _) => requested.parse().ok().filter(|uri| client.may_redirect_to(uri)),
             (None, [only]) => Some(only.clone()), // RFC 6749 §3.1.2.3: required unless exactly one is registered

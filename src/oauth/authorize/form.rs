@@ -26,7 +26,7 @@ impl FormKeys {
     }
 
     /// The `csrf_token` of every form that is sent to a browser.
-    pub(super) fn csrf_token(&self, browser: &BrowserToken) -> String {
+    pub(in crate::oauth) fn csrf_token(&self, browser: &BrowserToken) -> String {
         base64url(&self.csrf_tokens.mac(&[browser.digest().as_bytes()]))
     }
 }
@@ -41,7 +41,11 @@ impl AuthorizationServer {
     }
 
     /// Accepts a form that came from a page of ours in the browser that the page was made for; gives that browser.
-    pub(super) fn check_form(&self, form: &Parameters, browser: Browser<'_>) -> Result<BrowserToken, Refusal> {
+    pub(in crate::oauth) fn check_form(
+        &self,
+        form: &Parameters,
+        browser: Browser<'_>,
+    ) -> Result<BrowserToken, Refusal> {
         if !self.is_ours(browser.origin) || !is_same_origin(browser.fetch_site) {
             return Err(Refusal::CrossSiteForm);
         }

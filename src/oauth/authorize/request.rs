@@ -66,7 +66,11 @@ impl AuthorizationServer {
     }
 
     /// What is asked for, or everything that the client is registered for (RFC 6749 §3.3: a default must be documented).
-    fn requested_scopes(&self, parameters: &Parameters, client: &Client) -> Result<Scopes, Refusal> {
+    pub(in crate::oauth) fn requested_scopes(
+        &self,
+        parameters: &Parameters,
+        client: &Client,
+    ) -> Result<Scopes, Refusal> {
         let Some(requested) = parameters.get("scope") else { return Ok(client.scopes.clone()) };
         let requested: Scopes = requested.parse().map_err(|_| Refusal::ScopeMalformed)?;
         let known = requested.iter().all(|scope| self.settings.scopes.contains_key(scope));

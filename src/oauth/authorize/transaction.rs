@@ -93,7 +93,7 @@ impl AuthorizationServer {
             Some(state) => Some(String::from_utf8(from_base64url(&state)?).ok()?),
             None => None,
         };
-        let client = self.client(&sealed.client_id)?;
+        let client = self.client_here(&sealed.client_id)?;
         let redirect_uri = sealed.redirect_uri.parse().ok()?;
         let request = AuthorizationRequest {
             challenge: CodeChallenge::from_bytes(sealed.challenge),

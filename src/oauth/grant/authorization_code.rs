@@ -1,13 +1,13 @@
 //! The authorization code grant at the token endpoint (RFC 6749 §4.1.3, RFC 7636 §4.6, RFC 9449 §10).
 
-use super::{Authorization, Exchange};
+use super::{Approval, Authorization, Exchange};
 use crate::dpop::ProofFault;
 use crate::oauth::client::GrantType;
 use crate::oauth::params::Parameters;
 use crate::oauth::pkce::{CodeChallenge, CodeVerifier};
 use crate::oauth::{AuthorizationServer, Error, Refusal};
-use crate::secret::{AuthorizationCode, RefreshToken};
-use crate::store::{CodeRecord, EndedBy, Grant, GrantHandle, Redeemed, RefreshState};
+use crate::secret::AuthorizationCode;
+use crate::store::{CodeRecord, EndedBy, GrantHandle, Redeemed};
 
 /// A token request of this grant.
 pub(in crate::oauth) struct Request<'a> {
@@ -50,7 +50,9 @@ impl Request<'_> {
         server.check_person(&record.subject).await?.ok_or(Refusal::CodeUnknown)?;
 
         server.spend(exchange).await?;
-        let (grant, refresh_token) = server.begin_grant(&record, exchange);
+        let CodeRecord { subject, auth_time, scopes: approved, resource: approved_for, .. } = record;
+        let approval = Approval { subject, auth_time, scopes: approved, resource: approved_for };
+        let (grant, refresh_token) = server.begin_grant(approval, exchange);
         match server.store.redeem_code(code, &grant, exchange.now).await? {
             Redeemed::First => {}
             Redeemed::Replayed(earlier) => {
@@ -116,32 +118,5 @@ impl AuthorizationServer {
             tracing::warn!(client.id = %exchange.client.id, grant = ?earlier, "a code came twice; its grant is ended");
         }
         Ok(())
-    }
-
-    /// The grant that a code turns into, and its first refresh token.
-    fn begin_grant(&self, record: &CodeRecord, exchange: &Exchange<'_>) -> (Grant, RefreshToken) {
-        let handle = self.entropy.draw();
-        let tag_key = self.entropy.draw();
-        let token = RefreshToken::first(handle, &tag_key, &*self.entropy);
-        let lifetimes = &self.settings.lifetimes;
-        // Without refresh tokens a grant is only as good as its one access token, and need not be kept any longer.
-        let refreshes = exchange.client.may_use(GrantType::RefreshToken);
-        let lifetime = if refreshes { lifetimes.refresh_token } else { lifetimes.access_token };
-        let expires_at = exchange.now + lifetime;
-        let grant = Grant {
-            handle: GrantHandle(handle),
-            client_id: record.client_id.clone(),
-            subject: record.subject.clone(),
-            scopes: record.scopes.clone(),
-            resource: record.resource.clone(),
-            auth_time: record.auth_time,
-            sender_constraint: exchange.sender_constraint(),
-            refresh: RefreshState { tag_key, current_n: 0, current_hash: token.hash(), previous: None },
-            created_at: exchange.now,
-            idle_expires_at: expires_at.min(exchange.now + lifetimes.refresh_token_idle),
-            expires_at,
-            ended: None,
-        };
-        (grant, token)
     }
 }

@@ -65,6 +65,13 @@ pub(super) fn redeem(
     Ok(spent_for.map_or(Redeemed::Unknown, |earlier: GrantHandle| Redeemed::Replayed(earlier)))
 }
 
+/// Removes a code that is neither spent nor over.
+pub(super) fn take(connection: &Connection, code: Digest<CodeKind>, now: Timestamp) -> Result<bool, Fault> {
+    let mut delete = connection
+        .prepare_cached("DELETE FROM codes WHERE digest = :digest AND spent_for IS NULL AND expires_at > :now")?;
+    Ok(delete.execute(named_params! { ":digest": code, ":now": now })? == 1)
+}
+
 /// Reads a row.
 fn from_row(row: &Row<'_>) -> rusqlite::Result<CodeRecord> {
     Ok(CodeRecord {
