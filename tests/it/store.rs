@@ -102,6 +102,7 @@ conformance! {
     of_very_many_grants_of_a_person_at_a_client_the_oldest_end
     what_is_over_or_of_others_does_not_count_for_a_person
     of_many_grants_of_a_person_at_once_no_more_live_than_may
+    a_device_counts_among_the_grants_of_a_person
     what_is_over_is_swept_in_small_steps
     what_lives_is_not_swept
     sweeping_makes_room
@@ -662,6 +663,19 @@ async fn of_many_grants_of_a_person_at_once_no_more_live_than_may(make: Make) {
     at_once(&store, |store, caller| async move { begin(&*store, &grant(caller)).await }).await;
     let ends = ends(&*store, 1..=CALLERS).await;
     assert_eq!(ends.iter().filter(|end| end.is_none()).count(), 8);
+}
+
+async fn a_device_counts_among_the_grants_of_a_person(make: Make) {
+    let Fixture { store, _directory } = make(Limits { grants_per_person: 1, ..Limits::default() });
+    for number in 1..=2 {
+        let device = device(number);
+        assert_eq!(store.record_device(&device).await, Ok(Begun::First));
+        decide(&*store, &device, &approval()).await;
+        assert_eq!(store.redeem_device(device.digest, &grant(number), now()).await, Ok(true));
+    }
+    assert_eq!(ends(&*store, 1..=2).await, [SUPERSEDED, None]);
+    begin(&*store, &grant(3)).await;
+    assert_eq!(ends(&*store, 2..=3).await, [SUPERSEDED, None]);
 }
 
 /// The end of a grant that was one too many.
