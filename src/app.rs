@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -141,25 +142,38 @@ impl App {
     pub async fn start(config: Config, mut seams: Seams) -> Result<Self, AppError> {
         let Config { listen, store, limits, replay, authorization_server, protected_resources } = config;
         let Some(server) = authorization_server else {
-            let site: Arc<dyn Site> = Arc::new(AdminSite { store: None, keys: None, clock: seams.clock });
+            let site: Arc<dyn Site> = Arc::new(AdminSite {
+                store: None,
+                keys: None,
+                clock: seams.clock,
+                takes_writes: Arc::new(AtomicBool::new(true)),
+            });
             return Ok(Self { public: None, admin: (bind(listen.admin).await?, site), gate: None, upkeep: None });
         };
         let public = bind(listen.public).await?;
         let admin = bind(listen.admin).await?;
+        // Before the sockets of the gate, which take the place of those of a server that runs: if that one has the store,
+        // this one does not start and must not have harmed it.
+        let store = match seams.store.take() {
+            Some(store) => store,
+            None => open_store(store, limits, Purpose::Serve)?,
+        };
         let gate = match listen.ext_authz.as_slice() {
             _ if protected_resources.is_empty() => None, // nothing to be asked about
             [] => None,
             addresses => Some(grpc::Door::bind(addresses).await.map_err(AppError::BindGate)?),
         };
         let interval = server.signing.schedule.interval();
-        let state = State { store, limits, replay, signing: server.signing, skew: server.settings.dpop.window.skew };
+        let state = State { store, replay, signing: server.signing, skew: server.settings.dpop.window.skew };
         let people = people(server.login, &server.settings, seams.people.take())?;
         let shared = state.open(&mut seams).await?;
 
+        let takes_writes = Arc::new(AtomicBool::new(true)); // the start has written
         let admin_site: Arc<dyn Site> = Arc::new(AdminSite {
             store: Some(Arc::clone(&shared.store)),
             keys: Some(Arc::clone(&shared.keys)),
             clock: Arc::clone(&shared.clock),
+            takes_writes: Arc::clone(&takes_writes),
         });
         let upkeep = Upkeep {
             store: Arc::clone(&shared.store),
@@ -167,6 +181,7 @@ impl App {
             keys_every: interval,
             tokens: Arc::clone(&shared.tokens),
             clock: Arc::clone(&shared.clock),
+            takes_writes,
         };
         let gate = gate.map(|door| (door, shared.gate(protected_resources, &server.settings)));
         let clock = Arc::clone(&shared.clock);
@@ -272,8 +287,7 @@ fn people(
 
 /// What is needed to open the state of an installation.
 struct State {
-    store: config::Store,
-    limits: Limits,
+    store: Arc<dyn Store>,
     replay: config::Replay,
     signing: config::Signing,
     skew: std::time::Duration,
@@ -283,10 +297,7 @@ impl State {
     async fn open(self, seams: &mut Seams) -> Result<Shared, AppError> {
         let (clock, entropy) = (Arc::clone(&seams.clock), &*seams.entropy);
         let now = clock.now();
-        let store = match seams.store.take() {
-            Some(store) => store,
-            None => open_store(self.store, self.limits)?,
-        };
+        let store = self.store;
         let config::Replay::Local { entries } = self.replay;
         let guard = seams.guard.take().unwrap_or_else(|| Arc::new(LocalReplayGuard::new(entries)));
         let seen_until = store.last_alive().await?.map(|last| last.proofs_until(now, self.skew));
@@ -309,15 +320,25 @@ impl State {
 pub async fn signing_keys(config: Config, now: Timestamp) -> Result<Option<SigningKeys>, AppError> {
     let Some(server) = config.authorization_server else { return Ok(None) };
     let config::Signing { schedule, encryption_key } = server.signing;
-    let store = open_store(config.store, config.limits)?;
+    let store = open_store(config.store, config.limits, Purpose::Administer)?;
     let kek = encryption_key.unwrap_or_else(|| RootKey::from_bytes((&SystemEntropy as &dyn Entropy).draw()));
     Ok(Some(SigningKeys::open(store, &kek, schedule, now).await?))
 }
 
-fn open_store(store: config::Store, limits: Limits) -> Result<Arc<dyn Store>, OpenError> {
-    Ok(match store {
-        config::Store::Memory => Arc::new(MemoryStore::new(limits)),
-        config::Store::Sqlite { path } => Arc::new(SqliteStore::open(&path, limits)?),
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Purpose {
+    /// To serve from it, which one process does.
+    Serve,
+    /// To look after it, beside a process that serves from it or not.
+    Administer,
+}
+
+fn open_store(store: config::Store, limits: Limits, purpose: Purpose) -> Result<Arc<dyn Store>, OpenError> {
+    Ok(match (store, purpose) {
+        (config::Store::Memory, _) => Arc::new(MemoryStore::new(limits)),
+        (config::Store::Sqlite { path }, Purpose::Serve) => Arc::new(SqliteStore::open_to_serve(&path, limits)?),
+        (config::Store::Sqlite { path }, Purpose::Administer) => Arc::new(SqliteStore::open(&path, limits)?),
     })
 }
 

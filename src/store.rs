@@ -32,6 +32,9 @@ pub struct Limits {
     pub codes: u64,
     /// Grants, ended ones that are still kept included. 1,000,000 by default: about half a gigabyte.
     pub grants: u64,
+    /// Live grants of one person at one client. At one more, the oldest ends: nobody can fill the store alone, and nobody
+    /// is kept out by what he began long ago. 100 by default.
+    pub grants_per_person: u64,
     /// Devices that wait for a person, those whose time was over and that are still kept included. 3,000 by default. The
     /// chance that somebody guesses a user code of anybody grows with this number, see `activation/guesses.rs`.
     pub devices: u64,
@@ -50,6 +53,7 @@ impl Default for Limits {
         Self {
             codes: 200_000,
             grants: 1_000_000,
+            grants_per_person: 100,
             devices: 3_000,
             sessions: 1_000_000,
             assertions: 1_000_000,
@@ -62,6 +66,11 @@ impl Limits {
     /// The last moment at which a code is kept.
     pub(crate) fn code_due(&self, code: &CodeRecord) -> Timestamp {
         code.expires_at + self.kept
+    }
+
+    /// How many live grants a person may have at a client beside a new one.
+    pub(crate) fn others_per_person(&self) -> u64 {
+        self.grants_per_person.saturating_sub(1)
     }
 
     /// The last moment at which a device is kept: for a while it is told that its code has expired.
@@ -141,7 +150,8 @@ pub enum Rotated {
 /// suite runs over both.
 ///
 /// Every method fails with [`Unavailable`] and nothing else: "not found" and "replayed" are answers. Expiry is judged by
-/// the `now` of the request. New records are turned away rather than live ones dropped.
+/// the `now` of the request. New records are turned away rather than live ones dropped, but for the oldest grants of a
+/// person who has very many.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Records a code that an approved transaction turned into. A transaction gives one code, however often its consent
@@ -152,7 +162,8 @@ pub trait Store: Send + Sync {
     async fn code(&self, code: Digest<CodeKind>) -> Result<Option<CodeRecord>, Unavailable>;
 
     /// Spends the code and records the grant it turns into, or does neither. Of any number of concurrent calls for one
-    /// code, exactly one is told [`Redeemed::First`].
+    /// code, exactly one is told [`Redeemed::First`]. The oldest grants of that person at that client that would be more
+    /// than [`Limits::grants_per_person`] end in the same step.
     async fn redeem_code(&self, code: Digest<CodeKind>, grant: &Grant, now: Timestamp)
     -> Result<Redeemed, Unavailable>;
 
@@ -195,7 +206,7 @@ pub trait Store: Send + Sync {
 
     /// Spends the code of an approved device and records the grant it turns into, or does neither: `false` if there is no
     /// such code, if it was spent, or if its time is over. Of any number of concurrent calls for one code, exactly one is
-    /// told `true`.
+    /// told `true`. The oldest grants of that person at that client end as in [`Store::redeem_code`].
     async fn redeem_device(
         &self,
         code: Digest<DeviceCodeKind>,

@@ -77,7 +77,14 @@ fn rotation(grant: &Grant) -> Rotation {
         current_hash: entropy.draw(),
         previous: Some(previous),
     };
-    Rotation { handle: grant.handle, read_n, read_hash, next, idle_expires_at: grant.idle_expires_at }
+    Rotation {
+        handle: grant.handle,
+        read_n,
+        read_hash,
+        next,
+        sender_constraint: grant.sender_constraint,
+        idle_expires_at: grant.idle_expires_at,
+    }
 }
 
 /// Puts a grant into the store in the one way there is: a code is redeemed for it.

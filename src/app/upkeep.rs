@@ -1,6 +1,7 @@
 //! What goes on behind requests: notes of life, the schedule of the keys, and the sweeping of what is over.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -32,6 +33,8 @@ pub(super) struct Upkeep {
     /// The tokens that the gate has verified: forgotten when a key that may have signed them is withdrawn.
     pub(super) tokens: Arc<Tokens>,
     pub(super) clock: Arc<dyn Clock>,
+    /// Whether the last note of life could be written: readiness depends on it.
+    pub(super) takes_writes: Arc<AtomicBool>,
 }
 
 impl Upkeep {
@@ -55,7 +58,9 @@ impl Upkeep {
 
     async fn note_alive(&self, stopped: bool) {
         let alive = LastAlive { at: self.clock.now(), stopped };
-        if self.store.note_alive(alive).await.is_err() {
+        let written = self.store.note_alive(alive).await.is_ok();
+        self.takes_writes.store(written, Ordering::Relaxed);
+        if !written {
             tracing::warn!("a note of life could not be written");
         }
     }

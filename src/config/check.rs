@@ -213,7 +213,9 @@ fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
         Some(StoreFile::Sqlite(given)) => given.value.limits.as_ref(),
         None => None,
     };
-    let Some(Given { value: LimitsFile { codes, grants, devices, sessions, assertions }, .. }) = limits else {
+    let Some(Given { value: LimitsFile { codes, grants, grants_per_person, devices, sessions, assertions }, .. }) =
+        limits
+    else {
         return default;
     };
     let mut limit = |given: &Option<Given<u64>>, default| {
@@ -226,6 +228,7 @@ fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
     Limits {
         codes: limit(codes, default.codes),
         grants: limit(grants, default.grants),
+        grants_per_person: limit(grants_per_person, default.grants_per_person),
         devices: limit(devices, default.devices),
         sessions: limit(sessions, default.sessions),
         assertions: limit(assertions, default.assertions),

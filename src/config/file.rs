@@ -97,7 +97,7 @@ pub(super) struct MemoryFile {
     pub(super) limits: Option<Given<LimitsFile>>,
 }
 
-/// A store in an SQLite file.
+/// A store in an SQLite file, from which one process serves at a time.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SqliteFile {
@@ -108,7 +108,8 @@ pub(super) struct SqliteFile {
     pub(super) limits: Option<Given<LimitsFile>>,
 }
 
-/// How much is kept at most. At a limit new records are turned away with 503: live ones are never dropped.
+/// How much is kept at most. At a limit new records are turned away with 503: live ones are dropped for none but
+/// `grants_per_person`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LimitsFile {
@@ -118,6 +119,9 @@ pub(super) struct LimitsFile {
     /// Grants: about half a kilobyte each.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) grants: Option<Given<u64>>,
+    /// Live grants of one person at one client: sign-ins of a browser, devices. At one more, the oldest ends.
+    #[schemars(extend("default" = 100))]
+    pub(super) grants_per_person: Option<Given<u64>>,
     /// Devices that wait for a person. The chance that somebody guesses a user code of anybody grows with it.
     #[schemars(extend("default" = 3_000))]
     pub(super) devices: Option<Given<u64>>,

@@ -8,6 +8,7 @@ use crate::scope::{Scope, Scopes};
 use crate::secret::RefreshToken;
 use crate::store::{Grant, GrantHandle, RefreshState, SenderConstraint};
 
+use super::client::GrantType;
 use super::client_authentication::AuthenticatedClient;
 use super::{AuthorizationServer, Client, Error, Parameters, Refusal};
 
@@ -85,7 +86,10 @@ impl AuthorizationServer {
         let tag_key = self.entropy.draw();
         let token = RefreshToken::first(handle, &tag_key, &*self.entropy);
         let lifetimes = &self.settings.lifetimes;
-        let expires_at = exchange.now + lifetimes.refresh_token;
+        // Without refresh tokens a grant is only as good as its one access token, and need not be kept any longer.
+        let refreshes = exchange.client.may_use(GrantType::RefreshToken);
+        let lifetime = if refreshes { lifetimes.refresh_token } else { lifetimes.access_token };
+        let expires_at = exchange.now + lifetime;
         let grant = Grant {
             handle: GrantHandle(handle),
             client_id: exchange.client.id.clone(),

@@ -13,7 +13,7 @@ use super::{
     Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
-use crate::ident::ClientId;
+use crate::ident::{ClientId, Subject};
 use crate::replay::{ReplayKey, Seen};
 use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, SessionKind, UserCodeKind};
 
@@ -31,12 +31,17 @@ struct Held {
     devices: Shelf<[u8; 32], DeviceRecord>,
     user_codes: HashMap<[u8; 32], [u8; 32]>,
     grants: Shelf<[u8; 16], Grant>,
+    /// The grants of a person at a client that were not seen to have ended, by their age.
+    begun: HashMap<(Subject, ClientId), ByAge>,
     sessions: Shelf<[u8; 32], SessionRecord>,
     assertions: Shelf<[u8; 32], Timestamp>,
     keys: BTreeMap<u64, KeyRecord>,
     root_key: Option<Vec<u8>>,
     last_alive: Option<LastAlive>,
 }
+
+/// Handles of grants, by when they began.
+type ByAge = BTreeSet<(Timestamp, [u8; 16])>;
 
 impl MemoryStore {
     /// An empty store.
@@ -48,6 +53,26 @@ impl MemoryStore {
     /// No call leaves a half-made change behind, so a poisoned lock is as good as a whole one.
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// Ends the oldest grants of a person at a client that are one too many with the `newest`.
+    fn supersede(&mut self, newest: &Grant, limits: &Limits, now: Timestamp) {
+        let Shelf { records, due } = &mut self.grants;
+        let begun = self.begun.entry((newest.subject.clone(), newest.client_id.clone())).or_default();
+        begun.retain(|(_, handle)| records.get(handle).is_some_and(|grant| grant.ended.is_none()));
+        let live = |handle: &[u8; 16]| records.get(handle).is_some_and(|grant| grant.is_live(now));
+        let handles = begun.iter().rev().map(|(_, handle)| *handle).filter(live);
+        let too_many: Vec<_> =
+            handles.skip(usize::try_from(limits.others_per_person()).unwrap_or(usize::MAX)).collect();
+        for handle in too_many {
+            if let Some(grant) = records.get_mut(&handle) {
+                grant.ended = Some((now, EndedBy::Superseded));
+                due.insert((limits.grant_due(grant), handle));
+            }
+        }
+        begun.insert((newest.created_at, newest.handle.0));
     }
 }
 
@@ -84,6 +109,7 @@ impl Store for MemoryStore {
         }
         held.grants.put(grant.handle.0, grant.clone(), self.limits.grant_due(grant), self.limits.grants)?;
         record.spent_for = Some(grant.handle);
+        held.supersede(grant, &self.limits, now);
         Ok(Redeemed::First)
     }
 
@@ -172,6 +198,7 @@ impl Store for MemoryStore {
         held.grants.put(grant.handle.0, grant.clone(), self.limits.grant_due(grant), self.limits.grants)?;
         held.devices.remove(digest, |device| self.limits.device_due(device));
         held.user_codes.remove(user_code.as_bytes());
+        held.supersede(grant, &self.limits, now);
         Ok(true)
     }
 
@@ -190,6 +217,7 @@ impl Store for MemoryStore {
             return Ok(Rotated::Overtaken);
         };
         grant.refresh = rotation.next.clone();
+        grant.sender_constraint = rotation.sender_constraint;
         grant.idle_expires_at = rotation.idle_expires_at;
         Ok(Rotated::Moved)
     }
@@ -272,7 +300,7 @@ impl Store for MemoryStore {
     }
 
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u32, Unavailable> {
-        let Held { codes, transactions, devices, user_codes, grants, sessions, assertions, keys, .. } =
+        let Held { codes, transactions, devices, user_codes, grants, begun, sessions, assertions, keys, .. } =
             &mut *self.held();
         let mut left = limit;
         codes.sweep(
@@ -291,7 +319,20 @@ impl Store for MemoryStore {
                 user_codes.remove(device.user_code.as_bytes());
             },
         );
-        grants.sweep(now, &mut left, |grant| self.limits.grant_due(grant), drop);
+        grants.sweep(
+            now,
+            &mut left,
+            |grant| self.limits.grant_due(grant),
+            |grant| {
+                let of_person = (grant.subject, grant.client_id);
+                if let Some(begun_by) = begun.get_mut(&of_person) {
+                    begun_by.remove(&(grant.created_at, grant.handle.0));
+                    if begun_by.is_empty() {
+                        begun.remove(&of_person);
+                    }
+                }
+            },
+        );
         sessions.sweep(now, &mut left, |session| session.expires_at, drop);
         assertions.sweep(now, &mut left, |until| *until, drop);
         let newest = keys.last_key_value().map(|(generation, _)| *generation);

@@ -80,6 +80,8 @@ pub enum EndedBy {
     Revoked,
     /// The person may no longer sign in.
     UserDisabled,
+    /// The person has begun too many newer ones at the same client ([`Limits::grants_per_person`](super::Limits)).
+    Superseded,
 }
 
 impl EndedBy {
@@ -91,6 +93,7 @@ impl EndedBy {
             Self::CodeReuse => "code_reuse",
             Self::Revoked => "revoked",
             Self::UserDisabled => "user_disabled",
+            Self::Superseded => "superseded",
         }
     }
 }
@@ -104,7 +107,7 @@ impl FromStr for EndedBy {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        [Self::Fork, Self::CodeReuse, Self::Revoked, Self::UserDisabled]
+        [Self::Fork, Self::CodeReuse, Self::Revoked, Self::UserDisabled, Self::Superseded]
             .into_iter()
             .find(|why| why.name() == name)
             .ok_or(UnknownName)
@@ -126,7 +129,7 @@ pub struct Grant {
     pub resource: Audience,
     /// When the person signed in.
     pub auth_time: Timestamp,
-    /// What its tokens are bound to; never loosened.
+    /// What its tokens are bound to. A refresh may bind what was unbound; nothing loosens it.
     pub sender_constraint: SenderConstraint,
     /// Its refresh tokens.
     pub refresh: RefreshState,
@@ -138,6 +141,13 @@ pub struct Grant {
     pub expires_at: Timestamp,
     /// When and why it ended.
     pub ended: Option<(Timestamp, EndedBy)>,
+}
+
+impl Grant {
+    /// Whether it has not ended and its time is not over: `now` is before its limits.
+    pub(crate) fn is_live(&self, now: Timestamp) -> bool {
+        self.ended.is_none() && now < self.expires_at && now < self.idle_expires_at
+    }
 }
 
 /// Which refresh tokens of a grant are known: the current one and the one before.
@@ -178,7 +188,7 @@ impl fmt::Debug for Previous {
     }
 }
 
-/// A move of a grant to its next refresh token. It happens only while the grant's `current_n` and `current_hash` are
+/// A move of a grant to its next refresh token, or to a binding. It happens only while the grant's `current_n` and `current_hash` are
 /// those that were read and the grant has not ended.
 #[derive(Clone, Debug)]
 pub struct Rotation {
@@ -190,6 +200,8 @@ pub struct Rotation {
     pub read_hash: [u8; 32],
     /// What the refresh tokens are to be: `tag_key` never changes.
     pub next: RefreshState,
+    /// What its tokens are bound to from now on.
+    pub sender_constraint: SenderConstraint,
     /// The new idle limit.
     pub idle_expires_at: Timestamp,
 }

@@ -6,6 +6,7 @@
 //! Invariant: a call is answered after the commit that holds it, with `synchronous=FULL`; a `kill -9` at any moment loses
 //! nothing that was answered.
 
+use std::fs::File;
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -42,11 +43,23 @@ pub struct SqliteStore {
     limits: Limits,
     readers: Readers, // closed before the writer, so that the last connection is one that may tidy up
     writer: Writer,
+    _lock: Option<File>, // let go of last
 }
 
 impl SqliteStore {
-    /// Opens the file at `path`, which is created with mode 0600 if its directory exists, and brings its schema up to
-    /// date. Blocks while it does so.
+    /// Opens the file at `path` for the process that serves from it. There may be one: what was spent is remembered in part
+    /// by the process alone (the replay guard), so a second one would let it be spent again. Otherwise like
+    /// [`SqliteStore::open`].
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] while another one serves; the others as for [`SqliteStore::open`].
+    pub fn open_to_serve(path: &Path, limits: Limits) -> Result<Self, OpenError> {
+        let lock = file::lock(path)?;
+        Ok(Self { _lock: Some(lock), ..Self::open(path, limits)? })
+    }
+
+    /// Opens the file at `path`, beside a process that serves from it or not. The file, which is created with mode 0600 if its directory exists, and its schema is
+    /// brought up to date. Blocks while it does so.
     ///
     /// # Errors
     /// [`OpenError`] says what is in the way.
@@ -54,7 +67,7 @@ impl SqliteStore {
         let connection = file::open_for_writing(path)?;
         let readers = Readers::start(path)?;
         let writer = Writer::start(connection).map_err(OpenError::Thread)?;
-        Ok(Self { limits, readers, writer })
+        Ok(Self { limits, readers, writer, _lock: None })
     }
 }
 
@@ -106,8 +119,8 @@ impl Store for SqliteStore {
         grant: &Grant,
         now: Timestamp,
     ) -> Result<Redeemed, Unavailable> {
-        let (grant, limit) = (grant.clone(), self.limits.grants);
-        self.writer.run("redeem_code", move |connection| codes::redeem(connection, code, &grant, limit, now)).await
+        let (grant, limits) = (grant.clone(), self.limits);
+        self.writer.run("redeem_code", move |connection| codes::redeem(connection, code, &grant, &limits, now)).await
     }
 
     async fn take_code(&self, code: Digest<CodeKind>, now: Timestamp) -> Result<bool, Unavailable> {
@@ -161,8 +174,10 @@ impl Store for SqliteStore {
         grant: &Grant,
         now: Timestamp,
     ) -> Result<bool, Unavailable> {
-        let (grant, limit) = (grant.clone(), self.limits.grants);
-        self.writer.run("redeem_device", move |connection| devices::redeem(connection, code, &grant, limit, now)).await
+        let (grant, limits) = (grant.clone(), self.limits);
+        self.writer
+            .run("redeem_device", move |connection| devices::redeem(connection, code, &grant, &limits, now))
+            .await
     }
 
     async fn grant(&self, handle: GrantHandle) -> Result<Option<Grant>, Unavailable> {

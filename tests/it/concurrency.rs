@@ -280,6 +280,12 @@ struct HoldUp {
     go_on: Barrier,
 }
 
+impl Default for HoldUp {
+    fn default() -> Self {
+        Self { armed: AtomicBool::new(true), reached: Barrier::new(2), go_on: Barrier::new(2) }
+    }
+}
+
 #[async_trait]
 impl Tap for HoldUp {
     async fn before(&self, call: &'static str) -> Result<(), Unavailable> {
@@ -294,7 +300,7 @@ impl Tap for HoldUp {
 /// A caller presents the first token of a grant and has read the grant; before it writes, `rotations` others go past.
 /// Gives what the slow caller is answered, and the newest token.
 async fn overtaken_by(rotations: usize) -> (World, Arc<Client>, Answer, String) {
-    let hold_up = Arc::new(HoldUp { armed: AtomicBool::new(true), reached: Barrier::new(2), go_on: Barrier::new(2) });
+    let hold_up = Arc::new(HoldUp::default());
     let inner: Arc<dyn Store> = Arc::new(MemoryStore::new(Limits::default()));
     let world = World::start_on(Arc::new(TappedStore { inner, tap: hold_up.clone() }), |_| {}).await;
     let (spa, now) = (Arc::new(world.client("spa")), world.clock.now());
@@ -319,6 +325,25 @@ async fn a_slow_caller_overtaken_by_two_rotations_is_refused_and_the_grant_lives
     slow.expect(400, "invalid_grant");
     assert_eq!(world.events.last("refusal").as_deref(), Some(Refusal::RefreshTokenOvertaken.name()));
     spa.request(world.clock.now(), &refresh_request(&newest)).send().await.expect_tokens();
+}
+
+#[tokio::test]
+async fn a_slow_caller_without_a_proof_gets_nothing_once_a_fast_one_has_bound_the_grant() {
+    let hold_up = Arc::new(HoldUp::default());
+    let inner: Arc<dyn Store> = Arc::new(MemoryStore::new(Limits::default()));
+    let world = World::start_on(Arc::new(TappedStore { inner, tap: hold_up.clone() }), |_| {}).await;
+    let (legacy, now) = (Arc::new(world.client("legacy")), world.clock.now());
+    let token = first_unbound_refresh_token(&world, &legacy).await;
+    let slow = tokio::spawn({
+        let (legacy, token) = (Arc::clone(&legacy), token.clone());
+        async move { legacy.bearer_request(now, &refresh_request(&token)).send().await }
+    });
+    hold_up.reached.wait().await;
+    let fast = legacy.request(now, &refresh_request(&token)).send().await.expect_tokens();
+    hold_up.go_on.wait().await;
+    slow.await.expect("no panic").expect(400, "invalid_dpop_proof");
+    let next = legacy.request(now, &refresh_request(fast.text("refresh_token"))).send().await.expect_tokens();
+    assert_eq!(next.text("token_type"), "DPoP");
 }
 
 #[tokio::test]

@@ -21,6 +21,9 @@ use crate::world::record_code;
 /// So many codes, and so many grants to refresh.
 const EACH: usize = 500;
 
+/// All of them are of one person at one client, which is more than is usual.
+const ROOM: [&str; 2] = ["--set", "store.sqlite.limits.grants_per_person=1000"];
+
 /// Connections; each carries up to a hundred requests at once.
 const CONNECTIONS: usize = 10;
 
@@ -49,7 +52,8 @@ impl Held {
 
 /// Puts codes, and grants of the client's key, into the store of an installation before its first start.
 async fn prepare(installation: &Installation, client: &Client) -> Vec<Held> {
-    let store = SqliteStore::open(&installation.database(), Limits::default()).expect("a store");
+    let limits = Limits { grants_per_person: 1_000, ..Limits::default() };
+    let store = SqliteStore::open(&installation.database(), limits).expect("a store");
     let (store, key) = (Arc::new(store), client.key.public().thumbprint());
     let mut tasks = JoinSet::new();
     for _ in 0..EACH {
@@ -118,7 +122,7 @@ async fn killed_in_the_middle(
     all: Vec<Held>,
     enough: usize,
 ) -> Vec<Held> {
-    let process = installation.start(&[]).await;
+    let process = installation.start(&ROOM).await;
     let connections = connections();
     let (answered, reached) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
     let mut tasks = JoinSet::new();
@@ -209,7 +213,7 @@ async fn nothing_is_spent_twice_and_nothing_is_lost(enough: usize) {
     let all = prepare(&installation, &client).await;
     let all = killed_in_the_middle(&installation, &client, all, enough).await;
 
-    let process = installation.start(&[]).await;
+    let process = installation.start(&ROOM).await;
     let successor = Arc::new(Successor::meet(client).await);
     let mut checks = JoinSet::new();
     for held in all {

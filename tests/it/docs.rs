@@ -76,6 +76,7 @@ fn the_readme_names_the_limits_that_hold() {
         ("log that waits for its reader", size(telemetry::WAITING_LIMIT as u64)),
         ("live authorization codes", settable(kept.codes)),
         ("live grants", settable(kept.grants)),
+        ("live grants of one person at one client", settable(kept.grants_per_person)),
         ("devices that wait for a person", settable(kept.devices)),
         ("live sessions", settable(kept.sessions)),
         ("remembered client assertions", settable(kept.assertions)),

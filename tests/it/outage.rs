@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tollgate::clock::{Clock as _, Timestamp};
 use tollgate::replay::{LocalReplayGuard, ReplayGuard, ReplayKey, Seen};
 use tollgate::store::{Limits, MemoryStore, Store, Unavailable};
@@ -13,6 +14,7 @@ use crate::browser::{Browser, Page};
 use crate::client::{
     Answer, CHALLENGE, CLIENT_CREDENTIALS, Client, answer, code_request, http, poll_request, refresh_request,
 };
+use crate::process::eventually;
 use crate::proxy::Proxy;
 use crate::tap::{Tap, TappedStore};
 use crate::world::World;
@@ -375,6 +377,38 @@ async fn the_gate_answers_an_outage_as_one_and_lets_nobody_in() {
     breaker.all.store(true, Ordering::SeqCst);
     assert_eq!(proxy.get("/orders/7", Some(token), Some(&proof)).await.status, 200);
     assert_eq!(proxy.get("/orders/7", Some(token), Some(&proof)).await.status, 401);
+}
+
+/// A disk that may be full: notes of life are the only writes while nobody asks for anything.
+struct Disk {
+    full: AtomicBool,
+    tried: watch::Sender<u32>,
+}
+
+#[async_trait]
+impl Tap for Disk {
+    async fn before(&self, call: &'static str) -> Result<(), Unavailable> {
+        if call != "note_alive" {
+            return Ok(());
+        }
+        self.tried.send_modify(|times| *times += 1);
+        if self.full.load(Ordering::SeqCst) { Err(Unavailable::Down) } else { Ok(()) }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_takes_no_writes_is_not_ready_until_it_does() {
+    let disk = Arc::new(Disk { full: AtomicBool::new(false), tried: watch::Sender::new(0) });
+    let inner: Arc<dyn Store> = Arc::new(MemoryStore::new(Limits::default()));
+    let world = World::start_on(Arc::new(TappedStore { inner, tap: Arc::clone(&disk) as Arc<dyn Tap> }), |_| {}).await;
+    for full in [true, false] {
+        let mut tried = disk.tried.subscribe();
+        disk.full.store(full, Ordering::SeqCst);
+        eventually("a note of life", tried.changed()).await.expect("the disk is there");
+        let ready = answer(http().get(format!("http://{}/readyz", world.addresses.admin))).await;
+        assert_eq!(ready.status, if full { 503 } else { 200 }, "{ready:?}");
+        assert_eq!(ready.body["missing"], if full { serde_json::json!(["store"]) } else { serde_json::json!([]) });
+    }
 }
 
 #[tokio::test]

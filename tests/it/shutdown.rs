@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 use tollgate::web::{AdminSite, Door, Limits};
 
 use crate::client::CLIENT_CREDENTIALS;
 use crate::process::{Installation, eventually, program, run};
+use crate::world::free_port;
 use tollgate::clock::{Clock as _, SystemClock};
 
 /// A token request whose body is announced but not sent yet, together with the body.
@@ -154,7 +155,7 @@ async fn nothing_is_answered_once_the_drain_time_is_over() {
     let limits = Limits { drain: Duration::from_millis(50), ..Limits::default() };
     let door = Door::bind(([127, 0, 0, 1], 0).into(), limits).await.expect("a port");
     let address = door.address().expect("an address");
-    let site = AdminSite { store: None, keys: None, clock: Arc::new(SystemClock) };
+    let site = AdminSite { store: None, keys: None, clock: Arc::new(SystemClock), takes_writes: Arc::default() };
     let (stop, stopped) = oneshot::channel::<()>();
     let served = tokio::spawn(async move {
         let stopped = async {
@@ -209,6 +210,35 @@ async fn what_is_in_the_way_of_a_start_is_exit_code_one_and_is_named() {
         assert_eq!(output.status.code(), Some(1), "{setting}: {report}");
         assert!(report.starts_with("tollgate: cannot ") && report.contains(named), "{setting}: {report}");
     }
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_database_does_not_start_and_harms_nobody() {
+    let installation = Installation::new();
+    let first = installation.start(&[]).await;
+    let port = format!("listen.public.address=\"127.0.0.1:{}\"", free_port());
+    let output = run(&mut installation.serve(&["--set", &port])).await;
+    let report = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    let database = installation.database().display().to_string();
+    for part in ["tollgate: cannot open the store: another tollgate serves from", &database, "stop that one first"] {
+        assert!(report.contains(part), "no `{part}` in {report}");
+    }
+    assert!(UnixStream::connect(installation.socket()).await.is_ok(), "the gate of the first has lost its socket");
+
+    // Commands work beside a server.
+    let text = std::fs::read_to_string(installation.path("tollgate.yaml")).expect("a file");
+    let text = text.replace("store: { memory: {} }", "store: { sqlite: { path: tollgate.db } }");
+    std::fs::write(installation.path("keys.yaml"), text).expect("a file");
+    let output = run(program().args(["keys", "list", "--config"]).arg(installation.path("keys.yaml"))).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("signing"), "{output:?}");
+
+    // The lock ends with its process, however that ends.
+    first.kill().await;
+    let next = installation.start(&["--set", &port]).await;
+    next.signal("TERM").await;
+    assert_eq!(next.ended().await.0.code(), Some(0));
 }
 
 #[tokio::test]

@@ -73,6 +73,7 @@ conformance! {
     of_many_consents_at_once_one_is_first
     a_grant_is_read_as_it_was_recorded
     a_rotation_moves_the_tokens_on
+    a_rotation_binds_the_grant
     a_rotation_needs_the_grant_as_it_was_read
     of_many_rotations_at_once_one_moves
     a_grant_that_ended_does_not_move
@@ -98,6 +99,10 @@ conformance! {
     the_last_sign_of_life_is_kept
     a_full_store_turns_new_records_away
     a_code_is_not_spent_when_there_is_no_room_for_its_grant
+    of_very_many_grants_of_a_person_at_a_client_the_oldest_end
+    what_is_over_or_of_others_does_not_count_for_a_person
+    of_many_grants_of_a_person_at_once_no_more_live_than_may
+    a_device_counts_among_the_grants_of_a_person
     what_is_over_is_swept_in_small_steps
     what_lives_is_not_swept
     sweeping_makes_room
@@ -226,6 +231,27 @@ async fn a_rotation_moves_the_tokens_on(make: Make) {
     assert_eq!(read.refresh.current_n, u64::MAX);
 }
 
+async fn a_rotation_binds_the_grant(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let mut grant = Grant { sender_constraint: SenderConstraint::None, ..grant(1) };
+    begin(&*store, &grant).await;
+    let key = SenderConstraint::DpopKey(Thumbprint::from_bytes([5; 32]));
+    // The tokens may move with it, or stay as they are.
+    for (n, sender_constraint, moves) in [(1, SenderConstraint::Dpop, true), (2, key, true), (3, key, false)] {
+        let mut rotation = Rotation { sender_constraint, ..rotation(&grant, n) };
+        if !moves {
+            rotation.next = grant.refresh.clone();
+        }
+        assert_eq!(store.rotate(&rotation).await, Ok(Rotated::Moved));
+        let idle_expires_at = rotation.idle_expires_at;
+        grant = Grant { refresh: rotation.next, sender_constraint, idle_expires_at, ..grant };
+        assert_eq!(store.grant(grant.handle).await, Ok(Some(grant.clone())));
+    }
+    let overtaken = Rotation { read_n: 7, sender_constraint: SenderConstraint::None, ..rotation(&grant, 4) };
+    assert_eq!(store.rotate(&overtaken).await, Ok(Rotated::Overtaken));
+    assert_eq!(store.grant(grant.handle).await, Ok(Some(grant)));
+}
+
 async fn a_rotation_needs_the_grant_as_it_was_read(make: Make) {
     let Fixture { store, _directory } = make(Limits::default());
     let grant = grant(1);
@@ -300,7 +326,8 @@ async fn the_idle_limit_slides_until_the_end(make: Make) {
 async fn the_first_end_counts(make: Make) {
     let Fixture { store, _directory } = make(Limits::default());
     assert_eq!(store.end_grant(grant(1).handle, EndedBy::CodeReuse, now()).await, Ok(()));
-    for (number, why) in (1..).zip([EndedBy::Fork, EndedBy::CodeReuse, EndedBy::Revoked, EndedBy::UserDisabled]) {
+    let all = [EndedBy::Fork, EndedBy::CodeReuse, EndedBy::Revoked, EndedBy::UserDisabled, EndedBy::Superseded];
+    for (number, why) in (1..).zip(all) {
         begin(&*store, &grant(number)).await;
         assert_eq!(store.end_grant(grant(number).handle, why, now()).await, Ok(()));
         assert_eq!(store.end_grant(grant(number).handle, EndedBy::Fork, now() + SECOND).await, Ok(()));
@@ -594,6 +621,75 @@ async fn a_code_is_not_spent_when_there_is_no_room_for_its_grant(make: Make) {
     assert_eq!(store.grant(grant(2).handle).await, Ok(None));
 }
 
+async fn of_very_many_grants_of_a_person_at_a_client_the_oldest_end(make: Make) {
+    let Fixture { store, _directory } = make(Limits { grants_per_person: 3, ..Limits::default() });
+    // By age, not by name: the oldest has the largest name.
+    for number in (1..=5).rev() {
+        let created_at = now() + SECOND * u32::try_from(5 - number).expect("few");
+        begin(&*store, &Grant { created_at, ..grant(number) }).await;
+    }
+    assert_eq!(ends(&*store, 1..=5).await, [None, None, None, SUPERSEDED, SUPERSEDED]);
+    // Those of the same moment go by name, but never the newest.
+    for number in [9, 8, 7] {
+        begin(&*store, &Grant { created_at: now() + DAY, ..grant(number) }).await;
+    }
+    assert_eq!(ends(&*store, 1..=3).await, [SUPERSEDED; 3]);
+    begin(&*store, &Grant { created_at: now() + DAY, ..grant(6) }).await;
+    assert_eq!(ends(&*store, 6..=9).await, [None, SUPERSEDED, None, None]);
+    // The first end counts, here too.
+    assert_eq!(store.end_grant(grant(7).handle, EndedBy::Revoked, now()).await, Ok(()));
+    assert_eq!(store.rotate(&rotation(&grant(7), 1)).await, Ok(Rotated::Overtaken));
+    assert_eq!(ends(&*store, 7..=7).await, [SUPERSEDED]);
+}
+
+async fn what_is_over_or_of_others_does_not_count_for_a_person(make: Make) {
+    let Fixture { store, _directory } = make(Limits { grants_per_person: 1, ..Limits::default() });
+    let somebody = Grant { subject: "0b70".parse().expect("a subject"), ..grant(1) };
+    let elsewhere = Grant { client_id: "tv".parse().expect("a client"), ..grant(2) };
+    let (expired, idle) = (Grant { expires_at: now(), ..grant(3) }, Grant { idle_expires_at: now(), ..grant(4) });
+    for grant in [&somebody, &elsewhere, &expired, &idle, &grant(5)] {
+        begin(&*store, grant).await;
+    }
+    assert_eq!(store.end_grant(grant(5).handle, EndedBy::Revoked, now()).await, Ok(()));
+    begin(&*store, &grant(6)).await;
+    let revoked = Some((now(), EndedBy::Revoked));
+    assert_eq!(ends(&*store, 1..=6).await, [None, None, None, None, revoked, None]);
+    begin(&*store, &grant(7)).await;
+    assert_eq!(ends(&*store, 6..=7).await, [SUPERSEDED, None]);
+}
+
+async fn of_many_grants_of_a_person_at_once_no_more_live_than_may(make: Make) {
+    let Fixture { store, _directory } = make(Limits { grants_per_person: 8, ..Limits::default() });
+    at_once(&store, |store, caller| async move { begin(&*store, &grant(caller)).await }).await;
+    let ends = ends(&*store, 1..=CALLERS).await;
+    assert_eq!(ends.iter().filter(|end| end.is_none()).count(), 8);
+}
+
+async fn a_device_counts_among_the_grants_of_a_person(make: Make) {
+    let Fixture { store, _directory } = make(Limits { grants_per_person: 1, ..Limits::default() });
+    for number in 1..=2 {
+        let device = device(number);
+        assert_eq!(store.record_device(&device).await, Ok(Begun::First));
+        decide(&*store, &device, &approval()).await;
+        assert_eq!(store.redeem_device(device.digest, &grant(number), now()).await, Ok(true));
+    }
+    assert_eq!(ends(&*store, 1..=2).await, [SUPERSEDED, None]);
+    begin(&*store, &grant(3)).await;
+    assert_eq!(ends(&*store, 2..=3).await, [SUPERSEDED, None]);
+}
+
+/// The end of a grant that was one too many.
+const SUPERSEDED: Option<(Timestamp, EndedBy)> = Some((now(), EndedBy::Superseded));
+
+/// How grants ended, by their numbers.
+async fn ends(store: &dyn Store, numbers: std::ops::RangeInclusive<u64>) -> Vec<Option<(Timestamp, EndedBy)>> {
+    let mut ends = Vec::new();
+    for number in numbers {
+        ends.push(store.grant(grant(number).handle).await.expect("an answer").expect("a grant").ended);
+    }
+    ends
+}
+
 async fn what_is_over_is_swept_in_small_steps(make: Make) {
     let limits = Limits::default();
     let Fixture { store, _directory } = make(limits);
@@ -711,12 +807,29 @@ async fn two_processes_share_a_file() {
 }
 
 #[test]
+fn one_process_serves_from_a_file_whatever_its_path() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (path, link) = (directory.path().join("tollgate.db"), directory.path().join("link.db"));
+    std::os::unix::fs::symlink(&path, &link).expect("a link");
+    let serve = |path: &Path| SqliteStore::open_to_serve(path, Limits::default());
+    let server = serve(&path).expect("a store");
+    for path in [&path, &link] {
+        assert!(matches!(serve(path).map(drop), Err(OpenError::InUse(_))));
+    }
+    drop(SqliteStore::open(&path, Limits::default()).expect("a store for a command"));
+    assert!(serve(&path).is_err(), "the command has let go of the lock");
+    drop(server);
+    drop(serve(&link).expect("a store"));
+}
+
+#[test]
 fn only_the_owner_may_read_the_file() {
     let directory = tempfile::tempdir().expect("a directory");
-    let _store = open(directory.path(), Limits::default());
+    let path = directory.path().join("tollgate.db");
+    let _store = SqliteStore::open_to_serve(&path, Limits::default()).expect("a store");
     let files: Vec<_> =
         fs::read_dir(directory.path()).expect("a directory").map(|file| file.expect("a file")).collect();
-    assert!(files.len() >= 2, "the database and its log: {files:?}");
+    assert!(files.len() >= 3, "the database, its log, its lock: {files:?}");
     for file in files {
         assert_eq!(file.metadata().expect("metadata").permissions().mode() & 0o777, 0o600, "{file:?}");
     }
@@ -797,7 +910,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 const DAY: Duration = Duration::from_hours(24);
 
-fn now() -> Timestamp {
+const fn now() -> Timestamp {
     Timestamp::from_millis(1_760_000_000_123)
 }
 
@@ -884,6 +997,7 @@ fn rotation(grant: &Grant, salt: u64) -> Rotation {
         read_n: current_n,
         read_hash: current_hash,
         next,
+        sender_constraint: grant.sender_constraint,
         idle_expires_at: grant.idle_expires_at + SECOND,
     }
 }
@@ -1083,7 +1197,15 @@ proptest! {
     /// What one store answers, the other answers.
     #[test]
     fn stores_agree_on_any_sequence_of_calls(calls in proptest::collection::vec(call(), 1..40)) {
-        let limits = Limits { codes: 2, grants: 2, devices: 2, sessions: 2, assertions: 2, kept: SECOND * 30 };
+        let limits = Limits {
+            codes: 2,
+            grants: 2,
+            grants_per_person: 1,
+            devices: 2,
+            sessions: 2,
+            assertions: 2,
+            kept: SECOND * 30,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let (memory, sqlite) = (memory(limits), sqlite(limits));
         let (mut one, mut other) = (now(), now());

@@ -9,7 +9,9 @@ use tollgate::clock::Clock as _;
 use tollgate::dpop::ProofFault;
 use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::oauth::Refusal;
+use tollgate::oauth::client::GrantType;
 use tollgate::scope::Scope;
+use tollgate::secret::AuthorizationCode;
 use tollgate::store::{Decision, Limits, MemoryStore, Store};
 
 use crate::client::{
@@ -563,5 +565,71 @@ async fn a_grant_ends_when_nobody_refreshes_and_at_last_for_good() {
         world.clock.advance(day * 14);
         refresh(&token).await.expect(400, "invalid_grant");
         assert_eq!(world.events.last("refusal").as_deref(), Some(Refusal::GrantEnded.name()));
+    }
+}
+
+#[tokio::test]
+async fn the_first_proof_binds_what_began_without_one() {
+    let world = World::start().await;
+    let (first_key, other_key) = (world.client("legacy"), world.client("legacy"));
+    let now = world.clock.now();
+    // In the ordinary course, and when an answer was lost: then the token before is presented once more.
+    for lost in [false, true] {
+        let code = world.code(&first_key).await;
+        let tokens = first_key.bearer_request(now, &code_request(&code)).send().await.expect_tokens();
+        assert_eq!(tokens.text("token_type"), "Bearer");
+        let unbound = tokens.text("refresh_token");
+        if lost {
+            let tokens = first_key.bearer_request(now, &refresh_request(unbound)).send().await.expect_tokens();
+            assert_eq!(tokens.text("token_type"), "Bearer");
+        }
+        let tokens = first_key.request(now, &refresh_request(unbound)).send().await.expect_tokens();
+        assert_eq!(tokens.text("token_type"), "DPoP");
+        assert_eq!(claims(tokens.text("access_token"))["cnf"]["jkt"], first_key.key.kid());
+        assert_eq!(world.events.last("outcome").as_deref(), Some(if lost { "repeated" } else { "rotated" }));
+
+        let bound = refresh_request(tokens.text("refresh_token"));
+        for token in [&refresh_request(unbound), &bound] {
+            first_key.bearer_request(now, token).send().await.expect(400, "invalid_dpop_proof");
+            other_key.request(now, token).send().await.expect(400, "invalid_grant");
+            assert_eq!(world.events.last("refusal").as_deref(), Some(Refusal::RefreshTokenKeyMismatch.name()));
+        }
+        let tokens = first_key.request(now, &bound).send().await.expect_tokens();
+        assert_eq!(tokens.text("token_type"), "DPoP");
+    }
+}
+
+#[tokio::test]
+async fn a_proof_binds_the_grant_of_a_confidential_client_to_proofs_by_any_key() {
+    let world = World::start().await;
+    let (web, now) = (world.client("web"), world.clock.now());
+    let code = world.code(&web).await;
+    let tokens = web.bearer_request(now, &code_request(&code)).send().await.expect_tokens();
+    let tokens = web.request(now, &refresh_request(tokens.text("refresh_token"))).send().await.expect_tokens();
+    let bound = refresh_request(tokens.text("refresh_token"));
+    web.bearer_request(now, &bound).send().await.expect(400, "invalid_dpop_proof");
+    let tokens = world.client("web").request(now, &bound).send().await.expect_tokens();
+    assert_eq!(tokens.text("token_type"), "DPoP");
+}
+
+#[tokio::test]
+async fn a_grant_lasts_no_longer_than_what_can_be_had_from_it() {
+    let world = World::start_with(|settings| {
+        for client in settings.clients.iter_mut().filter(|client| client.id.as_str() == "legacy") {
+            client.grant_types = vec![GrantType::AuthorizationCode];
+        }
+    })
+    .await;
+    let now = world.clock.now();
+    for (id, lasts) in [("legacy", Duration::from_mins(5)), ("spa", Duration::from_hours(24 * 30))] {
+        let client = world.client(id);
+        let code = world.code(&client).await;
+        let tokens = client.request(now, &code_request(&code)).send().await.expect_tokens();
+        assert_eq!(tokens.body["refresh_token"].is_string(), id == "spa");
+        let code: AuthorizationCode = code.parse().expect("a code");
+        let code = world.store.code(code.digest()).await.expect("a store").expect("it is kept");
+        let grant = world.store.grant(code.spent_for.expect("it is spent")).await.expect("a store").expect("a grant");
+        assert_eq!(grant.expires_at, now + lasts, "{id}");
+        assert!(grant.idle_expires_at <= grant.expires_at);
     }
 }

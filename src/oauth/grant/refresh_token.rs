@@ -4,11 +4,13 @@
 //! same successor to everybody who presents it. So a lost answer, a retry after a day and sixty-four tabs at once all go
 //! on with one and the same token. Only a proven fork, an old token after its successor was used, ends the grant.
 //!
+//! A grant that began without a proof is bound by the first refresh that brings one, and stays bound (RFC 9449 §5).
+//!
 //! | the token is | and | then |
 //! |---|---|---|
 //! | current | the client does not rotate | stable: the same token |
 //! | current | | rotated: its successor; a conditional write |
-//! | previous | the grant is bound to a key or proof, or the rotation is fresh | repeated: the same successor; no write |
+//! | previous | the grant is bound to a key or proof, or the rotation is fresh | repeated: the same successor; no write but to bind |
 //! | previous | unbound, later | replaced: another successor, the unused one is dead; a conditional write |
 //! | older | as first read | forked: the grant ends |
 //! | older | only after a write was lost to somebody else | overtaken: refused, the grant lives |
@@ -113,6 +115,7 @@ impl Request<'_> {
             }
             grant = server.store.grant(grant.handle).await?.ok_or(Refusal::RefreshTokenUnknown)?;
             grant.check_alive(exchange.now)?;
+            grant.check_key(exchange)?; // whoever was first may have bound the grant
         }
         Err(Unavailable::Down.into())
     }
@@ -128,18 +131,28 @@ impl Request<'_> {
         let idle_expires_at = grant.expires_at.min(now + server.settings.lifetimes.refresh_token_idle);
         let state = &grant.refresh;
         match (position(grant, &self.token).ok_or(Refusal::RefreshTokenUnknown)?, &state.previous) {
+            // An unbound grant stays so whatever proof comes: a token that does not change is not written, and its client
+            // authenticates.
             (Position::Current, _) if exchange.client.rotation == RefreshTokenRotation::Never => {
                 server.slide(grant, idle_expires_at, now).await?;
                 Ok(Some(Moved { outcome: "stable", token: self.again()? }))
             }
             (Position::Current, _) => {
                 let previous = (self.token.n(), self.token.hash());
-                self.write("rotated", grant, previous, idle_expires_at, (server, now)).await
+                self.write("rotated", grant, previous, idle_expires_at, (exchange, server)).await
             }
             (Position::Previous, Some(previous)) if repeats(grant, previous, now) => {
                 let token = self.token.successor(state.current_n, &previous.seed, &state.tag_key);
                 if !token.is_hashed_as(&state.current_hash) {
                     return Err(Unavailable::Down.into()); // the row contradicts itself
+                }
+                let sender_constraint = grant.bound_by(exchange);
+                if sender_constraint != grant.sender_constraint {
+                    let idle_expires_at = grant.idle_expires_at;
+                    let binding = grant.rotation(state.clone(), sender_constraint, idle_expires_at);
+                    if server.store.rotate(&binding).await? == Rotated::Overtaken {
+                        return Ok(None);
+                    }
                 }
                 tracing::info!(client.id = %exchange.client.id, grant = ?grant.handle,
                     age_ms = now.millis() - previous.rotated_at_millis, "a refresh was repeated");
@@ -147,7 +160,7 @@ impl Request<'_> {
             }
             (Position::Previous, Some(previous)) => {
                 let previous = (previous.n, previous.hash);
-                self.write("replaced", grant, previous, idle_expires_at, (server, now)).await
+                self.write("replaced", grant, previous, idle_expires_at, (exchange, server)).await
             }
             (Position::Previous, None) | (Position::Older, _) => Err(Refusal::RefreshTokenOvertaken.into()),
         }
@@ -160,21 +173,15 @@ impl Request<'_> {
         grant: &Grant,
         (previous_n, previous_hash): (u64, [u8; 32]),
         idle_expires_at: Timestamp,
-        (server, now): (&AuthorizationServer, Timestamp),
+        (exchange, server): (&Exchange<'_>, &AuthorizationServer),
     ) -> Result<Option<Moved>, Error> {
         let state = &grant.refresh;
         let (n, seed) = (state.current_n + 1, server.entropy.draw());
         let token = self.token.successor(n, &seed, &state.tag_key);
-        let previous = Previous { n: previous_n, hash: previous_hash, seed, rotated_at_millis: now.millis() };
+        let previous = Previous { n: previous_n, hash: previous_hash, seed, rotated_at_millis: exchange.now.millis() };
         let next =
             RefreshState { tag_key: state.tag_key, current_n: n, current_hash: token.hash(), previous: Some(previous) };
-        let rotation = Rotation {
-            handle: grant.handle,
-            read_n: state.current_n,
-            read_hash: state.current_hash,
-            next,
-            idle_expires_at,
-        };
+        let rotation = grant.rotation(next, grant.bound_by(exchange), idle_expires_at);
         match server.store.rotate(&rotation).await? {
             Rotated::Moved => Ok(Some(Moved { outcome, token })),
             Rotated::Overtaken => Ok(None),
@@ -236,8 +243,26 @@ impl Grant {
     }
 
     fn check_alive(&self, now: Timestamp) -> Result<(), Refusal> {
-        let alive = self.ended.is_none() && now < self.expires_at && now < self.idle_expires_at;
-        if alive { Ok(()) } else { Err(Refusal::GrantEnded) }
+        if self.is_live(now) { Ok(()) } else { Err(Refusal::GrantEnded) }
+    }
+
+    /// What the grant is bound to from now on: a proof binds what was unbound, and nothing unbinds.
+    fn bound_by(&self, exchange: &Exchange<'_>) -> SenderConstraint {
+        match self.sender_constraint {
+            SenderConstraint::None => exchange.sender_constraint(),
+            bound @ (SenderConstraint::Dpop | SenderConstraint::DpopKey(_)) => bound,
+        }
+    }
+
+    /// A move of this grant, as it was read.
+    fn rotation(
+        &self,
+        next: RefreshState,
+        sender_constraint: SenderConstraint,
+        idle_expires_at: Timestamp,
+    ) -> Rotation {
+        let RefreshState { current_n: read_n, current_hash: read_hash, .. } = self.refresh;
+        Rotation { handle: self.handle, read_n, read_hash, next, sender_constraint, idle_expires_at }
     }
 
     /// A bound grant never yields an unbound token (RFC 9449 §5).

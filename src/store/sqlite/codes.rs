@@ -6,7 +6,7 @@ use super::limit::within;
 use super::{Fault, grants};
 use crate::clock::Timestamp;
 use crate::secret::{CodeKind, Digest};
-use crate::store::{CodeRecord, Grant, GrantHandle, Recorded, Redeemed};
+use crate::store::{CodeRecord, Grant, GrantHandle, Limits, Recorded, Redeemed};
 
 /// Adds the row of a code, unless its transaction gave one before.
 pub(super) fn record(connection: &Connection, code: &CodeRecord, limit: u64) -> Result<Recorded, Fault> {
@@ -50,14 +50,14 @@ pub(super) fn redeem(
     connection: &Connection,
     code: Digest<CodeKind>,
     grant: &Grant,
-    limit: u64,
+    limits: &Limits,
     now: Timestamp,
 ) -> Result<Redeemed, Fault> {
     let mut spend = connection.prepare_cached(
         "UPDATE codes SET spent_for = :grant WHERE digest = :digest AND spent_for IS NULL AND expires_at > :now",
     )?;
     if spend.execute(named_params! { ":grant": grant.handle, ":digest": code, ":now": now })? == 1 {
-        grants::record(connection, grant, limit)?;
+        grants::record(connection, grant, limits, now)?;
         return Ok(Redeemed::First);
     }
     let mut select = connection.prepare_cached("SELECT spent_for FROM codes WHERE digest = :digest")?;

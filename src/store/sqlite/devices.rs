@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
 use crate::secret::{BrowserKind, DeviceCodeKind, Digest, UserCodeKind};
 use crate::store::record::UnknownName;
-use crate::store::{Begun, Decision, DeviceRecord, Grant, Pace, Polled};
+use crate::store::{Begun, Decision, DeviceRecord, Grant, Limits, Pace, Polled};
 
 /// Adds the row of a device, unless another one has its user code.
 pub(super) fn record(connection: &Connection, device: &DeviceRecord, limit: u64) -> Result<Begun, Fault> {
@@ -116,7 +116,7 @@ pub(super) fn redeem(
     connection: &Connection,
     code: Digest<DeviceCodeKind>,
     grant: &Grant,
-    limit: u64,
+    limits: &Limits,
     now: Timestamp,
 ) -> Result<bool, Fault> {
     let mut delete = connection
@@ -124,7 +124,7 @@ pub(super) fn redeem(
     if delete.execute(named_params! { ":digest": code, ":now": now })? == 0 {
         return Ok(false);
     }
-    grants::record(connection, grant, limit)?;
+    grants::record(connection, grant, limits, now)?;
     Ok(true)
 }
 

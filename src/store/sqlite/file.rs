@@ -1,6 +1,7 @@
 //! Opening the file: its mode, its settings, its schema.
 
-use std::fs::OpenOptions;
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -13,9 +14,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 const APPLICATION_ID: i32 = 0x5447_4154;
 
 /// Every change of the schema, in order. Each only adds: two versions of the program may run side by side.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     ("V1__state", include_str!("migrations/V1__state.sql")),
     ("V2__devices", include_str!("migrations/V2__devices.sql")),
+    ("V3__grants_subject", include_str!("migrations/V3__grants_subject.sql")),
 ];
 
 /// How long to wait for another process, such as `tollgate keys rotate`, that writes to the same file.
@@ -37,6 +39,21 @@ pub enum OpenError {
     /// The file cannot be created or opened.
     #[error("the database `{}` cannot be opened for reading and writing", path.display())]
     File {
+        /// Where it is or should be.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process serves from it.
+    #[error(
+        "another tollgate serves from the database `{}`; stop that one first, or give this one a database of its own",
+        .0.display()
+    )]
+    InUse(PathBuf),
+    /// The lock file beside it cannot be used.
+    #[error("the lock file `{}` of the database cannot be used", path.display())]
+    Lock {
         /// Where it is or should be.
         path: PathBuf,
         /// What the operating system said.
@@ -85,9 +102,28 @@ pub enum OpenError {
     Thread(#[source] io::Error),
 }
 
+/// Takes the lock that only one process which serves may have, for as long as the value lives: the operating system lets
+/// go of it with the process, however that ends. The lock file stays behind, since whoever removed it could remove that
+/// of a successor. The database itself is not locked: SQLite has locks of its own there.
+pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
+    create(path)?;
+    let mut name = OsString::from(path.canonicalize().unwrap_or_else(|_| path.into())); // one lock, whatever the path
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&name);
+    let file = file.map_err(|source| OpenError::Lock { path: name.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.into())),
+        Err(TryLockError::Error(source)) => Err(OpenError::Lock { path: name, source }),
+    }
+}
+
 /// Opens the file for the writer: creates it if need be, checks that it is ours, and brings its schema up to date.
 pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
-    create(path)?;
+    if !create(path)? {
+        warn_of_readers(path)?;
+    }
     let mut connection = connect(path)?;
     let failed = |source| sqlite(path, source);
     claim(path, &connection)?;
@@ -111,20 +147,25 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-/// Makes an empty file that nobody else may read, unless there is a file. SQLite gives its log the same mode.
-fn create(path: &Path) -> Result<(), OpenError> {
+/// Makes an empty file that nobody else may read, unless there is a file; whether it did. SQLite gives its log the same
+/// mode.
+fn create(path: &Path) -> Result<bool, OpenError> {
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
     if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
         return Err(OpenError::DirectoryMissing(directory.into()));
     }
-    let failed = |source| OpenError::File { path: path.into(), source };
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => return Ok(()),
+        Ok(_) => Ok(true),
         // It is not opened here: closing it would drop the locks that SQLite holds elsewhere in this process.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(failed(error)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(source) => Err(OpenError::File { path: path.into(), source }),
     }
-    let mode = path.metadata().map_err(failed)?.permissions().mode();
+}
+
+/// Says so if others may read the file.
+fn warn_of_readers(path: &Path) -> Result<(), OpenError> {
+    let metadata = path.metadata().map_err(|source| OpenError::File { path: path.into(), source });
+    let mode = metadata?.permissions().mode();
     if mode & 0o077 != 0 {
         tracing::warn!(path = %path.display(), mode = format!("{:o}", mode & 0o777), "others may read the database");
     }

@@ -8,10 +8,10 @@ use super::limit::within;
 use crate::clock::Timestamp;
 use crate::jose::Thumbprint;
 use crate::store::record::UnknownName;
-use crate::store::{EndedBy, Grant, GrantHandle, Previous, RefreshState, Rotated, Rotation, SenderConstraint};
+use crate::store::{EndedBy, Grant, GrantHandle, Limits, Previous, RefreshState, Rotated, Rotation, SenderConstraint};
 
-/// Adds the row of a grant.
-pub(super) fn record(connection: &Connection, grant: &Grant, limit: u64) -> Result<(), Fault> {
+/// Adds the row of a grant, and ends the oldest ones of the person at the client that are one too many with it.
+pub(super) fn record(connection: &Connection, grant: &Grant, limits: &Limits, now: Timestamp) -> Result<(), Fault> {
     let (sender_constraint, bound_key) = constraint_columns(grant.sender_constraint);
     let previous = grant.refresh.previous.as_ref();
     let mut insert = connection.prepare_cached(
@@ -44,7 +44,29 @@ pub(super) fn record(connection: &Connection, grant: &Grant, limit: u64) -> Resu
         ":ended_at": grant.ended.map(|(at, _)| at),
         ":ended_by": grant.ended.map(|(_, why)| why),
     })?;
-    within(connection, "grants", limit)
+    within(connection, "grants", limits.grants)?;
+    supersede(connection, grant, limits.others_per_person(), now)
+}
+
+/// Ends all but the newest `others` live grants of the person at the client, `newest` not counted. One index gives them
+/// by age.
+fn supersede(connection: &Connection, newest: &Grant, others: u64, now: Timestamp) -> Result<(), Fault> {
+    let mut update = connection.prepare_cached(
+        "UPDATE grants SET ended_at = :now, ended_by = :why WHERE handle IN (
+           SELECT handle FROM grants
+           WHERE subject = :subject AND client_id = :client_id AND ended_at IS NULL
+             AND expires_at > :now AND idle_expires_at > :now AND handle <> :newest
+           ORDER BY created_at DESC, handle DESC LIMIT -1 OFFSET :others)",
+    )?;
+    update.execute(named_params! {
+        ":now": now,
+        ":why": EndedBy::Superseded,
+        ":subject": newest.subject,
+        ":client_id": newest.client_id,
+        ":newest": newest.handle,
+        ":others": i64::try_from(others).unwrap_or(i64::MAX),
+    })?;
+    Ok(())
 }
 
 /// The grant of that handle.
@@ -53,13 +75,15 @@ pub(super) fn read(connection: &Connection, handle: GrantHandle) -> Result<Optio
     Ok(select.query_one(named_params! { ":handle": handle }, from_row).optional()?)
 }
 
-/// Moves the refresh tokens on, if the row is as the caller read it. The condition is the lock.
+/// Moves the refresh tokens on and binds them, if the row is as the caller read it. The condition is the lock.
 pub(super) fn rotate(connection: &Connection, rotation: &Rotation) -> Result<Rotated, Fault> {
     let next = &rotation.next;
     let previous = next.previous.as_ref();
+    let (sender_constraint, bound_key) = constraint_columns(rotation.sender_constraint);
     let mut update = connection.prepare_cached(
         "UPDATE grants SET current_n = :current_n, current_hash = :current_hash, previous_n = :previous_n,
                            previous_hash = :previous_hash, seed = :seed, rotated_at = :rotated_at,
+                           sender_constraint = :sender_constraint, bound_key = :bound_key,
                            idle_expires_at = :idle_expires_at
          WHERE handle = :handle AND current_n = :read_n AND current_hash = :read_hash AND ended_at IS NULL",
     )?;
@@ -70,6 +94,8 @@ pub(super) fn rotate(connection: &Connection, rotation: &Rotation) -> Result<Rot
         ":previous_hash": previous.map(|previous| previous.hash),
         ":seed": previous.map(|previous| previous.seed),
         ":rotated_at": previous.map(|previous| previous.rotated_at_millis),
+        ":sender_constraint": sender_constraint,
+        ":bound_key": bound_key,
         ":idle_expires_at": rotation.idle_expires_at,
         ":handle": rotation.handle,
         ":read_n": rotation.read_n.cast_signed(),
