@@ -48,13 +48,17 @@ impl Queue {
     /// Takes a line, or drops it.
     fn add(&self, line: &[u8]) {
         let mut waiting = self.lock();
+        // A writer at work looks for itself when it is done; to wake it for every line would cost more than the line.
+        let writer_sleeps = waiting.text.is_empty() && !waiting.writing;
         if waiting.text.len() + line.len() > WAITING_LIMIT {
             waiting.dropped = waiting.dropped.saturating_add(1);
         } else {
             waiting.text.extend_from_slice(line);
         }
         drop(waiting);
-        self.changed.notify_all();
+        if writer_sleeps {
+            self.changed.notify_all();
+        }
     }
 
     /// Waits for lines; tells how many were dropped by then.
