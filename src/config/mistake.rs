@@ -67,6 +67,12 @@ impl Mistake {
         self
     }
 
+    /// What to do about it; where nothing better is known, where the setting is described.
+    fn advice(&self) -> Option<&str> {
+        let described = self.span.map(|_| "`tollgate schema --format markdown` describes every setting");
+        self.help.as_deref().or(described)
+    }
+
     /// The setting at fault, such as `authorization_server.clients[0].scope`; empty for the file as a whole.
     #[must_use]
     pub fn path(&self) -> &str {
@@ -132,7 +138,7 @@ impl Mistakes {
                 "column": position.map(|(_, column)| column),
                 "path": mistake.path,
                 "message": mistake.message,
-                "help": mistake.help,
+                "help": mistake.advice(),
             })
         };
         self.mistakes.iter().map(one).collect()
@@ -210,7 +216,7 @@ impl std::error::Error for Shown<'_> {}
 
 impl Diagnostic for Shown<'_> {
     fn help(&self) -> Option<Box<dyn fmt::Display + '_>> {
-        self.mistake.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        self.mistake.advice().map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
