@@ -29,6 +29,12 @@ struct Queue {
     changed: Condvar,
 }
 
+/// How long the first line of a write waits for others.
+const GATHERING: Duration = Duration::from_millis(5);
+
+/// So much text waits for nothing more, in bytes.
+const CROWD: usize = 64 * 1024;
+
 /// Lines that wait.
 #[derive(Default)]
 struct Waiting {
@@ -69,6 +75,10 @@ impl Queue {
         let mut waiting =
             self.changed.wait_while(waiting, |now| now.text.is_empty()).unwrap_or_else(PoisonError::into_inner);
         waiting.writing = true;
+        // Others that come soon go out with the first one: under load, a write for each would cost more than the line.
+        let few = |now: &mut Waiting| now.text.len() < CROWD;
+        let gathered = self.changed.wait_timeout_while(waiting, GATHERING, few);
+        let (mut waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
         (std::mem::take(&mut waiting.text), waiting.dropped)
     }
 }
