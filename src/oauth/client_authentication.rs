@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use percent_encoding::percent_decode_str;
 
 use super::client::ClientAuthentication;
 use super::client_assertion::{self, Assertion};
-use super::params::Parameters;
+use super::params::{self, Parameters};
 use super::{AuthorizationServer, Client, Error, Refusal};
 use crate::clock::Timestamp;
 use crate::ident::ClientId;
@@ -166,11 +165,7 @@ fn basic(header: &str) -> Option<(String, String)> {
     }
     let decoded = String::from_utf8(STANDARD.decode(encoded.trim_start_matches(' ')).ok()?).ok()?;
     let (id, secret) = decoded.split_once(':')?;
-    let form = |text: &str| {
-        let spaced = text.replace('+', " ");
-        percent_decode_str(&spaced).decode_utf8().map(std::borrow::Cow::into_owned).ok()
-    };
-    Some((form(id)?, form(secret)?))
+    Some((params::decode(id).ok()?, params::decode(secret).ok()?))
 }
 
 #[cfg(test)]

@@ -97,7 +97,8 @@ impl std::fmt::Debug for Parameters {
     }
 }
 
-fn decode(text: &str) -> Result<String, Refusal> {
+/// Decodes one name or value of a form (RFC 6749 Appendix B).
+pub(super) fn decode(text: &str) -> Result<String, Refusal> {
     if !text.contains(['+', '%']) {
         return Ok(text.to_owned()); // as nearly all names and assertions are
     }

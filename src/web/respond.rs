@@ -29,7 +29,11 @@ pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// A JSON document with a status.
 fn json(status: StatusCode, document: &impl Serialize) -> Response {
-    let body = serde_json::to_vec(document).expect("our documents are plain JSON");
+    json_text(status, serde_json::to_vec(document).expect("our documents are plain JSON"))
+}
+
+/// A JSON document that is written out already.
+fn json_text(status: StatusCode, body: Vec<u8>) -> Response {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     set(&mut response, CONTENT_TYPE, "application/json");
@@ -55,9 +59,9 @@ fn readable_across_origins(response: &mut Response) {
 
 /// A public document that may be kept for a while; 304 if the caller has this very one (RFC 9110 §13.1.2).
 pub(super) fn document(document: &impl Serialize, keep_for: Duration, request: &Received) -> Response {
-    let mut response = json(StatusCode::OK, document);
-    let digest = sha256(&serde_json::to_vec(document).expect("our documents are plain JSON"));
-    let tag = format!("\"{}\"", base64url(&digest[..12]));
+    let body = serde_json::to_vec(document).expect("our documents are plain JSON");
+    let tag = format!("\"{}\"", base64url(&sha256(&body)[..12]));
+    let mut response = json_text(StatusCode::OK, body);
     if request.header(IF_NONE_MATCH).any(|known| known == tag) {
         response = Response::new(Full::default());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
