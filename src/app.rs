@@ -24,7 +24,7 @@ use crate::replay::{LocalReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
 use crate::unavailable::Unavailable;
-use crate::web::{AdminSite, AuthorizationSite, Door, Site};
+use crate::web::{AdminSite, AuthorizationSite, Door, Site, Tls, TlsFault};
 
 mod upkeep;
 
@@ -66,6 +66,9 @@ pub enum AppError {
     /// A listener of the gate could not be bound; the cause names it.
     #[error(transparent)]
     BindGate(io::Error),
+    /// The certificate of the public listener cannot be used.
+    #[error("cannot speak TLS")]
+    Tls(#[from] TlsFault),
     /// The store could not be opened.
     #[error("cannot open the store")]
     Store(#[from] OpenError),
@@ -150,7 +153,13 @@ impl App {
             });
             return Ok(Self { public: None, admin: (bind(listen.admin).await?, site), gate: None, upkeep: None });
         };
-        let public = bind(listen.public).await?;
+        let asks = server.settings.mutual_tls;
+        let tls = listen.public.tls.map(|files| Tls::new(files, asks)).transpose()?;
+        let public = bind(listen.public.address).await?;
+        let public = match &tls {
+            Some(tls) => public.encrypted(tls.clone()),
+            None => public,
+        };
         let admin = bind(listen.admin).await?;
         // Before the sockets of the gate, which take the place of those of a server that runs: if that one has the store,
         // this one does not start and must not have harmed it.
@@ -182,6 +191,7 @@ impl App {
             tokens: Arc::clone(&shared.tokens),
             clock: Arc::clone(&shared.clock),
             takes_writes,
+            tls,
         };
         let gate = gate.map(|door| (door, shared.gate(protected_resources, &server.settings)));
         let clock = Arc::clone(&shared.clock);

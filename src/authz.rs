@@ -12,7 +12,7 @@
 //! | rule | `NoRule`, or an allow for anyone |
 //! | credentials | `Credentials…` |
 //! | proof there at all | `Proof(Missing)`, `Proof(Repeated)` |
-//! | token | `Token(…)`, `BoundTokenAsBearer`, `BearerRefused`, `UnboundTokenAsDpop` |
+//! | token | `Token(…)`, `CertificateMismatch`, `BoundTokenAsBearer`, `BearerRefused`, `UnboundTokenAsDpop` |
 //! | proof | `Proof(…)`, `KeyMismatch` |
 //! | scopes | `ScopeInsufficient` |
 //! | guard | `Proof(Replayed)` |
@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::certificate::CertificateThumbprint;
 use crate::clock::Timestamp;
 use crate::dpop::{self, Expected, Fence, Htu, NonceRule, Nonces, ProofFault, ProofKeys, Remedy, VerifiedProof};
 use crate::jose::Algorithm;
@@ -71,6 +72,8 @@ pub struct Request<'a> {
     pub target: &'a str,
     /// The headers.
     pub headers: Headers<'a>,
+    /// The certificate that the client has shown to the proxy, in PEM and percent-encoded.
+    pub certificate: Option<&'a str>,
 }
 
 /// What a token is remembered by: SHA-256 over the token and whom it was verified for.
@@ -199,7 +202,7 @@ impl Enforcer {
         let credentials = Credentials::read(&request.headers)?;
         context.scheme = Some(credentials.scheme);
         let proof = match (credentials.scheme, resource.settings.dpop) {
-            (Scheme::Dpop, DpopRequirement::Required | DpopRequirement::Allowed) => {
+            (Scheme::Dpop, DpopRequirement::Required | DpopRequirement::OrCertificate | DpopRequirement::Allowed) => {
                 Some(credentials::proof(&request.headers)?)
             }
             // A scheme that is not offered counts as none.
@@ -207,6 +210,7 @@ impl Enforcer {
             (Scheme::Bearer, _) => None,
         };
         let token = context.token.insert(self.token(resource, credentials.token, now)?);
+        check_certificate(token, request.certificate)?;
         let Some(proof) = proof else {
             check_bearer(token, resource)?;
             check_scopes(token, scopes)?;
@@ -299,12 +303,22 @@ impl Enforcer {
     }
 }
 
-/// A bearer token must be bound to nothing (RFC 9449 §7.2), and be welcome.
+/// A token that is bound to a certificate counts on connections with that certificate only (RFC 8705 §3), however else it
+/// is bound and presented.
+fn check_certificate(token: &VerifiedToken, shown: Option<&str>) -> Result<(), Denial> {
+    let Some(bound) = token.certificate() else { return Ok(()) };
+    let shown = shown.and_then(CertificateThumbprint::of_percent_encoded);
+    if shown == Some(bound) { Ok(()) } else { Err(Denial::CertificateMismatch) }
+}
+
+/// A bearer token must not be bound to a key (RFC 9449 §7.2), and be welcome.
 fn check_bearer(token: &VerifiedToken, resource: &Resource) -> Result<(), Denial> {
-    match (token.key(), resource.settings.dpop) {
-        (Some(_), _) => Err(Denial::BoundTokenAsBearer),
-        (None, DpopRequirement::Required) => Err(Denial::BearerRefused),
-        (None, DpopRequirement::Allowed | DpopRequirement::Off) => Ok(()),
+    match (token.key(), token.certificate(), resource.settings.dpop) {
+        (Some(_), _, _) => Err(Denial::BoundTokenAsBearer),
+        (None, None, DpopRequirement::Required | DpopRequirement::OrCertificate)
+        | (None, Some(_), DpopRequirement::Required) => Err(Denial::BearerRefused),
+        (None, Some(_), DpopRequirement::OrCertificate)
+        | (None, _, DpopRequirement::Allowed | DpopRequirement::Off) => Ok(()),
     }
 }
 

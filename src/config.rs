@@ -15,10 +15,12 @@ use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::secret::seal::RootKey;
 use crate::store::Limits;
+use crate::web::TlsFiles;
 
 mod authorization_server;
 mod check;
 mod client;
+mod client_certificate;
 mod document;
 mod duration;
 mod file;
@@ -65,11 +67,20 @@ impl Config {
 #[derive(Debug)]
 pub struct Listen {
     /// The authorization server's own HTTP.
-    pub public: SocketAddr,
+    pub public: PublicListener,
     /// Where Envoy asks. Not empty if there are protected resources.
     pub ext_authz: Vec<ListenAddress>,
     /// Health.
     pub admin: SocketAddr,
+}
+
+/// The listener of the authorization server.
+#[derive(Debug)]
+pub struct PublicListener {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it encrypts with.
+    pub tls: Option<TlsFiles>,
 }
 
 /// Where state is kept.

@@ -23,6 +23,7 @@ pub mod token;
 
 pub mod cache;
 
+pub mod certificate;
 pub mod clock;
 pub mod entropy;
 pub mod ident;

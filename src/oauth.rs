@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::certificate::Authorities;
 use crate::dpop::{Fence, Nonces, ProofKeys, Window};
 use crate::entropy::Entropy;
 use crate::ident::{Audience, ClientId, Issuer, Subject};
@@ -105,6 +106,10 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// About proofs.
     pub dpop: DpopSettings,
+    /// Whether the doors hand on the certificates of clients (RFC 8705).
+    pub mutual_tls: bool,
+    /// Who may vouch for the certificates of clients with `tls_client_auth`.
+    pub client_authorities: Option<Authorities>,
 }
 
 /// What the authorization server works with.

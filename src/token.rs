@@ -3,5 +3,5 @@
 mod claims;
 mod verify;
 
-pub use claims::{ACCESS_TOKEN_TYPE, AccessTokenClaims, Confirmation};
+pub use claims::{ACCESS_TOKEN_TYPE, AccessTokenClaims, Binding, Confirmation};
 pub use verify::{KeyLookup, TOKEN_LIMIT, TokenExpectation, TokenFault, VerifiedToken, VerifyError, verify};

@@ -18,12 +18,14 @@ mod request;
 pub(crate) mod respond;
 mod router;
 mod stall;
+mod tls;
 mod token;
 
 pub use admin::AdminSite;
 pub use door::{Door, Limits};
 pub use request::{Received, Refused};
 pub use router::AuthorizationSite;
+pub use tls::{Identity, Tls, TlsFault, TlsFiles};
 
 use async_trait::async_trait;
 

@@ -78,7 +78,7 @@ fn request<'a>(authorization: &'a str, proof: &'a str) -> Request<'a> {
     .into_iter()
     .map(|(name, value)| (name, value.as_bytes()))
     .collect();
-    Request { resource: Some(API), method: "GET", host: "api.example.com", target: ORDER, headers }
+    Request { resource: Some(API), method: "GET", host: "api.example.com", target: ORDER, headers, certificate: None }
 }
 
 /// The one key of the issuer.

@@ -10,9 +10,13 @@ use crate::cache::Tokens;
 use crate::clock::{Clock, Timestamp};
 use crate::keys::{KeyState, SigningKeys};
 use crate::store::{ALIVE_EVERY, LastAlive, Store};
+use crate::web::Tls;
 
 /// How often what is over is swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// How often the certificate of the public listener is read again.
+const CERTIFICATES_EVERY: Duration = Duration::from_mins(1);
 
 /// How many records one batch removes at most, so that nobody waits long for the writer.
 const SWEEP_BATCH: u32 = 500;
@@ -35,6 +39,8 @@ pub(super) struct Upkeep {
     pub(super) clock: Arc<dyn Clock>,
     /// Whether the last note of life could be written: readiness depends on it.
     pub(super) takes_writes: Arc<AtomicBool>,
+    /// What the public listener shows: read again, since certificates are renewed.
+    pub(super) tls: Option<Tls>,
 }
 
 impl Upkeep {
@@ -44,6 +50,7 @@ impl Upkeep {
         let mut alive = ticks(ALIVE_EVERY);
         let mut keys = ticks(self.keys_every);
         let mut sweep = ticks(SWEEP_EVERY);
+        let mut certificates = ticks(CERTIFICATES_EVERY);
         let mut began = (Instant::now(), self.clock.now());
         loop {
             tokio::select! {
@@ -51,6 +58,7 @@ impl Upkeep {
                 _ = alive.tick() => self.note_alive(false).await,
                 _ = keys.tick() => self.look_after_keys().await,
                 _ = sweep.tick() => self.sweep(&mut began).await,
+                _ = certificates.tick() => self.reload_certificate().await,
             }
         }
         self.note_alive(true).await;
@@ -62,6 +70,15 @@ impl Upkeep {
         self.takes_writes.store(written, Ordering::Relaxed);
         if !written {
             tracing::warn!("a note of life could not be written");
+        }
+    }
+
+    async fn reload_certificate(&self) {
+        let Some(tls) = self.tls.clone() else { return };
+        match tokio::task::spawn_blocking(move || tls.reload()).await {
+            Ok(Ok(true)) => tracing::info!("the public listener shows a new certificate"),
+            Ok(Ok(false)) | Err(_) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the certificate could not be read again; the old one stays"),
         }
     }
 

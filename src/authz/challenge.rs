@@ -68,7 +68,7 @@ impl Denied {
         }
         let offered: &[Scheme] = match resource.settings.dpop {
             DpopRequirement::Required => &[Scheme::Dpop],
-            DpopRequirement::Allowed => &[Scheme::Dpop, Scheme::Bearer],
+            DpopRequirement::OrCertificate | DpopRequirement::Allowed => &[Scheme::Dpop, Scheme::Bearer],
             DpopRequirement::Off => &[Scheme::Bearer],
         };
         // RFC 9449 §7.2: the error stands in the challenge of the scheme that was used, or in each if that is not clear.

@@ -45,6 +45,8 @@ pub enum Denial {
     UnboundTokenAsDpop,
     /// RFC 9449 §7.1: the proof was made with another key than the token is bound to.
     KeyMismatch,
+    /// RFC 8705 §3: the connection has not the certificate that the token is bound to.
+    CertificateMismatch,
     /// RFC 6750 §3.1: the token does not allow what the rule asks for.
     ScopeInsufficient,
     /// RFC 9068 §4: the token itself is at fault.
@@ -84,7 +86,7 @@ impl ChallengeError {
 
 impl Denial {
     /// The denials that embed nothing.
-    const PLAIN: [Self; 19] = [
+    const PLAIN: [Self; 20] = [
         Self::CheckMalformed,
         Self::CheckTooLarge,
         Self::ResourceUnknown,
@@ -103,6 +105,7 @@ impl Denial {
         Self::BearerRefused,
         Self::UnboundTokenAsDpop,
         Self::KeyMismatch,
+        Self::CertificateMismatch,
         Self::ScopeInsufficient,
     ];
 
@@ -135,6 +138,7 @@ impl Denial {
             Self::BearerRefused => "bearer_refused",
             Self::UnboundTokenAsDpop => "unbound_token_as_dpop",
             Self::KeyMismatch => "key_mismatch",
+            Self::CertificateMismatch => "certificate_mismatch",
             Self::ScopeInsufficient => "scope_insufficient",
             Self::Token(fault) => fault.name(),
             Self::Proof(fault) => fault.name(),
@@ -162,6 +166,7 @@ impl Denial {
             | Self::BearerRefused
             | Self::UnboundTokenAsDpop
             | Self::KeyMismatch
+            | Self::CertificateMismatch
             | Self::Token(_) => Some(ChallengeError::InvalidToken),
             Self::ScopeInsufficient => Some(ChallengeError::InsufficientScope),
             Self::Proof(fault) => match fault.remedy() {
@@ -186,6 +191,7 @@ impl Denial {
             | Self::BearerRefused
             | Self::UnboundTokenAsDpop
             | Self::KeyMismatch
+            | Self::CertificateMismatch
             | Self::Token(_)
             | Self::Proof(_) => 401,
             Self::ResourceUnknown
@@ -220,6 +226,7 @@ impl Denial {
             Self::BearerRefused => "only tokens that are bound to a key are accepted here",
             Self::UnboundTokenAsDpop => "the token is not bound to a key",
             Self::KeyMismatch => "Invalid DPoP key binding",
+            Self::CertificateMismatch => "the token is bound to another client certificate",
             Self::ScopeInsufficient => "the token lacks a scope that is required here",
             Self::Token(fault) => fault.description(),
             Self::Proof(fault) => fault.description(),

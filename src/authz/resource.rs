@@ -11,6 +11,8 @@ use crate::uri::Origin;
 pub enum DpopRequirement {
     /// Only bound tokens are accepted, each with a proof.
     Required,
+    /// Only bound tokens: to a key, with a proof; or to a certificate, from a connection with it (RFC 8705 §3).
+    OrCertificate,
     /// Bound tokens with a proof, unbound ones as bearer tokens.
     Allowed,
     /// Only unbound bearer tokens; the DPoP scheme is not offered. A bound token is refused: RFC 9449 §7.2 forbids taking

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::check::Judge;
+use super::client_certificate::Certificates;
 use super::file::{
     AuthorizationServerFile, DpopFile, LoginFile, Profile, ServerNonce, SigningAlgorithm, SigningFile, TokensFile,
 };
@@ -29,6 +30,7 @@ pub(super) fn judge(
     given: &Given<AuthorizationServerFile>,
     store: Option<&Store>,
     protected: &[ResourceSettings],
+    certificates: Certificates,
 ) -> Option<AuthorizationServer> {
     let place = &given.place;
     let file = &given.value;
@@ -41,11 +43,21 @@ pub(super) fn judge(
     let dpop = dpop(judge, file.dpop.as_ref());
     let known = KnownScopes::of(given);
     check_scope_words(judge, file);
-    let clients = file.clients.as_ref().map(|clients| client::all(judge, clients, &known)).unwrap_or_default();
+    let clients =
+        file.clients.as_ref().map(|clients| client::all(judge, clients, &known, certificates)).unwrap_or_default();
     let login = login(judge, given, &clients);
     let issuer = issuer?;
     let resources = resources(judge, file, protected, &issuer);
-    let settings = Settings { issuer, clients, scopes: known.words, resources, lifetimes, dpop };
+    let settings = Settings {
+        issuer,
+        clients,
+        scopes: known.words,
+        resources,
+        lifetimes,
+        dpop,
+        mutual_tls: false,
+        client_authorities: None,
+    };
     Some(AuthorizationServer { settings, login, signing: signing? })
 }
 

@@ -5,15 +5,19 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::client_certificate::Certificates;
 use super::duration::{self, Lifetime};
-use super::file::{ExtAuthzFile, File, LimitsFile, ListenFile, ReplayFile, StoreFile};
+use super::file::{ExtAuthzFile, File, LimitsFile, ListenFile, ReplayFile, StoreFile, TlsFile};
 use super::given::{Given, Parsed};
 use super::listen_address::TcpAddress;
 use super::mistake::{Mistake, Place};
-use super::{Config, Listen, Replay, Store, authorization_server, protected_resource};
+use super::{Config, Listen, PublicListener, Replay, Store, authorization_server, named_file, protected_resource};
+use crate::certificate::Authorities;
 use crate::grpc::ListenAddress;
+use crate::oauth::Client;
 use crate::replay::DEFAULT_ENTRIES;
 use crate::store::Limits;
+use crate::web::TlsFiles;
 
 /// How many proofs a local guard may be told to remember: about 3 GiB.
 const MOST_ENTRIES: usize = 50_000_000;
@@ -38,17 +42,25 @@ pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mi
         let mistake = Mistake::about(place, "configures nothing to do");
         judge.report(mistake.help("configure `authorization_server`, `protected_resources` or both"));
     }
-    let listen = self::listen(&mut judge, listen.as_ref());
+    let listen_file = listen.as_ref();
+    let (listen, client_ca) = self::listen(&mut judge, listen_file);
     let replay = self::replay(&mut judge, replay.as_ref());
     let limits = self::limits(&mut judge, store.as_ref());
     let store = if place.lost("store") { None } else { self::store(&mut judge, store.as_ref()) };
     let server = authorization_server.as_ref();
     let resources = protected_resource::all(&mut judge, file);
-    let server = server.map(|server| authorization_server::judge(&mut judge, server, store.as_ref(), &resources));
-    let authorization_server = match server {
+    let certificates = certificates(listen_file);
+    let server =
+        server.map(|server| authorization_server::judge(&mut judge, server, store.as_ref(), &resources, certificates));
+    let mut authorization_server = match server {
         Some(server) => Some(server?),
         None => None,
     };
+    if let Some(server) = &mut authorization_server {
+        server.settings.mutual_tls =
+            listen.public.tls.is_some() && server.settings.clients.iter().any(Client::uses_certificates);
+        server.settings.client_authorities = client_ca;
+    }
     let lifetimes = authorization_server.as_ref().map(|server| &server.settings.lifetimes);
     // What was spent is remembered as long as anything that came from it could be used.
     let kept = lifetimes.map(|lifetimes| lifetimes.access_token.max(lifetimes.transaction));
@@ -127,10 +139,21 @@ impl<'a> Judge<'a> {
     }
 }
 
-fn listen(judge: &mut Judge<'_>, given: Option<&Given<ListenFile>>) -> Listen {
+/// Whether clients can show certificates, as far as the file says: what is given and wrong is reported elsewhere.
+fn certificates(given: Option<&Given<ListenFile>>) -> Certificates {
+    let public = given.and_then(|given| given.value.public.as_ref());
+    let lost =
+        given.is_some_and(|given| given.place.lost("public")) || public.is_some_and(|public| public.place.lost("tls"));
+    let tls = public.and_then(|public| public.value.tls.as_ref());
+    let client_ca = tls.is_some_and(|tls| tls.value.client_ca.is_some() || tls.place.lost("client_ca"));
+    Certificates { can_be_shown: tls.is_some() || lost, can_be_vouched_for: client_ca || lost }
+}
+
+fn listen(judge: &mut Judge<'_>, given: Option<&Given<ListenFile>>) -> (Listen, Option<Authorities>) {
     let absent = ListenFile::default();
     let ListenFile { public, ext_authz, admin } = given.map_or(&absent, |given| &given.value);
-    let public = public.as_ref().and_then(|given| given.value.address.as_ref());
+    let public_file = public.as_ref();
+    let public = public_file.and_then(|given| given.value.address.as_ref());
     let admin = admin.as_ref().and_then(|given| given.value.address.as_ref());
     let ext_authz = match ext_authz {
         Some(given) => self::ext_authz(judge, given),
@@ -147,7 +170,27 @@ fn listen(judge: &mut Judge<'_>, given: Option<&Given<ListenFile>>) -> Listen {
     };
     taken.extend(ext_authz.iter().filter_map(tcp));
     check_taken(judge, &taken);
-    Listen { public, ext_authz: ext_authz.into_iter().map(|(address, _)| address).collect(), admin }
+    let tls = public_file.and_then(|given| given.value.tls.as_ref());
+    let client_ca = tls.and_then(|given| given.value.client_ca.as_ref());
+    let client_ca = client_ca.and_then(|given| named_file::authorities(judge, given));
+    let public = PublicListener { address: public, tls: tls.and_then(|tls| self::tls(judge, tls)) };
+    let ext_authz = ext_authz.into_iter().map(|(address, _)| address).collect();
+    (Listen { public, ext_authz, admin }, client_ca)
+}
+
+/// Certificate and key are tried: what cannot be used now would stop the start.
+fn tls(judge: &mut Judge<'_>, given: &Given<TlsFile>) -> Option<TlsFiles> {
+    let certificate = judge.required(&given.place, "certificate", given.value.certificate.as_ref());
+    let private_key = judge.required(&given.place, "private_key", given.value.private_key.as_ref());
+    let (certificate, private_key) = (certificate?, private_key?);
+    let files = TlsFiles { certificate: judge.path(&certificate.value), private_key: judge.path(&private_key.value) };
+    if let Err(fault) = files.read() {
+        let at_fault = if fault.is_about_the_certificate(&files) { certificate } else { private_key };
+        let mistake = Mistake::about(&at_fault.place, format!("cannot be used: {fault}"));
+        judge.report(mistake.help("both files are PEM, and the first certificate is the server's own"));
+        return None;
+    }
+    Some(files)
 }
 
 /// Reports doors of different kinds at one address. Those of one kind are compared where they are read.

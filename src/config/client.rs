@@ -2,6 +2,7 @@
 
 use super::authorization_server::{KnownScopes, algorithm};
 use super::check::Judge;
+use super::client_certificate::{self, Certificates};
 use super::file::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, RotationWord};
 use super::given::Given;
 use super::mistake::{Mistake, Place};
@@ -13,14 +14,24 @@ use crate::scope::Scopes;
 use crate::secret::ClientSecretHash;
 
 /// Judges all clients. Those with mistakes are left out.
-pub(super) fn all(judge: &mut Judge<'_>, given: &Given<Vec<Given<ClientFile>>>, known: &KnownScopes) -> Vec<Client> {
+pub(super) fn all(
+    judge: &mut Judge<'_>,
+    given: &Given<Vec<Given<ClientFile>>>,
+    known: &KnownScopes,
+    certificates: Certificates,
+) -> Vec<Client> {
     let ids = given.value.iter().filter_map(|one| one.value.client_id.as_ref());
     judge.once(ids.map(|id| (&id.value.0, &id.place)), "is the `client_id` of an earlier client");
-    given.value.iter().filter_map(|one| client(judge, one, known)).collect()
+    given.value.iter().filter_map(|one| client(judge, one, known, certificates)).collect()
 }
 
 /// Judges one client. `None` only if there are mistakes.
-fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, known: &KnownScopes) -> Option<Client> {
+fn client(
+    judge: &mut Judge<'_>,
+    given: &Given<ClientFile>,
+    known: &KnownScopes,
+    certificates: Certificates,
+) -> Option<Client> {
     let Given { value: file, place } = given;
     let id = judge.required(place, "client_id", file.client_id.as_ref());
     if let Some(id) = id.filter(|id| id.value.0.as_str() == ACTIVATION_CLIENT) {
@@ -42,6 +53,16 @@ fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, known: &KnownScopes)
     // A method that was taken out for a mistake says nothing about what must or must not stand beside it.
     let undecided = place.lost("token_endpoint_auth_method");
     let authentication = if undecided { None } else { authentication(judge, given, method) };
+    let bound = file.tls_client_certificate_bound_access_tokens.as_ref().filter(|given| given.value);
+    match (method, file.token_endpoint_auth_method.as_ref(), bound) {
+        (AuthMethod::TlsClientAuth, Some(given), _) => {
+            certificates.check_shown(judge, &given.place);
+            certificates.check_vouched(judge, &given.place);
+        }
+        (AuthMethod::SelfSignedTlsClientAuth, Some(given), _) => certificates.check_shown(judge, &given.place),
+        (_, _, Some(bound)) => certificates.check_shown(judge, &bound.place),
+        (_, _, None) => {}
+    }
     let id = id?;
     let name = file.client_name.as_ref().map_or_else(|| id.as_str().to_owned(), |name| name.value.clone());
     let redirect_uris = file.redirect_uris.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
@@ -51,6 +72,7 @@ fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, known: &KnownScopes)
         grant_types,
         redirect_uris: redirect_uris.iter().map(|uri| uri.value.0.clone()).collect(),
         scopes: scopes.unwrap_or_else(Scopes::default),
+        certificate_bound_access_tokens: bound.is_some(),
         dpop_bound_access_tokens: file.dpop_bound_access_tokens.as_ref().is_some_and(|given| given.value),
         rotation,
         id,
@@ -136,9 +158,11 @@ fn authentication(
         ("jwks", file.jwks.as_ref().map(|given| &given.place)),
         ("token_endpoint_auth_signing_alg", file.token_endpoint_auth_signing_alg.as_ref().map(|given| &given.place)),
     ];
+    let subject = client_certificate::settings(file);
+    let no_subject = matches!(method, AuthMethod::TlsClientAuth) || refuse(judge, client, method, &subject);
     match method {
         AuthMethod::None => {
-            let clean = refuse(judge, client, method, &secret) & refuse(judge, client, method, &key);
+            let clean = refuse(judge, client, method, &secret) & refuse(judge, client, method, &key) & no_subject;
             clean.then_some(ClientAuthentication::None)
         }
         AuthMethod::ClientSecretBasic => {
@@ -155,6 +179,18 @@ fn authentication(
         AuthMethod::PrivateKeyJwt => {
             let clean = refuse(judge, client, method, &secret);
             keys(judge, client).filter(|_| clean)
+        }
+        AuthMethod::TlsClientAuth => {
+            let clean = refuse(judge, client, method, &secret) & refuse(judge, client, method, &key);
+            let subject = client_certificate::subject(judge, client);
+            subject.map(ClientAuthentication::TlsClientAuth).filter(|_| clean)
+        }
+        AuthMethod::SelfSignedTlsClientAuth => {
+            let clean = refuse(judge, client, method, &secret);
+            let jwks = judge.required(&client.place, "jwks", file.jwks.as_ref())?;
+            let keys = judge.required(&jwks.place, "keys", jwks.value.keys.as_ref())?;
+            let registered = client_certificate::registered(judge, &keys.value);
+            registered.map(ClientAuthentication::SelfSignedTlsClientAuth).filter(|_| clean)
         }
     }
 }

@@ -4,6 +4,7 @@
 //! fits together, is for [`check`](super::check). The comments on the fields are the reference that operators read.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use schemars::JsonSchema;
@@ -13,6 +14,7 @@ use super::duration::Lifetime;
 use super::given::{Given, Parsed};
 use super::listen_address::TcpAddress;
 use crate::authz::{Method, PathPattern};
+use crate::certificate::DistinguishedName;
 use crate::grpc::ListenAddress;
 use crate::ident::{ClientId, Issuer};
 use crate::jose::Members;
@@ -42,7 +44,7 @@ pub(super) struct File {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListenFile {
-    /// The authorization server's own HTTP. Unencrypted: put Envoy or another TLS proxy before it.
+    /// The authorization server's own HTTP. Unless it has `tls`, put Envoy or another TLS proxy before it.
     pub(super) public: Option<Given<PublicFile>>,
     /// Where Envoy asks (`envoy.service.auth.v3.Authorization` over gRPC). Several at once are fine.
     #[schemars(extend("default" = [{ "address": "unix:/run/tollgate/authz.sock" }]))]
@@ -58,6 +60,23 @@ pub(super) struct PublicFile {
     /// IP address and port. Port 0 takes a free one.
     #[schemars(extend("default" = "127.0.0.1:8080"))]
     pub(super) address: Option<Given<Parsed<TcpAddress>>>,
+    /// Speaks TLS: 1.3, and 1.2 with the suites that FAPI 2.0 allows.
+    pub(super) tls: Option<Given<TlsFile>>,
+}
+
+/// Speaks TLS. Certificate and key are read again every minute, so they may be renewed in place.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsFile {
+    /// A file with the certificate and those that lead from it to an authority, in PEM.
+    #[schemars(required)]
+    pub(super) certificate: Option<Given<String>>,
+    /// A file with the private key of the certificate, in PEM.
+    #[schemars(required)]
+    pub(super) private_key: Option<Given<String>>,
+    /// A file with the certificates of the authorities that may vouch for clients of `tls_client_auth`, in PEM. Clients
+    /// are asked for a certificate if one of them has a use for it.
+    pub(super) client_ca: Option<Given<String>>,
 }
 
 /// Where Envoy asks.
@@ -321,12 +340,23 @@ pub(super) struct ClientFile {
     pub(super) token_endpoint_auth_method: Option<Given<AuthMethod>>,
     /// For `private_key_jwt`: the only algorithm of its assertions. Default: any that its keys allow.
     pub(super) token_endpoint_auth_signing_alg: Option<Given<SigningAlgorithm>>,
-    /// For `private_key_jwt`: the public keys (RFC 7517 §5).
+    /// For `private_key_jwt`: the public keys (RFC 7517 §5). For `self_signed_tls_client_auth`: the certificates, each as the
+    /// first of the `x5c` of a key (RFC 8705 §2.2.2); for a key without `x5c` any certificate that certifies it.
     pub(super) jwks: Option<Given<KeySetFile>>,
     /// For `client_secret_basic` and `client_secret_post`: a file with the secret, at least 32 characters.
     pub(super) client_secret_file: Option<Given<String>>,
     /// Instead of `client_secret_file`: `sha256:` and the hash of the secret in base64url without padding.
     pub(super) client_secret_hash: Option<Given<Parsed<SecretHash>>>,
+    /// For `tls_client_auth`: the distinguished name of the certificate, in the form of RFC 4514.
+    pub(super) tls_client_auth_subject_dn: Option<Given<Parsed<DistinguishedName>>>,
+    /// For `tls_client_auth`: a DNS name of the certificate.
+    pub(super) tls_client_auth_san_dns: Option<Given<String>>,
+    /// For `tls_client_auth`: a URI of the certificate, such as a SPIFFE ID.
+    pub(super) tls_client_auth_san_uri: Option<Given<String>>,
+    /// For `tls_client_auth`: an IP address of the certificate.
+    pub(super) tls_client_auth_san_ip: Option<Given<Parsed<IpAddr>>>,
+    /// For `tls_client_auth`: an e-mail address of the certificate.
+    pub(super) tls_client_auth_san_email: Option<Given<String>>,
     /// The grants that the client may use.
     #[schemars(extend("default" = ["authorization_code"]))]
     pub(super) grant_types: Option<Given<Vec<Given<GrantTypeWord>>>>,
@@ -338,6 +368,10 @@ pub(super) struct ClientFile {
     /// Whether the client must bring a DPoP proof (RFC 9449 §5.2): it then gets no token that a thief could use.
     #[schemars(extend("default" = false))]
     pub(super) dpop_bound_access_tokens: Option<Given<bool>>,
+    /// Whether access tokens are bound to the certificate of the client's connection (RFC 8705 §3) when it brings no DPoP
+    /// proof; without a certificate it gets none.
+    #[schemars(extend("default" = false))]
+    pub(super) tls_client_certificate_bound_access_tokens: Option<Given<bool>>,
     /// Whether each refresh gives a new refresh token.
     #[schemars(extend("default" = "always"))]
     pub(super) refresh_token_rotation: Option<Given<RotationWord>>,
@@ -355,6 +389,10 @@ pub(super) enum AuthMethod {
     ClientSecretPost,
     /// With an assertion signed by its key (RFC 7523 §2.2).
     PrivateKeyJwt,
+    /// With a TLS certificate for which an authority vouches (RFC 8705 §2.1).
+    TlsClientAuth,
+    /// With a TLS certificate that is registered (RFC 8705 §2.2).
+    SelfSignedTlsClientAuth,
 }
 
 impl AuthMethod {
@@ -365,6 +403,8 @@ impl AuthMethod {
             Self::ClientSecretBasic => "client_secret_basic",
             Self::ClientSecretPost => "client_secret_post",
             Self::PrivateKeyJwt => "private_key_jwt",
+            Self::TlsClientAuth => "tls_client_auth",
+            Self::SelfSignedTlsClientAuth => "self_signed_tls_client_auth",
         }
     }
 }
@@ -435,6 +475,9 @@ pub(super) struct ResourceFile {
 pub(super) enum DpopWord {
     /// Only DPoP-bound tokens, with a proof.
     Required,
+    /// DPoP-bound tokens with a proof, and tokens that are bound to the client's certificate (RFC 8705), which Envoy must
+    /// hand on: `include_peer_certificate`.
+    OrCertificate,
     /// DPoP-bound tokens with a proof, and plain bearer tokens. A stolen bearer token works for the thief.
     Allowed,
     /// Plain bearer tokens only.

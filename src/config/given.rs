@@ -214,8 +214,7 @@ impl de::Error for Fault {
 
 /// Keys that this version has not, but a later one will have: a misspelling would be bad advice. Each is named with a
 /// key that is known beside it.
-const PLANNED: [(&str, &str); 13] = [
-    ("tls", "address"),
+const PLANNED: [(&str, &str); 12] = [
     ("grpc", "address"),
     ("postgres", "sqlite"),
     ("redis", "local"),

@@ -12,6 +12,7 @@ use super::check::Judge;
 use super::document::FILE_LIMIT;
 use super::given::Given;
 use super::mistake::Mistake;
+use crate::certificate::Authorities;
 use crate::secret::ClientSecretHash;
 use crate::secret::seal::RootKey;
 
@@ -53,6 +54,21 @@ pub(super) fn key(judge: &mut Judge<'_>, given: &Given<String>) -> Option<RootKe
 /// Reads the users file.
 pub(super) fn users(judge: &mut Judge<'_>, given: &Given<String>) -> Option<Zeroizing<String>> {
     read(judge, given, FILE_LIMIT)
+}
+
+/// The largest file with certificates, in bytes.
+const CERTIFICATES_LIMIT: u64 = 256 * 1024;
+
+/// Reads the certificates of authorities.
+pub(super) fn authorities(judge: &mut Judge<'_>, given: &Given<String>) -> Option<Authorities> {
+    let text = read(judge, given, CERTIFICATES_LIMIT)?;
+    match Authorities::from_pem(&text) {
+        Ok(authorities) => Some(authorities),
+        Err(fault) => {
+            judge.report(Mistake::about(&given.place, format!("names a file that {fault}")));
+            None
+        }
+    }
 }
 
 fn read(judge: &mut Judge<'_>, given: &Given<String>, limit: u64) -> Option<Zeroizing<String>> {

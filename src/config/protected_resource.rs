@@ -97,6 +97,7 @@ fn resource(judge: &mut Judge<'_>, given: &Given<ResourceFile>, own: Option<&Own
         issuer: own.issuer.clone()?,
         dpop: match file.dpop.as_ref().map(|given| given.value) {
             Some(DpopWord::Required) | None => DpopRequirement::Required,
+            Some(DpopWord::OrCertificate) => DpopRequirement::OrCertificate,
             Some(DpopWord::Allowed) => DpopRequirement::Allowed,
             Some(DpopWord::Off) => DpopRequirement::Off,
         },

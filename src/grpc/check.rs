@@ -166,6 +166,7 @@ fn read(attributes: &AttributeContext) -> Option<Request<'_>> {
         host: &http.host,
         target: &http.path,
         headers: headers(http),
+        certificate: attributes.source.as_ref().map(|peer| peer.certificate.as_str()).filter(|pem| !pem.is_empty()),
     })
 }
 

@@ -147,6 +147,7 @@ pub(super) fn client(settings: &Settings) -> Client {
         redirect_uris: vec![callback.parse().expect("an issuer and a path are a redirect URI")],
         scopes: Scopes::default(),
         dpop_bound_access_tokens: false,
+        certificate_bound_access_tokens: false,
         rotation: RefreshTokenRotation::Always,
     }
 }

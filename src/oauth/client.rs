@@ -1,7 +1,8 @@
 //! Registered clients, by the metadata of RFC 7591 §2.
 
+use crate::certificate::{CertificateSubject, CertificateThumbprint, ClientCertificate};
 use crate::ident::ClientId;
-use crate::jose::{Algorithm, PublicKey};
+use crate::jose::{Algorithm, PublicKey, Thumbprint};
 use crate::scope::Scopes;
 use crate::secret::ClientSecretHash;
 use crate::uri::RedirectUri;
@@ -66,6 +67,28 @@ pub enum ClientAuthentication {
         /// `token_endpoint_auth_signing_alg`: the only algorithm it may use, if it registered one.
         algorithm: Option<Algorithm>,
     },
+    /// `tls_client_auth` (RFC 8705 §2.1): a certificate with this subject, for which an authority vouches.
+    TlsClientAuth(CertificateSubject),
+    /// `self_signed_tls_client_auth` (RFC 8705 §2.2): one of these certificates, whoever signed it.
+    SelfSignedTlsClientAuth(RegisteredCertificates),
+}
+
+/// The certificates of a client, by its `jwks` (RFC 8705 §2.2.2).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RegisteredCertificates {
+    /// The first of each `x5c`.
+    pub certificates: Vec<CertificateThumbprint>,
+    /// Keys without `x5c`: any certificate for one of them will do.
+    pub keys: Vec<Thumbprint>,
+}
+
+impl RegisteredCertificates {
+    /// Whether this certificate is one of them.
+    #[must_use]
+    pub fn hold(&self, certificate: &ClientCertificate) -> bool {
+        self.certificates.contains(&certificate.thumbprint())
+            || (!self.keys.is_empty() && certificate.key().is_some_and(|key| self.keys.contains(&key)))
+    }
 }
 
 impl ClientAuthentication {
@@ -77,6 +100,8 @@ impl ClientAuthentication {
             Self::SecretBasic(_) => "client_secret_basic",
             Self::SecretPost(_) => "client_secret_post",
             Self::PrivateKeyJwt { .. } => "private_key_jwt",
+            Self::TlsClientAuth(_) => "tls_client_auth",
+            Self::SelfSignedTlsClientAuth(_) => "self_signed_tls_client_auth",
         }
     }
 }
@@ -107,6 +132,8 @@ pub struct Client {
     pub scopes: Scopes,
     /// `dpop_bound_access_tokens` (RFC 9449 §5.2): no token without a proof.
     pub dpop_bound_access_tokens: bool,
+    /// `tls_client_certificate_bound_access_tokens` (RFC 8705 §3.4): no token without a certificate or a proof.
+    pub certificate_bound_access_tokens: bool,
     /// `refresh_token_rotation`.
     pub rotation: RefreshTokenRotation,
 }
@@ -125,6 +152,19 @@ impl Client {
         self.redirect_uris.iter().any(|registered| {
             registered == requested || (self.is_public() && registered.is_same_loopback_but_for_the_port(requested))
         })
+    }
+
+    /// Whether the client has a use for a certificate.
+    #[must_use]
+    pub fn uses_certificates(&self) -> bool {
+        self.certificate_bound_access_tokens
+            || match self.authentication {
+                ClientAuthentication::TlsClientAuth(_) | ClientAuthentication::SelfSignedTlsClientAuth(_) => true,
+                ClientAuthentication::None
+                | ClientAuthentication::SecretBasic(_)
+                | ClientAuthentication::SecretPost(_)
+                | ClientAuthentication::PrivateKeyJwt { .. } => false,
+            }
     }
 
     /// Whether the client may use a grant type.

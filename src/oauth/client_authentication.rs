@@ -13,6 +13,7 @@ use super::client::ClientAuthentication;
 use super::client_assertion::{self, Assertion};
 use super::params::{self, Parameters};
 use super::{AuthorizationServer, Client, Error, Refusal};
+use crate::certificate::ClientCertificate;
 use crate::clock::Timestamp;
 use crate::ident::ClientId;
 use crate::replay::Seen;
@@ -39,6 +40,8 @@ pub struct Credentials<'a> {
     pub authorization: Option<&'a str>,
     /// The parameters.
     pub parameters: &'a Parameters,
+    /// The certificate of its connection (RFC 8705 §2).
+    pub certificate: Option<&'a ClientCertificate>,
 }
 
 /// The one method that a request uses (RFC 6749 §2.3).
@@ -60,18 +63,22 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<AuthenticatedClient, Error> {
         match presented(credentials)? {
-            Presented::None { id } => self.identify(id),
+            Presented::None { id } => self.identify(id, credentials.certificate, now),
             Presented::Basic { id, secret } => self.check_secret(&id, &secret, |method| match method {
                 ClientAuthentication::SecretBasic(hash) => Some(hash),
                 ClientAuthentication::None
                 | ClientAuthentication::SecretPost(_)
-                | ClientAuthentication::PrivateKeyJwt { .. } => None,
+                | ClientAuthentication::PrivateKeyJwt { .. }
+                | ClientAuthentication::TlsClientAuth(_)
+                | ClientAuthentication::SelfSignedTlsClientAuth(_) => None,
             }),
             Presented::Post { id, secret } => self.check_secret(id, secret, |method| match method {
                 ClientAuthentication::SecretPost(hash) => Some(hash),
                 ClientAuthentication::None
                 | ClientAuthentication::SecretBasic(_)
-                | ClientAuthentication::PrivateKeyJwt { .. } => None,
+                | ClientAuthentication::PrivateKeyJwt { .. }
+                | ClientAuthentication::TlsClientAuth(_)
+                | ClientAuthentication::SelfSignedTlsClientAuth(_) => None,
             }),
             Presented::Assertion(assertion) => self.check_assertion(&assertion, now).await,
         }
@@ -83,9 +90,37 @@ impl AuthorizationServer {
         self.clients.get(&id).map(Arc::clone)
     }
 
-    fn identify(&self, id: &str) -> Result<AuthenticatedClient, Error> {
+    /// A request that names its client and shows nothing but, perhaps, the certificate of its connection.
+    fn identify(
+        &self,
+        id: &str,
+        certificate: Option<&ClientCertificate>,
+        now: Timestamp,
+    ) -> Result<AuthenticatedClient, Error> {
         let client = self.client(id).ok_or(Refusal::ClientAuthenticationFailed)?;
-        if client.is_public() { Ok(AuthenticatedClient(client)) } else { Err(Refusal::ClientMethodMismatch.into()) }
+        match &client.authentication {
+            ClientAuthentication::None => {}
+            ClientAuthentication::TlsClientAuth(subject) => {
+                let certificate = certificate.ok_or(Refusal::ClientCertificateMissing)?;
+                let trusted = self.settings.client_authorities.as_ref();
+                if !trusted.is_some_and(|authorities| authorities.vouch_for(certificate, now)) {
+                    return Err(Refusal::ClientCertificateUntrusted.into());
+                }
+                if !certificate.names(subject) {
+                    return Err(Refusal::ClientCertificateWrong.into());
+                }
+            }
+            ClientAuthentication::SelfSignedTlsClientAuth(registered) => {
+                let certificate = certificate.ok_or(Refusal::ClientCertificateMissing)?;
+                if !registered.hold(certificate) {
+                    return Err(Refusal::ClientCertificateWrong.into());
+                }
+            }
+            ClientAuthentication::SecretBasic(_)
+            | ClientAuthentication::SecretPost(_)
+            | ClientAuthentication::PrivateKeyJwt { .. } => return Err(Refusal::ClientMethodMismatch.into()),
+        }
+        Ok(AuthenticatedClient(client))
     }
 
     fn check_secret(
@@ -109,9 +144,11 @@ impl AuthorizationServer {
         let client = self.client(assertion.client_id());
         let registered = client.as_deref().and_then(|client| match &client.authentication {
             ClientAuthentication::PrivateKeyJwt { keys, algorithm } => Some((keys.as_slice(), *algorithm)),
-            ClientAuthentication::None | ClientAuthentication::SecretBasic(_) | ClientAuthentication::SecretPost(_) => {
-                None
-            }
+            ClientAuthentication::None
+            | ClientAuthentication::SecretBasic(_)
+            | ClientAuthentication::SecretPost(_)
+            | ClientAuthentication::TlsClientAuth(_)
+            | ClientAuthentication::SelfSignedTlsClientAuth(_) => None,
         });
         let (keys, algorithm) = registered.unwrap_or((&[], None));
         assertion.check_signature(keys, algorithm, &self.decoy_keys)?;
@@ -126,7 +163,7 @@ impl AuthorizationServer {
 
 /// Finds the one method in use. A `client_id` parameter beside another method must name the same client.
 fn presented(credentials: Credentials<'_>) -> Result<Presented<'_>, Refusal> {
-    let Credentials { authorization, parameters } = credentials;
+    let Credentials { authorization, parameters, certificate: _ } = credentials;
     let (id, secret) = (parameters.get("client_id"), parameters.get("client_secret"));
     let (assertion, assertion_type) = (parameters.get("client_assertion"), parameters.get("client_assertion_type"));
     let methods = [authorization.is_some(), secret.is_some(), assertion.is_some() || assertion_type.is_some()];

@@ -18,7 +18,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::client::{Client, GrantType};
-use super::client_authentication::Credentials;
 use super::grant::Exchange;
 use super::metadata::ACTIVATE;
 use super::{AuthorizationServer, Error, Refusal, TokenRequest};
@@ -97,8 +96,7 @@ impl AuthorizationServer {
         authenticated: &mut Option<ClientId>,
     ) -> Result<DeviceAuthorization, Error> {
         let parameters = request.parameters;
-        let credentials = Credentials { authorization: request.authorization, parameters };
-        let client = self.authenticate(credentials, now).await?;
+        let client = self.authenticate(request.credentials(), now).await?;
         *authenticated = Some(client.id.clone());
         if !client.may_use(GrantType::DeviceCode) {
             return Err(Refusal::GrantTypeNotAllowed.into());
@@ -109,7 +107,7 @@ impl AuthorizationServer {
         if let Counted::TooMany { retry_after } = self.device_requests.count(&buckets(&client, address), now)? {
             return Ok(DeviceAuthorization::Throttled { retry_after });
         }
-        self.spend(&Exchange { client: &client, proof, now }).await?;
+        self.spend(&Exchange { client: &client, proof, certificate: request.certificate, now }).await?;
         let lifetime = self.settings.lifetimes.device_code;
         for _ in 0..DRAWS {
             let (code, user_code) = (DeviceCode::draw(&*self.entropy), UserCode::draw(&*self.entropy));

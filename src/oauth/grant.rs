@@ -1,5 +1,6 @@
 //! Grants: one file a grant type, each with the parameters it reads and the rules from top to bottom.
 
+use crate::certificate::{CertificateThumbprint, ClientCertificate};
 use crate::clock::Timestamp;
 use crate::dpop::{ProofFault, VerifiedProof};
 use crate::ident::{Audience, ClientId, Subject};
@@ -7,6 +8,7 @@ use crate::jose::Thumbprint;
 use crate::scope::{Scope, Scopes};
 use crate::secret::RefreshToken;
 use crate::store::{Grant, GrantHandle, RefreshState, SenderConstraint};
+use crate::token::Binding;
 
 use super::client::GrantType;
 use super::client_authentication::AuthenticatedClient;
@@ -23,23 +25,40 @@ pub(super) struct Exchange<'a> {
     pub(super) client: &'a AuthenticatedClient,
     /// The proof beside the request, not spent yet.
     pub(super) proof: Option<&'a VerifiedProof>,
+    /// The certificate of the connection.
+    pub(super) certificate: Option<&'a ClientCertificate>,
     /// The time of the request.
     pub(super) now: Timestamp,
 }
 
 impl Exchange<'_> {
-    /// The key that tokens will be bound to.
+    /// The key of the proof.
     fn key(&self) -> Option<Thumbprint> {
         self.proof.map(VerifiedProof::key)
     }
 
+    /// The certificate of the connection, as tokens and grants name it.
+    fn certificate(&self) -> Option<CertificateThumbprint> {
+        self.certificate.map(ClientCertificate::thumbprint)
+    }
+
+    /// What access tokens will be bound to: the key of the proof, if there is one; or else, for a client that is
+    /// registered so, the certificate (RFC 8705 §3).
+    fn binding(&self) -> Option<Binding> {
+        let certificate = self.certificate().filter(|_| self.client.certificate_bound_access_tokens);
+        self.key().map(Binding::Key).or(certificate.map(Binding::Certificate))
+    }
+
     /// What a grant that begins here is bound to (RFC 9449 §5): a public client's refresh token to the key itself, a
-    /// confidential client's only to there being a proof, since its authentication stands in for the key.
+    /// confidential client's only to there being a proof, since its authentication stands in for the key. For
+    /// certificates the same (RFC 8705 §4).
     fn sender_constraint(&self) -> SenderConstraint {
-        match self.key() {
-            None => SenderConstraint::None,
-            Some(key) if self.client.is_public() => SenderConstraint::DpopKey(key),
-            Some(_) => SenderConstraint::Dpop,
+        match (self.binding(), self.client.is_public()) {
+            (None, _) => SenderConstraint::None,
+            (Some(Binding::Key(key)), true) => SenderConstraint::DpopKey(key),
+            (Some(Binding::Key(_)), false) => SenderConstraint::Dpop,
+            (Some(Binding::Certificate(certificate)), true) => SenderConstraint::ThisCertificate(certificate),
+            (Some(Binding::Certificate(_)), false) => SenderConstraint::Certificate,
         }
     }
 }
@@ -62,7 +81,7 @@ pub(super) struct Authorization {
     pub(super) scopes: Scopes,
     pub(super) resource: Audience,
     pub(super) auth_time: Option<Timestamp>,
-    pub(super) key: Option<Thumbprint>,
+    pub(super) binding: Option<Binding>,
     pub(super) refresh_token: Option<RefreshToken>,
     /// How it came about, for the event: `issued`, or what became of a refresh token.
     pub(super) outcome: &'static str,

@@ -7,7 +7,7 @@ use super::grant::Authorization;
 use crate::clock::Timestamp;
 use crate::jose::SigningKey;
 use crate::secret::base64url;
-use crate::token::{ACCESS_TOKEN_TYPE, AccessTokenClaims};
+use crate::token::{ACCESS_TOKEN_TYPE, AccessTokenClaims, Binding};
 
 /// The body of a successful answer (RFC 6749 §5.1).
 #[derive(Serialize)]
@@ -45,11 +45,15 @@ impl AuthorizationServer {
             exp: (now + lifetime).seconds(),
             jti: base64url(&self.entropy.draw::<16>()),
             auth_time: authorization.auth_time.map(Timestamp::seconds),
-            cnf: authorization.key.map(Into::into),
+            cnf: authorization.binding.map(Into::into),
         };
         TokenResponse {
             access_token: signer.sign(ACCESS_TOKEN_TYPE, &claims),
-            token_type: if authorization.key.is_some() { "DPoP" } else { "Bearer" },
+            // RFC 8705 §3: a token that is bound to a certificate is a bearer token in name.
+            token_type: match authorization.binding {
+                Some(Binding::Key(_)) => "DPoP",
+                Some(Binding::Certificate(_)) | None => "Bearer",
+            },
             expires_in: lifetime.as_secs(),
             refresh_token: authorization.refresh_token.as_ref().map(crate::secret::RefreshToken::reveal),
             scope: claims.scope,

@@ -54,6 +54,13 @@ impl AuthorizationServer {
             "prompt_values_supported": ["none", "login", "consent"],
             "protected_resources": settings.resources.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
+        if settings.mutual_tls {
+            document["tls_client_certificate_bound_access_tokens"] = true.into(); // RFC 8705 §3.3
+            let methods = ["tls_client_auth", "self_signed_tls_client_auth"].map(Value::from);
+            if let Some(supported) = document["token_endpoint_auth_methods_supported"].as_array_mut() {
+                supported.extend(methods);
+            }
+        }
         if !scopes.is_empty() {
             document["scopes_supported"] = scopes.into(); // RFC 8414 §3.2: no empty arrays
         }

@@ -83,6 +83,12 @@ refusals! {
     ClientIdMismatch "client_id_mismatch" InvalidRequest "client_id does not match the client credentials";
     /// RFC 7591 §2: another method than the registered one. Reads like any failure, or it would tell which clients exist.
     ClientMethodMismatch "client_method_mismatch" InvalidClient "client authentication failed";
+    /// RFC 8705 §2: the connection has no certificate, which is how the client is registered to authenticate.
+    ClientCertificateMissing "client_certificate_missing" InvalidClient "client authentication failed";
+    /// RFC 8705 §2.1: no authority that counts vouches for the certificate, or not any more.
+    ClientCertificateUntrusted "client_certificate_untrusted" InvalidClient "client authentication failed";
+    /// RFC 8705 §2.1.2, §2.2: the certificate is not that of the client.
+    ClientCertificateWrong "client_certificate_wrong" InvalidClient "client authentication failed";
     /// RFC 6749 §2.3.1, RFC 7617 §2: the `Authorization` header is no `Basic` credentials.
     BasicMalformed "basic_malformed" InvalidClient "Authorization is not well-formed Basic credentials";
     /// RFC 7521 §4.2: the only type is that of RFC 7523 §2.2.
@@ -132,7 +138,9 @@ refusals! {
     /// The token was overtaken by two rotations while this request was under way; the grant lives.
     RefreshTokenOvertaken "refresh_token_overtaken" InvalidGrant "the refresh token is invalid, expired, revoked or for another client";
     /// RFC 9449 §5: the refresh token of a public client is bound to another key.
-    RefreshTokenKeyMismatch "refresh_token_key_mismatch" InvalidGrant "the refresh token is bound to another DPoP key";
+    RefreshTokenKeyMismatch "refresh_token_key_mismatch" InvalidGrant "the refresh token is bound to another key or certificate";
+    /// RFC 8705 §3: the client or the grant is registered for tokens that are bound to a certificate, and there is none.
+    CertificateMissing "certificate_missing" InvalidRequest "a client certificate is required for certificate-bound tokens";
     /// RFC 6749 §5.2: the person may no longer sign in.
     SubjectDisabled "subject_disabled" InvalidGrant "the refresh token is invalid, expired, revoked or for another client";
 

@@ -18,6 +18,7 @@ use super::grant::{Authorization, Exchange, authorization_code, client_credentia
 use super::issue::TokenResponse;
 use super::params::Parameters;
 use super::{AuthorizationServer, Error, NonceMode, Refusal};
+use crate::certificate::ClientCertificate;
 use crate::clock::Timestamp;
 use crate::dpop::{self, Expected, Htu, NonceRule, NonceText, ProofFault, Remedy, VerifiedProof};
 use crate::ident::ClientId;
@@ -30,6 +31,16 @@ pub struct TokenRequest<'a> {
     pub authorization: Option<&'a str>,
     /// Every `DPoP` header.
     pub proofs: &'a [&'a str],
+    /// The certificate of its connection (RFC 8705).
+    pub certificate: Option<&'a ClientCertificate>,
+}
+
+impl TokenRequest<'_> {
+    /// What the client is known by.
+    pub(super) fn credentials(&self) -> Credentials<'_> {
+        let Self { parameters, authorization, certificate, proofs: _ } = *self;
+        Credentials { authorization, parameters, certificate }
+    }
 }
 
 /// The answer, and the nonce to send along (RFC 9449 §8, §8.2).
@@ -73,9 +84,8 @@ impl AuthorizationServer {
         now: Timestamp,
         asked: &mut Asked,
     ) -> Result<TokenResponse, Error> {
-        let credentials = Credentials { authorization: request.authorization, parameters: request.parameters };
         let grant_type = request.parameters.get("grant_type").ok_or(Refusal::GrantTypeMissing)?;
-        let client = self.authenticate(credentials, now).await?;
+        let client = self.authenticate(request.credentials(), now).await?;
         asked.client = Some(client.id.clone());
         let grant_type = GrantType::named(grant_type).ok_or(Refusal::GrantTypeUnsupported)?;
         if !client.may_use(grant_type) {
@@ -84,8 +94,11 @@ impl AuthorizationServer {
         if proof.is_none() && (client.dpop_bound_access_tokens || self.settings.dpop.required) {
             return Err(Refusal::Proof(ProofFault::Missing).into());
         }
+        if proof.is_none() && client.certificate_bound_access_tokens && request.certificate.is_none() {
+            return Err(Refusal::CertificateMissing.into());
+        }
         let signer = self.keys.signer(now)?; // before a code, a refresh token or a proof is spent
-        let exchange = Exchange { client: &client, proof, now };
+        let exchange = Exchange { client: &client, proof, certificate: request.certificate, now };
         let authorization = self.redeem(grant_type, request.parameters, &exchange).await?;
         Ok(self.issue(&authorization, &signer, now))
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::certificate::CertificateThumbprint;
 use crate::clock::Timestamp;
 use crate::ident::{Audience, ClientId, Subject};
 use crate::jose::{Algorithm, Thumbprint};
@@ -67,6 +68,10 @@ pub enum SenderConstraint {
     Dpop,
     /// DPoP proofs by this key, for life: the refresh token of a public client (RFC 9449 §5).
     DpopKey(Thumbprint),
+    /// A client certificate, whichever: the refresh token of a confidential client (RFC 8705 §3).
+    Certificate,
+    /// This certificate, for life: the refresh token of a public client (RFC 8705 §4).
+    ThisCertificate(CertificateThumbprint),
 }
 
 /// Why a grant ended.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::certificate::CertificateThumbprint;
 use crate::jose::Thumbprint;
 
 /// The `typ` of an access token (RFC 9068 §2.1).
@@ -34,15 +35,31 @@ pub struct AccessTokenClaims<'a> {
     pub cnf: Option<Confirmation>,
 }
 
-/// The `cnf` claim with `jkt` (RFC 9449 §6.1).
-#[derive(Debug, Serialize)]
-pub struct Confirmation {
-    /// The thumbprint of the client's key.
-    pub jkt: String,
+/// What a token that we issue is bound to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Binding {
+    /// The key of DPoP proofs (RFC 9449 §6).
+    Key(Thumbprint),
+    /// The certificate of connections (RFC 8705 §3).
+    Certificate(CertificateThumbprint),
 }
 
-impl From<Thumbprint> for Confirmation {
-    fn from(key: Thumbprint) -> Self {
-        Self { jkt: key.to_string() }
+/// The `cnf` claim (RFC 7800 §3.1).
+#[derive(Debug, Serialize)]
+pub enum Confirmation {
+    /// The thumbprint of the client's key (RFC 9449 §6.1).
+    #[serde(rename = "jkt")]
+    Key(String),
+    /// The thumbprint of the client's certificate (RFC 8705 §3.1).
+    #[serde(rename = "x5t#S256")]
+    Certificate(String),
+}
+
+impl From<Binding> for Confirmation {
+    fn from(binding: Binding) -> Self {
+        match binding {
+            Binding::Key(key) => Self::Key(key.to_string()),
+            Binding::Certificate(certificate) => Self::Certificate(certificate.to_string()),
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ACCESS_TOKEN_TYPE;
+use crate::certificate::CertificateThumbprint;
 use crate::clock::Timestamp;
 use crate::ident::{Audience, ClientId, Issuer, Subject};
 use crate::jose::{Algorithm, Json, Jws, Members, PublicKey, Thumbprint};
@@ -124,8 +125,15 @@ pub struct VerifiedToken {
     client_id: ClientId,
     scopes: Scopes,
     expires: Timestamp,
-    key: Option<Thumbprint>,
+    confirmation: Confirmed,
     claims: Members,
+}
+
+/// What the bearer of a token must prove: what `cnf` holds (RFC 7800 §3.1).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Confirmed {
+    key: Option<Thumbprint>,
+    certificate: Option<CertificateThumbprint>,
 }
 
 impl VerifiedToken {
@@ -151,7 +159,12 @@ impl VerifiedToken {
 
     /// The key it is bound to (RFC 9449 §6.1).
     pub fn key(&self) -> Option<Thumbprint> {
-        self.key
+        self.confirmation.key
+    }
+
+    /// The certificate it is bound to (RFC 8705 §3.1).
+    pub fn certificate(&self) -> Option<CertificateThumbprint> {
+        self.confirmation.certificate
     }
 
     /// Everything it says.
@@ -234,8 +247,8 @@ fn judge(jws: Jws<'_>, expected: &TokenExpectation<'_>, now: Timestamp) -> Resul
     let client_id = jws.required_text("client_id").map_err(missing)?.parse().map_err(|_| TokenFault::ClaimMissing)?;
     let scopes = jws.text("scope").map_err(missing)?.unwrap_or_default();
     let scopes = scopes.parse().map_err(|_| TokenFault::ClaimMissing)?;
-    let key = confirmation(jws.claims().get("cnf"))?;
-    Ok(VerifiedToken { subject, client_id, scopes, expires, key, claims: jws.into_claims() })
+    let confirmation = confirmation(jws.claims().get("cnf"))?;
+    Ok(VerifiedToken { subject, client_id, scopes, expires, confirmation, claims: jws.into_claims() })
 }
 
 /// Whether `aud`, a string or an array of strings (RFC 7519 §4.1.3), holds `audience`.
@@ -247,10 +260,18 @@ fn names(aud: Option<&Json>, audience: &Audience) -> Result<bool, TokenFault> {
     }
 }
 
-/// Reads `cnf`: absent, or exactly `jkt`.
-fn confirmation(cnf: Option<&Json>) -> Result<Option<Thumbprint>, TokenFault> {
-    let Some(cnf) = cnf else { return Ok(None) };
-    let members = cnf.as_object().ok_or(TokenFault::ConfirmationUnknown)?;
-    let jkt = members.get("jkt").and_then(Json::as_str).filter(|_| members.len() == 1);
-    jkt.and_then(|jkt| jkt.parse().ok()).map(Some).ok_or(TokenFault::ConfirmationUnknown)
+/// Reads `cnf`: absent, or `jkt` or `x5t#S256` or both, and nothing that we do not know.
+fn confirmation(cnf: Option<&Json>) -> Result<Confirmed, TokenFault> {
+    let mut confirmed = Confirmed::default();
+    let Some(cnf) = cnf else { return Ok(confirmed) };
+    let members = cnf.as_object().filter(|members| !members.is_empty()).ok_or(TokenFault::ConfirmationUnknown)?;
+    for (name, value) in members {
+        let text = value.as_str().ok_or(TokenFault::ConfirmationUnknown)?;
+        match name.as_str() {
+            "jkt" => confirmed.key = Some(text.parse().map_err(|_| TokenFault::ConfirmationUnknown)?),
+            "x5t#S256" => confirmed.certificate = Some(text.parse().map_err(|_| TokenFault::ConfirmationUnknown)?),
+            _ => return Err(TokenFault::ConfirmationUnknown),
+        }
+    }
+    Ok(confirmed)
 }

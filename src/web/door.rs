@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +11,16 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::request::{self, Refused};
+use super::request::{self, Peer, Refused};
 use super::stall::{Watched, Writes};
+use super::tls::{self, Tls};
 use super::{Response, Site, respond};
+use crate::certificate::ClientCertificate;
 
 /// Bounds of a door.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +58,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Door {
     listener: TcpListener,
     limits: Limits,
+    tls: Option<Tls>,
 }
 
 impl Door {
@@ -63,7 +67,13 @@ impl Door {
     /// # Errors
     /// Those of the operating system.
     pub async fn bind(address: SocketAddr, limits: Limits) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, limits })
+        Ok(Self { listener: TcpListener::bind(address).await?, limits, tls: None })
+    }
+
+    /// The same door, encrypted.
+    #[must_use]
+    pub fn encrypted(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// The address that was bound; tells the port that was given for port 0.
@@ -77,7 +87,7 @@ impl Door {
     /// Serves until `shutdown` resolves, then stops accepting and lets requests in flight finish, for as long as the limits
     /// say. Nothing is answered after that.
     pub async fn serve(self, site: Arc<dyn Site>, shutdown: impl Future<Output = ()> + Send) {
-        let Self { listener, limits } = self;
+        let Self { listener, limits, tls } = self;
         let graceful = GracefulShutdown::new();
         let permits = Arc::new(Semaphore::new(limits.connections));
         let mut shutdown = std::pin::pin!(shutdown);
@@ -96,9 +106,18 @@ impl Door {
             let site = Arc::clone(&site);
             let (asked, writes) = (Arc::new(Notify::new()), Arc::new(Writes::default()));
             let _ = stream.set_nodelay(true); // cork nothing, wait for nobody: small answers leave at once
-            let stream = Watched::new(stream, Arc::clone(&writes));
-            let connection = serve_connection(stream, peer, site, limits, Arc::clone(&asked));
-            let connection = graceful.watch(connection);
+            let connection = {
+                let (tls, watcher, writes) = (tls.clone(), graceful.watcher(), Arc::clone(&writes));
+                let served = Served { site, limits, peer: peer.ip(), certificate: None, asked: Arc::clone(&asked) };
+                async move {
+                    let Some(tls) = tls else {
+                        return watcher.watch(served.connection(Watched::new(stream, writes))).await;
+                    };
+                    let stream = tls.accept(stream).await?;
+                    let served = Served { certificate: tls::presented(&stream), ..served };
+                    watcher.watch(served.connection(Watched::new(stream, writes))).await
+                }
+            };
             let mut open = open.subscribe();
             tokio::spawn(async move {
                 tokio::select! {
@@ -127,45 +146,55 @@ async fn silence(asked: &Notify, patience: Duration) {
     }
 }
 
-/// One connection, HTTP/1.1 or HTTP/2 with prior knowledge.
-fn serve_connection(
-    stream: Watched<TcpStream>,
-    peer: SocketAddr,
+/// What a connection is served with.
+struct Served {
     site: Arc<dyn Site>,
     limits: Limits,
+    peer: IpAddr,
+    /// What the client presented in the handshake.
+    certificate: Option<ClientCertificate>,
     asked: Arc<Notify>,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.patience)
-        .max_buf_size(limits.head)
-        .max_headers(100);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(100)
-        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(20)
-        .keep_alive_interval(Some(limits.patience))
-        .keep_alive_timeout(limits.patience);
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        asked.notify_one();
-        let site = Arc::clone(&site);
-        async move { Ok::<_, Infallible>(answer(site, request, peer, limits).await) }
-    });
-    builder.serve_connection(TokioIo::new(stream), service).into_owned()
+}
+
+impl Served {
+    /// One connection: HTTP/1.1 or HTTP/2, by ALPN or, unencrypted, with prior knowledge.
+    fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+        self,
+        stream: Watched<S>,
+    ) -> impl GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> {
+        let Self { site, limits, peer, certificate, asked } = self;
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.patience)
+            .max_buf_size(limits.head)
+            .max_headers(100);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(100)
+            .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(20)
+            .keep_alive_interval(Some(limits.patience))
+            .keep_alive_timeout(limits.patience);
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            asked.notify_one();
+            let (site, client) = (Arc::clone(&site), Peer { address: peer, certificate: certificate.clone() });
+            async move { Ok::<_, Infallible>(answer(site, request, client, limits).await) }
+        });
+        builder.serve_connection(TokioIo::new(stream), service).into_owned()
+    }
 }
 
 /// A task of its own, so that a defect of ours ends in a bare 500 and not in a broken connection for others.
-async fn answer(site: Arc<dyn Site>, request: hyper::Request<Incoming>, peer: SocketAddr, limits: Limits) -> Response {
+async fn answer(site: Arc<dyn Site>, request: hyper::Request<Incoming>, peer: Peer, limits: Limits) -> Response {
     let path = request.uri().path().to_owned();
     let stays_open = request.version() > Version::HTTP_11; // other requests share it
     let task = {
         let (site, path) = (Arc::clone(&site), path.clone());
         tokio::spawn(async move {
-            match request::receive(request, peer.ip(), limits).await {
+            match request::receive(request, peer, limits).await {
                 Ok(received) => site.answer(received).await,
                 Err(refused) if stays_open => site.refuse(&path, refused),
                 Err(refused) => respond::last(site.refuse(&path, refused)),

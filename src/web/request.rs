@@ -12,6 +12,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 
 use super::Limits;
+use crate::certificate::ClientCertificate;
 use crate::oauth::{Parameters, Refusal};
 
 /// Why a request was not read.
@@ -63,11 +64,21 @@ pub struct Received {
     pub body: Bytes,
     /// Who connected. Behind a proxy, the proxy.
     pub peer: IpAddr,
+    /// The certificate that the client has presented.
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// The other end of a connection.
+pub(super) struct Peer {
+    /// Its address.
+    pub(super) address: IpAddr,
+    /// The certificate that it has presented in the handshake.
+    pub(super) certificate: Option<ClientCertificate>,
 }
 
 pub(super) async fn receive(
     request: hyper::Request<Incoming>,
-    peer: IpAddr,
+    peer: Peer,
     limits: Limits,
 ) -> Result<Received, Refused> {
     let (head, body) = request.into_parts();
@@ -79,7 +90,8 @@ pub(super) async fn receive(
         query: head.uri.query().map(str::to_owned),
         headers: head.headers,
         body,
-        peer,
+        peer: peer.address,
+        certificate: peer.certificate,
     })
 }
 

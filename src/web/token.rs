@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use http::header::AUTHORIZATION;
 
 use super::{AuthorizationSite, Received, Response, respond};
+use crate::certificate::ClientCertificate;
 use crate::ident::ClientId;
 use crate::oauth::client::GrantType;
 use crate::oauth::{Asked, Error, Parameters, Refusal, TokenAnswer, TokenRequest};
@@ -34,12 +35,14 @@ pub(super) struct Sent<'a> {
     parameters: Parameters,
     authorization: Option<&'a str>,
     proofs: Vec<&'a str>,
+    certificate: Option<&'a ClientCertificate>,
 }
 
 impl Sent<'_> {
     /// The request, as the rules take it.
     pub(super) fn request(&self) -> TokenRequest<'_> {
-        TokenRequest { parameters: &self.parameters, authorization: self.authorization, proofs: &self.proofs }
+        let Self { parameters, authorization, proofs, certificate } = self;
+        TokenRequest { parameters, authorization: *authorization, proofs, certificate: *certificate }
     }
 }
 
@@ -56,7 +59,7 @@ pub(super) fn read(request: &Received) -> Result<Sent<'_>, Refusal> {
         [one] => Some(*one),
         [_, ..] => return Err(Refusal::ClientAuthenticationRepeated),
     };
-    Ok(Sent { parameters, authorization, proofs })
+    Ok(Sent { parameters, authorization, proofs, certificate: request.certificate.as_ref() })
 }
 
 /// The one event of a token request.

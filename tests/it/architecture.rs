@@ -121,6 +121,7 @@ fn arrows_point_down() {
     let layers: &[(&str, &[&str])] = &[
         ("leaf", &["clock", "entropy", "ident", "scope", "secret", "throttle", "unavailable", "uri"]),
         ("jose", &["jose"]),
+        ("certificates", &["certificate"]),
         ("replay", &["replay"]),
         ("proofs and tokens", &["dpop", "token"]),
         ("state", &["store"]),

@@ -73,6 +73,7 @@ fn client(id: &str, name: &str, redirect_uris: &[&str], grant_types: &[GrantType
         redirect_uris: redirect_uris.iter().map(|uri| parsed(uri)).collect(),
         scopes: parsed("orders:read orders:write"),
         dpop_bound_access_tokens: false,
+        certificate_bound_access_tokens: false,
         rotation: RefreshTokenRotation::Always,
     }
 }
@@ -115,6 +116,8 @@ fn settings(url: &str) -> Settings {
             transaction: minutes(10),
             session: minutes(480),
         },
+        mutual_tls: false,
+        client_authorities: None,
         dpop: DpopSettings {
             nonce: NonceMode::Optional,
             nonce_life: minutes(2),

@@ -23,6 +23,11 @@ fn directory() -> TempDir {
     write("secrets/billing", "0123456789abcdef0123456789abcdef0123456789abcdef\n");
     write("secrets/printer", "fedcba9876543210fedcba9876543210\n");
     write("strangers.yaml", "users:\n  - { username: ada, password_hash: secret, subject: 1 }\n");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = rcgen::CertificateParams::default().self_signed(&key).expect("a certificate").pem();
+    write("secrets/tls.key", &key.serialize_pem());
+    write("tls.pem", &certificate);
+    write("clients-ca.pem", &certificate);
     write("short", "too short\n");
     write("binary", "0123456789abcdef0123456789abcdef\u{1}");
     write("huge", &"x".repeat(5_000));
@@ -162,6 +167,12 @@ fn no_value_is_printed_of_what_is_not_yaml() {
     }
 }
 
+/// Overrides for clients with certificates.
+const MUTUAL_TLS: [(&str, &str); 2] = [
+    ("listen.public.tls", "{ certificate: tls.pem, private_key: secrets/tls.key, client_ca: clients-ca.pem }"),
+    ("authorization_server.clients.0.token_endpoint_auth_method", "tls_client_auth"),
+];
+
 /// What is overridden in [`BASE`], the setting that is then at fault, and a part of what is said about it.
 type Row = (&'static [(&'static str, &'static str)], &'static str, &'static str);
 
@@ -180,7 +191,11 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("listen.admin.address", "0.0.0.0:8080")], "listen.admin.address", "is taken"),
         (&[("listen.public.address", "127.0.0.1:9090")], "listen.public.address", "`listen.admin` is at"),
         (&[("listen.ext_authz", "[{ address: 127.0.0.1:9090 }]")], "listen.ext_authz[0].address", "`listen.admin` is at"),
-        (&[("listen.public.tls", "{}")], "listen.public.tls", "not supported"),
+        (&[("listen.public.tls", "{ private_key: secrets/tls.key }")], "listen.public.tls", "lacks `certificate`"),
+        (&[("listen.public.tls", "{ certificate: tls.pem, private_key: nothing }")], "listen.public.tls.private_key", "cannot be read"),
+        (&[("listen.public.tls", "{ certificate: short, private_key: secrets/tls.key }")], "listen.public.tls.certificate", "no certificate"),
+        (&[("listen.public.tls", "{ certificate: tls.pem, private_key: tls.pem }")], "listen.public.tls.private_key", "no private key"),
+        (&[("listen.public.tls", "{ certificate: tls.pem, private_key: secrets/tls.key, client_ca: short }")], "listen.public.tls.client_ca", "holds no certificate of an authority"),
         (&[("store", "{ memory: {}, sqlite: {} }")], "store", "exactly one"),
         (&[("store", "{ postgres: {} }")], "store.postgres", "not supported"),
         (&[("store", "{ sqlite: {} }"), ("authorization_server.signing", "{ encryption_key_file: secrets/kek }")], "store.sqlite", "lacks `path`"),
@@ -247,7 +262,16 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("authorization_server.clients.0.refresh_token_rotation", "never")], "authorization_server.clients[0].refresh_token_rotation", "public client"),
         (&[("authorization_server.clients.0.client_secret_file", "secrets/billing")], "authorization_server.clients[0].client_secret_file", "has no use"),
         (&[("authorization_server.clients.0.jwks", "{ keys: [] }")], "authorization_server.clients[0].jwks", "has no use"),
-        (&[("authorization_server.clients.0.token_endpoint_auth_method", "tls_client_auth")], "authorization_server.clients[0].token_endpoint_auth_method", "cannot be"),
+        (&[("authorization_server.clients.0.token_endpoint_auth_method", "magic")], "authorization_server.clients[0].token_endpoint_auth_method", "cannot be"),
+        (&[("authorization_server.clients.0.tls_client_auth_san_dns", "a.example")], "authorization_server.clients[0].tls_client_auth_san_dns", "has no use"),
+        (&[("authorization_server.clients.0.tls_client_certificate_bound_access_tokens", "true")], "authorization_server.clients[0].tls_client_certificate_bound_access_tokens", "`listen.public` has no `tls`"),
+        (&[MUTUAL_TLS[0], ("authorization_server.clients.0.token_endpoint_auth_method", "tls_client_auth")], "authorization_server.clients[0]", "lacks the subject"),
+        (&[MUTUAL_TLS[0], MUTUAL_TLS[1], ("authorization_server.clients.0.tls_client_auth_san_ip", "host")], "authorization_server.clients[0].tls_client_auth_san_ip", "IP address"),
+        (&[MUTUAL_TLS[0], MUTUAL_TLS[1], ("authorization_server.clients.0.tls_client_auth_subject_dn", "host")], "authorization_server.clients[0].tls_client_auth_subject_dn", "RFC 4514"),
+        (&[MUTUAL_TLS[0], MUTUAL_TLS[1], ("authorization_server.clients.0.tls_client_auth_san_dns", "a.example"), ("authorization_server.clients.0.tls_client_auth_san_ip", "::1")], "authorization_server.clients[0].tls_client_auth_san_ip", "beside another subject"),
+        (&[("listen.public.tls", "{ certificate: tls.pem, private_key: secrets/tls.key }"), MUTUAL_TLS[1], ("authorization_server.clients.0.tls_client_auth_san_dns", "a.example")], "authorization_server.clients[0].token_endpoint_auth_method", "needs an authority"),
+        (&[MUTUAL_TLS[0], ("authorization_server.clients.0.token_endpoint_auth_method", "self_signed_tls_client_auth")], "authorization_server.clients[0]", "lacks `jwks`"),
+        (&[MUTUAL_TLS[0], ("authorization_server.clients.2.token_endpoint_auth_method", "self_signed_tls_client_auth"), ("authorization_server.clients.2.jwks.keys.0.x5c", "[abc]")], "authorization_server.clients[2].jwks.keys[0]", "`x5c`"),
         (&[("authorization_server.clients.1.client_secret_file", "null")], "authorization_server.clients[1]", "lacks a secret"),
         (&[("authorization_server.clients.1.client_secret_file", "short")], "authorization_server.clients[1].client_secret_file", "shorter than 32"),
         (&[("authorization_server.clients.1.client_secret_file", "binary")], "authorization_server.clients[1].client_secret_file", "printable ASCII"),
@@ -400,7 +424,7 @@ fn an_override_replaces_adds_and_appends() {
         ("protected_resources.0.rules.1", r#"{"path":"/b","scope":"extra"}"#),
     ];
     let config = check(BASE, &overrides).unwrap_or_else(|mistakes| panic!("{}", mistakes.to_text()));
-    assert_eq!(config.listen.public.port(), 0);
+    assert_eq!(config.listen.public.address.port(), 0);
     let server = config.authorization_server.expect("there is one");
     assert_eq!(server.settings.lifetimes.access_token, Duration::from_secs(3));
     assert_eq!(server.settings.scopes.len(), 3);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use tollgate::{config, dpop, replay, store, telemetry, token, web};
+use tollgate::{certificate, config, dpop, replay, store, telemetry, token, web};
 
 const README: &str = include_str!("../../README.md");
 
@@ -72,6 +72,7 @@ fn the_readme_names_the_limits_that_hold() {
         ("connections to the authorization server at once", grouped(doors.connections as u64)),
         ("DPoP proof", size(dpop::PROOF_LIMIT as u64)),
         ("access token", size(token::TOKEN_LIMIT as u64)),
+        ("certificate of a client", size(certificate::CERTIFICATE_LIMIT as u64)),
         ("remembered proofs", settable(replay::DEFAULT_ENTRIES as u64)),
         ("log that waits for its reader", size(telemetry::WAITING_LIMIT as u64)),
         ("live authorization codes", settable(kept.codes)),

@@ -36,6 +36,14 @@ impl Envoy {
         Self::start(&replace(&text, "port_value: 8080", &format!("port_value: {issuer}"))).await
     }
 
+    /// The recommended configuration with TLS, which asks clients for certificates and takes any: whether it is the right
+    /// one, the gate knows. `folder` holds `server.pem` and `server.key`.
+    pub async fn with_client_certificates(socket: &Path, upstream: u16, folder: &Path) -> Self {
+        let tls = include_str!("envoy/client_certificates.yaml").replace("FOLDER", &folder.to_string_lossy());
+        let text = recommended(socket, upstream);
+        Self::start(&replace(&text, "        - filters:\n            - name: envoy.filters.network", &tls)).await
+    }
+
     /// The same for the resource and host of this name.
     pub async fn recommended_for(resource: &str, socket: &Path, upstream: u16) -> Self {
         let host = resource.trim_start_matches("https://");

@@ -213,7 +213,9 @@ impl<'a> Story<'a> {
             let parameters = Parameters::parse(&form).expect("a form");
             let proofs: Vec<_> = proofs.iter().map(String::as_str).collect();
             let authorization = authorization.as_deref();
-            server.token(TokenRequest { parameters: &parameters, authorization, proofs: &proofs }, now).await
+            server
+                .token(TokenRequest { parameters: &parameters, authorization, proofs: &proofs, certificate: None }, now)
+                .await
         };
         Caller { presented: self.copy.clone(), request: Box::pin(request) }
     }

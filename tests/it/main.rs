@@ -21,6 +21,7 @@ mod input;
 mod interleaving;
 mod interop;
 mod keys;
+mod mutual_tls;
 mod outage;
 mod process;
 mod proxy;

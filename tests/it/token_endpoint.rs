@@ -44,6 +44,14 @@ impl Table<'_> {
     }
 }
 
+/// Refusals about the certificates of clients.
+pub const OF_CERTIFICATES: [Refusal; 4] = [
+    Refusal::ClientCertificateMissing,
+    Refusal::ClientCertificateUntrusted,
+    Refusal::ClientCertificateWrong,
+    Refusal::CertificateMissing,
+];
+
 /// The refusals that only the authorization endpoint has: `authorize.rs` reaches each of them.
 pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 22] = [
     Refusal::AuthorizeClientUnknown,
@@ -78,8 +86,10 @@ fn of_the_token_endpoint() -> BTreeSet<String> {
     });
     let ours = Refusal::ALL.iter().copied().filter(|refusal| !OF_THE_AUTHORIZATION_ENDPOINT.contains(refusal));
     // Overtaken needs two rotations between a read and a write: `concurrency.rs` and the state machine's own tests. That
-    // `dpop_jkt` contradicts a proof is a matter of the device authorization endpoint: `device.rs`.
-    let ours = ours.filter(|refusal| ![Refusal::RefreshTokenOvertaken, Refusal::JktMismatch].contains(refusal));
+    // `dpop_jkt` contradicts a proof is a matter of the device authorization endpoint: `device.rs`. Certificates need TLS:
+    // `mutual_tls.rs`.
+    let elsewhere = [Refusal::RefreshTokenOvertaken, Refusal::JktMismatch];
+    let ours = ours.filter(|refusal| !elsewhere.contains(refusal) && !OF_CERTIFICATES.contains(refusal));
     ours.chain(proofs.map(Refusal::Proof)).map(|refusal| refusal.name().to_owned()).collect()
 }
 

@@ -81,6 +81,24 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "Compare `client_id` and secret with the configuration. In Basic both are form-encoded first.",
     ),
     row(
+        "client_certificate_missing",
+        "RFC 8705 §2",
+        "The client is registered for a TLS certificate, and its connection came without one.",
+        "Give the HTTP client its certificate and key; a proxy in between must pass the TLS connection through.",
+    ),
+    row(
+        "client_certificate_untrusted",
+        "RFC 8705 §2.1",
+        "No chain leads from the certificate to an authority in `client_ca`, or one of it has expired.",
+        "Renew the certificate, send the intermediate certificates along, or add the authority to `client_ca`.",
+    ),
+    row(
+        "client_certificate_wrong",
+        "RFC 8705 §2.1.2, §2.2",
+        "The certificate has another subject than the registered one, or is not one of the registered certificates.",
+        "Compare the certificate with the client's `tls_client_auth_*` or `jwks`; names are compared by their parts.",
+    ),
+    row(
         "client_authentication_repeated",
         "RFC 6749 §2.3",
         "The request has a Basic header and also a `client_secret` or an assertion.",
@@ -236,6 +254,12 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "RFC 9449 §5",
         "The client is public and the proof was made by another key than the first one.",
         "Keep the DPoP key as long as the refresh token; a lost key means a new sign-in.",
+    ),
+    row(
+        "certificate_missing",
+        "RFC 8705 §3",
+        "The client gets certificate-bound tokens only, and the connection has no certificate and the request no proof.",
+        "Connect with a client certificate, or bring a DPoP proof.",
     ),
     row(
         "subject_disabled",
@@ -662,6 +686,12 @@ pub(super) const AT_THE_GATE: &[Row] = &[
         "RFC 9449 §7.1",
         "The token has no `cnf.jkt`: the client sent no proof when it asked for the token.",
         "Send a proof to the token endpoint too.",
+    ),
+    row(
+        "certificate_mismatch",
+        "RFC 8705 §3",
+        "The token is bound to a certificate and came over a connection with another one, or none that Envoy told of.",
+        "Connect with the certificate with which the token was fetched; Envoy needs `include_peer_certificate: true`.",
     ),
     row(
         "key_mismatch",

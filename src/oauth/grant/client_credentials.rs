@@ -36,7 +36,7 @@ impl Request<'_> {
             scopes,
             resource,
             auth_time: None,
-            key: exchange.key(),
+            binding: exchange.binding(),
             refresh_token: None,
             outcome: "issued",
         })

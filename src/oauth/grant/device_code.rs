@@ -65,7 +65,7 @@ impl Request<'_> {
             scopes,
             resource,
             auth_time: Some(grant.auth_time),
-            key: exchange.key(),
+            binding: exchange.binding(),
             refresh_token: exchange.client.may_use(GrantType::RefreshToken).then_some(refresh_token),
             outcome: "issued",
         })

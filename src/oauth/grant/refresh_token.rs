@@ -88,7 +88,7 @@ impl Request<'_> {
             scopes,
             resource,
             auth_time: Some(grant.auth_time),
-            key: exchange.key(),
+            binding: exchange.binding(),
             refresh_token: Some(moved.token),
             outcome: moved.outcome,
         };
@@ -227,7 +227,10 @@ fn position(grant: &Grant, token: &RefreshToken) -> Option<Position> {
 /// Whether the previous token gives the same successor again.
 fn repeats(grant: &Grant, previous: &Previous, now: Timestamp) -> bool {
     let bound = match grant.sender_constraint {
-        SenderConstraint::Dpop | SenderConstraint::DpopKey(_) => true,
+        SenderConstraint::Dpop
+        | SenderConstraint::DpopKey(_)
+        | SenderConstraint::Certificate
+        | SenderConstraint::ThisCertificate(_) => true,
         SenderConstraint::None => false,
     };
     bound || now <= Timestamp::from_millis(previous.rotated_at_millis) + UNBOUND_REPEAT
@@ -250,7 +253,10 @@ impl Grant {
     fn bound_by(&self, exchange: &Exchange<'_>) -> SenderConstraint {
         match self.sender_constraint {
             SenderConstraint::None => exchange.sender_constraint(),
-            bound @ (SenderConstraint::Dpop | SenderConstraint::DpopKey(_)) => bound,
+            bound @ (SenderConstraint::Dpop
+            | SenderConstraint::DpopKey(_)
+            | SenderConstraint::Certificate
+            | SenderConstraint::ThisCertificate(_)) => bound,
         }
     }
 
@@ -265,13 +271,24 @@ impl Grant {
         Rotation { handle: self.handle, read_n, read_hash, next, sender_constraint, idle_expires_at }
     }
 
-    /// A bound grant never yields an unbound token (RFC 9449 §5).
+    /// A bound grant never yields an unbound token (RFC 9449 §5, RFC 8705 §4).
     pub(super) fn check_key(&self, exchange: &Exchange<'_>) -> Result<(), Refusal> {
-        match (self.sender_constraint, exchange.key()) {
-            (SenderConstraint::None, _) | (SenderConstraint::Dpop, Some(_)) => Ok(()),
-            (SenderConstraint::Dpop | SenderConstraint::DpopKey(_), None) => Err(ProofFault::Missing.into()),
-            (SenderConstraint::DpopKey(bound), Some(key)) if bound == key => Ok(()),
-            (SenderConstraint::DpopKey(_), Some(_)) => Err(Refusal::RefreshTokenKeyMismatch),
+        match self.sender_constraint {
+            SenderConstraint::None => Ok(()),
+            SenderConstraint::Dpop => exchange.key().map(|_| ()).ok_or(ProofFault::Missing.into()),
+            SenderConstraint::DpopKey(bound) => match exchange.key().ok_or(ProofFault::Missing)? {
+                key if key == bound => Ok(()),
+                _ => Err(Refusal::RefreshTokenKeyMismatch),
+            },
+            // A certificate that the client is no longer registered to bind to would leave the access token unbound.
+            SenderConstraint::Certificate => exchange.binding().map(|_| ()).ok_or(Refusal::CertificateMissing),
+            SenderConstraint::ThisCertificate(bound) => {
+                exchange.binding().ok_or(Refusal::CertificateMissing)?;
+                match exchange.certificate().ok_or(Refusal::CertificateMissing)? {
+                    certificate if certificate == bound => Ok(()),
+                    _ => Err(Refusal::RefreshTokenKeyMismatch),
+                }
+            }
         }
     }
 }

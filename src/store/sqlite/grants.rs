@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
 use super::Fault;
 use super::limit::within;
+use crate::certificate::CertificateThumbprint;
 use crate::clock::Timestamp;
 use crate::jose::Thumbprint;
 use crate::store::record::UnknownName;
@@ -166,20 +167,26 @@ fn previous(row: &Row<'_>, n: i64) -> rusqlite::Result<Previous> {
 }
 
 /// The two columns of a constraint.
-fn constraint_columns(constraint: SenderConstraint) -> (&'static str, Option<Thumbprint>) {
+fn constraint_columns(constraint: SenderConstraint) -> (&'static str, Option<[u8; 32]>) {
     match constraint {
         SenderConstraint::None => ("none", None),
         SenderConstraint::Dpop => ("dpop", None),
-        SenderConstraint::DpopKey(key) => ("dpop_key", Some(key)),
+        SenderConstraint::DpopKey(key) => ("dpop_key", Some(*key.as_bytes())),
+        SenderConstraint::Certificate => ("certificate", None),
+        SenderConstraint::ThisCertificate(certificate) => ("this_certificate", Some(*certificate.as_bytes())),
     }
 }
 
 /// The constraint that two columns hold. One that this version does not know is not taken for none.
-fn constraint(name: &str, key: Option<Thumbprint>) -> Option<SenderConstraint> {
-    match (name, key) {
+fn constraint(name: &str, bound: Option<[u8; 32]>) -> Option<SenderConstraint> {
+    match (name, bound) {
         ("none", None) => Some(SenderConstraint::None),
         ("dpop", None) => Some(SenderConstraint::Dpop),
-        ("dpop_key", Some(key)) => Some(SenderConstraint::DpopKey(key)),
+        ("dpop_key", Some(key)) => Some(SenderConstraint::DpopKey(Thumbprint::from_bytes(key))),
+        ("certificate", None) => Some(SenderConstraint::Certificate),
+        ("this_certificate", Some(certificate)) => {
+            Some(SenderConstraint::ThisCertificate(CertificateThumbprint::from_bytes(certificate)))
+        }
         _ => None,
     }
 }
