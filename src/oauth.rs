@@ -31,12 +31,14 @@ mod client_authentication;
 mod device;
 mod error;
 mod grant;
+pub mod id_token;
 mod issue;
 pub mod metadata;
 pub mod params;
 pub mod pkce;
 mod refusal;
 mod token;
+mod userinfo;
 
 pub use activation::{ACTIVATION_CLIENT, CodeFault, ConfirmDevice, EnterCode};
 pub use authorize::{Answer, Browser, Consent, Cookie, Form, Redirect, SignIn, SignInFault, View};
@@ -47,6 +49,7 @@ pub use issue::TokenResponse;
 pub use params::Parameters;
 pub use refusal::Refusal;
 pub use token::{Asked, TokenAnswer, TokenRequest};
+pub use userinfo::{UserInfoAnswer, UserInfoRequest};
 
 /// Whether the authorization server gives nonces to proofs (RFC 9449 §8).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -156,6 +159,7 @@ pub struct AuthorizationServer {
     guesses: Throttle,
     token_url: String,
     device_authorization_url: String,
+    userinfo_url: String,
     /// What the secret of an unknown client is compared with, so that it takes as long as that of a known one.
     decoy_secret: ClientSecretHash,
     decoy_keys: client_assertion::Decoys,
@@ -178,6 +182,7 @@ impl AuthorizationServer {
             guesses: Throttle::default(),
             token_url: settings.url(metadata::TOKEN),
             device_authorization_url: settings.url(metadata::DEVICE_AUTHORIZATION),
+            userinfo_url: settings.url(metadata::USERINFO),
             decoy_secret: ClientSecretHash::of("no client has this secret"),
             decoy_keys: client_assertion::Decoys::new(),
             settings,

@@ -328,6 +328,7 @@ impl AuthorizationServer {
             scopes: request.scopes.clone(),
             resource: request.resource.clone(),
             dpop_jkt: request.dpop_jkt,
+            nonce: request.nonce.clone(),
             expires_at: now + self.settings.lifetimes.authorization_code,
             spent_for: None,
         };

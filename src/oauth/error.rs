@@ -56,6 +56,10 @@ pub enum ErrorCode {
     LoginRequired,
     /// OpenID Connect Core §3.1.2.6.
     ConsentRequired,
+    /// RFC 6750 §3.1.
+    InvalidToken,
+    /// RFC 6750 §3.1.
+    InsufficientScope,
     /// RFC 9101 §6.1: `request` is not supported.
     RequestNotSupported,
     /// RFC 9101 §6.1: `request_uri` is not supported.
@@ -83,6 +87,8 @@ impl ErrorCode {
             Self::ExpiredToken => "expired_token",
             Self::LoginRequired => "login_required",
             Self::ConsentRequired => "consent_required",
+            Self::InvalidToken => "invalid_token",
+            Self::InsufficientScope => "insufficient_scope",
             Self::RequestNotSupported => "request_not_supported",
             Self::RequestUriNotSupported => "request_uri_not_supported",
         }
@@ -92,7 +98,8 @@ impl ErrorCode {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::InvalidClient => 401,
+            Self::InvalidClient | Self::InvalidToken => 401,
+            Self::InsufficientScope => 403,
             Self::InvalidRequest
             | Self::InvalidGrant
             | Self::UnauthorizedClient

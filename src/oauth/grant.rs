@@ -82,6 +82,8 @@ pub(super) struct Authorization {
     pub(super) resource: Audience,
     pub(super) auth_time: Option<Timestamp>,
     pub(super) binding: Option<Binding>,
+    /// `nonce` of the authorization request, to go into the ID token.
+    pub(super) nonce: Option<String>,
     pub(super) refresh_token: Option<RefreshToken>,
     /// How it came about, for the event: `issued`, or what became of a refresh token.
     pub(super) outcome: &'static str,
@@ -90,10 +92,15 @@ pub(super) struct Authorization {
 impl AuthorizationServer {
     /// Spends the proof of a request, after everything else about it was found right.
     pub(super) async fn spend(&self, exchange: &Exchange<'_>) -> Result<(), Error> {
+        self.spend_proof(exchange.proof, exchange.now).await
+    }
+
+    /// Spends a proof, if there is one.
+    pub(super) async fn spend_proof(&self, proof: Option<&VerifiedProof>, now: Timestamp) -> Result<(), Error> {
         use crate::replay::Seen;
-        let Some(proof) = exchange.proof else { return Ok(()) };
+        let Some(proof) = proof else { return Ok(()) };
         let expires = proof.acceptable_until() + self.settings.dpop.window.skew;
-        match self.guard.spend(proof.replay_key(), expires, exchange.now).await? {
+        match self.guard.spend(proof.replay_key(), expires, now).await? {
             Seen::First => Ok(()),
             Seen::Replayed => Err(Refusal::Proof(ProofFault::Replayed).into()),
         }

@@ -17,6 +17,8 @@ pub struct TokenResponse {
     expires_in: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<String>,
     scope: String,
     /// How it came about, for the event.
     #[serde(skip)]
@@ -47,8 +49,10 @@ impl AuthorizationServer {
             auth_time: authorization.auth_time.map(Timestamp::seconds),
             cnf: authorization.binding.map(Into::into),
         };
+        let access_token = signer.sign(ACCESS_TOKEN_TYPE, &claims);
         TokenResponse {
-            access_token: signer.sign(ACCESS_TOKEN_TYPE, &claims),
+            id_token: self.id_token(authorization, &access_token, signer, now),
+            access_token,
             // RFC 8705 §3: a token that is bound to a certificate is a bearer token in name.
             token_type: match authorization.binding {
                 Some(Binding::Key(_)) => "DPoP",

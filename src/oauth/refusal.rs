@@ -163,6 +163,16 @@ refusals! {
     /// RFC 8628 §3.5: the person who approved may no longer sign in.
     DeviceSubjectDisabled "device_subject_disabled" AccessDenied "the request was declined";
 
+    /// RFC 6750 §3.1: "the request lacks any authentication information"; the challenge has no error.
+    AccessTokenMissing "access_token_missing" InvalidToken "an access token is required";
+    /// RFC 6750 §3.1: not one `Authorization` header with a scheme and a token.
+    AccessTokenMalformed "access_token_malformed" InvalidRequest "Authorization is not one scheme and one token";
+    /// RFC 6750 §3.1: expired, of another issuer, altered, or of somebody who may no longer sign in.
+    AccessTokenInvalid "access_token_invalid" InvalidToken "the access token is expired, revoked or not one of this server";
+    /// RFC 9449 §7.1, §7.2, RFC 8705 §3: presented under another scheme, or with another key or certificate, than it is bound to.
+    AccessTokenBindingWrong "access_token_binding_wrong" InvalidToken "the access token is bound to another key, certificate or scheme";
+    /// OpenID Connect Core §5.3: the token lacks the scope `openid`.
+    AccessTokenScopeMissing "access_token_scope_missing" InsufficientScope "the access token lacks the scope openid";
     /// RFC 6749 §3.3: not in the grammar of scopes.
     ScopeMalformed "scope_malformed" InvalidScope "scope is not a list of scope tokens with single spaces between them";
     /// RFC 6749 §3.3, §6: unknown, not allowed to this client, or not in the grant.
@@ -194,6 +204,8 @@ refusals! {
     JktMismatch "jkt_mismatch" InvalidRequest "dpop_jkt is not the key of the DPoP proof";
     /// `state` longer than 2,048 bytes.
     StateTooLong "state_too_long" InvalidRequest "state is longer than 2048 bytes";
+    /// `nonce` longer than 512 bytes.
+    RequestNonceTooLong "request_nonce_too_long" InvalidRequest "nonce is longer than 512 bytes";
     /// RFC 9101 §6.1: `request` is not supported.
     RequestUnsupported "request_unsupported" RequestNotSupported "request objects are not supported";
     /// RFC 9101 §6.1: `request_uri` is not supported.

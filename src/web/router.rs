@@ -9,11 +9,11 @@ use super::cookie::Cookies;
 use super::pages::Pages;
 use super::{
     Received, Refused, Response, Site, activate, authorize, consent, device_authorization, login, logout, metadata,
-    respond, token,
+    respond, token, userinfo,
 };
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
-use crate::oauth::metadata::{ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, JWKS, TOKEN};
+use crate::oauth::metadata::{ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, JWKS, TOKEN, USERINFO};
 use crate::uri::HttpUri;
 
 const LOGIN: &str = "/login";
@@ -108,6 +108,11 @@ impl Site for AuthorizationSite {
             LOGOUT => match request.method {
                 Method::GET | Method::HEAD | Method::POST => logout::logout(self, &request).await,
                 _ => self.wrong_method("GET, HEAD, POST"),
+            },
+            USERINFO => match request.method {
+                Method::GET | Method::POST => userinfo::userinfo(self, &request).await,
+                Method::OPTIONS => respond::preflight("GET, POST"),
+                _ => respond::method_not_allowed("GET, POST"),
             },
             JWKS => get(&request, || metadata::key_set(self, &request)),
             _ => respond::not_found(),

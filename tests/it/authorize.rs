@@ -289,6 +289,7 @@ async fn send_requests_that_go_back(issuer: &Issuer) {
         (&[("max_age", "+1")], "invalid_request", Refusal::MaxAgeMalformed),
         (&[("prompt", "none")], "login_required", Refusal::LoginRequired),
         (&[("state", &long)], "invalid_request", Refusal::StateTooLong),
+        (&[("nonce", &long[..513])], "invalid_request", Refusal::RequestNonceTooLong),
     ];
     for (changes, error, refusal) in rows {
         let page = issuer.browser().open(&request(changes)).await;

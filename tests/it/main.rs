@@ -22,6 +22,7 @@ mod interleaving;
 mod interop;
 mod keys;
 mod mutual_tls;
+mod openid;
 mod outage;
 mod process;
 mod proxy;

@@ -52,8 +52,17 @@ pub const OF_CERTIFICATES: [Refusal; 4] = [
     Refusal::CertificateMissing,
 ];
 
+/// Refusals of UserInfo.
+pub const OF_USERINFO: [Refusal; 5] = [
+    Refusal::AccessTokenMissing,
+    Refusal::AccessTokenMalformed,
+    Refusal::AccessTokenInvalid,
+    Refusal::AccessTokenBindingWrong,
+    Refusal::AccessTokenScopeMissing,
+];
+
 /// The refusals that only the authorization endpoint has: `authorize.rs` reaches each of them.
-pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 22] = [
+pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 23] = [
     Refusal::AuthorizeClientUnknown,
     Refusal::RedirectUriUnregistered,
     Refusal::ResponseTypeMissing,
@@ -65,6 +74,7 @@ pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 22] = [
     Refusal::ChallengeMalformed,
     Refusal::JktMalformed,
     Refusal::StateTooLong,
+    Refusal::RequestNonceTooLong,
     Refusal::RequestUnsupported,
     Refusal::RequestUriUnsupported,
     Refusal::PromptUnsupported,
@@ -90,6 +100,7 @@ fn of_the_token_endpoint() -> BTreeSet<String> {
     // `mutual_tls.rs`.
     let elsewhere = [Refusal::RefreshTokenOvertaken, Refusal::JktMismatch];
     let ours = ours.filter(|refusal| !elsewhere.contains(refusal) && !OF_CERTIFICATES.contains(refusal));
+    let ours = ours.filter(|refusal| !OF_USERINFO.contains(refusal)); // `openid.rs`
     ours.chain(proofs.map(Refusal::Proof)).map(|refusal| refusal.name().to_owned()).collect()
 }
 

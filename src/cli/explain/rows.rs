@@ -322,6 +322,36 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "Nothing, if that is meant; otherwise enable the person and start again.",
     ),
     row(
+        "access_token_missing",
+        "RFC 6750 §3.1",
+        "The request to UserInfo has no `Authorization: DPoP` or `Bearer` header.",
+        "Send the access token in the header; a query or a form is not looked at.",
+    ),
+    row(
+        "access_token_malformed",
+        "RFC 6750 §3.1",
+        "There are two `Authorization` headers, or one without a token.",
+        "Send one header: a scheme, a space, the token.",
+    ),
+    row(
+        "access_token_invalid",
+        "RFC 6750 §3.1",
+        "The token has expired, was altered, comes from another issuer, or speaks for nobody who may sign in.",
+        "Refresh the token. A token of `client_credentials` speaks for the client and has no UserInfo.",
+    ),
+    row(
+        "access_token_binding_wrong",
+        "RFC 9449 §7.1, RFC 8705 §3",
+        "A DPoP-bound token came as a bearer token or with a proof by another key, or the certificate is another.",
+        "Present the token under the scheme of `token_type`, with the key or certificate with which it was fetched.",
+    ),
+    row(
+        "access_token_scope_missing",
+        "OpenID Connect Core §5.3",
+        "The token was fetched without the scope `openid`.",
+        "Ask for `scope=openid` in the authorization request.",
+    ),
+    row(
         "scope_malformed",
         "RFC 6749 §3.3",
         "Scopes are separated by commas or by two spaces, or hold quotes.",
@@ -410,6 +440,12 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "a limit of this server",
         "The client keeps its whole state in `state`.",
         "Keep it in the client, and send a random value that points to it.",
+    ),
+    row(
+        "request_nonce_too_long",
+        "a limit of this server",
+        "The client puts more into `nonce` than a random value.",
+        "Send a random `nonce` of up to 512 bytes, and keep what belongs to it in the session.",
     ),
     row(
         "request_unsupported",

@@ -37,6 +37,7 @@ impl Request<'_> {
             resource,
             auth_time: None,
             binding: exchange.binding(),
+            nonce: None,
             refresh_token: None,
             outcome: "issued",
         })

@@ -66,6 +66,7 @@ impl Request<'_> {
             resource,
             auth_time: Some(grant.auth_time),
             binding: exchange.binding(),
+            nonce: None,
             refresh_token: exchange.client.may_use(GrantType::RefreshToken).then_some(refresh_token),
             outcome: "issued",
         })

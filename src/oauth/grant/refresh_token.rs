@@ -89,6 +89,7 @@ impl Request<'_> {
             resource,
             auth_time: Some(grant.auth_time),
             binding: exchange.binding(),
+            nonce: None, // OpenID Connect Core §12.2: none with a refresh
             refresh_token: Some(moved.token),
             outcome: moved.outcome,
         };
