@@ -43,7 +43,8 @@ pub(super) fn is_asked_for(scopes: &Scopes) -> bool {
 }
 
 impl AuthorizationServer {
-    /// Signs the ID token that goes with an access token, if one was asked for. A client that speaks for itself gets none.
+    /// Signs the ID token that goes with an access token, if one was asked for. A client that speaks for itself gets
+    /// none, and neither does one that acts for somebody who has signed in elsewhere.
     pub(super) fn id_token(
         &self,
         authorization: &Authorization,
@@ -51,7 +52,8 @@ impl AuthorizationServer {
         signer: &SigningKey,
         now: Timestamp,
     ) -> Option<String> {
-        let auth_time = authorization.auth_time.filter(|_| is_asked_for(&authorization.scopes))?;
+        let for_itself = authorization.delegation.is_none();
+        let auth_time = authorization.auth_time.filter(|_| for_itself && is_asked_for(&authorization.scopes))?;
         let claims = IdTokenClaims {
             iss: self.settings.issuer.as_str(),
             sub: authorization.subject.as_str(),

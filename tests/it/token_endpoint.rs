@@ -52,6 +52,16 @@ pub const OF_CERTIFICATES: [Refusal; 4] = [
     Refusal::CertificateMissing,
 ];
 
+/// Refusals of token exchange.
+pub const OF_TOKEN_EXCHANGE: [Refusal; 6] = [
+    Refusal::SubjectTokenMissing,
+    Refusal::SubjectTokenTypeUnsupported,
+    Refusal::SubjectTokenInvalid,
+    Refusal::SubjectTokenForOthers,
+    Refusal::ActorTokenUnsupported,
+    Refusal::RequestedTokenTypeUnsupported,
+];
+
 /// Refusals of UserInfo.
 pub const OF_USERINFO: [Refusal; 5] = [
     Refusal::AccessTokenMissing,
@@ -101,6 +111,7 @@ fn of_the_token_endpoint() -> BTreeSet<String> {
     let elsewhere = [Refusal::RefreshTokenOvertaken, Refusal::JktMismatch];
     let ours = ours.filter(|refusal| !elsewhere.contains(refusal) && !OF_CERTIFICATES.contains(refusal));
     let ours = ours.filter(|refusal| !OF_USERINFO.contains(refusal)); // `openid.rs`
+    let ours = ours.filter(|refusal| !OF_TOKEN_EXCHANGE.contains(refusal)); // `token_exchange.rs`
     ours.chain(proofs.map(Refusal::Proof)).map(|refusal| refusal.name().to_owned()).collect()
 }
 

@@ -352,6 +352,42 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "Ask for `scope=openid` in the authorization request.",
     ),
     row(
+        "subject_token_missing",
+        "RFC 8693 §2.1",
+        "The form has no `subject_token`.",
+        "Send the access token that the service was called with.",
+    ),
+    row(
+        "subject_token_type_unsupported",
+        "RFC 8693 §3",
+        "`subject_token_type` is missing, or names a refresh token, an ID token or SAML.",
+        "Exchange the access token: `urn:ietf:params:oauth:token-type:access_token`.",
+    ),
+    row(
+        "subject_token_invalid",
+        "RFC 8693 §2.2.2",
+        "The token has expired, comes from another issuer, or its subject may no longer sign in; or it has four actors already.",
+        "Exchange at once after the call; a chain that long is a loop between services.",
+    ),
+    row(
+        "subject_token_for_others",
+        "RFC 8693 §2.2.2",
+        "The token is for a resource that is not in `token_exchange.from` of this client.",
+        "A service exchanges what it was called with and nothing else; add its own resource to `from`.",
+    ),
+    row(
+        "actor_token_unsupported",
+        "RFC 8693 §2.1",
+        "The form has an `actor_token`.",
+        "Leave it out: the client that authenticates is the actor.",
+    ),
+    row(
+        "requested_token_type_unsupported",
+        "RFC 8693 §2.1",
+        "The client asks for a refresh token, an ID token or SAML.",
+        "Leave `requested_token_type` out, or ask for an access token.",
+    ),
+    row(
         "scope_malformed",
         "RFC 6749 §3.3",
         "Scopes are separated by commas or by two spaces, or hold quotes.",
