@@ -21,6 +21,8 @@ mod input;
 mod interleaving;
 mod interop;
 mod keys;
+mod login_cli;
+mod machine;
 mod mutual_tls;
 mod openid;
 mod outage;

@@ -43,7 +43,7 @@ impl Screen {
             eprintln!("  or open  {complete}");
         }
         eprintln!("\nthe page must show the same code; approve there, and nowhere else");
-        let screen = Self { line: columns().map(|_| progress()), minutes: device.life.as_secs() / 60 };
+        let screen = Self { line: columns().map(|_| progress()), minutes: minutes(device.life) };
         if screen.line.is_none() {
             eprintln!("waiting for approval; the code is good for {}", clock(device.life));
         }
@@ -66,8 +66,8 @@ impl Screen {
     fn left(&mut self, left: Duration) {
         match &self.line {
             Some(line) => line.set_message(clock(left)),
-            None if left.as_secs() / 60 < self.minutes => {
-                self.minutes = left.as_secs() / 60;
+            None if minutes(left) < self.minutes => {
+                self.minutes = minutes(left);
                 eprintln!("still waiting; {} left", clock(left));
             }
             None => {}
@@ -95,6 +95,11 @@ fn progress() -> ProgressBar {
     let line = ProgressBar::new_spinner().with_style(style);
     line.enable_steady_tick(HEARTBEAT);
     line
+}
+
+/// Minutes, the last one begun counted whole.
+fn minutes(time: Duration) -> u64 {
+    time.as_secs().div_ceil(60)
 }
 
 /// Minutes and seconds.
