@@ -261,7 +261,7 @@ impl Enforcer {
         }
         let expected = TokenExpectation {
             issuer: &settings.issuer,
-            audience: &settings.audience,
+            audiences: std::slice::from_ref(&settings.audience),
             algorithms: TOKEN_ALGORITHMS,
             skew,
         };

@@ -144,7 +144,7 @@ mod tests {
             ("https://auth.example".parse().expect("an issuer"), "https://api.example".parse().expect("a name"));
         let expected = TokenExpectation {
             issuer: &issuer,
-            audience: &audience,
+            audiences: std::slice::from_ref(&audience),
             algorithms: &[Algorithm::Es256],
             skew: Duration::ZERO,
         };

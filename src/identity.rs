@@ -10,6 +10,7 @@ use async_trait::async_trait;
 
 use crate::clock::Timestamp;
 use crate::ident::Subject;
+use crate::jose::Members;
 use crate::store::Unavailable;
 
 mod attempts;
@@ -24,6 +25,10 @@ pub struct Person {
     pub subject: Subject,
     /// What they are called on pages: a name, or else what they sign in with.
     pub name: String,
+    /// Their e-mail address.
+    pub email: Option<String>,
+    /// What else is known about them, by the names of OpenID Connect Core §5.1 or others.
+    pub claims: Members,
 }
 
 /// The subject only: names are nobody's business in a log.

@@ -93,6 +93,12 @@ impl SigningKeys {
         signing.map(|held| Arc::clone(&held.key)).ok_or(Unavailable::Down)
     }
 
+    /// What new keys sign with.
+    #[must_use]
+    pub fn signs_with(&self) -> Algorithm {
+        self.schedule.algorithm
+    }
+
     /// The JWK Set that is published (RFC 7517 §5): announced, signing and retired keys.
     #[must_use]
     pub fn published(&self, now: Timestamp) -> Json {

@@ -31,6 +31,7 @@ mod client_authentication;
 mod device;
 mod error;
 mod grant;
+pub mod id_token;
 mod issue;
 pub mod metadata;
 mod par;
@@ -38,7 +39,9 @@ pub mod params;
 pub mod pkce;
 mod refusal;
 mod request_object;
+mod sign_out;
 mod token;
+mod userinfo;
 
 pub use activation::{ACTIVATION_CLIENT, CodeFault, ConfirmDevice, EnterCode};
 pub use authorize::{Answer, Browser, Consent, Cookie, Form, Redirect, SignIn, SignInFault, View};
@@ -50,6 +53,7 @@ pub use par::{Push, PushAnswer, PushedResponse};
 pub use params::Parameters;
 pub use refusal::Refusal;
 pub use token::{Asked, TokenAnswer, TokenRequest};
+pub use userinfo::{UserInfoAnswer, UserInfoRequest};
 
 /// Whether the authorization server gives nonces to proofs (RFC 9449 §8).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -168,6 +172,7 @@ pub struct AuthorizationServer {
     token_url: String,
     device_authorization_url: String,
     pushed_request_url: String,
+    userinfo_url: String,
     /// What the secret of an unknown client is compared with, so that it takes as long as that of a known one.
     decoy_secret: ClientSecretHash,
     decoy_keys: client_assertion::Decoys,
@@ -192,6 +197,7 @@ impl AuthorizationServer {
             token_url: settings.url(metadata::TOKEN),
             device_authorization_url: settings.url(metadata::DEVICE_AUTHORIZATION),
             pushed_request_url: settings.url(metadata::PUSHED_AUTHORIZATION_REQUEST),
+            userinfo_url: settings.url(metadata::USERINFO),
             decoy_secret: ClientSecretHash::of("no client has this secret"),
             decoy_keys: client_assertion::Decoys::new(),
             settings,

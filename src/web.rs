@@ -21,6 +21,7 @@ mod router;
 mod stall;
 mod tls;
 mod token;
+mod userinfo;
 
 pub use admin::AdminSite;
 pub use door::{Door, Limits};

@@ -207,6 +207,7 @@ async fn approve_codes(database: &Path) -> Vec<AuthorizationCode> {
             scopes: "orders:read orders:write".parse().expect("scopes"),
             resource: API.parse().expect("a resource"),
             dpop_jkt: None,
+            nonce: None,
             expires_at: now + Duration::from_mins(5),
             spent_for: None,
         };

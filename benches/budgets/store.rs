@@ -103,6 +103,7 @@ async fn begin(store: &dyn Store) -> GrantHandle {
         scopes: "orders:read".parse().expect("scopes"),
         resource: API.parse().expect("a resource"),
         dpop_jkt: None,
+        nonce: None,
         expires_at: now + Duration::from_mins(1),
         spent_for: None,
     };

@@ -17,6 +17,7 @@ use crate::ident::{Audience, Issuer};
 use crate::identity::{UsersFault, users_file_subjects};
 use crate::jose::Algorithm;
 use crate::keys::KeySchedule;
+use crate::oauth::id_token::OPENID_SCOPES;
 use crate::oauth::{self, Client, DpopSettings, Lifetimes, NonceMode, Settings};
 use crate::scope::{Scope, Scopes};
 
@@ -49,6 +50,10 @@ pub(super) fn judge(
     let login = login(judge, given, &clients);
     let issuer = issuer?;
     let resources = resources(judge, file, protected, &issuer);
+    let client_files = file.clients.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
+    if !place.lost("resources") {
+        client::check_exchanges(judge, client_files, &resources);
+    }
     let settings = Settings {
         issuer,
         clients,
@@ -76,10 +81,10 @@ impl KnownScopes {
     /// The scopes that an authorization server knows.
     pub(super) fn of(server: &Given<AuthorizationServerFile>) -> Self {
         let Some(given) = &server.value.scopes else {
-            return Self { words: BTreeMap::new(), incomplete: server.place.lost("scopes") };
+            return Self { words: openid_scopes().collect(), incomplete: server.place.lost("scopes") };
         };
-        let words = given.value.iter().map(|(scope, words)| (scope.0.clone(), words.value.clone())).collect();
-        Self { words, incomplete: !given.place.gaps.is_empty() }
+        let words = given.value.iter().map(|(scope, words)| (scope.0.clone(), words.value.clone()));
+        Self { words: openid_scopes().chain(words).collect(), incomplete: !given.place.gaps.is_empty() }
     }
 
     /// Reports scopes that do not exist.
@@ -91,6 +96,11 @@ impl KnownScopes {
             judge.report(mistake.help(format!("add it there: `scopes: {{ \"{scope}\": \"What it allows\" }}`")));
         }
     }
+}
+
+/// The scopes of OpenID Connect, which need not be written down; the file may give them other words.
+fn openid_scopes() -> impl Iterator<Item = (Scope, String)> {
+    OPENID_SCOPES.iter().filter_map(|(scope, words)| Some((scope.parse().ok()?, (*words).to_owned())))
 }
 
 /// People read these words before they agree.

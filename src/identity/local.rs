@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::attempts::buckets;
 use super::{Attempt, Authentication, IdentityProvider, Person};
 use crate::ident::Subject;
+use crate::jose::Members;
 use crate::store::Unavailable;
 use crate::throttle::{Counted, Throttle};
 
@@ -52,10 +53,9 @@ struct Entry {
     name: Option<String>,
     #[serde(default)]
     disabled: bool,
-    #[serde(default, rename = "email")]
-    _email: Option<String>,
-    #[serde(default, rename = "claims")]
-    _claims: serde_json::Map<String, serde_json::Value>,
+    email: Option<String>,
+    #[serde(default)]
+    claims: Members,
 }
 
 /// What is wrong with a users file: every mistake, in the order of the file.
@@ -168,7 +168,8 @@ impl Entry {
             return None;
         }
         let name = self.name.filter(|name| !name.is_empty()).unwrap_or_else(|| username.clone());
-        Some(User { person: Person { subject, name }, hash: Arc::new(hash), disabled: self.disabled })
+        let person = Person { subject, name, email: self.email, claims: self.claims };
+        Some(User { person, hash: Arc::new(hash), disabled: self.disabled })
     }
 }
 
@@ -304,7 +305,9 @@ mod tests {
     #[tokio::test]
     async fn only_the_right_password_of_an_active_person_signs_in() {
         let people = people();
-        let ada = Person { subject: "0b6f".parse().expect("a subject"), name: "Ada".to_owned() };
+        let claims = crate::jose::object(br#"{ "department": "ops", "level": 3 }"#).expect("a JSON object");
+        let (subject, email) = ("0b6f".parse().expect("a subject"), Some("ada@example.com".to_owned()));
+        let ada = Person { subject, name: "Ada".to_owned(), email, claims };
         assert_eq!(sign_in(&people, "ada", "correct horse").await, Ok(Authentication::Known(ada.clone())));
         for (username, password) in [
             ("ada", "battery staple"),

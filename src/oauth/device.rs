@@ -21,6 +21,7 @@ use super::client::{Client, GrantType};
 use super::grant::Exchange;
 use super::metadata::ACTIVATE;
 use super::par::bound_key;
+use super::token::Occasion;
 use super::{AuthorizationServer, Error, Refusal, TokenRequest};
 use crate::clock::Timestamp;
 use crate::dpop::{NonceText, VerifiedProof};
@@ -77,8 +78,8 @@ pub struct DeviceAnswer {
 impl AuthorizationServer {
     /// Answers a device authorization request, which came from `address`.
     pub async fn authorize_device(&self, request: TokenRequest<'_>, address: IpAddr, now: Timestamp) -> DeviceAnswer {
-        let proof = self.verify_proof(request.proofs, &self.device_authorization_endpoint(), now);
-        let offered = self.offer_nonce(&proof, now);
+        let proof = self.verify_proof(request.proofs, &Occasion::post(&self.device_authorization_endpoint()), now);
+        let offered = self.offer_nonce(proof.as_ref().ok().and_then(Option::as_ref), now);
         let mut client = None;
         let result = match proof {
             Ok(proof) => self.begin_device(&request, proof.as_ref(), (address, now), &mut client).await,

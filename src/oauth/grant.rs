@@ -18,6 +18,9 @@ pub(super) mod authorization_code;
 pub(super) mod client_credentials;
 pub(super) mod device_code;
 pub(super) mod refresh_token;
+pub(super) mod token_exchange;
+
+use token_exchange::Delegation;
 
 /// What every grant is redeemed with.
 pub(super) struct Exchange<'a> {
@@ -82,7 +85,11 @@ pub(super) struct Authorization {
     pub(super) resource: Audience,
     pub(super) auth_time: Option<Timestamp>,
     pub(super) binding: Option<Binding>,
+    /// `nonce` of the authorization request, to go into the ID token.
+    pub(super) nonce: Option<String>,
     pub(super) refresh_token: Option<RefreshToken>,
+    /// Who acts for the subject, if it is not the subject itself.
+    pub(super) delegation: Option<Delegation>,
     /// How it came about, for the event: `issued`, or what became of a refresh token.
     pub(super) outcome: &'static str,
 }
@@ -90,10 +97,15 @@ pub(super) struct Authorization {
 impl AuthorizationServer {
     /// Spends the proof of a request, after everything else about it was found right.
     pub(super) async fn spend(&self, exchange: &Exchange<'_>) -> Result<(), Error> {
+        self.spend_proof(exchange.proof, exchange.now).await
+    }
+
+    /// Spends a proof, if there is one.
+    pub(super) async fn spend_proof(&self, proof: Option<&VerifiedProof>, now: Timestamp) -> Result<(), Error> {
         use crate::replay::Seen;
-        let Some(proof) = exchange.proof else { return Ok(()) };
+        let Some(proof) = proof else { return Ok(()) };
         let expires = proof.acceptable_until() + self.settings.dpop.window.skew;
-        match self.guard.spend(proof.replay_key(), expires, exchange.now).await? {
+        match self.guard.spend(proof.replay_key(), expires, now).await? {
             Seen::First => Ok(()),
             Seen::Replayed => Err(Refusal::Proof(ProofFault::Replayed).into()),
         }

@@ -4,14 +4,19 @@ use serde_json::{Value, json};
 
 use super::authorize::ResponseMode;
 use super::client::GrantType;
-use super::{AuthorizationServer, Profile, Settings};
+use super::{AuthorizationServer, Profile, Settings, id_token};
 use crate::dpop::Htu;
 use crate::jose::{Algorithm, PROOF_ALGORITHMS};
+use crate::scope::Scope;
 
 /// The path of the token endpoint, below the issuer.
 pub const TOKEN: &str = "/oauth/token";
 /// The path of the authorization endpoint, below the issuer.
 pub const AUTHORIZE: &str = "/oauth/authorize";
+/// The path of the UserInfo endpoint, below the issuer.
+pub const USERINFO: &str = "/oauth/userinfo";
+/// The path at which people sign out, below the issuer.
+pub const LOGOUT: &str = "/logout";
 /// The path of the device authorization endpoint, below the issuer.
 pub const DEVICE_AUTHORIZATION: &str = "/oauth/device_authorization";
 /// The path of the pushed authorization request endpoint, below the issuer.
@@ -36,7 +41,10 @@ impl AuthorizationServer {
     #[must_use]
     pub fn metadata(&self) -> Value {
         let (settings, profile) = (&self.settings, self.settings.profile);
-        let scopes: Vec<_> = settings.scopes.keys().map(ToString::to_string).collect();
+        let openid = self.clients.values().any(|client| id_token::is_asked_for(&client.scopes));
+        let is_offered =
+            |scope: &&Scope| openid || !id_token::OPENID_SCOPES.iter().any(|(name, _)| scope.as_str() == *name);
+        let scopes: Vec<_> = settings.scopes.keys().filter(is_offered).map(ToString::to_string).collect();
         let mut document = json!({
             "issuer": settings.issuer.as_str(),
             "authorization_endpoint": settings.url(AUTHORIZE),
@@ -64,6 +72,15 @@ impl AuthorizationServer {
             "prompt_values_supported": ["none", "login", "consent"],
             "protected_resources": settings.resources.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
+        if openid {
+            // OpenID Connect Discovery §3.
+            document["userinfo_endpoint"] = settings.url(USERINFO).into();
+            document["end_session_endpoint"] = settings.url(LOGOUT).into();
+            document["subject_types_supported"] = json!(["public"]);
+            document["id_token_signing_alg_values_supported"] = json!([self.keys.signs_with().name()]);
+            document["claim_types_supported"] = json!(["normal"]);
+            document["claims_parameter_supported"] = false.into();
+        }
         if settings.mutual_tls {
             document["tls_client_certificate_bound_access_tokens"] = true.into(); // RFC 8705 §3.3
             let methods = ["tls_client_auth", "self_signed_tls_client_auth"].map(Value::from);
@@ -92,6 +109,11 @@ impl AuthorizationServer {
     /// What a proof at the token endpoint must be signed for.
     pub(super) fn token_endpoint(&self) -> Htu<'_> {
         Htu::parse(&self.token_url).expect("the issuer is an http(s) URL")
+    }
+
+    /// What a proof at the UserInfo endpoint must be signed for.
+    pub(super) fn userinfo_endpoint(&self) -> Htu<'_> {
+        Htu::parse(&self.userinfo_url).expect("the issuer is an http(s) URL")
     }
 
     /// What a proof at the device authorization endpoint must be signed for.

@@ -25,6 +25,7 @@ use super::authorize::Way;
 use super::client::Client;
 use super::client_authentication::{self, AuthenticatedClient};
 use super::grant::Exchange;
+use super::token::Occasion;
 use super::{AuthorizationServer, Error, Parameters, Refusal, TokenRequest};
 use crate::clock::Timestamp;
 use crate::dpop::{NonceText, VerifiedProof};
@@ -74,8 +75,8 @@ pub struct PushAnswer {
 impl AuthorizationServer {
     /// Answers a pushed authorization request, which came from `address`.
     pub async fn push(&self, request: TokenRequest<'_>, address: IpAddr, now: Timestamp) -> PushAnswer {
-        let proof = self.verify_proof(request.proofs, &self.pushed_request_endpoint(), now);
-        let offered = self.offer_nonce(&proof, now);
+        let proof = self.verify_proof(request.proofs, &Occasion::post(&self.pushed_request_endpoint()), now);
+        let offered = self.offer_nonce(proof.as_ref().ok().and_then(Option::as_ref), now);
         let mut client = None;
         let result = match proof {
             Ok(proof) => self.take_push(&request, proof.as_ref(), (address, now), &mut client).await,

@@ -163,6 +163,28 @@ refusals! {
     /// RFC 8628 §3.5: the person who approved may no longer sign in.
     DeviceSubjectDisabled "device_subject_disabled" AccessDenied "the request was declined";
 
+    /// RFC 6750 §3.1: "the request lacks any authentication information"; the challenge has no error.
+    AccessTokenMissing "access_token_missing" InvalidToken "an access token is required";
+    /// RFC 6750 §3.1: not one `Authorization` header with a scheme and a token.
+    AccessTokenMalformed "access_token_malformed" InvalidRequest "Authorization is not one scheme and one token";
+    /// RFC 6750 §3.1: expired, of another issuer, altered, or of somebody who may no longer sign in.
+    AccessTokenInvalid "access_token_invalid" InvalidToken "the access token is expired, revoked or not one of this server";
+    /// RFC 9449 §7.1, §7.2, RFC 8705 §3: presented under another scheme, or with another key or certificate, than it is bound to.
+    AccessTokenBindingWrong "access_token_binding_wrong" InvalidToken "the access token is bound to another key, certificate or scheme";
+    /// OpenID Connect Core §5.3: the token lacks the scope `openid`.
+    AccessTokenScopeMissing "access_token_scope_missing" InsufficientScope "the access token lacks the scope openid";
+    /// RFC 8693 §2.1: `subject_token` is required.
+    SubjectTokenMissing "subject_token_missing" InvalidRequest "subject_token is missing";
+    /// RFC 8693 §3: only access tokens of ours.
+    SubjectTokenTypeUnsupported "subject_token_type_unsupported" InvalidRequest "subject_token_type must be urn:ietf:params:oauth:token-type:access_token";
+    /// RFC 8693 §2.2.2: expired, of another issuer, altered, of somebody who may no longer sign in, or handed on too often.
+    SubjectTokenInvalid "subject_token_invalid" InvalidRequest "subject_token is expired, revoked or not one of this server";
+    /// RFC 8693 §2.2.2: the token is for a resource for which this client does not answer.
+    SubjectTokenForOthers "subject_token_for_others" InvalidRequest "subject_token is for a resource that this client does not answer for";
+    /// RFC 8693 §2.1: the client itself is the actor.
+    ActorTokenUnsupported "actor_token_unsupported" InvalidRequest "actor_token is not supported, the client itself is the actor";
+    /// RFC 8693 §2.1: only access tokens are given.
+    RequestedTokenTypeUnsupported "requested_token_type_unsupported" InvalidRequest "requested_token_type must be urn:ietf:params:oauth:token-type:access_token";
     /// RFC 6749 §3.3: not in the grammar of scopes.
     ScopeMalformed "scope_malformed" InvalidScope "scope is not a list of scope tokens with single spaces between them";
     /// RFC 6749 §3.3, §6: unknown, not allowed to this client, or not in the grant.
@@ -194,6 +216,8 @@ refusals! {
     JktMismatch "jkt_mismatch" InvalidDpopProof "dpop_jkt is not the key of the DPoP proof";
     /// `state` longer than 2,048 bytes.
     StateTooLong "state_too_long" InvalidRequest "state is longer than 2048 bytes";
+    /// `nonce` longer than 512 bytes.
+    RequestNonceTooLong "request_nonce_too_long" InvalidRequest "nonce is longer than 512 bytes";
     /// RFC 9101 §7: a `request_uri` that would have to be fetched.
     RequestUriUnsupported "request_uri_unsupported" RequestUriNotSupported "request_uri must be one that this server gave out";
     /// RFC 9101 §5: `request` and `request_uri` at once; never redirected.
@@ -232,6 +256,10 @@ refusals! {
     ConsentRequired "consent_required" ConsentRequired "consent must be asked for";
     /// RFC 6749 §4.1.2.1: the person declined.
     ConsentDeclined "consent_declined" AccessDenied "the request was declined";
+    /// RP-Initiated Logout §2: `id_token_hint` is no ID token of ours, or one for another client; never redirected.
+    IdTokenHintInvalid "id_token_hint_invalid" InvalidRequest "id_token_hint is not an ID token of this server for this client";
+    /// RP-Initiated Logout §3: not registered for the client that an `id_token_hint` shows; never redirected.
+    PostLogoutRedirectUriUnregistered "post_logout_redirect_uri_unregistered" InvalidRequest "post_logout_redirect_uri is not registered, or no id_token_hint shows for which client";
     /// RFC 6749 §10.12: the form was not posted from a page of ours in this browser; never redirected.
     CrossSiteForm "cross_site_form" InvalidRequest "this form was not sent from a page of this server in this browser";
     /// The form says neither that the person approves nor that they decline; never redirected.

@@ -14,7 +14,9 @@
 
 use super::client::GrantType;
 use super::client_authentication::Credentials;
-use super::grant::{Authorization, Exchange, authorization_code, client_credentials, device_code, refresh_token};
+use super::grant::{
+    Authorization, Exchange, authorization_code, client_credentials, device_code, refresh_token, token_exchange,
+};
 use super::issue::TokenResponse;
 use super::params::Parameters;
 use super::{AuthorizationServer, Error, NonceMode, Refusal};
@@ -62,11 +64,28 @@ pub struct Asked {
     pub grant_type: Option<GrantType>,
 }
 
+/// What a proof at an endpoint of ours must have been made for.
+pub(super) struct Occasion<'a> {
+    /// The method of the request.
+    pub(super) method: &'a str,
+    /// The endpoint.
+    pub(super) target: &'a Htu<'a>,
+    /// The access token beside the proof, where the endpoint takes one (RFC 9449 §4.3-11).
+    pub(super) access_token: Option<&'a str>,
+}
+
+impl<'a> Occasion<'a> {
+    /// A POST to an endpoint at which clients authenticate.
+    pub(super) fn post(target: &'a Htu<'a>) -> Self {
+        Self { method: "POST", target, access_token: None }
+    }
+}
+
 impl AuthorizationServer {
     /// Answers a token request.
     pub async fn token(&self, request: TokenRequest<'_>, now: Timestamp) -> TokenAnswer {
-        let proof = self.verify_proof(request.proofs, &self.token_endpoint(), now);
-        let offered = self.offer_nonce(&proof, now);
+        let proof = self.verify_proof(request.proofs, &Occasion::post(&self.token_endpoint()), now);
+        let offered = self.offer_nonce(proof.as_ref().ok().and_then(Option::as_ref), now);
         let grant_type = request.parameters.get("grant_type").and_then(GrantType::named);
         let mut asked = Asked { client: None, grant_type };
         let result = match proof {
@@ -114,6 +133,7 @@ impl AuthorizationServer {
             GrantType::RefreshToken => refresh_token::parse(parameters)?.redeem(exchange, self).await,
             GrantType::ClientCredentials => client_credentials::parse(parameters).redeem(exchange, self).await,
             GrantType::DeviceCode => device_code::parse(parameters)?.redeem(exchange, self).await,
+            GrantType::TokenExchange => token_exchange::parse(parameters)?.redeem(exchange, self).await,
         }
     }
 
@@ -121,7 +141,7 @@ impl AuthorizationServer {
     pub(super) fn verify_proof(
         &self,
         proofs: &[&str],
-        target: &Htu<'_>,
+        occasion: &Occasion<'_>,
         now: Timestamp,
     ) -> Result<Option<VerifiedProof>, Refusal> {
         let proof = match proofs {
@@ -131,7 +151,8 @@ impl AuthorizationServer {
         };
         let window = self.settings.dpop.window;
         let verify = |nonce| {
-            let expected = Expected { method: "POST", target, access_token: None, window, nonce };
+            let Occasion { method, target, access_token } = *occasion;
+            let expected = Expected { method, target, access_token, window, nonce };
             dpop::verify(proof, &expected, &*self.proof_keys, now).map_err(|fault| self.curable(fault))
         };
         let passes = |proof: VerifiedProof| {
@@ -169,12 +190,8 @@ impl AuthorizationServer {
     }
 
     /// The nonce to offer with any answer: the client has none yet, or its own is past half of its life.
-    pub(super) fn offer_nonce(
-        &self,
-        proof: &Result<Option<VerifiedProof>, Refusal>,
-        now: Timestamp,
-    ) -> Option<NonceText> {
-        let Ok(Some(proof)) = proof else { return None };
+    pub(super) fn offer_nonce(&self, proof: Option<&VerifiedProof>, now: Timestamp) -> Option<NonceText> {
+        let proof = proof?;
         let due = match (self.settings.dpop.nonce, proof.nonce_made()) {
             (NonceMode::Off, _) => false,
             (NonceMode::Optional | NonceMode::Required, None) => true,

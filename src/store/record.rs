@@ -53,6 +53,8 @@ pub struct CodeRecord {
     pub resource: Audience,
     /// The key to which `dpop_jkt` bound the code (RFC 9449 §10).
     pub dpop_jkt: Option<Thumbprint>,
+    /// `nonce` of the request, for the ID token (OpenID Connect Core §3.1.2.1).
+    pub nonce: Option<String>,
     /// When it stops being redeemable.
     pub expires_at: Timestamp,
     /// The grant it was redeemed for.

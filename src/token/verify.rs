@@ -27,8 +27,8 @@ pub trait KeyLookup: Send + Sync {
 pub struct TokenExpectation<'a> {
     /// `iss`, byte for byte.
     pub issuer: &'a Issuer,
-    /// What must be in `aud`.
-    pub audience: &'a Audience,
+    /// One of these must be in `aud`.
+    pub audiences: &'a [Audience],
     /// What it may be signed with.
     pub algorithms: &'a [Algorithm],
     /// How far clocks may be apart.
@@ -231,7 +231,7 @@ fn judge(jws: Jws<'_>, expected: &TokenExpectation<'_>, now: Timestamp) -> Resul
     if jws.required_text("iss").map_err(missing)? != expected.issuer.as_str() {
         return Err(TokenFault::IssuerWrong);
     }
-    if !names(jws.claims().get("aud"), expected.audience)? {
+    if !names(jws.claims().get("aud"), expected.audiences)? {
         return Err(TokenFault::AudienceWrong);
     }
     let expires = jws.time("exp").map_err(missing)?.ok_or(TokenFault::ClaimMissing)?;
@@ -251,11 +251,12 @@ fn judge(jws: Jws<'_>, expected: &TokenExpectation<'_>, now: Timestamp) -> Resul
     Ok(VerifiedToken { subject, client_id, scopes, expires, confirmation, claims: jws.into_claims() })
 }
 
-/// Whether `aud`, a string or an array of strings (RFC 7519 §4.1.3), holds `audience`.
-fn names(aud: Option<&Json>, audience: &Audience) -> Result<bool, TokenFault> {
+/// Whether `aud`, a string or an array of strings (RFC 7519 §4.1.3), holds one of `audiences`.
+fn names(aud: Option<&Json>, audiences: &[Audience]) -> Result<bool, TokenFault> {
+    let is_ours = |one: &str| audiences.iter().any(|audience| audience.as_str() == one);
     match aud {
-        Some(Json::String(one)) => Ok(one == audience.as_str()),
-        Some(Json::Array(many)) => Ok(many.iter().any(|one| one.as_str() == Some(audience.as_str()))),
+        Some(Json::String(one)) => Ok(is_ours(one)),
+        Some(Json::Array(many)) => Ok(many.iter().any(|one| one.as_str().is_some_and(is_ours))),
         None | Some(Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_)) => Err(TokenFault::ClaimMissing),
     }
 }

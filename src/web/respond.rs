@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::pages::Page;
 use super::request::{Received, Refused};
+use crate::jose::PROOF_ALGORITHMS;
 use crate::oauth::{Error, ErrorCode, Refusal};
 use crate::secret::{base64url, sha256};
 
@@ -96,6 +97,27 @@ pub(super) fn token_error(error: Error, nonce: Option<&str>) -> Response {
         Error::Unavailable(_) => unavailable_json(),
     };
     finish_token(&mut response, nonce);
+    response
+}
+
+/// An error of an endpoint that takes access tokens, with a challenge for each scheme (RFC 6750 §3, RFC 9449 §7.1).
+pub(super) fn challenge(error: Error, nonce: Option<&str>) -> Response {
+    let mut response = token_error(error, nonce);
+    let Error::Refused(refusal) = error else { return response };
+    if let Refusal::Proof(_) = refusal {
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+    }
+    let error = match refusal {
+        Refusal::AccessTokenMissing => String::new(), // RFC 6750 §3.1: no error code then
+        _ => format!(r#", error="{}", error_description="{}""#, refusal.code().name(), refusal.description()),
+    };
+    let algorithms = PROOF_ALGORITHMS.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(" ");
+    let challenges = [format!(r#"DPoP algs="{algorithms}"{error}"#), format!(r#"Bearer realm="userinfo"{error}"#)];
+    response.headers_mut().remove(WWW_AUTHENTICATE);
+    for challenge in challenges {
+        let challenge = HeaderValue::try_from(challenge).expect("names and descriptions are visible ASCII");
+        response.headers_mut().append(WWW_AUTHENTICATE, challenge);
+    }
     response
 }
 

@@ -9,18 +9,18 @@ use super::cookie::Cookies;
 use super::pages::Pages;
 use super::{
     Received, Refused, Response, Site, activate, authorize, consent, device_authorization, login, logout, metadata,
-    par, respond, token,
+    par, respond, token, userinfo,
 };
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
 use crate::oauth::metadata::{
-    ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, JWKS, PUSHED_AUTHORIZATION_REQUEST, TOKEN,
+    ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, JWKS, LOGOUT, PUSHED_AUTHORIZATION_REQUEST, TOKEN,
+    USERINFO,
 };
 use crate::uri::HttpUri;
 
 const LOGIN: &str = "/login";
 const CONSENT: &str = "/consent";
-const LOGOUT: &str = "/logout";
 
 /// The authorization server behind its door.
 pub struct AuthorizationSite {
@@ -115,6 +115,11 @@ impl Site for AuthorizationSite {
             LOGOUT => match request.method {
                 Method::GET | Method::HEAD | Method::POST => logout::logout(self, &request).await,
                 _ => self.wrong_method("GET, HEAD, POST"),
+            },
+            USERINFO => match request.method {
+                Method::GET | Method::POST => userinfo::userinfo(self, &request).await,
+                Method::OPTIONS => respond::preflight("GET, POST"),
+                _ => respond::method_not_allowed("GET, POST"),
             },
             JWKS => get(&request, || metadata::key_set(self, &request)),
             _ => respond::not_found(),

@@ -39,8 +39,9 @@ async fn satisfies(mut client: Command) {
     std::fs::write(installation.path("client.jwk"), private_jwk(&installation).to_string()).expect("a file");
     let dpop = "authorization_server.dpop={\"nonce\":\"required\",\"required\":true}";
     let redirect_uri = format!("http://127.0.0.1:{}/cb", free_port());
+    let scope = "authorization_server.clients.1.scope=\"openid profile email orders:read orders:write\"";
     let redirect_uris = format!("authorization_server.clients.1.redirect_uris=[\"{redirect_uri}\"]"); // of `web`
-    let process = installation.start(&["--set", dpop, "--set", &redirect_uris]).await;
+    let process = installation.start(&["--set", dpop, "--set", scope, "--set", &redirect_uris]).await;
     client
         .current_dir(repository("tests/interop"))
         .env("ISSUER", &installation.issuer)
@@ -71,6 +72,11 @@ fn node(script: &str) -> Command {
 #[tokio::test]
 async fn openid_client_completes_every_flow() {
     satisfies(node("openid-client.mjs")).await;
+}
+
+#[tokio::test]
+async fn openid_client_learns_who_signed_in() {
+    satisfies(node("openid-connect.mjs")).await;
 }
 
 #[tokio::test]

@@ -116,7 +116,9 @@ fn users() -> String {
     let cheap = Params::new(8, 1, 1, None).expect("parameters");
     let cheap = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, cheap);
     let hash = cheap.hash_password(PASSWORD.as_bytes()).expect("a hash");
-    format!("users:\n- {{ username: ada, password_hash: \"{hash}\", subject: ada, name: Ada }}\n")
+    format!(
+        "users:\n- {{ username: ada, password_hash: \"{hash}\", subject: ada, name: Ada, email: ada@example.com }}\n"
+    )
 }
 
 /// A process that serves, and everything that it said.

@@ -1036,6 +1036,7 @@ fn code(number: u64) -> CodeRecord {
         scopes: "orders:read orders:write".parse().expect("scopes"),
         resource: "https://api.example".parse().expect("a resource"),
         dpop_jkt: None,
+        nonce: Some("n-0S6_WzA2Mj".to_owned()),
         expires_at: now() + SECOND * 60,
         spent_for: None,
     }

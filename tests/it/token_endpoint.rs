@@ -52,8 +52,27 @@ pub const OF_CERTIFICATES: [Refusal; 4] = [
     Refusal::CertificateMissing,
 ];
 
+/// Refusals of token exchange.
+pub const OF_TOKEN_EXCHANGE: [Refusal; 6] = [
+    Refusal::SubjectTokenMissing,
+    Refusal::SubjectTokenTypeUnsupported,
+    Refusal::SubjectTokenInvalid,
+    Refusal::SubjectTokenForOthers,
+    Refusal::ActorTokenUnsupported,
+    Refusal::RequestedTokenTypeUnsupported,
+];
+
+/// Refusals of UserInfo.
+pub const OF_USERINFO: [Refusal; 5] = [
+    Refusal::AccessTokenMissing,
+    Refusal::AccessTokenMalformed,
+    Refusal::AccessTokenInvalid,
+    Refusal::AccessTokenBindingWrong,
+    Refusal::AccessTokenScopeMissing,
+];
+
 /// The refusals that only the authorization endpoint has: `authorize.rs` reaches each of them.
-pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 21] = [
+pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 24] = [
     Refusal::AuthorizeClientUnknown,
     Refusal::RedirectUriUnregistered,
     Refusal::ResponseTypeMissing,
@@ -65,6 +84,9 @@ pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 21] = [
     Refusal::ChallengeMalformed,
     Refusal::JktMalformed,
     Refusal::StateTooLong,
+    Refusal::RequestNonceTooLong,
+    Refusal::IdTokenHintInvalid,
+    Refusal::PostLogoutRedirectUriUnregistered,
     Refusal::RequestUriUnsupported,
     Refusal::PromptUnsupported,
     Refusal::MaxAgeMalformed,
@@ -107,6 +129,8 @@ fn of_the_token_endpoint() -> BTreeSet<String> {
     // `mutual_tls.rs`.
     let elsewhere = [Refusal::RefreshTokenOvertaken, Refusal::JktMismatch];
     let ours = ours.filter(|refusal| !elsewhere.contains(refusal) && !OF_CERTIFICATES.contains(refusal));
+    let ours = ours.filter(|refusal| !OF_USERINFO.contains(refusal)); // `openid.rs`
+    let ours = ours.filter(|refusal| !OF_TOKEN_EXCHANGE.contains(refusal)); // `token_exchange.rs`
     ours.chain(proofs.map(Refusal::Proof)).map(|refusal| refusal.name().to_owned()).collect()
 }
 

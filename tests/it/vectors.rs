@@ -80,7 +80,7 @@ impl KeyLookup for FlowKeys {
 fn verify_token(now: i64) -> Result<token::VerifiedToken, VerifyError> {
     let expected = TokenExpectation {
         issuer: &"https://as.example.com".parse().expect("an issuer"),
-        audience: &"https://api.example.com".parse().expect("a name"),
+        audiences: &["https://api.example.com".parse().expect("a name")],
         algorithms: &[Algorithm::Es256],
         skew: Duration::from_secs(10),
     };

@@ -127,7 +127,12 @@ impl TestPeople {
     fn find(&self, name: &str) -> Option<Person> {
         let disabled = self.disabled.lock().expect("no test panics with the lock").contains(name);
         let known = (["ada", "bob"].contains(&name) || name.starts_with("guest")) && !disabled;
-        known.then(|| Person { subject: name.parse().expect("a name"), name: name.to_owned() })
+        known.then(|| Person {
+            subject: name.parse().expect("a name"),
+            name: name.to_owned(),
+            email: Some(format!("{name}@example.com")),
+            claims: [("given_name".to_owned(), name.into()), ("shoe_size".to_owned(), 38.into())].into_iter().collect(),
+        })
     }
 }
 
@@ -319,6 +324,7 @@ pub async fn record_code(store: &dyn Store, now: Timestamp, client: &str, dpop_j
         scopes: "orders:read orders:write".parse().expect("scopes"),
         resource: "https://api.example.com".parse().expect("a resource"),
         dpop_jkt,
+        nonce: None,
         expires_at: now + Duration::from_mins(1),
         spent_for: None,
     };

@@ -42,6 +42,8 @@ struct Sealed {
     is_pushed: bool,
     challenge: [u8; 32],
     dpop_jkt: Option<String>,
+    /// Encoded like `state`.
+    nonce: Option<String>,
     scope: String,
     resource: String,
     expires_at: i64,
@@ -71,6 +73,7 @@ impl Transaction {
             is_pushed: *is_pushed,
             challenge: *request.challenge.as_bytes(),
             dpop_jkt: request.dpop_jkt.map(|key| key.to_string()),
+            nonce: request.nonce.as_ref().map(|nonce| base64url(nonce.as_bytes())),
             scope: request.scopes.to_string(),
             resource: request.resource.to_string(),
             expires_at: expires_at.millis(),
@@ -98,8 +101,13 @@ impl AuthorizationServer {
     fn open_transaction(&self, text: &str, browser: &BrowserToken) -> Option<Transaction> {
         let json = self.forms.transactions().open(browser.digest().as_bytes(), &from_base64url(text)?).ok()?;
         let sealed: Sealed = serde_json::from_slice(&json).ok()?;
-        let state = match sealed.state {
-            Some(state) => Some(String::from_utf8(from_base64url(&state)?).ok()?),
+        let text = |encoded: &str| String::from_utf8(from_base64url(encoded)?).ok();
+        let state = match &sealed.state {
+            Some(state) => Some(text(state)?),
+            None => None,
+        };
+        let nonce = match &sealed.nonce {
+            Some(nonce) => Some(text(nonce)?),
             None => None,
         };
         let client = self.client_here(&sealed.client_id)?;
@@ -108,6 +116,7 @@ impl AuthorizationServer {
         let request = AuthorizationRequest {
             challenge: CodeChallenge::from_bytes(sealed.challenge),
             dpop_jkt: sealed.dpop_jkt.map(|key| key.parse()).transpose().ok()?,
+            nonce,
             scopes: sealed.scope.parse().ok()?,
             resource: sealed.resource.parse().ok()?,
             prompt: Prompt::AsNeeded, // what was asked for in the beginning has been done

@@ -37,7 +37,9 @@ impl Request<'_> {
             resource,
             auth_time: None,
             binding: exchange.binding(),
+            nonce: None,
             refresh_token: None,
+            delegation: None,
             outcome: "issued",
         })
     }

@@ -66,7 +66,9 @@ impl Request<'_> {
             resource,
             auth_time: Some(grant.auth_time),
             binding: exchange.binding(),
+            nonce: None,
             refresh_token: exchange.client.may_use(GrantType::RefreshToken).then_some(refresh_token),
+            delegation: None,
             outcome: "issued",
         })
     }

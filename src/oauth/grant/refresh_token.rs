@@ -89,7 +89,9 @@ impl Request<'_> {
             resource,
             auth_time: Some(grant.auth_time),
             binding: exchange.binding(),
+            nonce: None, // OpenID Connect Core §12.2: none with a refresh
             refresh_token: Some(moved.token),
+            delegation: None,
             outcome: moved.outcome,
         };
         if position == Position::Older {

@@ -1,0 +1,116 @@
+//! ID tokens (OpenID Connect Core §2): who signed in, told to the client.
+//!
+//! A grant with the scope `openid` gives one with every access token. It holds nothing but the sign-in itself: what else is
+//! known about a person, the client asks for at UserInfo (§5.4).
+
+use serde::Serialize;
+
+use super::AuthorizationServer;
+use super::grant::Authorization;
+use crate::clock::Timestamp;
+use crate::jose::{Algorithm, Jws, PublicKey, SigningKey};
+use crate::scope::Scopes;
+use crate::secret::{base64url, sha256, sha512};
+use crate::token::{KeyLookup as _, TOKEN_LIMIT};
+
+/// The scope that asks for an ID token (OpenID Connect Core §3.1.2.1).
+pub const OPENID: &str = "openid";
+
+/// The scopes that OpenID Connect Core §5.4 defines and we know, each with words for the people who are asked to grant it.
+pub const OPENID_SCOPES: [(&str, &str); 3] =
+    [(OPENID, "Know who you are"), ("profile", "Know your name"), ("email", "Know your e-mail address")];
+
+/// The `typ` of an ID token; no access token has it (RFC 8725 §3.11).
+const ID_TOKEN_TYPE: &str = "JWT";
+
+/// What an ID token says.
+#[derive(Serialize)]
+struct IdTokenClaims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    aud: &'a str,
+    exp: i64,
+    iat: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<&'a str>,
+    at_hash: String,
+}
+
+/// Whether a grant is about who signed in, and not only about what may be done.
+pub(super) fn is_asked_for(scopes: &Scopes) -> bool {
+    scopes.iter().any(|scope| scope.as_str() == OPENID)
+}
+
+impl AuthorizationServer {
+    /// Signs the ID token that goes with an access token, if one was asked for. A client that speaks for itself gets
+    /// none, and neither does one that acts for somebody who has signed in elsewhere.
+    pub(super) fn id_token(
+        &self,
+        authorization: &Authorization,
+        access_token: &str,
+        signer: &SigningKey,
+        now: Timestamp,
+    ) -> Option<String> {
+        let for_itself = authorization.delegation.is_none();
+        let auth_time = authorization.auth_time.filter(|_| for_itself && is_asked_for(&authorization.scopes))?;
+        let claims = IdTokenClaims {
+            iss: self.settings.issuer.as_str(),
+            sub: authorization.subject.as_str(),
+            aud: authorization.client_id.as_str(),
+            exp: (now + self.settings.lifetimes.access_token).seconds(),
+            iat: now.seconds(),
+            auth_time: Some(auth_time.seconds()),
+            nonce: authorization.nonce.as_deref(),
+            at_hash: left_half_of_hash(access_token, signer.algorithm()),
+        };
+        Some(signer.sign(ID_TOKEN_TYPE, &claims))
+    }
+}
+
+/// Whom an ID token that we once issued was about, and for which client.
+pub(super) struct IdTokenHint {
+    /// The client in `aud`.
+    pub(super) client_id: String,
+}
+
+impl AuthorizationServer {
+    /// Reads an ID token of ours that comes back as a hint; it may have expired (OpenID Connect Core §3.1.2.1,
+    /// RP-Initiated Logout §2). `None` if it is not one of ours.
+    pub(super) fn verify_id_token_hint(&self, text: &str, now: Timestamp) -> Option<IdTokenHint> {
+        let jws = Jws::parse(text, TOKEN_LIMIT).ok()?;
+        if jws.header_text("typ").ok()? != Some(ID_TOKEN_TYPE) {
+            return None;
+        }
+        let algorithm = jws.algorithm(&self.keys.algorithms())?;
+        let keys = self.keys.keys(jws.header_text("kid").ok()?, now).ok()?;
+        let verified = |key: &&PublicKey| key.fits(algorithm) && jws.verify(algorithm, key).is_ok();
+        keys.iter().find(verified)?;
+        if jws.required_text("iss").ok()? != self.settings.issuer.as_str() {
+            return None;
+        }
+        Some(IdTokenHint { client_id: jws.required_text("aud").ok()?.to_owned() })
+    }
+}
+
+/// `at_hash` (OpenID Connect Core §3.1.3.6): the left half of the hash that the algorithm of the ID token uses.
+fn left_half_of_hash(text: &str, algorithm: Algorithm) -> String {
+    match algorithm {
+        Algorithm::Es256 | Algorithm::Ps256 | Algorithm::Rs256 => base64url(&sha256(text.as_bytes())[..16]),
+        Algorithm::EdDsa | Algorithm::Ed25519 => base64url(&sha512(text.as_bytes())[..32]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_that_of_the_specification() {
+        // OpenID Connect Core Appendix A.4.
+        let token = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
+        assert_eq!(left_half_of_hash(token, Algorithm::Rs256), "77QmUPtjPfzWtF2AnpK9RQ");
+        assert_eq!(left_half_of_hash(token, Algorithm::EdDsa).len(), 43);
+    }
+}

@@ -1,0 +1,31 @@
+//! `GET|POST /oauth/userinfo` (OpenID Connect Core §5.3).
+
+use http::Method;
+use http::header::AUTHORIZATION;
+
+use super::{AuthorizationSite, Received, Response, respond};
+use crate::oauth::{Error, UserInfoRequest};
+
+pub(super) async fn userinfo(site: &AuthorizationSite, request: &Received) -> Response {
+    let authorization: Vec<_> = request.header(AUTHORIZATION).collect();
+    let proofs: Vec<_> = request.header("dpop").collect();
+    let asked = UserInfoRequest {
+        method: if request.method == Method::POST { "POST" } else { "GET" },
+        authorization: &authorization,
+        proofs: &proofs,
+        certificate: request.certificate.as_ref(),
+    };
+    let answer = site.server.userinfo(asked, site.clock.now()).await;
+    let nonce = answer.nonce.as_deref();
+    let response = match &answer.result {
+        Ok(claims) => respond::token(claims, nonce),
+        Err(error) => respond::challenge(*error, nonce),
+    };
+    let (outcome, refusal) = match &answer.result {
+        Ok(_) => ("told", None),
+        Err(Error::Refused(refusal)) => ("refused", Some(refusal.name())),
+        Err(Error::Unavailable(_)) => ("unavailable", None),
+    };
+    tracing::info!(endpoint = "userinfo", outcome, refusal, status = response.status().as_u16(), "UserInfo was asked");
+    response
+}
