@@ -1,6 +1,6 @@
 //! The rules of the authorization server.
 //!
-//! Ruled by RFC 6749, RFC 7636, RFC 8414, RFC 8628, RFC 9068, RFC 9207, RFC 9449 and RFC 9700. Methods of [`AuthorizationServer`]
+//! Ruled by RFC 6749, RFC 7009, RFC 7636, RFC 7662, RFC 8414, RFC 8628, RFC 9068, RFC 9207, RFC 9449 and RFC 9700. Methods of [`AuthorizationServer`]
 //! are its endpoints.
 //!
 //! Invariant: knows no transport and no concrete store; a request that fails a check changes nothing; what costs the
@@ -32,11 +32,14 @@ mod device;
 mod error;
 mod grant;
 pub mod id_token;
+mod introspect;
 mod issue;
 pub mod metadata;
+mod own_token;
 pub mod params;
 pub mod pkce;
 mod refusal;
+mod revoke;
 mod token;
 mod userinfo;
 
@@ -45,9 +48,11 @@ pub use authorize::{Answer, Browser, Consent, Cookie, Form, Redirect, SignIn, Si
 pub use client::Client;
 pub use device::{DeviceAnswer, DeviceAuthorization, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
+pub use introspect::{AnswerForm, Introspection, IntrospectionAnswer};
 pub use issue::TokenResponse;
 pub use params::Parameters;
 pub use refusal::Refusal;
+pub use revoke::{Revocation, RevocationAnswer};
 pub use token::{Asked, TokenAnswer, TokenRequest};
 pub use userinfo::{UserInfoAnswer, UserInfoRequest};
 

@@ -256,11 +256,8 @@ fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
         Some(StoreFile::Sqlite(given)) => given.value.limits.as_ref(),
         None => None,
     };
-    let Some(Given { value: LimitsFile { codes, grants, grants_per_person, devices, sessions, assertions }, .. }) =
-        limits
-    else {
-        return default;
-    };
+    let Some(Given { value: limits, .. }) = limits else { return default };
+    let LimitsFile { codes, grants, grants_per_person, devices, sessions, assertions, revocations } = limits;
     let mut limit = |given: &Option<Given<u64>>, default| {
         let Some(given) = given else { return default };
         if !(1..=MOST_RECORDS).contains(&given.value) {
@@ -275,6 +272,7 @@ fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
         devices: limit(devices, default.devices),
         sessions: limit(sessions, default.sessions),
         assertions: limit(assertions, default.assertions),
+        revocations: limit(revocations, default.revocations),
         kept: default.kept,
     }
 }

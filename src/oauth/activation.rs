@@ -149,6 +149,7 @@ pub(super) fn client(settings: &Settings) -> Client {
         dpop_bound_access_tokens: false,
         certificate_bound_access_tokens: false,
         rotation: RefreshTokenRotation::Always,
+        introspects: Vec::new(),
         exchange: None,
     }
 }

@@ -149,6 +149,8 @@ pub struct Client {
     pub certificate_bound_access_tokens: bool,
     /// `refresh_token_rotation`.
     pub rotation: RefreshTokenRotation,
+    /// `introspects`: the resources that it is the server of; it may ask about tokens for them (RFC 7662 §2.1).
+    pub introspects: Vec<Audience>,
     /// `token_exchange`; there if the client may use that grant.
     pub exchange: Option<ExchangePolicy>,
 }

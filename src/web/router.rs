@@ -8,12 +8,14 @@ use http::Method;
 use super::cookie::Cookies;
 use super::pages::Pages;
 use super::{
-    Received, Refused, Response, Site, activate, authorize, consent, device_authorization, login, logout, metadata,
-    respond, token, userinfo,
+    Received, Refused, Response, Site, activate, authorize, consent, device_authorization, introspect, login, logout,
+    metadata, respond, revoke, token, userinfo,
 };
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
-use crate::oauth::metadata::{ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, JWKS, TOKEN, USERINFO};
+use crate::oauth::metadata::{
+    ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, INTROSPECT, JWKS, REVOKE, TOKEN, USERINFO,
+};
 use crate::uri::HttpUri;
 
 const LOGIN: &str = "/login";
@@ -83,6 +85,15 @@ impl Site for AuthorizationSite {
             DEVICE_AUTHORIZATION => match request.method {
                 Method::POST => device_authorization::device_authorization(self, &request).await,
                 Method::OPTIONS => respond::preflight("POST"),
+                _ => respond::method_not_allowed("POST"),
+            },
+            REVOKE => match request.method {
+                Method::POST => revoke::revoke(self, &request).await,
+                Method::OPTIONS => respond::preflight("POST"),
+                _ => respond::method_not_allowed("POST"),
+            },
+            INTROSPECT => match request.method {
+                Method::POST => introspect::introspect(self, &request).await, // no preflight: it is for servers
                 _ => respond::method_not_allowed("POST"),
             },
             AUTHORIZE => match request.method {

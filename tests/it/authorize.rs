@@ -75,6 +75,7 @@ fn client(id: &str, name: &str, redirect_uris: &[&str], grant_types: &[GrantType
         dpop_bound_access_tokens: false,
         certificate_bound_access_tokens: false,
         rotation: RefreshTokenRotation::Always,
+        introspects: Vec::new(),
         exchange: None,
     }
 }
