@@ -52,6 +52,7 @@ impl AuthorizationServer {
             iat: now.seconds(),
             exp: expires.seconds(),
             jti: base64url(&self.entropy.draw::<16>()),
+            grant_id: authorization.grant.map(|grant| base64url(&grant.0)),
             auth_time: authorization.auth_time.map(Timestamp::seconds),
             act: delegation.map(|delegation| &delegation.act),
             cnf: authorization.binding.map(Into::into),

@@ -39,6 +39,7 @@ impl Request<'_> {
             binding: exchange.binding(),
             nonce: None,
             refresh_token: None,
+            grant: None,
             delegation: None,
             outcome: "issued",
         })

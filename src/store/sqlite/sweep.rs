@@ -20,9 +20,10 @@ const KEPT: [&str; 6] = [
 ];
 
 /// Removes rows whose time is over. The newest signing key stays, so that generations never repeat.
-const OVER: [&str; 3] = [
+const OVER: [&str; 4] = [
     "DELETE FROM sessions WHERE digest IN (SELECT digest FROM sessions WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM assertions WHERE rowid IN (SELECT rowid FROM assertions WHERE expires_at < :before LIMIT :limit)",
+    "DELETE FROM revocations WHERE token IN (SELECT token FROM revocations WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM signing_keys WHERE generation IN (
        SELECT generation FROM signing_keys
        WHERE drop_at < :before AND generation < (SELECT max(generation) FROM signing_keys) LIMIT :limit)",
