@@ -133,18 +133,13 @@ fn tell(party: &Party, held: &Held, program: &str) {
 /// The commands that call the API and that sign out.
 fn next(party: &Party, program: &str) -> (String, String) {
     let (client_id, issuer) = (quote(&party.identity.client_id), quote(party.issuer.as_str()));
-    let at_home = !party.session.is_empty();
-    match &party.resource {
-        Some(resource) => {
-            let resource = resource.trim_end_matches('/');
-            let path = if at_home { "/orders" } else { "/" };
-            let call = format!("{program} curl {}", quote(&format!("{resource}{path}")));
-            (call, format!("{program} logout --resource {}", quote(resource)))
-        }
-        None => {
-            let scope = party.scope.as_ref().map(|scope| format!(" --scope {}", quote(scope))).unwrap_or_default();
-            let flags = format!("--issuer {issuer} --client-id {client_id}{scope}");
-            (format!("{program} curl {flags} URL"), format!("{program} logout {flags}"))
-        }
-    }
+    let Some(resource) = &party.resource else {
+        let scope = party.scope.as_ref().map(|scope| format!(" --scope {}", quote(scope))).unwrap_or_default();
+        let flags = format!("--issuer {issuer} --client-id {client_id}{scope}");
+        return (format!("{program} curl {flags} URL"), format!("{program} logout {flags}"));
+    };
+    let resource = resource.trim_end_matches('/');
+    let path = if party.session.is_empty() { "/" } else { "/orders" };
+    let call = format!("{program} curl {}", quote(&format!("{resource}{path}")));
+    (call, format!("{program} logout --resource {}", quote(resource)))
 }
