@@ -445,6 +445,30 @@ async fn a_server_that_cannot_be_told_keeps_nobody_signed_in() {
 }
 
 #[tokio::test]
+async fn a_confidential_client_is_known_again_and_a_grant_that_has_ended_is_said() {
+    let machine = Machine::new();
+    let secret = machine.write("secret", "s3cret\n").display().to_string();
+    let works = || Answer(200, "", "it works".to_owned());
+    let script = vec![tokens(), works(), tokens(), works(), works(), error("invalid_grant")];
+    let server = Server::start(quick, script).await;
+    let mut command = server.login(&machine);
+    command.args(["--client-secret-file", &secret, "--scope", "a b", "--resource", &server.issuer]);
+    Login::start(command).end().await.expect(0, &[&format!("logout --resource {}", server.issuer)]);
+
+    let url = format!("{}/api", server.issuer);
+    machine.run(&["curl", &url]).await.expect(0, &["from the last call", "it works"]);
+    machine.run(&["curl", "--fresh", &url]).await.expect(0, &["POST /token", "it works"]);
+    machine.run(&["curl", "--scope", "a b", &url]).await.expect(0, &["from the last call", "it works"]);
+    machine.run(&["curl", "--scope", "c", &url]).await.expect(1, &["nobody has signed in for"]);
+    let ended = machine.run(&["curl", "--fresh", &url]).await;
+    ended.expect(1, &["the sign-in of `tollgate login` has ended"]);
+    let asked = server.asked();
+    let refresh = &asked[3].1;
+    assert!(refresh.contains("grant_type=refresh_token&refresh_token=b-token"), "{refresh}");
+    assert_eq!(field(refresh, "authorization"), Some("Basic dHY6czNjcmV0"), "tv:s3cret");
+}
+
+#[tokio::test]
 async fn what_ends_the_waiting_is_said_and_nothing_is_kept() {
     let machine = Machine::new();
     let hostile = json!({ "error": "invalid_grant", "error_description": "\u{1b}[2J\u{202e}x".repeat(500) });
