@@ -22,6 +22,8 @@ mod interleaving;
 mod interop;
 mod jarm;
 mod keys;
+mod login_cli;
+mod machine;
 mod mutual_tls;
 mod openid;
 mod outage;
