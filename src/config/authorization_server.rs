@@ -26,7 +26,7 @@ const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
 /// The longest life of a `request_uri` (FAPI 2.0 §5.3.2.2-12: less than ten minutes).
-const PUSHED_REQUEST: Duration = Duration::from_secs(599);
+const PUSHED_REQUEST: Duration = Duration::from_mins(9);
 
 /// Judges everything about the authorization server. `None` only if there are mistakes.
 pub(super) fn judge(

@@ -258,7 +258,7 @@ pub(super) struct TokensFile {
     /// Device codes and user codes: how long a device waits for a person. At most 15 minutes.
     #[schemars(extend("default" = "10m"))]
     pub(super) device_code: Option<Given<Lifetime>>,
-    /// `request_uri` of pushed authorization requests: until the browser brings it. At most 599 seconds.
+    /// `request_uri` of pushed authorization requests: until the browser brings it. At most 9 minutes.
     #[schemars(extend("default" = "90s"))]
     pub(super) pushed_request: Option<Given<Lifetime>>,
     /// Sign-in and consent: from the authorization request to its answer.

@@ -133,7 +133,9 @@ impl AuthorizationServer {
             None => (sent.clone(), Way::Plain),
         };
         client.check_signed(way)?;
-        client_authentication::CREDENTIALS.iter().for_each(|name| parameters.remove(name));
+        for name in client_authentication::CREDENTIALS {
+            parameters.remove(name);
+        }
         let destination = self.destination(&parameters, &[])?;
         if parameters.get("redirect_uri").is_none() && client.profile.is_fapi() {
             return Err(Refusal::RedirectUriMissing);

@@ -42,14 +42,21 @@ fn private_jwk(installation: &Installation) -> Value {
 }
 
 /// Starts the program, which demands nonces, and runs somebody's client against it.
-async fn satisfies(mut client: Command) {
+async fn satisfies(client: Command) {
+    satisfies_with(client, &[]).await;
+}
+
+/// The same with more settings.
+async fn satisfies_with(mut client: Command, settings: &[&str]) {
     let installation = Installation::new();
     std::fs::write(installation.path("client.jwk"), private_jwk(&installation).to_string()).expect("a file");
     let dpop = "authorization_server.dpop={\"nonce\":\"required\",\"required\":true}";
     let redirect_uri = format!("http://127.0.0.1:{}/cb", free_port());
     let scope = "authorization_server.clients.1.scope=\"openid profile email orders:read orders:write\"";
     let redirect_uris = format!("authorization_server.clients.1.redirect_uris=[\"{redirect_uri}\"]"); // of `web`
-    let process = installation.start(&["--set", dpop, "--set", scope, "--set", &redirect_uris]).await;
+    let settings = [dpop, scope, &redirect_uris].into_iter().chain(settings.iter().copied());
+    let arguments: Vec<_> = settings.flat_map(|setting| ["--set", setting]).collect();
+    let process = installation.start(&arguments).await;
     client
         .current_dir(repository("tests/interop"))
         .env("ISSUER", &installation.issuer)
@@ -108,6 +115,13 @@ async fn openid_client_completes_every_flow() {
 #[tokio::test]
 async fn openid_client_learns_who_signed_in() {
     satisfies(node("openid-connect.mjs")).await;
+}
+
+#[tokio::test]
+async fn openid_client_signs_and_pushes_its_requests() {
+    let settings = ["profile=\"fapi2\"", "require_signed_request_object=true"];
+    let settings = settings.map(|setting| format!("authorization_server.clients.1.{setting}"));
+    satisfies_with(node("fapi.mjs"), &settings.each_ref().map(String::as_str)).await;
 }
 
 #[tokio::test]
