@@ -256,11 +256,8 @@ fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
         Some(StoreFile::Sqlite(given)) => given.value.limits.as_ref(),
         None => None,
     };
-    let Some(Given { value: LimitsFile { codes, grants, grants_per_person, devices, sessions, assertions }, .. }) =
-        limits
-    else {
-        return default;
-    };
+    let Some(given) = limits else { return default };
+    let LimitsFile { codes, grants, grants_per_person, devices, sessions, people, assertions } = &given.value;
     let mut limit = |given: &Option<Given<u64>>, default| {
         let Some(given) = given else { return default };
         if !(1..=MOST_RECORDS).contains(&given.value) {
@@ -274,6 +271,7 @@ fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
         grants_per_person: limit(grants_per_person, default.grants_per_person),
         devices: limit(devices, default.devices),
         sessions: limit(sessions, default.sessions),
+        people: limit(people, default.people),
         assertions: limit(assertions, default.assertions),
         kept: default.kept,
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::AuthorizationServer;
 use super::grant::Authorization;
 use crate::clock::Timestamp;
+use crate::ident::Acr;
 use crate::jose::SigningKey;
 use crate::secret::base64url;
 use crate::token::{ACCESS_TOKEN_TYPE, AccessTokenClaims, Binding};
@@ -47,6 +48,7 @@ impl AuthorizationServer {
             exp: (now + lifetime).seconds(),
             jti: base64url(&self.entropy.draw::<16>()),
             auth_time: authorization.auth_time.map(Timestamp::seconds),
+            acr: authorization.acr.as_ref().map(Acr::as_str),
             cnf: authorization.binding.map(Into::into),
         };
         let access_token = signer.sign(ACCESS_TOKEN_TYPE, &claims);

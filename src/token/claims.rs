@@ -30,6 +30,9 @@ pub struct AccessTokenClaims<'a> {
     /// When the person signed in; a client that speaks for itself has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<i64>,
+    /// How well that person was recognised, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acr: Option<&'a str>,
     /// What its bearer must prove (RFC 7800).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cnf: Option<Confirmation>,

@@ -80,6 +80,7 @@ fn the_readme_names_the_limits_that_hold() {
         ("live grants of one person at one client", settable(kept.grants_per_person)),
         ("devices that wait for a person", settable(kept.devices)),
         ("live sessions", settable(kept.sessions)),
+        ("remembered people", settable(kept.people)),
         ("remembered client assertions", settable(kept.assertions)),
     ];
     let expected: Vec<_> = expected.map(|(what, most)| vec![what.to_owned(), most]).into();
