@@ -37,6 +37,7 @@ pub mod metadata;
 pub mod params;
 pub mod pkce;
 mod refusal;
+mod sign_out;
 mod token;
 mod userinfo;
 

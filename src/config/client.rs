@@ -3,12 +3,13 @@
 use super::authorization_server::{KnownScopes, algorithm};
 use super::check::Judge;
 use super::client_certificate::{self, Certificates};
-use super::file::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, RotationWord};
-use super::given::Given;
+use super::file::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, ResourceUri, RotationWord};
+use super::given::{Given, Parsed};
 use super::mistake::{Mistake, Place};
 use super::named_file;
+use crate::ident::Audience;
 use crate::jose::{Algorithm, PublicKey};
-use crate::oauth::client::{ClientAuthentication, GrantType, RefreshTokenRotation};
+use crate::oauth::client::{ClientAuthentication, ExchangePolicy, GrantType, RefreshTokenRotation};
 use crate::oauth::{ACTIVATION_CLIENT, Client};
 use crate::scope::Scopes;
 use crate::secret::ClientSecretHash;
@@ -43,6 +44,7 @@ fn client(
     let grant_types = grant_types(judge, given, method);
     check_redirect_uris(judge, given, &grant_types);
     let rotation = rotation(judge, given, method);
+    let exchange = exchange(judge, given, &grant_types);
     if let Some(name) = &file.client_name {
         judge.readable(name);
     }
@@ -66,15 +68,20 @@ fn client(
     let id = id?;
     let name = file.client_name.as_ref().map_or_else(|| id.as_str().to_owned(), |name| name.value.clone());
     let redirect_uris = file.redirect_uris.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
+    let after_sign_out =
+        file.post_logout_redirect_uris.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
+    judge.once(after_sign_out.iter().map(|uri| (uri.value.0.as_str(), &uri.place)), "is given twice");
     Some(Client {
         name,
         authentication: authentication?,
         grant_types,
         redirect_uris: redirect_uris.iter().map(|uri| uri.value.0.clone()).collect(),
+        post_logout_redirect_uris: after_sign_out.iter().map(|uri| uri.value.0.clone()).collect(),
         scopes: scopes.unwrap_or_else(Scopes::default),
         certificate_bound_access_tokens: bound.is_some(),
         dpop_bound_access_tokens: file.dpop_bound_access_tokens.as_ref().is_some_and(|given| given.value),
         rotation,
+        exchange,
         id,
     })
 }
@@ -91,10 +98,12 @@ fn grant_types(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMe
             GrantTypeWord::RefreshToken => GrantType::RefreshToken,
             GrantTypeWord::ClientCredentials => GrantType::ClientCredentials,
             GrantTypeWord::DeviceCode => GrantType::DeviceCode,
+            GrantTypeWord::TokenExchange => GrantType::TokenExchange,
         };
-        if grant == GrantType::ClientCredentials && method == AuthMethod::None {
-            // RFC 6749 §4.4: "MUST only be used by confidential clients".
-            let mistake = Mistake::about(&word.place, "cannot be `client_credentials` for a public client");
+        let confidential = matches!(grant, GrantType::ClientCredentials | GrantType::TokenExchange);
+        if confidential && method == AuthMethod::None {
+            // RFC 6749 §4.4: "MUST only be used by confidential clients"; and whoever acts for others must be known.
+            let mistake = Mistake::about(&word.place, format!("cannot be `{}` for a public client", grant.name()));
             judge.report(mistake.help("choose another `token_endpoint_auth_method` than `none`, or another grant"));
         }
         grants.push((grant, &word.place));
@@ -108,6 +117,44 @@ fn grant_types(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMe
         judge.report(mistake.help("add `authorization_code`, or take `refresh_token` out"));
     }
     grants
+}
+
+/// On whose behalf the client may act. The two settings go together: neither means anything alone.
+fn exchange(judge: &mut Judge<'_>, client: &Given<ClientFile>, grants: &[GrantType]) -> Option<ExchangePolicy> {
+    let asked = grants.contains(&GrantType::TokenExchange);
+    let Some(given) = &client.value.token_exchange else {
+        if asked && !client.place.lost("token_exchange") {
+            let message = format!("lacks `token_exchange`, which `{}` needs", GrantType::TokenExchange.name());
+            let help = "say whose tokens it exchanges and where it calls: `token_exchange: { from: [...], to: [...] }`";
+            judge.report(Mistake::about(&client.place, message).help(help));
+        }
+        return None;
+    };
+    if !asked && !client.place.lost("grant_types") {
+        let mistake = Mistake::about(&given.place, "has no use: the client may not exchange tokens");
+        judge.report(mistake.help(format!("add `{}` to `grant_types`", GrantType::TokenExchange.name())));
+    }
+    let from = judge.required(&given.place, "from", given.value.from.as_ref());
+    let to = judge.required(&given.place, "to", given.value.to.as_ref());
+    let mut audiences = |given: &Given<Vec<Given<Parsed<ResourceUri>>>>| {
+        if given.value.is_empty() && given.place.gaps.is_empty() {
+            judge.report(Mistake::about(&given.place, "is empty"));
+        }
+        judge.once(given.value.iter().map(|one| (&one.value.0.audience, &one.place)), "is given twice");
+        given.value.iter().map(|one| one.value.0.audience.clone()).collect()
+    };
+    let (from, to) = (from.map(&mut audiences), to.map(&mut audiences));
+    Some(ExchangePolicy { from: from?, to: to? })
+}
+
+/// Reports resources in `token_exchange` for which no tokens are issued.
+pub(super) fn check_exchanges(judge: &mut Judge<'_>, clients: &[Given<ClientFile>], resources: &[Audience]) {
+    let given = clients.iter().filter_map(|client| client.value.token_exchange.as_ref());
+    let lists = given.flat_map(|given| [given.value.from.as_ref(), given.value.to.as_ref()]).flatten();
+    for one in lists.flat_map(|list| &list.value).filter(|one| !resources.contains(&one.value.0.audience)) {
+        let mistake = Mistake::about(&one.place, "is no resource that tokens are issued for");
+        judge.report(mistake.help("add it to `protected_resources`, or to `authorization_server.resources`"));
+    }
 }
 
 /// RFC 7591 §2: clients of redirect-based flows "MUST register their redirection URI values".

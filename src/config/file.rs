@@ -366,6 +366,9 @@ pub(super) struct ClientFile {
     /// Where answers to authorization requests go: https, a private-use scheme with a dot in it, or http on loopback,
     /// whose port the client may choose. Required for `authorization_code`. Compared exactly.
     pub(super) redirect_uris: Option<Given<Vec<Given<Parsed<RedirectUri>>>>>,
+    /// Where a browser may go after its person has signed out on behalf of the client (OpenID Connect RP-Initiated Logout).
+    /// Compared exactly.
+    pub(super) post_logout_redirect_uris: Option<Given<Vec<Given<Parsed<RedirectUri>>>>>,
     /// The scopes that the client may ask for, separated by spaces; each must be one of `scopes`. Default: none.
     pub(super) scope: Option<Given<Parsed<Scopes>>>,
     /// Whether the client must bring a DPoP proof (RFC 9449 §5.2): it then gets no token that a thief could use.
@@ -378,6 +381,21 @@ pub(super) struct ClientFile {
     /// Whether each refresh gives a new refresh token.
     #[schemars(extend("default" = "always"))]
     pub(super) refresh_token_rotation: Option<Given<RotationWord>>,
+    /// For `urn:ietf:params:oauth:grant-type:token-exchange`: on whose behalf the client may act, and where.
+    pub(super) token_exchange: Option<Given<TokenExchangeFile>>,
+}
+
+/// On whose behalf a client may act, and where (RFC 8693).
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokenExchangeFile {
+    /// The resources that the client is the server of: it exchanges the access tokens that it is called with.
+    #[schemars(required)]
+    pub(super) from: Option<Given<Vec<Given<Parsed<ResourceUri>>>>>,
+    /// The resources that it may call. The new token allows no more than the old one, for no longer, and names the client as
+    /// the actor.
+    #[schemars(required)]
+    pub(super) to: Option<Given<Vec<Given<Parsed<ResourceUri>>>>>,
 }
 
 /// How a client authenticates.
@@ -427,6 +445,9 @@ pub(super) enum GrantTypeWord {
     /// RFC 8628: for devices without a browser or a keyboard.
     #[serde(rename = "urn:ietf:params:oauth:grant-type:device_code")]
     DeviceCode,
+    /// RFC 8693: for services that call others on behalf of who has called them. Needs `token_exchange`.
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:token-exchange")]
+    TokenExchange,
 }
 
 /// Whether each refresh gives a new refresh token.

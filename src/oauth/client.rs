@@ -1,7 +1,7 @@
 //! Registered clients, by the metadata of RFC 7591 §2.
 
 use crate::certificate::{CertificateSubject, CertificateThumbprint, ClientCertificate};
-use crate::ident::ClientId;
+use crate::ident::{Audience, ClientId};
 use crate::jose::{Algorithm, PublicKey, Thumbprint};
 use crate::scope::Scopes;
 use crate::secret::ClientSecretHash;
@@ -18,11 +18,14 @@ pub enum GrantType {
     ClientCredentials,
     /// RFC 8628 §3.4.
     DeviceCode,
+    /// RFC 8693 §2.1.
+    TokenExchange,
 }
 
 impl GrantType {
     /// Every grant type.
-    pub const ALL: [Self; 4] = [Self::AuthorizationCode, Self::RefreshToken, Self::ClientCredentials, Self::DeviceCode];
+    pub const ALL: [Self; 5] =
+        [Self::AuthorizationCode, Self::RefreshToken, Self::ClientCredentials, Self::DeviceCode, Self::TokenExchange];
 
     /// The value of `grant_type`, case-sensitive.
     #[must_use]
@@ -32,6 +35,7 @@ impl GrantType {
             Self::RefreshToken => "refresh_token",
             Self::ClientCredentials => "client_credentials",
             Self::DeviceCode => "urn:ietf:params:oauth:grant-type:device_code",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
         }
     }
 
@@ -40,7 +44,7 @@ impl GrantType {
     pub const fn asks_a_person(self) -> bool {
         match self {
             Self::AuthorizationCode | Self::DeviceCode => true,
-            Self::RefreshToken | Self::ClientCredentials => false,
+            Self::RefreshToken | Self::ClientCredentials | Self::TokenExchange => false,
         }
     }
 
@@ -106,6 +110,15 @@ impl ClientAuthentication {
     }
 }
 
+/// What a client may exchange tokens from and to (RFC 8693): the operator's word about who may act for others.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ExchangePolicy {
+    /// The resources for which the client answers: tokens for them are what it is called with.
+    pub from: Vec<Audience>,
+    /// The resources that it may call for whoever has called it.
+    pub to: Vec<Audience>,
+}
+
 /// Whether the refresh tokens of a client change with every use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RefreshTokenRotation {
@@ -128,6 +141,8 @@ pub struct Client {
     pub grant_types: Vec<GrantType>,
     /// `redirect_uris`.
     pub redirect_uris: Vec<RedirectUri>,
+    /// `post_logout_redirect_uris` (OpenID Connect RP-Initiated Logout 1.0 §3.1).
+    pub post_logout_redirect_uris: Vec<RedirectUri>,
     /// `scope`: what it may ask for.
     pub scopes: Scopes,
     /// `dpop_bound_access_tokens` (RFC 9449 §5.2): no token without a proof.
@@ -136,6 +151,8 @@ pub struct Client {
     pub certificate_bound_access_tokens: bool,
     /// `refresh_token_rotation`.
     pub rotation: RefreshTokenRotation,
+    /// `token_exchange`; there if the client may use that grant.
+    pub exchange: Option<ExchangePolicy>,
 }
 
 impl Client {

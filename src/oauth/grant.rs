@@ -18,6 +18,9 @@ pub(super) mod authorization_code;
 pub(super) mod client_credentials;
 pub(super) mod device_code;
 pub(super) mod refresh_token;
+pub(super) mod token_exchange;
+
+use token_exchange::Delegation;
 
 /// What every grant is redeemed with.
 pub(super) struct Exchange<'a> {
@@ -87,6 +90,8 @@ pub(super) struct Authorization {
     /// `nonce` of the authorization request, to go into the ID token.
     pub(super) nonce: Option<String>,
     pub(super) refresh_token: Option<RefreshToken>,
+    /// Who acts for the subject, if it is not the subject itself.
+    pub(super) delegation: Option<Delegation>,
     /// How it came about, for the event: `issued`, or what became of a refresh token.
     pub(super) outcome: &'static str,
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::AuthorizationServer;
 use super::grant::Authorization;
+use super::grant::token_exchange::ACCESS_TOKEN;
 use crate::clock::Timestamp;
 use crate::ident::Acr;
 use crate::jose::SigningKey;
@@ -21,6 +22,9 @@ pub struct TokenResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     id_token: Option<String>,
     scope: String,
+    /// RFC 8693 §2.2.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'static str>,
     /// How it came about, for the event.
     #[serde(skip)]
     outcome: &'static str,
@@ -37,7 +41,9 @@ impl TokenResponse {
 impl AuthorizationServer {
     /// Signs the access token. Writes nothing: what was granted is on disk already.
     pub(super) fn issue(&self, authorization: &Authorization, signer: &SigningKey, now: Timestamp) -> TokenResponse {
-        let lifetime = self.settings.lifetimes.access_token;
+        let delegation = authorization.delegation.as_ref();
+        let longest = now + self.settings.lifetimes.access_token;
+        let expires = delegation.map_or(longest, |delegation| delegation.until.min(longest));
         let claims = AccessTokenClaims {
             iss: self.settings.issuer.as_str(),
             sub: authorization.subject.as_str(),
@@ -45,10 +51,11 @@ impl AuthorizationServer {
             client_id: authorization.client_id.as_str(),
             scope: authorization.scopes.to_string(),
             iat: now.seconds(),
-            exp: (now + lifetime).seconds(),
+            exp: expires.seconds(),
             jti: base64url(&self.entropy.draw::<16>()),
             auth_time: authorization.auth_time.map(Timestamp::seconds),
             acr: authorization.acr.as_ref().map(Acr::as_str),
+            act: delegation.map(|delegation| &delegation.act),
             cnf: authorization.binding.map(Into::into),
         };
         let access_token = signer.sign(ACCESS_TOKEN_TYPE, &claims);
@@ -60,7 +67,8 @@ impl AuthorizationServer {
                 Some(Binding::Key(_)) => "DPoP",
                 Some(Binding::Certificate(_)) | None => "Bearer",
             },
-            expires_in: lifetime.as_secs(),
+            expires_in: expires.since(now).as_secs(),
+            issued_token_type: delegation.map(|_| ACCESS_TOKEN),
             refresh_token: authorization.refresh_token.as_ref().map(crate::secret::RefreshToken::reveal),
             scope: claims.scope,
             outcome: authorization.outcome,

@@ -14,9 +14,12 @@ const NAME_LIMIT: usize = 128;
 /// The longest value of a parameter, in bytes after decoding: room for a large assertion.
 const VALUE_LIMIT: usize = 16 * 1024;
 
+/// What may occur more than once (RFC 8707 §2, RFC 8693 §2.1).
+const MAY_REPEAT: [&str; 2] = ["resource", "audience"];
+
 /// The parameters of a query or a form.
 ///
-/// Each occurs once, `resource` excepted (RFC 8707 §2). A parameter without a value counts as omitted; one that nobody
+/// Each occurs once, `resource` and `audience` excepted. A parameter without a value counts as omitted; one that nobody
 /// asks for is ignored.
 #[derive(Clone, Default)]
 pub struct Parameters(Vec<(String, String)>);
@@ -48,7 +51,7 @@ impl Parameters {
             {
                 return Err(Refusal::FormTooLarge);
             }
-            if name != "resource" && parameters.0.iter().any(|(earlier, _)| *earlier == name) {
+            if !MAY_REPEAT.contains(&name.as_str()) && parameters.0.iter().any(|(earlier, _)| *earlier == name) {
                 repeated.push(name);
                 continue;
             }

@@ -173,6 +173,18 @@ refusals! {
     AccessTokenBindingWrong "access_token_binding_wrong" InvalidToken "the access token is bound to another key, certificate or scheme";
     /// OpenID Connect Core §5.3: the token lacks the scope `openid`.
     AccessTokenScopeMissing "access_token_scope_missing" InsufficientScope "the access token lacks the scope openid";
+    /// RFC 8693 §2.1: `subject_token` is required.
+    SubjectTokenMissing "subject_token_missing" InvalidRequest "subject_token is missing";
+    /// RFC 8693 §3: only access tokens of ours.
+    SubjectTokenTypeUnsupported "subject_token_type_unsupported" InvalidRequest "subject_token_type must be urn:ietf:params:oauth:token-type:access_token";
+    /// RFC 8693 §2.2.2: expired, of another issuer, altered, of somebody who may no longer sign in, or handed on too often.
+    SubjectTokenInvalid "subject_token_invalid" InvalidRequest "subject_token is expired, revoked or not one of this server";
+    /// RFC 8693 §2.2.2: the token is for a resource for which this client does not answer.
+    SubjectTokenForOthers "subject_token_for_others" InvalidRequest "subject_token is for a resource that this client does not answer for";
+    /// RFC 8693 §2.1: the client itself is the actor.
+    ActorTokenUnsupported "actor_token_unsupported" InvalidRequest "actor_token is not supported, the client itself is the actor";
+    /// RFC 8693 §2.1: only access tokens are given.
+    RequestedTokenTypeUnsupported "requested_token_type_unsupported" InvalidRequest "requested_token_type must be urn:ietf:params:oauth:token-type:access_token";
     /// RFC 6749 §3.3: not in the grammar of scopes.
     ScopeMalformed "scope_malformed" InvalidScope "scope is not a list of scope tokens with single spaces between them";
     /// RFC 6749 §3.3, §6: unknown, not allowed to this client, or not in the grant.
@@ -220,6 +232,10 @@ refusals! {
     ConsentRequired "consent_required" ConsentRequired "consent must be asked for";
     /// RFC 6749 §4.1.2.1: the person declined.
     ConsentDeclined "consent_declined" AccessDenied "the request was declined";
+    /// RP-Initiated Logout §2: `id_token_hint` is no ID token of ours, or one for another client; never redirected.
+    IdTokenHintInvalid "id_token_hint_invalid" InvalidRequest "id_token_hint is not an ID token of this server for this client";
+    /// RP-Initiated Logout §3: not registered for the client that an `id_token_hint` shows; never redirected.
+    PostLogoutRedirectUriUnregistered "post_logout_redirect_uri_unregistered" InvalidRequest "post_logout_redirect_uri is not registered, or no id_token_hint shows for which client";
     /// RFC 6749 §10.12: the form was not posted from a page of ours in this browser; never redirected.
     CrossSiteForm "cross_site_form" InvalidRequest "this form was not sent from a page of this server in this browser";
     /// The form says neither that the person approves nor that they decline; never redirected.

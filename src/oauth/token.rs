@@ -14,7 +14,9 @@
 
 use super::client::GrantType;
 use super::client_authentication::Credentials;
-use super::grant::{Authorization, Exchange, authorization_code, client_credentials, device_code, refresh_token};
+use super::grant::{
+    Authorization, Exchange, authorization_code, client_credentials, device_code, refresh_token, token_exchange,
+};
 use super::issue::TokenResponse;
 use super::params::Parameters;
 use super::{AuthorizationServer, Error, NonceMode, Refusal};
@@ -131,6 +133,7 @@ impl AuthorizationServer {
             GrantType::RefreshToken => refresh_token::parse(parameters)?.redeem(exchange, self).await,
             GrantType::ClientCredentials => client_credentials::parse(parameters).redeem(exchange, self).await,
             GrantType::DeviceCode => device_code::parse(parameters)?.redeem(exchange, self).await,
+            GrantType::TokenExchange => token_exchange::parse(parameters)?.redeem(exchange, self).await,
         }
     }
 

@@ -13,9 +13,11 @@ use super::{AuthorizationServer, Error, Refusal, id_token};
 use crate::certificate::ClientCertificate;
 use crate::clock::Timestamp;
 use crate::dpop::{NonceText, ProofFault, VerifiedProof};
+use crate::ident::Audience;
 use crate::identity::Person;
 use crate::scope::Scopes;
-use crate::token::{self, TokenExpectation, VerifiedToken, VerifyError};
+use crate::store::Unavailable;
+use crate::token::{self, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
 
 /// The claims of the scope `profile` (OpenID Connect Core §5.4) that the claims of a person may hold.
 const PROFILE: [&str; 13] = [
@@ -89,7 +91,8 @@ impl AuthorizationServer {
             () if scheme.eq_ignore_ascii_case("bearer") => false,
             () => return Err(Refusal::AccessTokenMissing.into()),
         };
-        let token = self.access_token(text, now)?;
+        let token = self.verify_own_token(text, &self.settings.resources, now)?;
+        let token = token.map_err(|_| Refusal::AccessTokenInvalid)?;
         let target = self.userinfo_endpoint();
         let occasion = Occasion { method: request.method, target: &target, access_token: Some(text) };
         let proof = match (token.key(), is_dpop) {
@@ -114,22 +117,24 @@ impl AuthorizationServer {
         Ok(Access { token, proof })
     }
 
-    /// Verifies a token of our own, for whichever resource.
-    fn access_token(&self, text: &str, now: Timestamp) -> Result<VerifiedToken, Error> {
+    /// Verifies a token of our own that is for one of these resources.
+    pub(super) fn verify_own_token(
+        &self,
+        text: &str,
+        audiences: &[Audience],
+        now: Timestamp,
+    ) -> Result<Result<VerifiedToken, TokenFault>, Unavailable> {
         let algorithms = self.keys.algorithms();
-        let expected = TokenExpectation {
-            issuer: &self.settings.issuer,
-            audiences: &self.settings.resources,
-            algorithms: &algorithms,
-            skew: self.settings.dpop.window.skew,
-        };
-        token::verify(text, &expected, &*self.keys, now).map_err(|error| match error {
-            VerifyError::Refused(fault) => {
-                tracing::debug!(fault = fault.name(), "an access token was refused at UserInfo");
-                Refusal::AccessTokenInvalid.into()
+        let (issuer, skew) = (&self.settings.issuer, self.settings.dpop.window.skew);
+        let expected = TokenExpectation { issuer, audiences, algorithms: &algorithms, skew };
+        match token::verify(text, &expected, &*self.keys, now) {
+            Ok(token) => Ok(Ok(token)),
+            Err(VerifyError::Refused(fault)) => {
+                tracing::debug!(fault = fault.name(), "an access token of ours was refused here");
+                Ok(Err(fault))
             }
-            VerifyError::Unavailable(unavailable) => unavailable.into(),
-        })
+            Err(VerifyError::Unavailable(unavailable)) => Err(unavailable),
+        }
     }
 
     /// Spends the proof and tells what the scopes of the token allow.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::certificate::CertificateThumbprint;
-use crate::jose::Thumbprint;
+use crate::jose::{Json, Thumbprint};
 
 /// The `typ` of an access token (RFC 9068 §2.1).
 pub const ACCESS_TOKEN_TYPE: &str = "at+jwt";
@@ -33,6 +33,9 @@ pub struct AccessTokenClaims<'a> {
     /// How well that person was recognised, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acr: Option<&'a str>,
+    /// Who acts for the subject (RFC 8693 §4.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub act: Option<&'a Json>,
     /// What its bearer must prove (RFC 7800).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cnf: Option<Confirmation>,

@@ -13,12 +13,13 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
-use crate::oauth::metadata::{ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, JWKS, TOKEN, USERINFO};
+use crate::oauth::metadata::{
+    ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, JWKS, LOGOUT, TOKEN, USERINFO,
+};
 use crate::uri::HttpUri;
 
 const LOGIN: &str = "/login";
 const CONSENT: &str = "/consent";
-const LOGOUT: &str = "/logout";
 
 /// The authorization server behind its door.
 pub struct AuthorizationSite {

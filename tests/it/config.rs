@@ -173,6 +173,10 @@ const MUTUAL_TLS: [(&str, &str); 2] = [
     ("authorization_server.clients.0.token_endpoint_auth_method", "tls_client_auth"),
 ];
 
+/// An override for a client that exchanges tokens.
+const EXCHANGE: (&str, &str) =
+    ("authorization_server.clients.1.grant_types", "[\"urn:ietf:params:oauth:grant-type:token-exchange\"]");
+
 /// What is overridden in [`BASE`], the setting that is then at fault, and a part of what is said about it.
 type Row = (&'static [(&'static str, &'static str)], &'static str, &'static str);
 
@@ -285,6 +289,12 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("authorization_server.clients.2.jwks.keys.0.crv", "X25519")], "authorization_server.clients[2].jwks.keys[0]", "unsupported"),
         (&[("authorization_server.clients.2.token_endpoint_auth_signing_alg", "RS256")], "authorization_server.clients[2].token_endpoint_auth_signing_alg", "no key"),
         (&[("authorization_server.clients.2.client_secret_file", "secrets/billing")], "authorization_server.clients[2].client_secret_file", "has no use"),
+        (&[("authorization_server.clients.1.grant_types", "[\"urn:ietf:params:oauth:grant-type:token-exchange\"]")], "authorization_server.clients[1]", "lacks `token_exchange`"),
+        (&[("authorization_server.clients.1.token_exchange", "{ from: [\"https://api.example\"], to: [\"https://api.example\"] }")], "authorization_server.clients[1].token_exchange", "has no use"),
+        (&[EXCHANGE, ("authorization_server.clients.1.token_exchange", "{ from: [\"https://api.example\"] }")], "authorization_server.clients[1].token_exchange", "lacks `to`"),
+        (&[EXCHANGE, ("authorization_server.clients.1.token_exchange", "{ from: [\"https://api.example\"], to: [] }")], "authorization_server.clients[1].token_exchange.to", "is empty"),
+        (&[EXCHANGE, ("authorization_server.clients.1.token_exchange", "{ from: [\"https://api.example\"], to: [\"https://b.example\"] }")], "authorization_server.clients[1].token_exchange.to[0]", "no resource that tokens"),
+        (&[("authorization_server.clients.0.grant_types", "[\"urn:ietf:params:oauth:grant-type:token-exchange\"]"), ("authorization_server.clients.0.token_exchange", "{ from: [\"https://api.example\"], to: [\"https://api.example\"] }")], "authorization_server.clients[0].grant_types[0]", "public client"),
         // Protected resources.
         (&[("authorization_server", "null")], "protected_resources", "needs `authorization_server`"),
         (&[("protected_resources.1", "{ resource: \"https://api.example\", rules: [{ path: /, allow: anyone }] }")], "protected_resources[1].resource", "earlier one"),
@@ -427,7 +437,8 @@ fn an_override_replaces_adds_and_appends() {
     assert_eq!(config.listen.public.address.port(), 0);
     let server = config.authorization_server.expect("there is one");
     assert_eq!(server.settings.lifetimes.access_token, Duration::from_secs(3));
-    assert_eq!(server.settings.scopes.len(), 3);
+    let scopes: Vec<_> = server.settings.scopes.keys().map(ToString::to_string).collect();
+    assert_eq!(scopes, ["email", "extra", "openid", "profile", "read", "write"]);
     assert_eq!(config.protected_resources[0].rules.len(), 2);
 }
 

@@ -33,6 +33,7 @@ mod sidecar;
 mod store;
 mod tap;
 mod token_endpoint;
+mod token_exchange;
 mod upstream;
 mod vectors;
 mod world;

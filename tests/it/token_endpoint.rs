@@ -52,6 +52,16 @@ pub const OF_CERTIFICATES: [Refusal; 4] = [
     Refusal::CertificateMissing,
 ];
 
+/// Refusals of token exchange.
+pub const OF_TOKEN_EXCHANGE: [Refusal; 6] = [
+    Refusal::SubjectTokenMissing,
+    Refusal::SubjectTokenTypeUnsupported,
+    Refusal::SubjectTokenInvalid,
+    Refusal::SubjectTokenForOthers,
+    Refusal::ActorTokenUnsupported,
+    Refusal::RequestedTokenTypeUnsupported,
+];
+
 /// Refusals of UserInfo.
 pub const OF_USERINFO: [Refusal; 5] = [
     Refusal::AccessTokenMissing,
@@ -62,7 +72,7 @@ pub const OF_USERINFO: [Refusal; 5] = [
 ];
 
 /// The refusals that only the authorization endpoint has: `authorize.rs` reaches each of them.
-pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 23] = [
+pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 25] = [
     Refusal::AuthorizeClientUnknown,
     Refusal::RedirectUriUnregistered,
     Refusal::ResponseTypeMissing,
@@ -75,6 +85,8 @@ pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 23] = [
     Refusal::JktMalformed,
     Refusal::StateTooLong,
     Refusal::RequestNonceTooLong,
+    Refusal::IdTokenHintInvalid,
+    Refusal::PostLogoutRedirectUriUnregistered,
     Refusal::RequestUnsupported,
     Refusal::RequestUriUnsupported,
     Refusal::PromptUnsupported,
@@ -101,6 +113,7 @@ fn of_the_token_endpoint() -> BTreeSet<String> {
     let elsewhere = [Refusal::RefreshTokenOvertaken, Refusal::JktMismatch];
     let ours = ours.filter(|refusal| !elsewhere.contains(refusal) && !OF_CERTIFICATES.contains(refusal));
     let ours = ours.filter(|refusal| !OF_USERINFO.contains(refusal)); // `openid.rs`
+    let ours = ours.filter(|refusal| !OF_TOKEN_EXCHANGE.contains(refusal)); // `token_exchange.rs`
     ours.chain(proofs.map(Refusal::Proof)).map(|refusal| refusal.name().to_owned()).collect()
 }
 

@@ -352,6 +352,42 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "Ask for `scope=openid` in the authorization request.",
     ),
     row(
+        "subject_token_missing",
+        "RFC 8693 §2.1",
+        "The form has no `subject_token`.",
+        "Send the access token that the service was called with.",
+    ),
+    row(
+        "subject_token_type_unsupported",
+        "RFC 8693 §3",
+        "`subject_token_type` is missing, or names a refresh token, an ID token or SAML.",
+        "Exchange the access token: `urn:ietf:params:oauth:token-type:access_token`.",
+    ),
+    row(
+        "subject_token_invalid",
+        "RFC 8693 §2.2.2",
+        "The token has expired, comes from another issuer, or its subject may no longer sign in; or it has four actors already.",
+        "Exchange at once after the call; a chain that long is a loop between services.",
+    ),
+    row(
+        "subject_token_for_others",
+        "RFC 8693 §2.2.2",
+        "The token is for a resource that is not in `token_exchange.from` of this client.",
+        "A service exchanges what it was called with and nothing else; add its own resource to `from`.",
+    ),
+    row(
+        "actor_token_unsupported",
+        "RFC 8693 §2.1",
+        "The form has an `actor_token`.",
+        "Leave it out: the client that authenticates is the actor.",
+    ),
+    row(
+        "requested_token_type_unsupported",
+        "RFC 8693 §2.1",
+        "The client asks for a refresh token, an ID token or SAML.",
+        "Leave `requested_token_type` out, or ask for an access token.",
+    ),
+    row(
         "scope_malformed",
         "RFC 6749 §3.3",
         "Scopes are separated by commas or by two spaces, or hold quotes.",
@@ -488,6 +524,18 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "RFC 6749 §4.1.2.1",
         "The person said no.",
         "Tell the person what does not work without it, and do not ask again by yourself.",
+    ),
+    row(
+        "id_token_hint_invalid",
+        "OpenID Connect RP-Initiated Logout §2",
+        "The hint is an access token, was signed by another server or by a key that is long gone, or `client_id` names another client.",
+        "Send the ID token of the latest sign-in, or leave the hint out.",
+    ),
+    row(
+        "post_logout_redirect_uri_unregistered",
+        "OpenID Connect RP-Initiated Logout §3",
+        "The URI is not in `post_logout_redirect_uris` of the client, or there is no `id_token_hint`.",
+        "Register the exact URI, and send the ID token as the hint.",
     ),
     row(
         "cross_site_form",

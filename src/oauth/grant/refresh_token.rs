@@ -92,6 +92,7 @@ impl Request<'_> {
             binding: exchange.binding(),
             nonce: None, // OpenID Connect Core §12.2: none with a refresh
             refresh_token: Some(moved.token),
+            delegation: None,
             outcome: moved.outcome,
         };
         if position == Position::Older {
