@@ -111,9 +111,9 @@ authorization_server:
       scope: "orders:read"
       dpop_bound_access_tokens: true
     - client_id: {PEOPLE}
-      client_name: tollgate curl
+      client_name: The command line
       token_endpoint_auth_method: none
-      grant_types: [authorization_code, refresh_token]
+      grant_types: [authorization_code, refresh_token, "urn:ietf:params:oauth:grant-type:device_code"]
       redirect_uris: [http://127.0.0.1/callback]
       scope: "orders:read orders:write"
       dpop_bound_access_tokens: true
