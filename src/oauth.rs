@@ -40,6 +40,7 @@ pub mod params;
 pub mod pkce;
 mod refusal;
 mod revoke;
+mod sign_out;
 mod token;
 mod userinfo;
 

@@ -69,11 +69,15 @@ fn client(
     let id = id?;
     let name = file.client_name.as_ref().map_or_else(|| id.as_str().to_owned(), |name| name.value.clone());
     let redirect_uris = file.redirect_uris.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
+    let after_sign_out =
+        file.post_logout_redirect_uris.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
+    judge.once(after_sign_out.iter().map(|uri| (uri.value.0.as_str(), &uri.place)), "is given twice");
     Some(Client {
         name,
         authentication: authentication?,
         grant_types,
         redirect_uris: redirect_uris.iter().map(|uri| uri.value.0.clone()).collect(),
+        post_logout_redirect_uris: after_sign_out.iter().map(|uri| uri.value.0.clone()).collect(),
         scopes: scopes.unwrap_or_else(Scopes::default),
         certificate_bound_access_tokens: bound.is_some(),
         dpop_bound_access_tokens: file.dpop_bound_access_tokens.as_ref().is_some_and(|given| given.value),

@@ -366,6 +366,9 @@ pub(super) struct ClientFile {
     /// Where answers to authorization requests go: https, a private-use scheme with a dot in it, or http on loopback,
     /// whose port the client may choose. Required for `authorization_code`. Compared exactly.
     pub(super) redirect_uris: Option<Given<Vec<Given<Parsed<RedirectUri>>>>>,
+    /// Where a browser may go after its person has signed out on behalf of the client (OpenID Connect RP-Initiated Logout).
+    /// Compared exactly.
+    pub(super) post_logout_redirect_uris: Option<Given<Vec<Given<Parsed<RedirectUri>>>>>,
     /// The scopes that the client may ask for, separated by spaces; each must be one of `scopes`. Default: none.
     pub(super) scope: Option<Given<Parsed<Scopes>>>,
     /// Whether the client must bring a DPoP proof (RFC 9449 §5.2): it then gets no token that a thief could use.

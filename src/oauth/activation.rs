@@ -145,6 +145,7 @@ pub(super) fn client(settings: &Settings) -> Client {
         authentication: ClientAuthentication::None,
         grant_types: vec![GrantType::AuthorizationCode],
         redirect_uris: vec![callback.parse().expect("an issuer and a path are a redirect URI")],
+        post_logout_redirect_uris: Vec::new(),
         scopes: Scopes::default(),
         dpop_bound_access_tokens: false,
         certificate_bound_access_tokens: false,

@@ -1,4 +1,4 @@
-//! The authorization endpoint (RFC 6749 §3.1, §4.1.1) and the pages behind it: sign-in, consent, sign-out.
+//! The authorization endpoint (RFC 6749 §3.1, §4.1.1) and the pages behind it: sign-in and consent.
 //!
 //! | step | asks | a refusal goes |
 //! |---|---|---|
@@ -85,6 +85,8 @@ pub enum View {
     SignOut {
         /// `csrf_token` of its form.
         csrf_token: String,
+        /// `transaction` of its form, sealed: where the browser goes afterwards, if not to another page.
+        transaction: Option<String>,
     },
     /// The page that says so.
     SignedOut,
@@ -172,6 +174,11 @@ pub struct Redirect {
 }
 
 impl Redirect {
+    /// Back to a client that gets no answer with it.
+    pub(super) fn to(location: String) -> Self {
+        Self { location, refusal: None }
+    }
+
     /// The redirect URI with the parameters of the response.
     #[must_use]
     pub fn location(&self) -> &str {
@@ -277,24 +284,6 @@ impl AuthorizationServer {
             }
             Some(_) | None => Err(Refusal::DecisionMissing.into()),
         }
-    }
-
-    /// Asks whether to sign out.
-    pub fn ask_sign_out(&self, browser: Browser<'_>) -> Answer {
-        let known = browser.token.and_then(|token| token.parse::<BrowserToken>().ok());
-        let token = known.unwrap_or_else(|| BrowserToken::draw(&*self.entropy));
-        let view = View::SignOut { csrf_token: self.forms.csrf_token(&token) };
-        Answer::new(view).with(Cookie::Browser(token))
-    }
-
-    /// Hears the page that asks whether to sign out: ends the session of this browser.
-    ///
-    /// # Errors
-    /// A [`Refusal`] of the form, or `Unavailable`.
-    pub async fn sign_out(&self, form: &Parameters, browser: Browser<'_>) -> Result<Answer, Error> {
-        self.check_form(form, browser)?;
-        self.end_session(browser).await?;
-        Ok(Answer::new(View::SignedOut).with(Cookie::SessionEnded))
     }
 
     /// Goes on with somebody who has signed in: to the consent page, or at once back to our own pages, which learn nothing
@@ -411,7 +400,7 @@ impl AuthorizationServer {
         Ok((token, SignedIn { session, person, auth_time: now }))
     }
 
-    async fn end_session(&self, browser: Browser<'_>) -> Result<(), Error> {
+    pub(super) async fn end_session(&self, browser: Browser<'_>) -> Result<(), Error> {
         if let Some(token) = browser.session.and_then(|token| token.parse::<SessionToken>().ok()) {
             self.store.end_session(token.digest()).await?;
         }

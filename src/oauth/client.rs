@@ -141,6 +141,8 @@ pub struct Client {
     pub grant_types: Vec<GrantType>,
     /// `redirect_uris`.
     pub redirect_uris: Vec<RedirectUri>,
+    /// `post_logout_redirect_uris` (OpenID Connect RP-Initiated Logout 1.0 §3.1).
+    pub post_logout_redirect_uris: Vec<RedirectUri>,
     /// `scope`: what it may ask for.
     pub scopes: Scopes,
     /// `dpop_bound_access_tokens` (RFC 9449 §5.2): no token without a proof.

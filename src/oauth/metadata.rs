@@ -14,6 +14,8 @@ pub const TOKEN: &str = "/oauth/token";
 pub const AUTHORIZE: &str = "/oauth/authorize";
 /// The path of the UserInfo endpoint, below the issuer.
 pub const USERINFO: &str = "/oauth/userinfo";
+/// The path at which people sign out, below the issuer.
+pub const LOGOUT: &str = "/logout";
 /// The path of the device authorization endpoint, below the issuer.
 pub const DEVICE_AUTHORIZATION: &str = "/oauth/device_authorization";
 /// The path at which people enter user codes, below the issuer.
@@ -67,6 +69,7 @@ impl AuthorizationServer {
         if openid {
             // OpenID Connect Discovery §3.
             document["userinfo_endpoint"] = settings.url(USERINFO).into();
+            document["end_session_endpoint"] = settings.url(LOGOUT).into();
             document["subject_types_supported"] = json!(["public"]);
             document["id_token_signing_alg_values_supported"] = json!([self.keys.signs_with().name()]);
             document["claim_types_supported"] = json!(["normal"]);

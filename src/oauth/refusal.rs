@@ -238,6 +238,10 @@ refusals! {
     ConsentRequired "consent_required" ConsentRequired "consent must be asked for";
     /// RFC 6749 §4.1.2.1: the person declined.
     ConsentDeclined "consent_declined" AccessDenied "the request was declined";
+    /// RP-Initiated Logout §2: `id_token_hint` is no ID token of ours, or one for another client; never redirected.
+    IdTokenHintInvalid "id_token_hint_invalid" InvalidRequest "id_token_hint is not an ID token of this server for this client";
+    /// RP-Initiated Logout §3: not registered for the client that an `id_token_hint` shows; never redirected.
+    PostLogoutRedirectUriUnregistered "post_logout_redirect_uri_unregistered" InvalidRequest "post_logout_redirect_uri is not registered, or no id_token_hint shows for which client";
     /// RFC 6749 §10.12: the form was not posted from a page of ours in this browser; never redirected.
     CrossSiteForm "cross_site_form" InvalidRequest "this form was not sent from a page of this server in this browser";
     /// The form says neither that the person approves nor that they decline; never redirected.

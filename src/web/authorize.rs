@@ -43,7 +43,9 @@ pub(super) fn answer(site: &AuthorizationSite, endpoint: &'static str, answer: R
     let (outcome, response) = match &answer.view {
         View::SignIn(sign_in) => ("sign_in", respond::page(site.pages.sign_in(sign_in), site.is_https())),
         View::Consent(consent) => ("consent", respond::page(site.pages.consent(consent), site.is_https())),
-        View::SignOut { csrf_token } => ("sign_out", respond::page(site.pages.sign_out(csrf_token), site.is_https())),
+        View::SignOut { csrf_token, transaction } => {
+            ("sign_out", respond::page(site.pages.sign_out(csrf_token, transaction.as_deref()), site.is_https()))
+        }
         View::SignedOut => ("signed_out", respond::page(site.pages.signed_out(), site.is_https())),
         View::EnterCode(enter_code) => {
             let outcome = enter_code.fault.map_or("enter_code", CodeFault::name);

@@ -87,6 +87,7 @@ struct SignOutPage<'a> {
     style: &'static str,
     base: &'a str,
     csrf_token: &'a str,
+    transaction: Option<&'a str>,
 }
 
 #[derive(Template)]
@@ -222,8 +223,11 @@ impl Pages {
         self.message(StatusCode::OK, "Declined", text, None)
     }
 
-    pub(super) fn sign_out(&self, csrf_token: &str) -> Page {
-        self.page(StatusCode::OK, &SignOutPage { style: STYLE, base: &self.base, csrf_token })
+    pub(super) fn sign_out(&self, csrf_token: &str, transaction: Option<&str>) -> Page {
+        let page = self.page(StatusCode::OK, &SignOutPage { style: STYLE, base: &self.base, csrf_token, transaction });
+        // As on the consent page: the form may be answered by a redirect to the client.
+        let policy = if transaction.is_some() { self.consent_policy.clone() } else { page.policy };
+        Page { policy, ..page }
     }
 
     pub(super) fn signed_out(&self) -> Page {

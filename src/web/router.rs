@@ -14,13 +14,12 @@ use super::{
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
 use crate::oauth::metadata::{
-    ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, INTROSPECT, JWKS, REVOKE, TOKEN, USERINFO,
+    ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, INTROSPECT, JWKS, LOGOUT, REVOKE, TOKEN, USERINFO,
 };
 use crate::uri::HttpUri;
 
 const LOGIN: &str = "/login";
 const CONSENT: &str = "/consent";
-const LOGOUT: &str = "/logout";
 
 /// The authorization server behind its door.
 pub struct AuthorizationSite {

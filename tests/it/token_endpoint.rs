@@ -76,7 +76,7 @@ pub const OF_USERINFO: [Refusal; 5] = [
 ];
 
 /// The refusals that only the authorization endpoint has: `authorize.rs` reaches each of them.
-pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 23] = [
+pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 25] = [
     Refusal::AuthorizeClientUnknown,
     Refusal::RedirectUriUnregistered,
     Refusal::ResponseTypeMissing,
@@ -89,6 +89,8 @@ pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 23] = [
     Refusal::JktMalformed,
     Refusal::StateTooLong,
     Refusal::RequestNonceTooLong,
+    Refusal::IdTokenHintInvalid,
+    Refusal::PostLogoutRedirectUriUnregistered,
     Refusal::RequestUnsupported,
     Refusal::RequestUriUnsupported,
     Refusal::PromptUnsupported,

@@ -544,6 +544,18 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "Tell the person what does not work without it, and do not ask again by yourself.",
     ),
     row(
+        "id_token_hint_invalid",
+        "OpenID Connect RP-Initiated Logout §2",
+        "The hint is an access token, was signed by another server or by a key that is long gone, or `client_id` names another client.",
+        "Send the ID token of the latest sign-in, or leave the hint out.",
+    ),
+    row(
+        "post_logout_redirect_uri_unregistered",
+        "OpenID Connect RP-Initiated Logout §3",
+        "The URI is not in `post_logout_redirect_uris` of the client, or there is no `id_token_hint`.",
+        "Register the exact URI, and send the ID token as the hint.",
+    ),
+    row(
         "cross_site_form",
         "RFC 6749 §10.12",
         "The form was posted by a page of somebody else, or cookies are off.",
