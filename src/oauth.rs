@@ -38,6 +38,7 @@ pub mod metadata;
 mod own_token;
 pub mod params;
 pub mod pkce;
+mod rates;
 mod refusal;
 mod revoke;
 mod sign_out;
@@ -47,11 +48,12 @@ mod userinfo;
 pub use activation::{ACTIVATION_CLIENT, CodeFault, ConfirmDevice, EnterCode};
 pub use authorize::{Answer, Browser, Consent, Cookie, Form, Redirect, SignIn, SignInFault, View};
 pub use client::Client;
-pub use device::{DeviceAnswer, DeviceAuthorization, DeviceAuthorizationResponse};
+pub use device::{DeviceAnswer, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
 pub use introspect::{AnswerForm, Introspection, IntrospectionAnswer};
 pub use issue::TokenResponse;
 pub use params::Parameters;
+pub use rates::RateLimits;
 pub use refusal::Refusal;
 pub use revoke::{Revocation, RevocationAnswer};
 pub use token::{Asked, TokenAnswer, TokenRequest};
@@ -115,6 +117,8 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// About proofs.
     pub dpop: DpopSettings,
+    /// How often clients may ask.
+    pub rate_limits: RateLimits,
     /// Whether the doors hand on the certificates of clients (RFC 8705).
     pub mutual_tls: bool,
     /// Who may vouch for the certificates of clients with `tls_client_auth`.
@@ -159,6 +163,8 @@ pub struct AuthorizationServer {
     activation_keys: activation::ActivationKeys,
     /// The key of the hashes of user codes.
     user_codes: RootKey,
+    /// Requests of clients.
+    rates: rates::Rates,
     /// Device authorization requests.
     device_requests: Throttle,
     /// Wrong user codes.
@@ -184,6 +190,7 @@ impl AuthorizationServer {
             activation_client: Arc::new(activation::client(&settings)),
             activation_keys: activation::ActivationKeys::new(&root),
             user_codes: root.derive("user codes"),
+            rates: rates::Rates::new(settings.rate_limits),
             device_requests: Throttle::default(),
             guesses: Throttle::default(),
             token_url: settings.url(metadata::TOKEN),

@@ -15,7 +15,7 @@ use tollgate::jose::Algorithm;
 use tollgate::keys::{KeySchedule, SigningKeys};
 use tollgate::oauth::client::{ClientAuthentication, GrantType, RefreshTokenRotation};
 use tollgate::oauth::{
-    AuthorizationServer, Client, Dependencies, DpopSettings, Lifetimes, NonceMode, Refusal, Settings,
+    AuthorizationServer, Client, Dependencies, DpopSettings, Lifetimes, NonceMode, RateLimits, Refusal, Settings,
 };
 use tollgate::replay::LocalReplayGuard;
 use tollgate::secret::seal::RootKey;
@@ -122,6 +122,7 @@ fn settings(url: &str) -> Settings {
             transaction: minutes(10),
             session: minutes(480),
         },
+        rate_limits: RateLimits::default(),
         mutual_tls: false,
         client_authorities: None,
         dpop: DpopSettings {
