@@ -16,6 +16,7 @@ mod login;
 mod logout;
 mod metadata;
 mod pages;
+mod par;
 mod request;
 pub(crate) mod respond;
 mod revoke;
