@@ -22,6 +22,7 @@ mod check;
 mod client;
 mod client_certificate;
 mod client_requests;
+mod detail_types;
 mod document;
 mod duration;
 mod fapi;

@@ -60,6 +60,8 @@ pub enum ErrorCode {
     InvalidToken,
     /// RFC 6750 §3.1.
     InsufficientScope,
+    /// RFC 9396 §5.
+    InvalidAuthorizationDetails,
     /// RFC 9101 §7: the request object is not valid.
     InvalidRequestObject,
     /// RFC 9101 §7: the `request_uri` leads to no valid request.
@@ -91,6 +93,7 @@ impl ErrorCode {
             Self::ConsentRequired => "consent_required",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
+            Self::InvalidAuthorizationDetails => "invalid_authorization_details",
             Self::InvalidRequestObject => "invalid_request_object",
             Self::InvalidRequestUri => "invalid_request_uri",
             Self::RequestUriNotSupported => "request_uri_not_supported",
@@ -118,6 +121,7 @@ impl ErrorCode {
             | Self::ExpiredToken
             | Self::LoginRequired
             | Self::ConsentRequired
+            | Self::InvalidAuthorizationDetails
             | Self::InvalidRequestObject
             | Self::InvalidRequestUri
             | Self::RequestUriNotSupported => 400,

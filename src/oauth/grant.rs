@@ -8,7 +8,7 @@ use crate::jose::Thumbprint;
 use crate::scope::{Scope, Scopes};
 use crate::secret::RefreshToken;
 use crate::store::{Grant, GrantHandle, RefreshState, SenderConstraint};
-use crate::token::Binding;
+use crate::token::{AuthorizationDetails, Binding};
 
 use super::client::GrantType;
 use super::client_authentication::AuthenticatedClient;
@@ -72,6 +72,7 @@ struct Approval {
     auth_time: Timestamp,
     scopes: Scopes,
     resource: Audience,
+    details: AuthorizationDetails,
 }
 
 /// A grant that was redeemed: the only thing that [`AuthorizationServer::issue`] takes.
@@ -83,6 +84,7 @@ pub(super) struct Authorization {
     pub(super) subject: Subject,
     pub(super) scopes: Scopes,
     pub(super) resource: Audience,
+    pub(super) details: AuthorizationDetails,
     pub(super) auth_time: Option<Timestamp>,
     pub(super) binding: Option<Binding>,
     /// `nonce` of the authorization request, to go into the ID token.
@@ -127,6 +129,7 @@ impl AuthorizationServer {
             subject: approval.subject,
             scopes: approval.scopes,
             resource: approval.resource,
+            details: approval.details,
             auth_time: approval.auth_time,
             sender_constraint: exchange.sender_constraint(),
             refresh: RefreshState { tag_key, current_n: 0, current_hash: token.hash(), previous: None },

@@ -88,6 +88,9 @@ impl AuthorizationServer {
                 supported.extend(methods);
             }
         }
+        if !settings.details.is_empty() {
+            document["authorization_details_types_supported"] = settings.details.keys().cloned().collect();
+        }
         if !scopes.is_empty() {
             document["scopes_supported"] = scopes.into(); // RFC 8414 §3.2: no empty arrays
         }

@@ -23,7 +23,7 @@ use crate::oauth::client::ExchangePolicy;
 use crate::oauth::params::Parameters;
 use crate::oauth::{AuthorizationServer, Error, Refusal};
 use crate::scope::Scopes;
-use crate::token::{TokenFault, VerifiedToken};
+use crate::token::{AuthorizationDetails, TokenFault, VerifiedToken};
 
 /// The type of the tokens that we take and give (RFC 8693 §3).
 pub(in crate::oauth) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -71,6 +71,7 @@ impl Request<'_> {
         exchange: &Exchange<'_>,
         server: &AuthorizationServer,
     ) -> Result<Authorization, Error> {
+        AuthorizationServer::refuse_details(self.parameters)?;
         let policy = exchange.client.exchange.as_ref().filter(|_| !exchange.client.is_public());
         let policy = policy.ok_or(Refusal::GrantTypeNotAllowed)?;
         let token = server.verify_own_token(self.subject_token, &policy.from, exchange.now)?;
@@ -91,6 +92,7 @@ impl Request<'_> {
             subject: token.subject().clone(),
             scopes,
             resource,
+            details: AuthorizationDetails::default(), // they do not travel on
             auth_time: token.claims().get("auth_time").and_then(Value::as_i64).map(Timestamp::from_seconds),
             binding: exchange.binding(),
             nonce: None,
