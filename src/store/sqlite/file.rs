@@ -22,6 +22,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("V6__revocations", include_str!("migrations/V6__revocations.sql")),
     ("V8__pushed_requests", include_str!("migrations/V8__pushed_requests.sql")),
     ("V9__nonces", include_str!("migrations/V9__nonces.sql")),
+    ("V18__authorization_details", include_str!("migrations/V18__authorization_details.sql")),
 ];
 
 /// How long to wait for another process, such as `tollgate keys rotate`, that writes to the same file.
