@@ -14,6 +14,7 @@ mod login;
 mod logout;
 mod metadata;
 mod pages;
+mod par;
 mod request;
 pub(crate) mod respond;
 mod router;

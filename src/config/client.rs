@@ -6,34 +6,41 @@ use super::client_certificate::{self, Certificates};
 use super::file::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, ResourceUri, RotationWord};
 use super::given::{Given, Parsed};
 use super::mistake::{Mistake, Place};
-use super::named_file;
+use super::{client_requests, fapi, named_file};
 use crate::ident::Audience;
 use crate::jose::{Algorithm, PublicKey};
 use crate::oauth::client::{ClientAuthentication, ExchangePolicy, GrantType, RefreshTokenRotation};
-use crate::oauth::{ACTIVATION_CLIENT, Client};
+use crate::oauth::{ACTIVATION_CLIENT, Client, Profile};
 use crate::scope::Scopes;
 use crate::secret::ClientSecretHash;
+
+/// What clients must fit.
+pub(super) struct Surroundings<'a> {
+    /// The scopes that exist.
+    pub(super) known: &'a KnownScopes,
+    /// Whether clients can show certificates.
+    pub(super) certificates: Certificates,
+    /// The rules of the server.
+    pub(super) profile: Profile,
+    /// What the server signs with.
+    pub(super) signing: Algorithm,
+}
 
 /// Judges all clients. Those with mistakes are left out.
 pub(super) fn all(
     judge: &mut Judge<'_>,
     given: &Given<Vec<Given<ClientFile>>>,
-    known: &KnownScopes,
-    certificates: Certificates,
+    around: &Surroundings<'_>,
 ) -> Vec<Client> {
     let ids = given.value.iter().filter_map(|one| one.value.client_id.as_ref());
     judge.once(ids.map(|id| (&id.value.0, &id.place)), "is the `client_id` of an earlier client");
-    given.value.iter().filter_map(|one| client(judge, one, known, certificates)).collect()
+    given.value.iter().filter_map(|one| client(judge, one, around)).collect()
 }
 
 /// Judges one client. `None` only if there are mistakes.
-fn client(
-    judge: &mut Judge<'_>,
-    given: &Given<ClientFile>,
-    known: &KnownScopes,
-    certificates: Certificates,
-) -> Option<Client> {
+fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, around: &Surroundings<'_>) -> Option<Client> {
     let Given { value: file, place } = given;
+    let Surroundings { known, certificates, .. } = around;
     let id = judge.required(place, "client_id", file.client_id.as_ref());
     if let Some(id) = id.filter(|id| id.value.0.as_str() == ACTIVATION_CLIENT) {
         judge.report(Mistake::about(&id.place, "is the name of the pages at `/activate`").help("choose another name"));
@@ -43,7 +50,8 @@ fn client(
     let method = file.token_endpoint_auth_method.as_ref().map_or(AuthMethod::ClientSecretBasic, |given| given.value);
     let grant_types = grant_types(judge, given, method);
     check_redirect_uris(judge, given, &grant_types);
-    let rotation = rotation(judge, given, method);
+    let profile = fapi::of_client(judge, given, method, around);
+    let rotation = rotation(judge, given, method, profile);
     let exchange = exchange(judge, given, &grant_types);
     if let Some(name) = &file.client_name {
         judge.readable(name);
@@ -65,6 +73,7 @@ fn client(
         (_, _, Some(bound)) => certificates.check_shown(judge, &bound.place),
         (_, _, None) => {}
     }
+    let requests = client_requests::rules(judge, given, (method, authentication.as_ref()), around);
     let id = id?;
     let name = file.client_name.as_ref().map_or_else(|| id.as_str().to_owned(), |name| name.value.clone());
     let redirect_uris = file.redirect_uris.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
@@ -79,8 +88,11 @@ fn client(
         post_logout_redirect_uris: after_sign_out.iter().map(|uri| uri.value.0.clone()).collect(),
         scopes: scopes.unwrap_or_else(Scopes::default),
         certificate_bound_access_tokens: bound.is_some(),
-        dpop_bound_access_tokens: file.dpop_bound_access_tokens.as_ref().is_some_and(|given| given.value),
+        dpop_bound_access_tokens: file.dpop_bound_access_tokens.as_ref().is_some_and(|given| given.value)
+            || (profile.is_fapi() && bound.is_none()),
         rotation,
+        requests,
+        profile,
         exchange,
         id,
     })
@@ -175,8 +187,15 @@ fn check_redirect_uris(judge: &mut Judge<'_>, client: &Given<ClientFile>, grants
     judge.once(uris.iter().map(|uri| (uri.value.0.as_str(), &uri.place)), "is given twice");
 }
 
-fn rotation(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMethod) -> RefreshTokenRotation {
-    let Some(given) = &client.value.refresh_token_rotation else { return RefreshTokenRotation::Always };
+fn rotation(
+    judge: &mut Judge<'_>,
+    client: &Given<ClientFile>,
+    method: AuthMethod,
+    profile: Profile,
+) -> RefreshTokenRotation {
+    let Some(given) = &client.value.refresh_token_rotation else {
+        return if profile.is_fapi() { RefreshTokenRotation::Never } else { RefreshTokenRotation::Always };
+    };
     match given.value {
         RotationWord::Always => RefreshTokenRotation::Always,
         RotationWord::Never => {
@@ -202,7 +221,7 @@ fn authentication(
         ("client_secret_hash", file.client_secret_hash.as_ref().map(|given| &given.place)),
     ];
     let key = [
-        ("jwks", file.jwks.as_ref().map(|given| &given.place)),
+        ("jwks", file.jwks.as_ref().filter(|_| !client_requests::signs_requests(file)).map(|given| &given.place)),
         ("token_endpoint_auth_signing_alg", file.token_endpoint_auth_signing_alg.as_ref().map(|given| &given.place)),
     ];
     let subject = client_certificate::settings(file);
@@ -313,7 +332,7 @@ fn keys(judge: &mut Judge<'_>, client: &Given<ClientFile>) -> Option<ClientAuthe
     Some(ClientAuthentication::PrivateKeyJwt { keys, algorithm })
 }
 
-fn key_set(judge: &mut Judge<'_>, given: &Given<KeySetFile>) -> Option<Vec<PublicKey>> {
+pub(super) fn key_set(judge: &mut Judge<'_>, given: &Given<KeySetFile>) -> Option<Vec<PublicKey>> {
     let keys = judge.required(&given.place, "keys", given.value.keys.as_ref())?;
     if keys.value.is_empty() && keys.place.gaps.is_empty() {
         judge.report(Mistake::about(&keys.place, "is empty"));

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
 use super::authorize::SignedIn;
-use super::client::{Client, ClientAuthentication, GrantType, RefreshTokenRotation};
+use super::client::{Client, ClientAuthentication, GrantType, Profile, RefreshTokenRotation, RequestRules};
 use super::metadata::{ACTIVATE_CALLBACK, AUTHORIZE};
 use super::pkce::{CodeChallenge, CodeVerifier};
 use super::{Answer, AuthorizationServer, Browser, Cookie, Error, Form, Parameters, Refusal, Settings, View};
@@ -150,6 +150,8 @@ pub(super) fn client(settings: &Settings) -> Client {
         dpop_bound_access_tokens: false,
         certificate_bound_access_tokens: false,
         rotation: RefreshTokenRotation::Always,
+        requests: RequestRules::default(),
+        profile: Profile::Default,
         exchange: None,
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! | step | asks | a refusal goes |
 //! |---|---|---|
-//! | 1 | is it a form of bounded size? | to a page |
+//! | 1 | is it a form of bounded size? if it was pushed or signed: by this client, and may it be used? | to a page |
 //! | 2 | is `client_id` there once, and registered? | to a page |
 //! | 3 | is `redirect_uri` there once, and registered for it? | to a page |
-//! | 4 | does nothing else occur twice? | to the redirect URI |
-//! | 5 | no request object, `response_type=code`, `response_mode=query`, a client of this grant, a bounded `state`? | to the redirect URI |
+//! | 4 | may this client send a request in this way (`submission.rs`)? does nothing else occur twice? | to the redirect URI |
+//! | 5 | `response_type=code`, a known `response_mode`, a client of this grant, a bounded `state`? | to the redirect URI |
 //! | 6 | PKCE with S256, a well-formed `dpop_jkt`? | to the redirect URI |
 //! | 7 | known scopes of this client, one known resource? | to the redirect URI |
 //! | 8 | a `prompt` and `max_age` that can be met? | to the redirect URI |
@@ -22,7 +22,8 @@
 //! The pages for devices ([`activation`](super::activation)) are a client of this endpoint too. They get their code without
 //! step 10: it opens nothing, and they ask the person themselves.
 //!
-//! Invariant: consent is asked for every time, and a transaction gives one code at most.
+//! Invariant: consent is asked for every time, and a transaction gives one code at most. A pushed request is one transaction,
+//! however often its page is loaded.
 //!
 //! Choice: a redirect URI is registered by the operator and therefore trusted, so errors are redirected to it at once
 //! (RFC 9700 §4.11.2 leaves this to the server). Whoever opens registration to strangers must show a page first.
@@ -43,11 +44,16 @@ use crate::store::{CodeRecord, Recorded, SessionRecord};
 mod destination;
 mod form;
 mod request;
+mod response;
+mod submission;
 mod transaction;
 
 use destination::Destination;
 pub(super) use form::FormKeys;
 use request::Prompt;
+pub(super) use response::ResponseMode;
+use submission::Submission;
+pub(super) use submission::Way;
 use transaction::Transaction;
 
 /// What a browser presents besides the request itself.
@@ -219,20 +225,22 @@ impl AuthorizationServer {
     /// A [`Refusal`] that must not be redirected, or `Unavailable`.
     pub async fn authorize(&self, parameters: &str, browser: Browser<'_>, now: Timestamp) -> Result<Answer, Error> {
         let (parameters, repeated) = Parameters::parse_with_repeats(parameters)?;
+        let Submission { parameters, repeated, way } = self.submission(parameters, repeated, now).await?;
         let destination = self.destination(&parameters, &repeated)?;
-        let request = match self.judge(&parameters, &repeated, &destination.client) {
+        let allowed = self.check_way(way, &destination.client);
+        let request = match allowed.and_then(|()| self.judge(&parameters, &repeated, &destination.client)) {
             Ok(request) => request,
-            Err(refusal) => return Ok(self.refuse(&destination, refusal)),
+            Err(refusal) => return self.refuse(&destination, refusal, now),
         };
         let signed_in = self.signed_in(browser, now).await?;
         let signed_in = signed_in.filter(|signed_in| request.accepts(signed_in.auth_time, now));
         if request.prompt == Prompt::None {
             let refusal = if signed_in.is_some() { Refusal::ConsentRequired } else { Refusal::LoginRequired };
-            return Ok(self.refuse(&destination, refusal));
+            return self.answer_unasked(&destination, (refusal, way), now).await;
         }
 
         let expires_at = now + self.settings.lifetimes.transaction;
-        let transaction = Transaction::begin(destination, request, expires_at, &*self.entropy);
+        let transaction = Transaction::begin(destination, (request, way), expires_at, &*self.entropy);
         let (token, is_new) = match browser.token.and_then(|token| token.parse().ok()) {
             Some(token) => (token, false),
             None => (BrowserToken::draw(&*self.entropy), true),
@@ -279,7 +287,7 @@ impl AuthorizationServer {
         let signed_in = signed_in.ok_or(Refusal::TransactionUnknown)?;
         match form.get("decision") {
             Some("approve") => self.approve(&transaction, signed_in, now).await,
-            Some("deny") => Ok(self.refuse(&transaction.destination, Refusal::ConsentDeclined)),
+            Some("deny") => self.decline(&transaction, now).await,
             Some("switch") => {
                 self.store.end_session(signed_in.session).await?;
                 Ok(self.ask_who(transaction, "", None, &token).with(Cookie::SessionEnded))
@@ -306,6 +314,7 @@ impl AuthorizationServer {
 
     /// Turns an approved transaction into a code (RFC 6749 §4.1.2).
     async fn approve(&self, transaction: &Transaction, by: SignedIn, now: Timestamp) -> Result<Answer, Error> {
+        let envelope = self.envelope(&transaction.destination, now)?;
         let code = AuthorizationCode::draw(&*self.entropy);
         let request = &transaction.request;
         let record = CodeRecord {
@@ -326,11 +335,36 @@ impl AuthorizationServer {
         };
         match self.store.record_code(&record).await? {
             Recorded::First => {
-                let location = transaction.destination.approved(&code, &self.settings.issuer);
+                let location = transaction.destination.approved(&code, &envelope);
                 Ok(Answer::new(View::Redirect(Redirect { location, refusal: None })))
             }
             Recorded::TransactionSpent => Err(Refusal::TransactionSpent.into()),
         }
+    }
+
+    /// Sends the client away who was declined.
+    async fn decline(&self, transaction: &Transaction, now: Timestamp) -> Result<Answer, Error> {
+        let answer = self.refuse(&transaction.destination, Refusal::ConsentDeclined, now)?;
+        if transaction.is_pushed && !self.store.answer_pushed_request(transaction.id).await? {
+            return Err(Refusal::TransactionSpent.into());
+        }
+        Ok(answer)
+    }
+
+    /// Sends the client away who wanted nobody to be asked.
+    async fn answer_unasked(
+        &self,
+        destination: &Destination,
+        (refusal, way): (Refusal, Way),
+        now: Timestamp,
+    ) -> Result<Answer, Error> {
+        let answer = self.refuse(destination, refusal, now)?;
+        if let Some(transaction) = way.pushed()
+            && !self.store.answer_pushed_request(transaction).await?
+        {
+            return Err(Refusal::PushedRequestUnknown.into());
+        }
+        Ok(answer)
     }
 
     /// The client of an authorization request: a registered one, or our own pages.
@@ -339,9 +373,9 @@ impl AuthorizationServer {
     }
 
     /// Sends a refusal to the client (RFC 6749 §4.1.2.1).
-    fn refuse(&self, destination: &Destination, refusal: Refusal) -> Answer {
-        let location = destination.refused(refusal, &self.settings.issuer);
-        Answer::new(View::Redirect(Redirect { location, refusal: Some(refusal) }))
+    fn refuse(&self, destination: &Destination, refusal: Refusal, now: Timestamp) -> Result<Answer, Error> {
+        let location = destination.refused(refusal, &self.envelope(destination, now)?);
+        Ok(Answer::new(View::Redirect(Redirect { location, refusal: Some(refusal) })))
     }
 
     fn ask_who(

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::authorize::ResponseMode;
 use super::client::GrantType;
-use super::{AuthorizationServer, Settings, id_token};
+use super::{AuthorizationServer, Profile, Settings, id_token};
 use crate::dpop::Htu;
-use crate::jose::{ASSERTION_ALGORITHMS, Algorithm, PROOF_ALGORITHMS};
+use crate::jose::{Algorithm, PROOF_ALGORITHMS};
 use crate::scope::Scope;
 
 /// The path of the token endpoint, below the issuer.
@@ -18,6 +19,8 @@ pub const USERINFO: &str = "/oauth/userinfo";
 pub const LOGOUT: &str = "/logout";
 /// The path of the device authorization endpoint, below the issuer.
 pub const DEVICE_AUTHORIZATION: &str = "/oauth/device_authorization";
+/// The path of the pushed authorization request endpoint, below the issuer.
+pub const PUSHED_AUTHORIZATION_REQUEST: &str = "/oauth/par";
 /// The path at which people enter user codes, below the issuer.
 pub const ACTIVATE: &str = "/activate";
 /// The path to which they come back from signing in, below the issuer.
@@ -37,7 +40,7 @@ impl AuthorizationServer {
     /// The metadata document (RFC 8414 §2); says exactly what holds.
     #[must_use]
     pub fn metadata(&self) -> Value {
-        let settings = &self.settings;
+        let (settings, profile) = (&self.settings, self.settings.profile);
         let openid = self.clients.values().any(|client| id_token::is_asked_for(&client.scopes));
         let is_offered =
             |scope: &&Scope| openid || !id_token::OPENID_SCOPES.iter().any(|(name, _)| scope.as_str() == *name);
@@ -47,17 +50,24 @@ impl AuthorizationServer {
             "authorization_endpoint": settings.url(AUTHORIZE),
             "token_endpoint": settings.url(TOKEN),
             "device_authorization_endpoint": settings.url(DEVICE_AUTHORIZATION),
+            "pushed_authorization_request_endpoint": settings.url(PUSHED_AUTHORIZATION_REQUEST),
+            "require_pushed_authorization_requests": settings.require_pushed_requests || profile.is_fapi(),
             "jwks_uri": settings.url(JWKS),
             "response_types_supported": ["code"],
-            "response_modes_supported": ["query"],
+            "response_modes_supported": ResponseMode::NAMES,
+            "authorization_signing_alg_values_supported": names(&self.keys.algorithms()), // JARM §4
             "grant_types_supported": GrantType::ALL.map(GrantType::name),
             "token_endpoint_auth_methods_supported":
-                ["private_key_jwt", "client_secret_basic", "client_secret_post", "none"],
-            "token_endpoint_auth_signing_alg_values_supported": names(ASSERTION_ALGORITHMS),
+                match profile {
+                    Profile::Default => ["private_key_jwt", "client_secret_basic", "client_secret_post", "none"].as_slice(),
+                    Profile::Fapi2 => &["private_key_jwt"],
+                },
+            "token_endpoint_auth_signing_alg_values_supported": names(profile.assertion_algorithms()),
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": true,
             "dpop_signing_alg_values_supported": names(PROOF_ALGORITHMS),
-            "request_parameter_supported": false,
+            "request_parameter_supported": true,
+            "request_object_signing_alg_values_supported": names(profile.assertion_algorithms()),
             "request_uri_parameter_supported": false,
             "prompt_values_supported": ["none", "login", "consent"],
             "protected_resources": settings.resources.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -109,6 +119,11 @@ impl AuthorizationServer {
     /// What a proof at the device authorization endpoint must be signed for.
     pub(super) fn device_authorization_endpoint(&self) -> Htu<'_> {
         Htu::parse(&self.device_authorization_url).expect("the issuer is an http(s) URL")
+    }
+
+    /// What a proof at the pushed authorization request endpoint must be signed for.
+    pub(super) fn pushed_request_endpoint(&self) -> Htu<'_> {
+        Htu::parse(&self.pushed_request_url).expect("the issuer is an http(s) URL")
     }
 }
 

@@ -4,18 +4,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use super::{
     Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, PersonRecord,
-    Polled, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TransactionId, Unavailable,
+    Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TransactionId,
+    Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
 use crate::replay::{ReplayKey, Seen};
-use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, SessionKind, UserCodeKind};
+use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
 
 /// Keeps everything in memory, up to its [`Limits`].
 pub struct MemoryStore {
@@ -26,6 +28,11 @@ pub struct MemoryStore {
 /// Everything that is held.
 #[derive(Default)]
 struct Held {
+    pushed_requests: Shelf<[u8; 32], PushedRequest>,
+    /// The pushed requests by their transactions.
+    begun_by: HashMap<TransactionId, [u8; 32]>,
+    /// The pushed requests of a client that were not answered, by their end.
+    waiting: HashMap<ClientId, BTreeSet<(Timestamp, [u8; 32])>>,
     codes: Shelf<[u8; 32], CodeRecord>,
     transactions: HashMap<TransactionId, [u8; 32]>,
     devices: Shelf<[u8; 32], DeviceRecord>,
@@ -58,6 +65,19 @@ impl MemoryStore {
 }
 
 impl Held {
+    /// Marks the pushed request of a transaction as answered; `None` if there is none, `Some(false)` if it was before.
+    fn answer_pushed_request(&mut self, transaction: TransactionId) -> Option<bool> {
+        let digest = self.begun_by.get(&transaction)?;
+        let request = self.pushed_requests.records.get_mut(digest)?;
+        if request.spent {
+            return Some(false);
+        }
+        request.spent = true;
+        request.parameters.clear();
+        waits_no_longer(&mut self.waiting, request);
+        Some(true)
+    }
+
     /// Ends the oldest grants of a person at a client that are one too many with the `newest`.
     fn supersede(&mut self, newest: &Grant, limits: &Limits, now: Timestamp) {
         let Shelf { records, due } = &mut self.grants;
@@ -79,13 +99,37 @@ impl Held {
 
 #[async_trait]
 impl Store for MemoryStore {
+    async fn push_request(&self, request: &PushedRequest, now: Timestamp) -> Result<Pushed, Unavailable> {
+        let held = &mut *self.held();
+        let after_now = (Bound::Excluded((now, [u8::MAX; 32])), Bound::Unbounded);
+        let waiting = held.waiting.get(&request.client_id).map_or(0, |waiting| waiting.range(after_now).count());
+        if waiting as u64 >= self.limits.pushed_requests_per_client {
+            return Ok(Pushed::TooMany);
+        }
+        let (digest, due) = (*request.digest.as_bytes(), self.limits.pushed_request_due(request));
+        held.pushed_requests.put(digest, request.clone(), due, self.limits.pushed_requests)?;
+        held.begun_by.insert(request.transaction, digest);
+        held.waiting.entry(request.client_id.clone()).or_default().insert((request.expires_at, digest));
+        Ok(Pushed::First)
+    }
+
+    async fn pushed_request(&self, request_uri: Digest<RequestUriKind>) -> Result<Option<PushedRequest>, Unavailable> {
+        Ok(self.held().pushed_requests.records.get(request_uri.as_bytes()).cloned())
+    }
+
+    async fn answer_pushed_request(&self, transaction: TransactionId) -> Result<bool, Unavailable> {
+        Ok(self.held().answer_pushed_request(transaction).unwrap_or(false))
+    }
+
     async fn record_code(&self, code: &CodeRecord) -> Result<Recorded, Unavailable> {
         let mut held = self.held();
-        if held.transactions.contains_key(&code.transaction) {
+        let answered = held.begun_by.get(&code.transaction).and_then(|digest| held.pushed_requests.records.get(digest));
+        if held.transactions.contains_key(&code.transaction) || answered.is_some_and(|request| request.spent) {
             return Ok(Recorded::TransactionSpent);
         }
         let digest = *code.digest.as_bytes();
         held.codes.put(digest, code.clone(), self.limits.code_due(code), self.limits.codes)?;
+        held.answer_pushed_request(code.transaction);
         held.transactions.insert(code.transaction, digest);
         Ok(Recorded::First)
     }
@@ -348,9 +392,31 @@ impl Store for MemoryStore {
 
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u32, Unavailable> {
         let Held {
-            codes, transactions, devices, user_codes, grants, begun, sessions, people, assertions, keys, ..
+            pushed_requests,
+            begun_by,
+            waiting,
+            codes,
+            transactions,
+            devices,
+            user_codes,
+            grants,
+            begun,
+            sessions,
+            people,
+            assertions,
+            keys,
+            ..
         } = &mut *self.held();
         let mut left = limit;
+        pushed_requests.sweep(
+            now,
+            &mut left,
+            |request| self.limits.pushed_request_due(request),
+            |request| {
+                begun_by.remove(&request.transaction);
+                waits_no_longer(waiting, &request);
+            },
+        );
         codes.sweep(
             now,
             &mut left,
@@ -402,6 +468,16 @@ fn session_due(session: &SessionRecord) -> Timestamp {
 /// The last moment at which a person is kept: those who are disabled stay for good.
 fn person_due(person: &PersonRecord) -> Timestamp {
     if person.disabled { Timestamp::MAX } else { person.needed_until }
+}
+
+/// Takes a pushed request out of those of its client that wait.
+fn waits_no_longer(waiting: &mut HashMap<ClientId, BTreeSet<(Timestamp, [u8; 32])>>, request: &PushedRequest) {
+    if let Some(of_client) = waiting.get_mut(&request.client_id) {
+        of_client.remove(&(request.expires_at, *request.digest.as_bytes()));
+        if of_client.is_empty() {
+            waiting.remove(&request.client_id);
+        }
+    }
 }
 
 /// Records by key, and the order in which they may go.

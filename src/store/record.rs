@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::ident::{Acr, Audience, ClientId, Subject};
 use crate::jose::{Algorithm, Members, Thumbprint};
 use crate::scope::Scopes;
-use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, SessionKind, UserCodeKind};
+use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
 
 /// The name of a grant: 16 random bytes. Not a secret; it opens nothing.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
@@ -61,6 +61,31 @@ pub struct CodeRecord {
     pub expires_at: Timestamp,
     /// The grant it was redeemed for.
     pub spent_for: Option<GrantHandle>,
+}
+
+/// An authorization request that a client has pushed (RFC 9126 §2), as stored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PushedRequest {
+    /// The SHA-256 of its `request_uri`.
+    pub digest: Digest<RequestUriKind>,
+    /// The transaction that it begins, however often its page is loaded.
+    pub transaction: TransactionId,
+    /// Who pushed it, and may use it.
+    pub client_id: ClientId,
+    /// Its parameters, as a form: judged once, and without what the client authenticated with.
+    pub parameters: String,
+    /// When its `request_uri` stops being good.
+    pub expires_at: Timestamp,
+    /// Whether it was answered, with a code or an error. Its parameters are gone then.
+    pub spent: bool,
+}
+
+impl PushedRequest {
+    /// Whether a browser may still come with it.
+    #[must_use]
+    pub fn is_waiting(&self, now: Timestamp) -> bool {
+        !self.spent && now < self.expires_at
+    }
 }
 
 /// What access and refresh tokens of a grant are bound to.

@@ -15,12 +15,13 @@ use self::readers::Readers;
 use self::writer::Writer;
 use super::{
     Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, PersonRecord,
-    Polled, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, Unavailable,
+    Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TransactionId,
+    Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
 use crate::replay::{ReplayKey, Seen};
-use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, SessionKind, UserCodeKind};
+use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
 
 mod assertions;
 mod codes;
@@ -31,6 +32,7 @@ mod grants;
 mod installation;
 mod limit;
 mod people;
+mod pushed_requests;
 mod readers;
 mod sessions;
 mod signing_keys;
@@ -105,6 +107,23 @@ impl Fault {
 
 #[async_trait]
 impl Store for SqliteStore {
+    async fn push_request(&self, request: &PushedRequest, now: Timestamp) -> Result<Pushed, Unavailable> {
+        let (request, limits) = (request.clone(), self.limits);
+        self.writer
+            .run("push_request", move |connection| pushed_requests::record(connection, &request, &limits, now))
+            .await
+    }
+
+    async fn pushed_request(&self, request_uri: Digest<RequestUriKind>) -> Result<Option<PushedRequest>, Unavailable> {
+        self.readers.read("pushed_request", move |connection| pushed_requests::read(connection, request_uri)).await
+    }
+
+    async fn answer_pushed_request(&self, transaction: TransactionId) -> Result<bool, Unavailable> {
+        self.writer
+            .run("answer_pushed_request", move |connection| pushed_requests::spend(connection, transaction))
+            .await
+    }
+
     async fn record_code(&self, code: &CodeRecord) -> Result<Recorded, Unavailable> {
         let (code, limit) = (code.clone(), self.limits.codes);
         self.writer.run("record_code", move |connection| codes::record(connection, &code, limit)).await

@@ -83,6 +83,13 @@ pub(super) fn token(body: &impl Serialize, nonce: Option<&str>) -> Response {
     response
 }
 
+/// 201: what was pushed is recorded (RFC 9126 §2.2).
+pub(super) fn created(body: &impl Serialize, nonce: Option<&str>) -> Response {
+    let mut response = json(StatusCode::CREATED, body);
+    finish_token(&mut response, nonce);
+    response
+}
+
 /// An error of a token endpoint (RFC 6749 §5.2), with a nonce if one is due.
 pub(super) fn token_error(error: Error, nonce: Option<&str>) -> Response {
     let mut response = match error {

@@ -9,12 +9,13 @@ use super::cookie::Cookies;
 use super::pages::Pages;
 use super::{
     Received, Refused, Response, Site, activate, authorize, consent, device_authorization, login, logout, metadata,
-    respond, token, userinfo,
+    par, respond, token, userinfo,
 };
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
 use crate::oauth::metadata::{
-    ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, JWKS, LOGOUT, TOKEN, USERINFO,
+    ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, JWKS, LOGOUT, PUSHED_AUTHORIZATION_REQUEST, TOKEN,
+    USERINFO,
 };
 use crate::uri::HttpUri;
 
@@ -83,6 +84,11 @@ impl Site for AuthorizationSite {
             },
             DEVICE_AUTHORIZATION => match request.method {
                 Method::POST => device_authorization::device_authorization(self, &request).await,
+                Method::OPTIONS => respond::preflight("POST"),
+                _ => respond::method_not_allowed("POST"),
+            },
+            PUSHED_AUTHORIZATION_REQUEST => match request.method {
+                Method::POST => par::par(self, &request).await,
                 Method::OPTIONS => respond::preflight("POST"),
                 _ => respond::method_not_allowed("POST"),
             },

@@ -13,7 +13,7 @@ use tollgate::entropy::SystemEntropy;
 use tollgate::identity::LocalUsers;
 use tollgate::jose::Algorithm;
 use tollgate::keys::{KeySchedule, SigningKeys};
-use tollgate::oauth::client::{ClientAuthentication, GrantType, RefreshTokenRotation};
+use tollgate::oauth::client::{ClientAuthentication, GrantType, Profile, RefreshTokenRotation, RequestRules};
 use tollgate::oauth::{
     AuthorizationServer, Client, Dependencies, DpopSettings, Lifetimes, NonceMode, Refusal, Settings,
 };
@@ -78,6 +78,8 @@ fn client(id: &str, name: &str, redirect_uris: &[&str], grant_types: &[GrantType
         dpop_bound_access_tokens: false,
         certificate_bound_access_tokens: false,
         rotation: RefreshTokenRotation::Always,
+        requests: RequestRules::default(),
+        profile: Profile::Default,
         exchange: None,
     }
 }
@@ -118,9 +120,12 @@ fn settings(url: &str) -> Settings {
             refresh_token_idle: minutes(30),
             authorization_code: minutes(1),
             device_code: minutes(10),
+            pushed_request: minutes(1),
             transaction: minutes(10),
             session: minutes(480),
         },
+        require_pushed_requests: false,
+        profile: Profile::Default,
         mutual_tls: false,
         client_authorities: None,
         dpop: DpopSettings {
@@ -283,7 +288,6 @@ async fn every_other_mistake_goes_back_to_the_client() {
 async fn send_requests_that_go_back(issuer: &Issuer) {
     let long = "s".repeat(2_049);
     let rows: &[Row<'_>] = &[
-        (&[("request", "e30")], "request_not_supported", Refusal::RequestUnsupported),
         (&[("request_uri", "urn:x")], "request_uri_not_supported", Refusal::RequestUriUnsupported),
         (&[("response_type", "")], "invalid_request", Refusal::ResponseTypeMissing),
         (&[("response_type", "token")], "unsupported_response_type", Refusal::ResponseTypeUnsupported),

@@ -27,6 +27,19 @@ pub fn code_request(code: &str) -> [(&'static str, &str); 4] {
 /// The path of the device authorization endpoint.
 pub const DEVICE_AUTHORIZATION: &str = "/oauth/device_authorization";
 
+/// The path of the pushed authorization request endpoint.
+pub const PAR: &str = "/oauth/par";
+
+/// The parameters of an authorization request that nothing is wrong with, but for `client_id`.
+pub const AUTHORIZATION_REQUEST: [(&str, &str); 6] = [
+    ("response_type", "code"),
+    ("redirect_uri", "https://app.example/cb"),
+    ("scope", "orders:read"),
+    ("state", "s&t=a te"),
+    ("code_challenge", CHALLENGE),
+    ("code_challenge_method", "S256"),
+];
+
 /// The parameters with which a device polls.
 pub fn poll_request(device_code: &str) -> [(&'static str, &str); 2] {
     [("grant_type", "urn:ietf:params:oauth:grant-type:device_code"), ("device_code", device_code)]
@@ -180,9 +193,28 @@ impl Client {
         TokenCall { path: DEVICE_AUTHORIZATION, ..self.bearer_request(now, parameters) }
     }
 
+    /// A pushed authorization request with the client's authentication and these parameters.
+    pub fn push(&self, now: Timestamp, parameters: &[(&str, &str)]) -> TokenCall<'_> {
+        TokenCall { path: PAR, ..self.bearer_request(now, parameters).with("client_id", &self.id) }
+    }
+
+    /// The path that a browser opens with a pushed request.
+    pub fn pushed_path(&self, pushed: &Answer) -> String {
+        let parameters = [("client_id", self.id.as_str()), ("request_uri", pushed.text("request_uri"))];
+        format!(
+            "/oauth/authorize?{}",
+            form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
+        )
+    }
+
     /// A good proof for a device authorization request.
     pub fn device_proof(&self, now: Timestamp) -> String {
-        let htu = format!("{}{DEVICE_AUTHORIZATION}", self.issuer);
+        self.proof_at(DEVICE_AUTHORIZATION, now)
+    }
+
+    /// A good proof for an endpoint.
+    pub fn proof_at(&self, path: &str, now: Timestamp) -> String {
+        let htu = format!("{}{path}", self.issuer);
         self.sign_proof(&json!({ "jti": self.fresh(), "htm": "POST", "htu": htu, "iat": now.seconds() }))
     }
 
@@ -222,6 +254,11 @@ impl TokenCall<'_> {
     pub fn without(mut self, name: &str) -> Self {
         self.form.retain(|(each, _)| each != name);
         self
+    }
+
+    /// Sends it to another endpoint.
+    pub fn at(self, path: &'static str) -> Self {
+        Self { path, ..self }
     }
 
     pub fn basic(mut self, id: &str, secret: &str) -> Self {

@@ -213,7 +213,6 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("authorization_server.issuer", "http://auth.example")], "authorization_server.issuer", "https"),
         (&[("authorization_server.issuer", "https://auth.example/")], "authorization_server.issuer", "trailing slash"),
         (&[("authorization_server.issuer", "https://auth.example/?x")], "authorization_server.issuer", "query"),
-        (&[("authorization_server.profile", "fapi2")], "authorization_server.profile", "not supported"),
         (&[("authorization_server.profile", "fapi3")], "authorization_server.profile", "cannot be `fapi3`"),
         (&[("authorization_server.login", "null")], "authorization_server", "lacks `login`"),
         (&[("authorization_server.login", "{ local: {} }")], "authorization_server.login.local", "lacks `users_file`"),

@@ -143,7 +143,7 @@ async fn what_is_wrong_with_a_device_authorization_request_is_said() {
     refused(malformed, 400, "invalid_request", Refusal::JktMalformed).await;
     let other = world.client("tv").key.kid().to_owned();
     let two_keys = tv.device_request(now, &[("dpop_jkt", &other)]).proof(&tv.device_proof(now));
-    refused(two_keys, 400, "invalid_request", Refusal::JktMismatch).await;
+    refused(two_keys, 400, "invalid_dpop_proof", Refusal::JktMismatch).await;
     let for_the_token_endpoint = tv.device_request(now, &[]).proof(&tv.proof(now));
     let elsewhere = Refusal::Proof(tollgate::dpop::ProofFault::TargetMismatch);
     refused(for_the_token_endpoint, 400, "invalid_dpop_proof", elsewhere).await;

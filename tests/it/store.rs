@@ -13,11 +13,11 @@ use tokio::sync::Barrier;
 use tollgate::clock::Timestamp;
 use tollgate::jose::{Algorithm, Thumbprint};
 use tollgate::replay::{ReplayKey, Seen};
-use tollgate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, SessionKind, UserCodeKind};
+use tollgate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
 use tollgate::store::{
     Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, MemoryStore,
-    OpenError, Pace, PersonRecord, Polled, Previous, Recorded, Redeemed, RefreshState, Rotated, Rotation,
-    SenderConstraint, SessionRecord, SqliteStore, Store, TransactionId, Unavailable,
+    OpenError, Pace, PersonRecord, Polled, Previous, Pushed, PushedRequest, Recorded, Redeemed, RefreshState, Rotated,
+    Rotation, SenderConstraint, SessionRecord, SqliteStore, Store, TransactionId, Unavailable,
 };
 
 /// So many callers at once.
@@ -81,6 +81,12 @@ conformance! {
     the_idle_limit_slides_until_the_end
     the_first_end_counts
     a_code_is_taken_once
+    a_pushed_request_is_read_as_it_was_recorded
+    a_pushed_request_is_answered_once
+    of_many_answers_to_a_pushed_request_at_once_one_counts
+    a_pushed_request_stays_unanswered_when_there_is_no_room_for_its_code
+    a_client_has_so_many_pushed_requests_that_wait
+    a_pushed_request_is_kept_while_it_may_be_answered
     a_device_is_read_as_it_was_recorded
     a_user_code_names_one_device
     a_poll_counts_for_its_own_client_while_nobody_has_decided
@@ -111,6 +117,8 @@ conformance! {
     what_lives_is_not_swept
     sweeping_makes_room
 }
+
+const SPENT: Result<Recorded, Unavailable> = Ok(Recorded::TransactionSpent);
 
 type Make = fn(Limits) -> Fixture;
 
@@ -354,6 +362,101 @@ async fn a_code_is_taken_once(make: Make) {
     assert_eq!(store.record_code(&code).await, Ok(Recorded::First));
     assert_eq!(store.redeem_code(code.digest, &grant(1), now()).await, Ok(Redeemed::First));
     assert_eq!(store.take_code(code.digest, now()).await, Ok(false), "it was spent");
+}
+
+async fn a_pushed_request_is_read_as_it_was_recorded(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    assert_eq!(store.pushed_request(pushed(1).digest).await, Ok(None));
+    assert_eq!(store.push_request(&pushed(1), now()).await, Ok(Pushed::First));
+    assert_eq!(store.pushed_request(pushed(1).digest).await, Ok(Some(pushed(1))));
+    assert_eq!(store.pushed_request(pushed(2).digest).await, Ok(None));
+}
+
+async fn a_pushed_request_is_answered_once(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    for number in 1..=3 {
+        assert_eq!(store.push_request(&pushed(number), now()).await, Ok(Pushed::First));
+    }
+    // With a code; its time may be over by then.
+    assert_eq!(store.record_code(&code(1)).await, Ok(Recorded::First));
+    assert_eq!(store.record_code(&CodeRecord { transaction: code(1).transaction, ..code(11) }).await, SPENT);
+    assert_eq!(store.answer_pushed_request(pushed(1).transaction).await, Ok(false));
+    // With an error.
+    assert_eq!(store.answer_pushed_request(pushed(2).transaction).await, Ok(true));
+    assert_eq!(store.answer_pushed_request(pushed(2).transaction).await, Ok(false));
+    assert_eq!(store.record_code(&code(2)).await, SPENT);
+    assert_eq!(store.code(code(2).digest).await, Ok(None));
+    for number in 1..=2 {
+        let answered = PushedRequest { parameters: String::new(), spent: true, ..pushed(number) };
+        assert_eq!(store.pushed_request(answered.digest).await, Ok(Some(answered)));
+    }
+    assert_eq!(store.pushed_request(pushed(3).digest).await, Ok(Some(pushed(3))), "the others wait");
+    assert_eq!(store.answer_pushed_request(TransactionId(bytes(9))).await, Ok(false));
+    assert_eq!(store.record_code(&code(9)).await, Ok(Recorded::First), "which nobody pushed");
+}
+
+async fn of_many_answers_to_a_pushed_request_at_once_one_counts(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    assert_eq!(store.push_request(&pushed(1), now()).await, Ok(Pushed::First));
+    let barrier = Arc::new(Barrier::new(usize::try_from(CALLERS).expect("few")));
+    let callers = (0..CALLERS).map(|number| {
+        let (store, barrier) = (Arc::clone(&store), Arc::clone(&barrier));
+        tokio::spawn(async move {
+            barrier.wait().await;
+            if number % 2 == 0 {
+                return store.answer_pushed_request(pushed(1).transaction).await.expect("an answer");
+            }
+            let code = CodeRecord { transaction: pushed(1).transaction, ..code(100 + number) };
+            store.record_code(&code).await.expect("an answer") == Recorded::First
+        })
+    });
+    let mut counted = 0;
+    for caller in callers.collect::<Vec<_>>() {
+        counted += u32::from(caller.await.expect("no panic"));
+    }
+    assert_eq!(counted, 1);
+}
+
+async fn a_pushed_request_stays_unanswered_when_there_is_no_room_for_its_code(make: Make) {
+    let Fixture { store, _directory } = make(Limits { codes: 1, ..Limits::default() });
+    assert_eq!(store.record_code(&code(9)).await, Ok(Recorded::First));
+    assert_eq!(store.push_request(&pushed(1), now()).await, Ok(Pushed::First));
+    assert_eq!(store.record_code(&code(1)).await, Err(Unavailable::Full));
+    assert_eq!(store.pushed_request(pushed(1).digest).await, Ok(Some(pushed(1))));
+}
+
+async fn a_client_has_so_many_pushed_requests_that_wait(make: Make) {
+    let Fixture { store, _directory } =
+        make(Limits { pushed_requests: 4, pushed_requests_per_client: 2, ..Limits::default() });
+    for number in 1..=2 {
+        assert_eq!(store.push_request(&pushed(number), now()).await, Ok(Pushed::First));
+    }
+    assert_eq!(store.push_request(&pushed(3), now()).await, Ok(Pushed::TooMany));
+    assert_eq!(store.pushed_request(pushed(3).digest).await, Ok(None));
+    let of_another = PushedRequest { client_id: "spa".parse().expect("a client"), ..pushed(4) };
+    assert_eq!(store.push_request(&of_another, now()).await, Ok(Pushed::First));
+    assert_eq!(store.answer_pushed_request(pushed(1).transaction).await, Ok(true), "which waits no longer");
+    assert_eq!(store.push_request(&pushed(3), now()).await, Ok(Pushed::First));
+    let over = pushed(3).expires_at;
+    let late = PushedRequest { expires_at: over + SECOND * 90, ..pushed(5) };
+    assert_eq!(store.push_request(&late, over.before(SECOND)).await, Ok(Pushed::TooMany));
+    assert_eq!(store.push_request(&late, over).await, Err(Unavailable::Full), "two wait no longer, but are kept");
+}
+
+async fn a_pushed_request_is_kept_while_it_may_be_answered(make: Make) {
+    let limits = Limits { pushed_requests: 2, ..Limits::default() };
+    let Fixture { store, _directory } = make(limits);
+    for number in 1..=2 {
+        assert_eq!(store.push_request(&pushed(number), now()).await, Ok(Pushed::First));
+    }
+    assert_eq!(store.answer_pushed_request(pushed(1).transaction).await, Ok(true));
+    let last = pushed(1).expires_at + limits.kept;
+    assert_eq!(store.sweep(last, 100).await, Ok(0));
+    assert_eq!(store.record_code(&code(1)).await, SPENT);
+    assert_eq!(store.push_request(&pushed(3), last).await, Err(Unavailable::Full));
+    assert_eq!(store.sweep(last + SECOND, 100).await, Ok(2));
+    assert_eq!(store.pushed_request(pushed(1).digest).await, Ok(None));
+    assert_eq!(store.push_request(&pushed(1), last + SECOND).await, Ok(Pushed::First));
 }
 
 async fn a_device_is_read_as_it_was_recorded(make: Make) {
@@ -1016,6 +1119,17 @@ fn code(number: u64) -> CodeRecord {
     }
 }
 
+fn pushed(number: u64) -> PushedRequest {
+    PushedRequest {
+        digest: Digest::<RequestUriKind>::from_bytes(bytes(number)),
+        transaction: TransactionId(bytes(number)),
+        client_id: "web".parse().expect("a client"),
+        parameters: "client_id=web&scope=a+b&state=%C3%A9".into(),
+        expires_at: now() + SECOND * 90,
+        spent: false,
+    }
+}
+
 fn device(number: u64) -> DeviceRecord {
     DeviceRecord {
         digest: Digest::<DeviceCodeKind>::from_bytes(bytes(number)),
@@ -1176,6 +1290,8 @@ enum Call {
     Claim(u64, u64),
     Decide(u64, u64, bool),
     RedeemDevice(u64, u64),
+    Push(u64),
+    Answer(u64),
     Pass(u64),
     Sweep(u32),
 }
@@ -1205,6 +1321,8 @@ fn call() -> impl Strategy<Value = Call> {
         (few(), few(), proptest::bool::ANY)
             .prop_map(|(device, browser, approves)| Call::Decide(device, browser, approves)),
         (few(), few()).prop_map(|(device, grant)| Call::RedeemDevice(device, grant)),
+        few().prop_map(Call::Push),
+        few().prop_map(Call::Answer),
         (0_u64..90).prop_map(Call::Pass),
         Just(Call::Sweep(100)), // everything at once: which records go first is up to the store
     ]
@@ -1292,6 +1410,12 @@ async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
                 format!("{:?}", store.redeem_device(device(number).digest, &grant(to), *now).await)
             }
         }
+        Call::Push(number) => {
+            let request = PushedRequest { expires_at: *now + SECOND * 60, ..pushed(number) };
+            let taken = store.pushed_request(request.digest).await.expect("an answer").is_some();
+            if taken { String::new() } else { format!("{:?}", store.push_request(&request, *now).await) }
+        }
+        Call::Answer(number) => format!("{:?}", store.answer_pushed_request(pushed(number).transaction).await),
         Call::Pass(seconds) => {
             *now = *now + Duration::from_secs(seconds);
             String::new()
@@ -1303,6 +1427,7 @@ async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
         seen.push(format!("{:?}", store.code(code(number).digest).await));
         seen.push(format!("{:?}", store.grant(grant(number).handle).await));
         seen.push(format!("{:?}", store.device(device(number).digest).await));
+        seen.push(format!("{:?}", store.pushed_request(pushed(number).digest).await));
         seen.push(format!("{:?}", store.session(session(number).digest, *now).await));
         let found = store.person(&person(number).subject).await.expect("an answer");
         seen.push(format!("{:?}", found.map(|found| (found.disabled, found.last_seen, found.needed_until))));
@@ -1321,6 +1446,8 @@ proptest! {
             grants: 2,
             grants_per_person: 1,
             devices: 2,
+            pushed_requests: 2,
+            pushed_requests_per_client: 1,
             sessions: 2,
             people: 2,
             assertions: 2,

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use tollgate::clock::Timestamp;
 use tollgate::ident::{ClientId, Subject};
 use tollgate::replay::{ReplayKey, Seen};
-use tollgate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, SessionKind, UserCodeKind};
+use tollgate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
 use tollgate::store::{
     Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, PersonRecord, Polled,
-    Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, Unavailable,
+    Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TransactionId, Unavailable,
 };
 
 /// What is done around each call.
@@ -43,6 +43,18 @@ macro_rules! tapped {
 
 #[async_trait]
 impl Store for TappedStore {
+    async fn push_request(&self, request: &PushedRequest, now: Timestamp) -> Result<Pushed, Unavailable> {
+        tapped!(self.push_request(request, now))
+    }
+
+    async fn pushed_request(&self, request_uri: Digest<RequestUriKind>) -> Result<Option<PushedRequest>, Unavailable> {
+        tapped!(self.pushed_request(request_uri))
+    }
+
+    async fn answer_pushed_request(&self, transaction: TransactionId) -> Result<bool, Unavailable> {
+        tapped!(self.answer_pushed_request(transaction))
+    }
+
     async fn record_code(&self, code: &CodeRecord) -> Result<Recorded, Unavailable> {
         tapped!(self.record_code(code))
     }

@@ -72,7 +72,7 @@ pub const OF_USERINFO: [Refusal; 5] = [
 ];
 
 /// The refusals that only the authorization endpoint has: `authorize.rs` reaches each of them.
-pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 25] = [
+pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 24] = [
     Refusal::AuthorizeClientUnknown,
     Refusal::RedirectUriUnregistered,
     Refusal::ResponseTypeMissing,
@@ -87,7 +87,6 @@ pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 25] = [
     Refusal::RequestNonceTooLong,
     Refusal::IdTokenHintInvalid,
     Refusal::PostLogoutRedirectUriUnregistered,
-    Refusal::RequestUnsupported,
     Refusal::RequestUriUnsupported,
     Refusal::PromptUnsupported,
     Refusal::MaxAgeMalformed,
@@ -100,6 +99,23 @@ pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 25] = [
     Refusal::TransactionSpent,
 ];
 
+/// The refusals of requests that are pushed or signed: `par.rs` and `request_object.rs` reach each of them.
+pub const OF_PUSHED_AND_SIGNED_REQUESTS: [Refusal; 13] = [
+    Refusal::RequestAmbiguous,
+    Refusal::RequestObjectRequired,
+    Refusal::RequestObjectMalformed,
+    Refusal::RequestObjectSignatureWrong,
+    Refusal::RequestObjectPartyWrong,
+    Refusal::RequestObjectClientMismatch,
+    Refusal::RequestObjectAudienceWrong,
+    Refusal::RequestObjectTimeWrong,
+    Refusal::RequestObjectNested,
+    Refusal::RequestUriPushed,
+    Refusal::RedirectUriMissing,
+    Refusal::PushedRequestRequired,
+    Refusal::PushedRequestUnknown,
+];
+
 /// The refusals of the token endpoint: all others.
 fn of_the_token_endpoint() -> BTreeSet<String> {
     let proofs = ProofFault::ALL.into_iter().filter(|fault| {
@@ -107,6 +123,7 @@ fn of_the_token_endpoint() -> BTreeSet<String> {
         !matches!(fault, ProofFault::TokenHashMismatch | ProofFault::BeforeRestart)
     });
     let ours = Refusal::ALL.iter().copied().filter(|refusal| !OF_THE_AUTHORIZATION_ENDPOINT.contains(refusal));
+    let ours = ours.filter(|refusal| !OF_PUSHED_AND_SIGNED_REQUESTS.contains(refusal));
     // Overtaken needs two rotations between a read and a write: `concurrency.rs` and the state machine's own tests. That
     // `dpop_jkt` contradicts a proof is a matter of the device authorization endpoint: `device.rs`. Certificates need TLS:
     // `mutual_tls.rs`.

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::destination::Destination;
 use super::request::{AuthorizationRequest, Prompt};
+use super::response::ResponseMode;
+use super::submission::Way;
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::oauth::pkce::CodeChallenge;
@@ -22,6 +24,8 @@ pub(super) struct Transaction {
     pub(super) id: TransactionId,
     pub(super) destination: Destination,
     pub(super) request: AuthorizationRequest,
+    /// Whether a pushed request began it, which is answered with it.
+    pub(super) is_pushed: bool,
     pub(super) expires_at: Timestamp,
     /// The session of the person to whom the consent page is shown.
     pub(super) session: Option<Digest<SessionKind>>,
@@ -34,6 +38,8 @@ struct Sealed {
     client_id: String,
     redirect_uri: String,
     state: Option<String>,
+    signs_response: bool,
+    is_pushed: bool,
     challenge: [u8; 32],
     dpop_jkt: Option<String>,
     /// Encoded like `state`.
@@ -47,21 +53,24 @@ struct Sealed {
 impl Transaction {
     pub(super) fn begin(
         destination: Destination,
-        request: AuthorizationRequest,
+        (request, way): (AuthorizationRequest, Way),
         expires_at: Timestamp,
         entropy: &dyn Entropy,
     ) -> Self {
-        Self { id: TransactionId(entropy.draw()), destination, request, expires_at, session: None }
+        let id = way.pushed().unwrap_or_else(|| TransactionId(entropy.draw()));
+        Self { id, destination, request, is_pushed: way.pushed().is_some(), expires_at, session: None }
     }
 
     /// Seals the transaction for a browser.
     pub(super) fn seal(&self, key: &RootKey, browser: &BrowserToken) -> String {
-        let Self { id, destination, request, expires_at, session } = self;
+        let Self { id, destination, request, is_pushed, expires_at, session } = self;
         let sealed = Sealed {
             id: id.0,
             client_id: destination.client.id.to_string(),
             redirect_uri: destination.redirect_uri.as_str().to_owned(),
             state: destination.state.as_ref().map(|state| base64url(state.as_bytes())),
+            signs_response: destination.response_mode == ResponseMode::QueryJwt,
+            is_pushed: *is_pushed,
             challenge: *request.challenge.as_bytes(),
             dpop_jkt: request.dpop_jkt.map(|key| key.to_string()),
             nonce: request.nonce.as_ref().map(|nonce| base64url(nonce.as_bytes())),
@@ -103,6 +112,7 @@ impl AuthorizationServer {
         };
         let client = self.client_here(&sealed.client_id)?;
         let redirect_uri = sealed.redirect_uri.parse().ok()?;
+        let response_mode = if sealed.signs_response { ResponseMode::QueryJwt } else { ResponseMode::Query };
         let request = AuthorizationRequest {
             challenge: CodeChallenge::from_bytes(sealed.challenge),
             dpop_jkt: sealed.dpop_jkt.map(|key| key.parse()).transpose().ok()?,
@@ -117,8 +127,9 @@ impl AuthorizationServer {
             && self.settings.resources.contains(&request.resource);
         allowed.then(|| Transaction {
             id: TransactionId(sealed.id),
-            destination: Destination { client: Arc::clone(&client), redirect_uri, state },
+            destination: Destination { client: Arc::clone(&client), redirect_uri, state, response_mode },
             request,
+            is_pushed: sealed.is_pushed,
             expires_at: Timestamp::from_millis(sealed.expires_at),
             session: sealed.session.map(Digest::from_bytes),
         })

@@ -3,13 +3,17 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
 use super::limit::within;
-use super::{Fault, grants};
+use super::{Fault, grants, pushed_requests};
 use crate::clock::Timestamp;
 use crate::secret::{CodeKind, Digest};
 use crate::store::{CodeRecord, Grant, GrantHandle, Limits, Recorded, Redeemed};
 
-/// Adds the row of a code, unless its transaction gave one before.
+/// Adds the row of a code and answers the pushed request that began its transaction, unless the transaction gave a code
+/// before or that request was answered.
 pub(super) fn record(connection: &Connection, code: &CodeRecord, limit: u64) -> Result<Recorded, Fault> {
+    if pushed_requests::is_spent(connection, code.transaction)? {
+        return Ok(Recorded::TransactionSpent);
+    }
     let mut insert = connection.prepare_cached(
         "INSERT INTO codes (digest, transaction_id, client_id, redirect_uri, challenge, subject, auth_time, acr, scope,
                             resource, dpop_jkt, nonce, expires_at, spent_for)
@@ -37,6 +41,7 @@ pub(super) fn record(connection: &Connection, code: &CodeRecord, limit: u64) -> 
         return Ok(Recorded::TransactionSpent);
     }
     within(connection, "codes", limit)?;
+    pushed_requests::spend(connection, code.transaction)?;
     Ok(Recorded::First)
 }
 

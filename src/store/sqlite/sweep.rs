@@ -8,9 +8,11 @@ use super::Fault;
 use crate::clock::Timestamp;
 
 /// Removes rows that ended before `:kept`: a while ago, so that replays of their codes are still recognised for that
-/// long, and devices are told that theirs have expired. Each statement finds its rows by one index.
-const KEPT: [&str; 5] = [
+/// long, a pushed request is not answered twice, and devices are told that theirs have expired. Each statement finds its rows by one index.
+const KEPT: [&str; 6] = [
     "DELETE FROM codes WHERE digest IN (SELECT digest FROM codes WHERE expires_at < :before LIMIT :limit)",
+    "DELETE FROM pushed_requests WHERE digest IN (
+       SELECT digest FROM pushed_requests WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM devices WHERE digest IN (SELECT digest FROM devices WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM grants WHERE handle IN (SELECT handle FROM grants WHERE ended_at < :before LIMIT :limit)",
     "DELETE FROM grants WHERE handle IN (SELECT handle FROM grants WHERE idle_expires_at < :before LIMIT :limit)",
