@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::authz::ResourceSettings;
-use crate::grpc::ListenAddress;
+use crate::grpc::{Access, ListenAddress};
 use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::secret::seal::RootKey;
@@ -74,6 +74,17 @@ pub struct Listen {
     pub ext_authz: Vec<ListenAddress>,
     /// Health.
     pub admin: SocketAddr,
+    /// Our own API.
+    pub admin_api: Option<AdminApi>,
+}
+
+/// The socket of our own API.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AdminApi {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Who may connect.
+    pub access: Access,
 }
 
 /// The listener of the authorization server.
@@ -126,6 +137,8 @@ pub enum Login {
         /// The file with the users.
         users_file: PathBuf,
     },
+    /// At an authorization endpoint that exists already; `settings.external_login` says where.
+    External,
 }
 
 /// The keys that sign access tokens.

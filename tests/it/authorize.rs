@@ -127,6 +127,7 @@ fn settings(url: &str) -> Settings {
         require_pushed_requests: false,
         profile: Profile::Default,
         mutual_tls: false,
+        external_login: None,
         client_authorities: None,
         dpop: DpopSettings {
             nonce: NonceMode::Optional,

@@ -20,11 +20,13 @@ const KEPT: [&str; 6] = [
 ];
 
 /// Removes rows whose time is over. People who are disabled stay: forgotten, they could sign in again. The newest signing key stays, so that generations never repeat.
-const OVER: [&str; 5] = [
+const OVER: [&str; 6] = [
     "DELETE FROM sessions WHERE digest IN (SELECT digest FROM sessions WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM sessions WHERE digest IN (SELECT digest FROM sessions WHERE idle_expires_at < :before LIMIT :limit)",
     "DELETE FROM people WHERE subject IN (
        SELECT subject FROM people WHERE needed_until < :before AND disabled = 0 LIMIT :limit)",
+    "DELETE FROM ended_transactions WHERE id IN (
+       SELECT id FROM ended_transactions WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM assertions WHERE rowid IN (SELECT rowid FROM assertions WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM signing_keys WHERE generation IN (
        SELECT generation FROM signing_keys
