@@ -218,7 +218,8 @@ fn listen(judge: &mut Judge<'_>, given: Option<&Given<ListenFile>>) -> (Listen, 
 fn admin_api(judge: &mut Judge<'_>, given: &Given<AdminFile>) -> Option<AdminApi> {
     let AdminFile { grpc, grpc_access, .. } = &given.value;
     let Some(grpc) = grpc else {
-        if let Some(access) = grpc_access.as_ref().filter(|_| !given.place.lost("grpc")) {
+        let opened = grpc_access.as_ref().filter(|access| access.value == SocketAccess::Group);
+        if let Some(access) = opened.filter(|_| !given.place.lost("grpc")) {
             let mistake = Mistake::about(&access.place, "is for a socket that is not there");
             judge.report(mistake.help("set `grpc: \"unix:/run/tollgate/admin.sock\"` beside it"));
         }
