@@ -9,6 +9,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
+
 use crate::authz::ResourceSettings;
 use crate::grpc::{Access, ListenAddress};
 use crate::keys::KeySchedule;
@@ -92,6 +94,8 @@ pub struct AdminApi {
 pub struct PublicListener {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<IpNet>,
     /// What it encrypts with.
     pub tls: Option<TlsFiles>,
 }

@@ -104,7 +104,7 @@ impl AuthorizationService for Api {
                 Outcome::Redirect(v1::Redirect { location: redirect.location().to_owned(), reason })
             }
             Err(Error::Refused(refusal)) => Outcome::Refusal(refusal.into()),
-            Err(error @ Error::Unavailable(_)) => return Err(status("begin", error)),
+            Err(error @ (Error::Unavailable(_) | Error::Throttled { .. })) => return Err(status("begin", error)),
         };
         let (name, refusal) = match &outcome {
             Outcome::Transaction(_) => ("begun", None),
@@ -207,6 +207,7 @@ fn status(call: &'static str, error: Error) -> Status {
             let details = ErrorDetails::with_error_info(name.to_ascii_uppercase(), DOMAIN, HashMap::new());
             Status::with_error_details(code(refusal), format!("{name}: {}", refusal.description()), details)
         }
+        Error::Throttled { .. } => Status::resource_exhausted("too many requests, try again later"),
         Error::Unavailable(_) => {
             error!(call, outcome = "unavailable", "an external login could not be answered");
             Status::unavailable("something that this server depends on does not answer, try again shortly")

@@ -90,6 +90,8 @@ pub(super) struct Authorization {
     /// `nonce` of the authorization request, to go into the ID token.
     pub(super) nonce: Option<String>,
     pub(super) refresh_token: Option<RefreshToken>,
+    /// The grant with which the access token ends.
+    pub(super) grant: Option<GrantHandle>,
     /// Who acts for the subject, if it is not the subject itself.
     pub(super) delegation: Option<Delegation>,
     /// How it came about, for the event: `issued`, or what became of a refresh token.

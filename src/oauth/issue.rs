@@ -53,6 +53,7 @@ impl AuthorizationServer {
             iat: now.seconds(),
             exp: expires.seconds(),
             jti: base64url(&self.entropy.draw::<16>()),
+            grant_id: authorization.grant.map(|grant| base64url(&grant.0)),
             auth_time: authorization.auth_time.map(Timestamp::seconds),
             acr: authorization.acr.as_ref().map(Acr::as_str),
             act: delegation.map(|delegation| &delegation.act),

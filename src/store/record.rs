@@ -26,6 +26,10 @@ impl fmt::Debug for GrantHandle {
     }
 }
 
+/// The name of an access token: the SHA-256 of its `jti`. Opens nothing.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct TokenName(pub [u8; 32]);
+
 /// The name of an authorization transaction: 16 random bytes.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct TransactionId(pub [u8; 16]);

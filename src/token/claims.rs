@@ -27,6 +27,9 @@ pub struct AccessTokenClaims<'a> {
     pub exp: i64,
     /// Its own name.
     pub jti: String,
+    /// The grant with which it ends, in base64url; a client that speaks for itself has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant_id: Option<String>,
     /// When the person signed in; a client that speaks for itself has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<i64>,

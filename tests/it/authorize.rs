@@ -15,7 +15,7 @@ use tollgate::jose::Algorithm;
 use tollgate::keys::{KeySchedule, SigningKeys};
 use tollgate::oauth::client::{ClientAuthentication, GrantType, Profile, RefreshTokenRotation, RequestRules};
 use tollgate::oauth::{
-    AuthorizationServer, Client, Dependencies, DpopSettings, Lifetimes, NonceMode, Refusal, Settings,
+    AuthorizationServer, Client, Dependencies, DpopSettings, Lifetimes, NonceMode, RateLimits, Refusal, Settings,
 };
 use tollgate::replay::LocalReplayGuard;
 use tollgate::secret::seal::RootKey;
@@ -80,6 +80,7 @@ fn client(id: &str, name: &str, redirect_uris: &[&str], grant_types: &[GrantType
         rotation: RefreshTokenRotation::Always,
         requests: RequestRules::default(),
         profile: Profile::Default,
+        introspects: Vec::new(),
         exchange: None,
     }
 }
@@ -126,6 +127,7 @@ fn settings(url: &str) -> Settings {
         },
         require_pushed_requests: false,
         profile: Profile::Default,
+        rate_limits: RateLimits::default(),
         mutual_tls: false,
         external_login: None,
         client_authorities: None,

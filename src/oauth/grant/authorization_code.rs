@@ -71,6 +71,7 @@ impl Request<'_> {
             binding: exchange.binding(),
             nonce,
             refresh_token: exchange.client.may_use(GrantType::RefreshToken).then_some(refresh_token),
+            grant: Some(grant.handle),
             delegation: None,
             outcome: "issued",
         })

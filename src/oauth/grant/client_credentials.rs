@@ -40,6 +40,7 @@ impl Request<'_> {
             binding: exchange.binding(),
             nonce: None,
             refresh_token: None,
+            grant: None,
             delegation: None,
             outcome: "issued",
         })
