@@ -51,7 +51,10 @@ mod userinfo;
 
 pub use activation::{ACTIVATION_CLIENT, CodeFault, ConfirmDevice, EnterCode};
 pub use authorization_details::{DetailShown, DetailType};
-pub use authorize::{Answer, Browser, Consent, Cookie, Form, Redirect, SignIn, SignInFault, View};
+pub use authorize::{
+    Answer, Asking, Begun, Browser, Consent, Cookie, DenyReason, ExternalApproval, ExternalEndpoint,
+    ExternalEndpointFault, Form, Hints, Redirect, SignIn, SignInFault, View,
+};
 pub use client::{Client, Profile};
 pub use device::{DeviceAnswer, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
@@ -135,6 +138,8 @@ pub struct Settings {
     pub rate_limits: RateLimits,
     /// Whether the doors hand on the certificates of clients (RFC 8705).
     pub mutual_tls: bool,
+    /// The authorization endpoint of somebody else, if people sign in there.
+    pub external_login: Option<ExternalEndpoint>,
     /// Who may vouch for the certificates of clients with `tls_client_auth`.
     pub client_authorities: Option<Authorities>,
 }

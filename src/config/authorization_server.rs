@@ -19,7 +19,7 @@ use crate::identity::{UsersFault, users_file_subjects};
 use crate::jose::Algorithm;
 use crate::keys::KeySchedule;
 use crate::oauth::id_token::OPENID_SCOPES;
-use crate::oauth::{self, Client, DpopSettings, Lifetimes, NonceMode, RateLimits, Settings};
+use crate::oauth::{self, Client, DpopSettings, ExternalEndpoint, Lifetimes, NonceMode, RateLimits, Settings};
 use crate::scope::{Scope, Scopes};
 
 /// The highest rate that may be set: a million a second.
@@ -77,6 +77,7 @@ pub(super) fn judge(
         profile,
         rate_limits: rate_limits(judge, file.rate_limits.as_ref()),
         mutual_tls: false,
+        external_login: file.login.as_ref().and_then(|given| external_endpoint(&given.value)),
         client_authorities: None,
     };
     Some(AuthorizationServer { settings, login, signing: signing? })
@@ -242,10 +243,25 @@ fn login(judge: &mut Judge<'_>, server: &Given<AuthorizationServerFile>, clients
         }
         return None;
     };
-    let LoginFile::Local(given) = &given.value;
-    let users_file = judge.required(&given.place, "users_file", given.value.users_file.as_ref())?;
-    check_users(judge, users_file, server);
-    Some(Login::Local { users_file: judge.path(&users_file.value) })
+    match &given.value {
+        LoginFile::Local(given) => {
+            let users_file = judge.required(&given.place, "users_file", given.value.users_file.as_ref())?;
+            check_users(judge, users_file, server);
+            Some(Login::Local { users_file: judge.path(&users_file.value) })
+        }
+        LoginFile::External(given) => {
+            let endpoint = given.value.authorization_endpoint.as_ref();
+            judge.required(&given.place, "authorization_endpoint", endpoint).map(|_| Login::External)
+        }
+    }
+}
+
+/// The authorization endpoint of an external login.
+fn external_endpoint(login: &LoginFile) -> Option<ExternalEndpoint> {
+    match login {
+        LoginFile::External(given) => given.value.authorization_endpoint.as_ref().map(|given| given.value.0.clone()),
+        LoginFile::Local(_) => None,
+    }
 }
 
 /// Reports what is wrong in the users file, and clients with the name of a person: a token's `sub` must not be both

@@ -18,6 +18,7 @@ use crate::certificate::DistinguishedName;
 use crate::grpc::ListenAddress;
 use crate::ident::{ClientId, Issuer};
 use crate::jose::Members;
+use crate::oauth::ExternalEndpoint;
 use crate::scope::{Scope, Scopes};
 use crate::secret::ClientSecretHash;
 use crate::uri::RedirectUri;
@@ -49,7 +50,7 @@ pub(super) struct ListenFile {
     /// Where Envoy asks (`envoy.service.auth.v3.Authorization` over gRPC). Several at once are fine.
     #[schemars(extend("default" = [{ "address": "unix:/run/tollgate/authz.sock" }]))]
     pub(super) ext_authz: Option<Given<Vec<Given<ExtAuthzFile>>>>,
-    /// Health. Keep it from the public.
+    /// Health, and our own API. Keep it from the public.
     pub(super) admin: Option<Given<AdminFile>>,
 }
 
@@ -92,13 +93,29 @@ pub(super) struct ExtAuthzFile {
     pub(super) address: Option<Given<Parsed<ListenAddress>>>,
 }
 
-/// Health.
+/// Health, and our own API.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AdminFile {
     /// IP address and port. Port 0 takes a free one.
     #[schemars(extend("default" = "127.0.0.1:9090"))]
     pub(super) address: Option<Given<Parsed<TcpAddress>>>,
+    /// Where an external login, or a user directory, calls `tollgate.admin.v1` over gRPC: `unix:` and the path of a socket,
+    /// such as `unix:/run/tollgate/admin.sock`. Whoever may connect can sign anybody in. Nowhere if it is absent.
+    pub(super) grpc: Option<Given<Parsed<ListenAddress>>>,
+    /// Who may connect to that socket.
+    #[schemars(extend("default" = "owner"))]
+    pub(super) grpc_access: Option<Given<SocketAccess>>,
+}
+
+/// Who may connect to a socket.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SocketAccess {
+    /// The user whom Tollgate runs as (mode 0600).
+    Owner,
+    /// That user, and the group that the socket gets from its directory or from Tollgate (mode 0660).
+    Group,
 }
 
 /// Where grants, codes, sessions and signing keys are kept.
@@ -275,6 +292,18 @@ pub(super) enum Profile {
 pub(super) enum LoginFile {
     /// With a password that this server knows the Argon2id hash of.
     Local(Given<LocalLoginFile>),
+    /// At an authorization endpoint that exists already. It drives Tollgate through `tollgate.admin.v1`, and requires
+    /// `listen.admin.grpc`.
+    External(Given<ExternalLoginFile>),
+}
+
+/// Sign-in at an authorization endpoint that exists already.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExternalLoginFile {
+    /// Its URL: https, or http on loopback. The metadata names it, and browsers that come to ours are sent there.
+    #[schemars(required)]
+    pub(super) authorization_endpoint: Option<Given<Parsed<ExternalEndpoint>>>,
 }
 
 /// Sign-in with a password.

@@ -11,6 +11,11 @@
 //! Against a link that makes somebody let in the device of another (RFC 8628 §5.4, RFC 10027): nothing is granted by a
 //! GET, and the last page shows which client asks, for what, when and from where, and the code to compare.
 //!
+//! With `login: external` the endpoint of step 2 is somebody else's, and there is no session of ours that could tell in step 3
+//! who is signed in. It is the authorization code that tells: it answers the `state` and meets the PKCE verifier that are
+//! sealed in this browser, so nobody else's sign-in can have been slipped in. A session of ours begins with it, and ends
+//! with the decision, or when a page of ours would be too old.
+//!
 //! Invariant: only the browser in which a signed-in person entered the code decides, while that person is signed in there,
 //! and the first decision counts. Unknown, expired, used and foreign codes cost the same work and get the same page.
 
@@ -22,7 +27,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::authorize::SignedIn;
 use super::client::{Client, ClientAuthentication, GrantType, Profile, RefreshTokenRotation, RequestRules};
-use super::metadata::{ACTIVATE_CALLBACK, AUTHORIZE};
+use super::metadata::ACTIVATE_CALLBACK;
 use super::pkce::{CodeChallenge, CodeVerifier};
 use super::{Answer, AuthorizationServer, Browser, Cookie, Error, Form, Parameters, Refusal, Settings, View};
 use crate::clock::Timestamp;
@@ -30,9 +35,10 @@ use crate::entropy::Entropy;
 use crate::scope::Scopes;
 use crate::secret::seal::RootKey;
 use crate::secret::{
-    AuthorizationCode, BrowserToken, DeviceCodeKind, Digest, SessionKind, UserCode, base64url, from_base64url, sha256,
+    AuthorizationCode, BrowserToken, DeviceCodeKind, Digest, SessionKind, SessionToken, UserCode, base64url,
+    from_base64url, sha256,
 };
-use crate::store::{Decision, DeviceRecord};
+use crate::store::{CodeRecord, Decision, DeviceRecord};
 use crate::throttle::{Counted, network};
 
 mod guesses;
@@ -123,6 +129,13 @@ struct Question {
     expires_at: i64,
 }
 
+/// Who came back from signing in.
+struct Returned {
+    signed_in: SignedIn,
+    /// The secret of the session that begins with it, if the sign-in was not at our own endpoint.
+    begins: Option<SessionToken>,
+}
+
 /// The keys of these pages, derived from the root that replicas share.
 pub(super) struct ActivationKeys {
     activations: RootKey,
@@ -206,7 +219,7 @@ impl AuthorizationServer {
         }
         let typed = form.get("user_code").unwrap_or_default();
         match typed.parse() {
-            Ok(user_code) => Ok(self.sign_in_first(&user_code, &token, now)),
+            Ok(user_code) => Ok(self.sign_in_first(&user_code, None, &token, now)),
             Err(_) => Ok(self.enter_code(typed, Some(CodeFault::Malformed), browser)),
         }
     }
@@ -238,7 +251,13 @@ impl AuthorizationServer {
     }
 
     /// Sends a browser to the authorization endpoint (RFC 6749 §4.1.1, RFC 7636 §4.3).
-    fn sign_in_first(&self, user_code: &UserCode, token: &BrowserToken, now: Timestamp) -> Answer {
+    fn sign_in_first(
+        &self,
+        user_code: &UserCode,
+        prompt: Option<&str>,
+        token: &BrowserToken,
+        now: Timestamp,
+    ) -> Answer {
         let activation = Activation::begin(user_code, now + self.settings.lifetimes.transaction, &*self.entropy);
         let challenge = base64url(&sha256(base64url(&activation.verifier).as_bytes()));
         let callback = self.settings.url(ACTIVATE_CALLBACK);
@@ -250,8 +269,9 @@ impl AuthorizationServer {
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
         ];
+        let parameters = parameters.into_iter().chain(prompt.map(|prompt| ("prompt", prompt)));
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
-        let location = format!("{}?{query}", self.settings.url(AUTHORIZE));
+        let location = self.settings.authorization_request(&query);
         let sealed = seal(&activation, &self.activation_keys.activations, token);
         Answer::new(View::SignInFirst { location }).with(Cookie::Activation(sealed))
     }
@@ -267,9 +287,10 @@ impl AuthorizationServer {
         let Some(activation) = activation.filter(|activation| self.is_answer_to(activation, response, now)) else {
             return Ok(Err(CodeFault::Interrupted));
         };
-        let Some(signed_in) = self.who_returned(&activation, response, browser, now).await? else {
+        let Some(returned) = self.who_returned(&activation, response, browser, now).await? else {
             return Ok(Err(CodeFault::Interrupted));
         };
+        let Returned { signed_in, begins } = returned;
         let Ok(user_code) = activation.user_code.parse::<UserCode>() else { return Ok(Err(CodeFault::Malformed)) };
 
         let (own, overall) = (guesses::own(token, &signed_in.person.subject, browser.address), guesses::overall());
@@ -281,7 +302,14 @@ impl AuthorizationServer {
         let Some(device) = device else { return Ok(Err(CodeFault::Unknown)) };
         self.guesses.take_back(&own);
         self.guesses.take_back(&[overall]);
-        Ok(self.confirm_device(&device, &user_code, &signed_in, (token, browser), now))
+        let answer = self.confirm_device(&device, &user_code, &signed_in, (token, browser), now);
+        match (answer, begins) {
+            (Ok(answer), Some(session)) => {
+                self.record_session(&signed_in, now + self.settings.lifetimes.transaction).await?;
+                Ok(Ok(answer.with(Cookie::Session(session))))
+            }
+            (answer, _) => Ok(answer),
+        }
     }
 
     /// Whether an authorization response answers the request of this activation (RFC 6749 §10.12, RFC 9207 §2.4).
@@ -292,14 +320,15 @@ impl AuthorizationServer {
         same_state && ours && now < Timestamp::from_millis(activation.expires_at)
     }
 
-    /// Who signed in, by the authorization code of the response, which is spent here; and still is in this browser.
+    /// Who signed in, by the authorization code of the response, which is spent here; and, if it was at our own endpoint,
+    /// still is in this browser.
     async fn who_returned(
         &self,
         activation: &Activation,
         response: &Parameters,
         browser: Browser<'_>,
         now: Timestamp,
-    ) -> Result<Option<SignedIn>, Error> {
+    ) -> Result<Option<Returned>, Error> {
         let code = response.get("code").and_then(|code| code.parse::<AuthorizationCode>().ok());
         let Some(code) = code.map(|code| code.digest()) else { return Ok(None) };
         let Some(record) = self.store.code(code).await? else { return Ok(None) };
@@ -308,8 +337,20 @@ impl AuthorizationServer {
         if !ours || !self.store.take_code(code, now).await? {
             return Ok(None);
         }
+        if self.settings.external_login.is_some() {
+            return self.begin_session(record).await;
+        }
         let signed_in = self.signed_in(browser, now).await?;
-        Ok(signed_in.filter(|signed_in| signed_in.person.subject == record.subject))
+        let signed_in = signed_in.filter(|signed_in| signed_in.person.subject == record.subject);
+        Ok(signed_in.map(|signed_in| Returned { signed_in, begins: None }))
+    }
+
+    /// A session, not recorded yet, for whom a code names, unless they may not sign in any more.
+    async fn begin_session(&self, record: CodeRecord) -> Result<Option<Returned>, Error> {
+        let Some(person) = self.check_person(&record.subject).await? else { return Ok(None) };
+        let token = SessionToken::draw(&*self.entropy);
+        let signed_in = SignedIn { session: token.digest(), person, auth_time: record.auth_time, acr: record.acr };
+        Ok(Some(Returned { signed_in, begins: Some(token) }))
     }
 
     /// The page that asks about a device.
@@ -363,15 +404,18 @@ impl AuthorizationServer {
             Some("switch") => {
                 let user_code = question.user_code.parse().map_err(|_| Refusal::TransactionUnknown)?;
                 self.store.end_session(session).await?;
-                return Ok(self.sign_in_first(&user_code, token, now).with(Cookie::SessionEnded));
+                return Ok(self.sign_in_first(&user_code, Some("login"), token, now).with(Cookie::SessionEnded));
             }
             Some(_) | None => return Err(Refusal::DecisionMissing.into()),
         };
         let device: Digest<DeviceCodeKind> = Digest::from_bytes(question.device);
-        if self.store.decide_device(device, token.digest(), &decision, now).await? {
-            Ok(Answer::new(view))
-        } else {
-            Err(Refusal::TransactionSpent.into())
+        if !self.store.decide_device(device, token.digest(), &decision, now).await? {
+            return Err(Refusal::TransactionSpent.into());
         }
+        if self.settings.external_login.is_none() {
+            return Ok(Answer::new(view));
+        }
+        self.store.end_session(session).await?; // it was for this decision
+        Ok(Answer::new(view).with(Cookie::SessionEnded))
     }
 }

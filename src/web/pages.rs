@@ -100,6 +100,15 @@ struct MessagePage<'a> {
     code: Option<&'a str>,
 }
 
+/// Where people sign in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    /// On these pages.
+    Here,
+    /// At the authorization endpoint of somebody else.
+    Elsewhere,
+}
+
 /// Makes the pages of one issuer.
 pub(super) struct Pages {
     /// The path of the issuer without a trailing slash.
@@ -111,13 +120,18 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    pub(super) fn new(base: &str) -> Self {
+    pub(super) fn new(base: &str, people_sign_in: Place) -> Self {
         let style = STANDARD.encode(sha256(STYLE.as_bytes()));
         // No `form-action` on the consent page: browsers apply it to the redirect that answers a form, and to those that
         // follow, and where the client sends the browser then is nobody's business here.
         let consent_policy =
             format!("default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; frame-ancestors 'none'");
-        Self { base: base.to_owned(), policy: format!("{consent_policy}; form-action 'self'"), consent_policy }
+        // So it is with the form for user codes, if it leads to a sign-in elsewhere.
+        let policy = match people_sign_in {
+            Place::Here => format!("{consent_policy}; form-action 'self'"),
+            Place::Elsewhere => consent_policy.clone(),
+        };
+        Self { base: base.to_owned(), policy, consent_policy }
     }
 
     /// 200; or 403 after a wrong name or password, 429 after too many.

@@ -130,6 +130,7 @@ fn settings(url: &str) -> Settings {
         profile: Profile::Default,
         rate_limits: RateLimits::default(),
         mutual_tls: false,
+        external_login: None,
         client_authorities: None,
         dpop: DpopSettings {
             nonce: NonceMode::Optional,

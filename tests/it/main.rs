@@ -17,6 +17,7 @@ mod docs;
 mod door;
 mod envoy;
 mod envoy_proxy;
+mod external;
 mod gate;
 mod hygiene;
 mod input;

@@ -677,6 +677,41 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
     ),
 ];
 
+/// Refusals of our own API.
+pub(super) const AT_THE_ADMIN_API: &[Row] = &[
+    row(
+        "subject_unusable",
+        "RFC 9068 §5, RFC 9700 §4.15",
+        "The external login sends no subject, one with characters outside printable ASCII, or the `client_id` of a client.",
+        "Send what names the person for good: the key of the user directory, not a name that may change hands.",
+    ),
+    row(
+        "auth_time_wrong",
+        "OpenID Connect Core §2",
+        "`auth_time` is absent, in milliseconds, or ahead of the clock of this machine.",
+        "Send the second at which the person proved who they are, and let both clocks be set by NTP.",
+    ),
+    row(
+        "sign_in_too_old",
+        "OpenID Connect Core §3.1.2.1",
+        "The client asked for `prompt=login` or a `max_age`, and the external login took an older session.",
+        "Let the person sign in again and approve the same transaction with the new `auth_time`, or deny it.",
+    ),
+    row(
+        "person_malformed",
+        "OpenID Connect Core §5.1",
+        "`acr` is not printable ASCII, `name` or `email` is empty, has control characters or more than 256 characters, or \
+         `claims` is not a JSON object of at most 8 KiB.",
+        "Leave out what is not known, and send the rest as OpenID Connect writes it.",
+    ),
+    row(
+        "person_disabled",
+        "a rule of this server",
+        "`PersonService.Disable` was called for the subject.",
+        "Deny the request; call `PersonService.Enable` when the person may sign in again.",
+    ),
+];
+
 /// Faults of proofs, at both doors.
 pub(super) const OF_PROOFS: &[Row] = &[
     row(

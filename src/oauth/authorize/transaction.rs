@@ -1,6 +1,7 @@
 //! A validated authorization request on its way through the pages.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,7 @@ pub(super) struct Transaction {
     pub(super) request: AuthorizationRequest,
     /// Whether a pushed request began it, which is answered with it.
     pub(super) is_pushed: bool,
+    pub(super) begun_at: Timestamp,
     pub(super) expires_at: Timestamp,
     /// The session of the person to whom the consent page is shown.
     pub(super) session: Option<Digest<SessionKind>>,
@@ -49,6 +51,11 @@ struct Sealed {
     resource: String,
     /// Encoded like `state`, if there are any.
     details: Option<String>,
+    /// Whether a sign-in is asked for, whoever is signed in.
+    signs_in: bool,
+    /// In seconds.
+    max_age: Option<u64>,
+    begun_at: i64,
     expires_at: i64,
     session: Option<[u8; 32]>,
 }
@@ -57,16 +64,16 @@ impl Transaction {
     pub(super) fn begin(
         destination: Destination,
         (request, way): (AuthorizationRequest, Way),
-        expires_at: Timestamp,
+        (begun_at, expires_at): (Timestamp, Timestamp),
         entropy: &dyn Entropy,
     ) -> Self {
         let id = way.pushed().unwrap_or_else(|| TransactionId(entropy.draw()));
-        Self { id, destination, request, is_pushed: way.pushed().is_some(), expires_at, session: None }
+        Self { id, destination, request, is_pushed: way.pushed().is_some(), begun_at, expires_at, session: None }
     }
 
-    /// Seals the transaction for a browser.
-    pub(super) fn seal(&self, key: &RootKey, browser: &BrowserToken) -> String {
-        let Self { id, destination, request, is_pushed, expires_at, session } = self;
+    /// Seals the transaction; `context` is the browser that it is for.
+    pub(super) fn seal(&self, key: &RootKey, context: &[u8]) -> String {
+        let Self { id, destination, request, is_pushed, begun_at, expires_at, session } = self;
         let sealed = Sealed {
             id: id.0,
             client_id: destination.client.id.to_string(),
@@ -82,11 +89,14 @@ impl Transaction {
             details: Some(&request.details)
                 .filter(|details| !details.is_empty())
                 .map(|details| base64url(details.to_string().as_bytes())),
+            signs_in: request.prompt == Prompt::SignIn,
+            max_age: request.max_age.map(|age| age.as_secs()),
+            begun_at: begun_at.millis(),
             expires_at: expires_at.millis(),
             session: session.map(|session| *session.as_bytes()),
         };
         let json = serde_json::to_vec(&sealed).expect("strings and numbers are plain JSON");
-        base64url(&key.seal(browser.digest().as_bytes(), &json))
+        base64url(&key.seal(context, &json))
     }
 }
 
@@ -100,12 +110,13 @@ impl AuthorizationServer {
         browser: &BrowserToken,
         now: Timestamp,
     ) -> Result<Transaction, Refusal> {
-        let transaction = form.get("transaction").and_then(|text| self.open_transaction(text, browser));
+        let (key, context) = (self.forms.transactions(), browser.digest());
+        let transaction = form.get("transaction").and_then(|text| self.open_transaction(text, key, context.as_bytes()));
         transaction.filter(|transaction| now < transaction.expires_at).ok_or(Refusal::TransactionUnknown)
     }
 
-    fn open_transaction(&self, text: &str, browser: &BrowserToken) -> Option<Transaction> {
-        let json = self.forms.transactions().open(browser.digest().as_bytes(), &from_base64url(text)?).ok()?;
+    pub(super) fn open_transaction(&self, text: &str, key: &RootKey, context: &[u8]) -> Option<Transaction> {
+        let json = key.open(context, &from_base64url(text)?).ok()?;
         let sealed: Sealed = serde_json::from_slice(&json).ok()?;
         let text = |encoded: &str| String::from_utf8(from_base64url(encoded)?).ok();
         let state = match &sealed.state {
@@ -130,8 +141,8 @@ impl AuthorizationServer {
             scopes: sealed.scope.parse().ok()?,
             resource: sealed.resource.parse().ok()?,
             details,
-            prompt: Prompt::AsNeeded, // what was asked for in the beginning has been done
-            max_age: None,
+            prompt: if sealed.signs_in { Prompt::SignIn } else { Prompt::AsNeeded },
+            max_age: sealed.max_age.map(Duration::from_secs),
         };
         let allowed = client.may_redirect_to(&redirect_uri)
             && request.scopes.is_within(&client.scopes)
@@ -141,6 +152,7 @@ impl AuthorizationServer {
             destination: Destination { client: Arc::clone(&client), redirect_uri, state, response_mode },
             request,
             is_pushed: sealed.is_pushed,
+            begun_at: Timestamp::from_millis(sealed.begun_at),
             expires_at: Timestamp::from_millis(sealed.expires_at),
             session: sealed.session.map(Digest::from_bytes),
         })

@@ -3,15 +3,15 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
 use super::limit::within;
-use super::{Fault, grants, pushed_requests};
+use super::{Fault, ended_transactions, grants, pushed_requests};
 use crate::clock::Timestamp;
 use crate::secret::{CodeKind, Digest};
 use crate::store::{CodeRecord, Grant, GrantHandle, Limits, Recorded, Redeemed};
 
-/// Adds the row of a code and answers the pushed request that began its transaction, unless the transaction gave a code
-/// before or that request was answered.
+/// Adds the row of a code and answers the pushed request that began its transaction, unless the transaction gave a code or
+/// was ended before.
 pub(super) fn record(connection: &Connection, code: &CodeRecord, limit: u64) -> Result<Recorded, Fault> {
-    if pushed_requests::is_spent(connection, code.transaction)? {
+    if ended_transactions::is_ended(connection, code.transaction)? {
         return Ok(Recorded::TransactionSpent);
     }
     let mut insert = connection.prepare_cached(

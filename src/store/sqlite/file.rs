@@ -20,6 +20,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("V3__grants_subject", include_str!("migrations/V3__grants_subject.sql")),
     ("V4__people", include_str!("migrations/V4__people.sql")),
     ("V6__revocations", include_str!("migrations/V6__revocations.sql")),
+    ("V7__ended_transactions", include_str!("migrations/V7__ended_transactions.sql")),
     ("V8__pushed_requests", include_str!("migrations/V8__pushed_requests.sql")),
     ("V9__nonces", include_str!("migrations/V9__nonces.sql")),
     ("V18__authorization_details", include_str!("migrations/V18__authorization_details.sql")),
