@@ -9,7 +9,7 @@ use tollgate::clock::{Clock as _, SystemClock, Timestamp};
 use tollgate::entropy::{Entropy, SystemEntropy};
 use tollgate::secret::AuthorizationCode;
 use tollgate::store::{
-    CodeRecord, Grant, GrantHandle, Limits, Previous, Recorded, Redeemed, RefreshState, Rotated, Rotation,
+    CodeRecord, Grant, GrantHandle, GrantOrigin, Limits, Previous, Recorded, Redeemed, RefreshState, Rotated, Rotation,
     SenderConstraint, SqliteStore, Store, TransactionId,
 };
 
@@ -83,6 +83,7 @@ fn rotation(grant: &Grant) -> Rotation {
         read_hash,
         next,
         sender_constraint: grant.sender_constraint,
+        used_at: grant.used_at,
         idle_expires_at: grant.idle_expires_at,
     }
 }
@@ -121,10 +122,12 @@ fn grant(handle: GrantHandle, now: Timestamp) -> Grant {
         subject: "0b6f".parse().expect("a name"),
         scopes: "orders:read".parse().expect("scopes"),
         resource: API.parse().expect("a resource"),
+        origin: GrantOrigin::Browser,
         auth_time: now,
         sender_constraint: SenderConstraint::Dpop,
         refresh: RefreshState { tag_key: entropy.draw(), current_n: 0, current_hash: entropy.draw(), previous: None },
         created_at: now,
+        used_at: now,
         idle_expires_at: now + DAY * 7,
         expires_at: now + DAY * 30,
         ended: None,

@@ -7,7 +7,7 @@ use crate::ident::{Audience, ClientId, Subject};
 use crate::jose::Thumbprint;
 use crate::scope::{Scope, Scopes};
 use crate::secret::RefreshToken;
-use crate::store::{Grant, GrantHandle, RefreshState, SenderConstraint};
+use crate::store::{Grant, GrantHandle, GrantOrigin, RefreshState, SenderConstraint};
 use crate::token::Binding;
 
 use super::client::GrantType;
@@ -72,6 +72,7 @@ struct Approval {
     auth_time: Timestamp,
     scopes: Scopes,
     resource: Audience,
+    origin: GrantOrigin,
 }
 
 /// A grant that was redeemed: the only thing that [`AuthorizationServer::issue`] takes.
@@ -127,10 +128,12 @@ impl AuthorizationServer {
             subject: approval.subject,
             scopes: approval.scopes,
             resource: approval.resource,
+            origin: approval.origin,
             auth_time: approval.auth_time,
             sender_constraint: exchange.sender_constraint(),
             refresh: RefreshState { tag_key, current_n: 0, current_hash: token.hash(), previous: None },
             created_at: exchange.now,
+            used_at: exchange.now,
             idle_expires_at: expires_at.min(exchange.now + lifetimes.refresh_token_idle),
             expires_at,
             ended: None,

@@ -11,7 +11,8 @@ use tollgate::clock::{Clock as _, SystemClock};
 use tollgate::entropy::{Entropy, SystemEntropy};
 use tollgate::secret::RefreshToken;
 use tollgate::store::{
-    CodeRecord, Grant, GrantHandle, Limits, Redeemed, RefreshState, SenderConstraint, SqliteStore, Store as _,
+    CodeRecord, Grant, GrantHandle, GrantOrigin, Limits, Redeemed, RefreshState, SenderConstraint, SqliteStore,
+    Store as _,
 };
 
 use crate::client::{Client, code_request, refresh_request};
@@ -89,10 +90,12 @@ fn grant(code: &CodeRecord, sender_constraint: SenderConstraint) -> (RefreshToke
         subject: code.subject.clone(),
         scopes: code.scopes.clone(),
         resource: code.resource.clone(),
+        origin: GrantOrigin::Browser,
         auth_time: code.auth_time,
         sender_constraint,
         refresh: RefreshState { tag_key, current_n: 0, current_hash: token.hash(), previous: None },
         created_at: now,
+        used_at: now,
         idle_expires_at: now + hour,
         expires_at: now + hour,
         ended: None,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tollgate::clock::Timestamp;
-use tollgate::ident::ClientId;
+use tollgate::ident::{ClientId, Subject};
 use tollgate::replay::{ReplayKey, Seen};
 use tollgate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, SessionKind, UserCodeKind};
 use tollgate::store::{
@@ -117,12 +117,25 @@ impl Store for TappedStore {
         tapped!(self.rotate(rotation))
     }
 
-    async fn extend_grant(&self, handle: GrantHandle, idle_expires_at: Timestamp) -> Result<(), Unavailable> {
-        tapped!(self.extend_grant(handle, idle_expires_at))
+    async fn extend_grant(
+        &self,
+        handle: GrantHandle,
+        idle_expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Unavailable> {
+        tapped!(self.extend_grant(handle, idle_expires_at, now))
     }
 
     async fn end_grant(&self, handle: GrantHandle, why: EndedBy, now: Timestamp) -> Result<(), Unavailable> {
         tapped!(self.end_grant(handle, why, now))
+    }
+
+    async fn grants_of(&self, subject: &Subject, now: Timestamp, limit: u32) -> Result<Vec<Grant>, Unavailable> {
+        tapped!(self.grants_of(subject, now, limit))
+    }
+
+    async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
+        tapped!(self.end_grants_of(subject, why, now))
     }
 
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable> {
@@ -139,6 +152,10 @@ impl Store for TappedStore {
 
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable> {
         tapped!(self.end_session(token))
+    }
+
+    async fn end_sessions_of(&self, subject: &Subject) -> Result<(), Unavailable> {
+        tapped!(self.end_sessions_of(subject))
     }
 
     async fn signing_keys(&self) -> Result<Vec<KeyRecord>, Unavailable> {

@@ -7,7 +7,7 @@ use crate::oauth::params::Parameters;
 use crate::oauth::pkce::{CodeChallenge, CodeVerifier};
 use crate::oauth::{AuthorizationServer, Error, Refusal};
 use crate::secret::AuthorizationCode;
-use crate::store::{CodeRecord, EndedBy, GrantHandle, Redeemed};
+use crate::store::{CodeRecord, EndedBy, GrantHandle, GrantOrigin, Redeemed};
 
 /// A token request of this grant.
 pub(in crate::oauth) struct Request<'a> {
@@ -51,7 +51,8 @@ impl Request<'_> {
 
         server.spend(exchange).await?;
         let CodeRecord { subject, auth_time, scopes: approved, resource: approved_for, nonce, .. } = record;
-        let approval = Approval { subject, auth_time, scopes: approved, resource: approved_for };
+        let origin = GrantOrigin::Browser;
+        let approval = Approval { subject, auth_time, scopes: approved, resource: approved_for, origin };
         let (grant, refresh_token) = server.begin_grant(approval, exchange);
         match server.store.redeem_code(code, &grant, exchange.now).await? {
             Redeemed::First => {}

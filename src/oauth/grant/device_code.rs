@@ -17,7 +17,7 @@ use crate::oauth::client::GrantType;
 use crate::oauth::params::Parameters;
 use crate::oauth::{AuthorizationServer, Error, Refusal};
 use crate::secret::{DeviceCode, DeviceCodeKind, Digest};
-use crate::store::{Decision, DeviceRecord, Polled};
+use crate::store::{Decision, DeviceRecord, GrantOrigin, Polled};
 
 /// A token request of this grant.
 pub(in crate::oauth) struct Request<'a> {
@@ -54,7 +54,8 @@ impl Request<'_> {
         server.check_person(&subject).await?.ok_or(Refusal::DeviceSubjectDisabled)?;
 
         server.spend(exchange).await?;
-        let approval = Approval { subject, auth_time, scopes: record.scopes, resource: record.resource };
+        let origin = GrantOrigin::Device { address: record.address };
+        let approval = Approval { subject, auth_time, scopes: record.scopes, resource: record.resource, origin };
         let (grant, refresh_token) = server.begin_grant(approval, exchange);
         if !server.store.redeem_device(code, &grant, exchange.now).await? {
             return Err(Refusal::DeviceCodeUnknown.into());
