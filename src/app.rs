@@ -195,8 +195,9 @@ impl App {
         };
         let gate = gate.map(|door| (door, shared.gate(protected_resources, &server.settings)));
         let clock = Arc::clone(&shared.clock);
+        let branding = server.branding;
         let server = AuthorizationServer::new(server.settings, shared.dependencies(people, seams.entropy));
-        let site: Arc<dyn Site> = Arc::new(AuthorizationSite::new(Arc::new(server), clock));
+        let site: Arc<dyn Site> = Arc::new(AuthorizationSite::new(Arc::new(server), clock, branding));
         Ok(Self { public: Some((public, site)), admin: (admin, admin_site), gate, upkeep: Some(upkeep) })
     }
 

@@ -23,6 +23,7 @@ use crate::secret::seal::RootKey;
 use crate::store::{Store, Unavailable};
 use crate::throttle::Throttle;
 
+mod account;
 mod activation;
 mod authorize;
 pub mod client;
@@ -30,6 +31,7 @@ mod client_assertion;
 mod client_authentication;
 mod device;
 mod error;
+mod first_party;
 mod grant;
 pub mod id_token;
 mod issue;
@@ -39,17 +41,21 @@ pub mod pkce;
 mod refusal;
 mod token;
 mod userinfo;
+mod words;
 
-pub use activation::{ACTIVATION_CLIENT, CodeFault, ConfirmDevice, EnterCode};
+pub use account::{Account, AccountNotice, AllowedClient, Began, GRANTS_SHOWN};
+pub use activation::{CodeFault, ConfirmDevice, EnterCode};
 pub use authorize::{Answer, Browser, Consent, Cookie, Form, Redirect, SignIn, SignInFault, View};
 pub use client::Client;
 pub use device::{DeviceAnswer, DeviceAuthorization, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
+pub use first_party::{FIRST_PARTY_CLIENTS, SignInFor};
 pub use issue::TokenResponse;
 pub use params::Parameters;
 pub use refusal::Refusal;
 pub use token::{Asked, TokenAnswer, TokenRequest};
 pub use userinfo::{UserInfoAnswer, UserInfoRequest};
+pub use words::Words;
 
 /// Whether the authorization server gives nonces to proofs (RFC 9449 §8).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -102,7 +108,7 @@ pub struct Settings {
     /// The registered clients.
     pub clients: Vec<Client>,
     /// The scopes that exist, each with words for the people who are asked to grant it.
-    pub scopes: BTreeMap<Scope, String>,
+    pub scopes: BTreeMap<Scope, Words>,
     /// The resources that tokens are issued for (RFC 8707); the first is the default. Never empty.
     pub resources: Vec<Audience>,
     /// How long things live.
@@ -139,8 +145,8 @@ pub struct Dependencies {
 pub struct AuthorizationServer {
     settings: Settings,
     clients: HashMap<ClientId, Arc<Client>>,
-    /// The pages at which people let devices in, as a client.
-    activation_client: Arc<Client>,
+    /// Our own pages, as clients.
+    first_party: first_party::FirstParty,
     store: Arc<dyn Store>,
     guard: Arc<dyn ReplayGuard>,
     fence: Fence,
@@ -150,7 +156,10 @@ pub struct AuthorizationServer {
     entropy: Arc<dyn Entropy>,
     nonces: Nonces,
     forms: authorize::FormKeys,
-    activation_keys: activation::ActivationKeys,
+    /// What questions about devices are sealed under.
+    device_questions: RootKey,
+    /// What the forms of account pages are sealed under.
+    account_pages: RootKey,
     /// The key of the hashes of user codes.
     user_codes: RootKey,
     /// Device authorization requests.
@@ -175,8 +184,9 @@ impl AuthorizationServer {
             clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
             nonces: Nonces::new(root.derive("nonces of the authorization server"), settings.dpop.nonce_life),
             forms: authorize::FormKeys::new(&root),
-            activation_client: Arc::new(activation::client(&settings)),
-            activation_keys: activation::ActivationKeys::new(&root),
+            first_party: first_party::FirstParty::new(&settings, &root),
+            device_questions: root.derive("questions about devices"),
+            account_pages: root.derive("account pages"),
             user_codes: root.derive("user codes"),
             device_requests: Throttle::default(),
             guesses: Throttle::default(),
@@ -208,8 +218,9 @@ impl AuthorizationServer {
     }
 
     /// What scopes mean to people, in the operator's words.
-    fn in_words(&self, scopes: &Scopes) -> Vec<String> {
-        let words = |scope| self.settings.scopes.get(scope).cloned().unwrap_or_else(|| scope.to_string());
+    fn in_words(&self, scopes: &Scopes) -> Vec<Words> {
+        let unnamed = |scope: &Scope| Words::from(scope.as_str());
+        let words = |scope| self.settings.scopes.get(scope).cloned().unwrap_or_else(|| unnamed(scope));
         scopes.iter().map(words).collect()
     }
 

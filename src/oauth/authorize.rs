@@ -19,10 +19,10 @@
 //! What steps 1 to 8 have found travels with the pages as a sealed [`Transaction`], so a sign-in that is abandoned costs
 //! no memory. A form is believed in what the person typed and pressed; all else comes from the transaction.
 //!
-//! The pages for devices ([`activation`](super::activation)) are a client of this endpoint too. They get their code without
+//! Pages of our own ([`first_party`](super::first_party)) are clients of this endpoint too. They get their code without
 //! step 10: it opens nothing, and they ask the person themselves.
 //!
-//! Invariant: consent is asked for every time, and a transaction gives one code at most.
+//! Invariant: consent is asked for every time, and a transaction gives one code at most, and none once it was declined.
 //!
 //! Choice: a redirect URI is registered by the operator and therefore trusted, so errors are redirected to it at once
 //! (RFC 9700 §4.11.2 leaves this to the server). Whoever opens registration to strangers must show a page first.
@@ -31,9 +31,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::account::Account;
 use super::activation::{ConfirmDevice, EnterCode};
 use super::client::Client;
-use super::{ACTIVATION_CLIENT, AuthorizationServer, Error, Parameters, Refusal};
+use super::first_party::SignInFor;
+use super::{AuthorizationServer, Error, Parameters, Refusal, Words};
 use crate::clock::Timestamp;
 use crate::identity::{Attempt, Authentication, Person};
 use crate::secret::{AuthorizationCode, BrowserToken, Digest, SessionKind, SessionToken};
@@ -56,8 +58,8 @@ pub struct Browser<'a> {
     pub session: Option<&'a str>,
     /// The value of the cookie that ties forms to it.
     pub token: Option<&'a str>,
-    /// The value of the cookie that holds a user code while its person signs in.
-    pub activation: Option<&'a str>,
+    /// The value of the cookie that holds what a page of ours has somebody sign in for.
+    pub errand: Option<&'a str>,
     /// The `Origin` header.
     pub origin: Option<&'a str>,
     /// The `Sec-Fetch-Site` header.
@@ -90,7 +92,7 @@ pub enum View {
     SignedOut,
     /// The page that asks for a user code.
     EnterCode(EnterCode),
-    /// Away from that page, to the authorization endpoint.
+    /// Away from a page of ours, to the authorization endpoint.
     SignInFirst {
         /// The authorization request.
         location: String,
@@ -101,6 +103,10 @@ pub enum View {
     DeviceApproved,
     /// The page that says that it will not.
     DeviceDeclined,
+    /// The page that shows what a person has allowed.
+    Account(Account),
+    /// Away to that page.
+    ToAccount,
     /// Back to the client.
     Redirect(Redirect),
 }
@@ -113,10 +119,10 @@ pub enum Cookie {
     Session(SessionToken),
     /// There is no session any more.
     SessionEnded,
-    /// Holds a user code, sealed, while its person signs in.
-    Activation(String),
+    /// Holds, sealed, what a page of ours has somebody sign in for.
+    Errand(String),
     /// That is over.
-    ActivationEnded,
+    ErrandEnded,
 }
 
 /// The hidden fields of a form.
@@ -131,8 +137,8 @@ pub struct Form {
 pub struct SignIn {
     /// The hidden fields.
     pub form: Form,
-    /// `client_name`.
-    pub client_name: String,
+    /// What they are to sign in for.
+    pub sign_in_for: SignInFor,
     /// What the name field begins with.
     pub username: String,
     /// Why the page is shown again.
@@ -160,7 +166,7 @@ pub struct Consent {
     /// Who is signed in.
     pub person: String,
     /// What each scope means, in the operator's words.
-    pub permissions: Vec<String>,
+    pub permissions: Vec<Words>,
     /// The origin or the scheme to which the browser will go.
     pub destination: String,
 }
@@ -270,7 +276,7 @@ impl AuthorizationServer {
         let signed_in = signed_in.ok_or(Refusal::TransactionUnknown)?;
         match form.get("decision") {
             Some("approve") => self.approve(&transaction, signed_in, now).await,
-            Some("deny") => Ok(self.refuse(&transaction.destination, Refusal::ConsentDeclined)),
+            Some("deny") => self.decline(&transaction, signed_in, now).await,
             Some("switch") => {
                 self.store.end_session(signed_in.session).await?;
                 Ok(self.ask_who(transaction, "", None, &token).with(Cookie::SessionEnded))
@@ -306,7 +312,7 @@ impl AuthorizationServer {
         token: &BrowserToken,
         now: Timestamp,
     ) -> Result<Answer, Error> {
-        if transaction.destination.client.id == self.activation_client.id {
+        if self.first_party.client(transaction.destination.client.id.as_str()).is_some() {
             self.approve(&transaction, by, now).await
         } else {
             Ok(self.ask_consent(transaction, &by, token))
@@ -315,6 +321,25 @@ impl AuthorizationServer {
 
     /// Turns an approved transaction into a code (RFC 6749 §4.1.2).
     async fn approve(&self, transaction: &Transaction, by: SignedIn, now: Timestamp) -> Result<Answer, Error> {
+        let code = self.spend_transaction(transaction, by, now + self.settings.lifetimes.authorization_code).await?;
+        let location = transaction.destination.approved(&code, &self.settings.issuer);
+        Ok(Answer::new(View::Redirect(Redirect { location, refusal: None })))
+    }
+
+    /// Tells the client that its request was declined (RFC 6749 §4.1.2.1). The transaction is spent for a code that is over
+    /// already and that nobody gets: who goes back cannot approve any more.
+    async fn decline(&self, transaction: &Transaction, by: SignedIn, now: Timestamp) -> Result<Answer, Error> {
+        let _ = self.spend_transaction(transaction, by, now).await?;
+        Ok(self.refuse(&transaction.destination, Refusal::ConsentDeclined))
+    }
+
+    /// Spends a transaction for a code that ends at `expires_at`.
+    async fn spend_transaction(
+        &self,
+        transaction: &Transaction,
+        by: SignedIn,
+        expires_at: Timestamp,
+    ) -> Result<AuthorizationCode, Error> {
         let code = AuthorizationCode::draw(&*self.entropy);
         let request = &transaction.request;
         let record = CodeRecord {
@@ -329,21 +354,18 @@ impl AuthorizationServer {
             resource: request.resource.clone(),
             dpop_jkt: request.dpop_jkt,
             nonce: request.nonce.clone(),
-            expires_at: now + self.settings.lifetimes.authorization_code,
+            expires_at,
             spent_for: None,
         };
         match self.store.record_code(&record).await? {
-            Recorded::First => {
-                let location = transaction.destination.approved(&code, &self.settings.issuer);
-                Ok(Answer::new(View::Redirect(Redirect { location, refusal: None })))
-            }
+            Recorded::First => Ok(code),
             Recorded::TransactionSpent => Err(Refusal::TransactionSpent.into()),
         }
     }
 
     /// The client of an authorization request: a registered one, or our own pages.
     fn client_here(&self, id: &str) -> Option<Arc<Client>> {
-        if id == ACTIVATION_CLIENT { Some(Arc::clone(&self.activation_client)) } else { self.client(id) }
+        self.first_party.client(id).or_else(|| self.client(id))
     }
 
     /// Sends a refusal to the client (RFC 6749 §4.1.2.1).
@@ -361,7 +383,7 @@ impl AuthorizationServer {
     ) -> Answer {
         transaction.session = None;
         Answer::new(View::SignIn(SignIn {
-            client_name: transaction.destination.client.name.clone(),
+            sign_in_for: self.first_party.sign_in_for(&transaction.destination.client),
             form: self.form(&transaction, token),
             username: username.chars().take(USERNAME_SHOWN).collect(),
             fault,

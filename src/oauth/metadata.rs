@@ -20,6 +20,10 @@ pub const DEVICE_AUTHORIZATION: &str = "/oauth/device_authorization";
 pub const ACTIVATE: &str = "/activate";
 /// The path to which they come back from signing in, below the issuer.
 pub const ACTIVATE_CALLBACK: &str = "/activate/callback";
+/// The path at which people see what they have allowed, below the issuer.
+pub const ACCOUNT: &str = "/account";
+/// The path to which they come back from signing in, below the issuer.
+pub const ACCOUNT_CALLBACK: &str = "/account/callback";
 /// The path of the key set, below the issuer.
 pub const JWKS: &str = "/oauth/jwks";
 
@@ -38,7 +42,7 @@ impl AuthorizationServer {
         let settings = &self.settings;
         let openid = self.clients.values().any(|client| id_token::is_asked_for(&client.scopes));
         let is_offered =
-            |scope: &&Scope| openid || !id_token::OPENID_SCOPES.iter().any(|(name, _)| scope.as_str() == *name);
+            |scope: &&Scope| openid || !id_token::OPENID_SCOPES.iter().any(|(name, ..)| scope.as_str() == *name);
         let scopes: Vec<_> = settings.scopes.keys().filter(is_offered).map(ToString::to_string).collect();
         let mut document = json!({
             "issuer": settings.issuer.as_str(),

@@ -8,11 +8,11 @@ use super::{AuthorizationSite, Received, Response};
 pub(super) async fn logout(site: &AuthorizationSite, request: &Received) -> Response {
     let browser = browser(site, request);
     if request.method != Method::POST {
-        return answer(site, "logout", Ok(site.server.ask_sign_out(browser)));
+        return answer(site, request, "logout", Ok(site.server.ask_sign_out(browser)));
     }
     let form = match request.form() {
         Ok(form) => form,
-        Err(refusal) => return answer(site, "logout", Err(refusal.into())),
+        Err(refusal) => return answer(site, request, "logout", Err(refusal.into())),
     };
-    answer(site, "logout", site.server.sign_out(&form, browser).await)
+    answer(site, request, "logout", site.server.sign_out(&form, browser).await)
 }

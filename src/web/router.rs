@@ -8,12 +8,14 @@ use http::Method;
 use super::cookie::Cookies;
 use super::pages::Pages;
 use super::{
-    Received, Refused, Response, Site, activate, authorize, consent, device_authorization, login, logout, metadata,
-    respond, token, userinfo,
+    Branding, Received, Refused, Response, Site, account, activate, authorize, consent, device_authorization, login,
+    logout, metadata, respond, token, userinfo,
 };
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
-use crate::oauth::metadata::{ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, JWKS, TOKEN, USERINFO};
+use crate::oauth::metadata::{
+    ACCOUNT, ACCOUNT_CALLBACK, ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, JWKS, TOKEN, USERINFO,
+};
 use crate::uri::HttpUri;
 
 const LOGIN: &str = "/login";
@@ -34,16 +36,17 @@ pub struct AuthorizationSite {
 impl AuthorizationSite {
     /// Puts the site together.
     #[must_use]
-    pub fn new(server: Arc<AuthorizationServer>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(server: Arc<AuthorizationServer>, clock: Arc<dyn Clock>, branding: Branding) -> Self {
         let issuer = HttpUri::parse(server.settings().issuer.as_str()).expect("the issuer is an http(s) URL");
         let base = issuer.path().trim_end_matches('/').to_owned();
         let https = issuer.is_https();
-        Self { server, clock, pages: Pages::new(&base), cookies: Cookies::new(https), base, https }
+        Self { server, clock, pages: Pages::new(&base, branding), cookies: Cookies::new(https), base, https }
     }
 
     /// 405, for people.
-    fn wrong_method(&self, allow: &'static str) -> Response {
-        respond::page_with_allow(self.pages.wrong_method(), allow, self.https)
+    fn wrong_method(&self, request: &Received, allow: &'static str) -> Response {
+        let page = self.pages.wrong_method(authorize::language(self, request));
+        respond::page_with_allow(page, allow, self.https)
     }
 
     /// Whether people reach the server over https.
@@ -53,7 +56,7 @@ impl AuthorizationSite {
 
     /// Whether people are at a path, who want a page.
     fn is_page(&self, path: &str) -> bool {
-        let pages = [AUTHORIZE, ACTIVATE, ACTIVATE_CALLBACK, LOGIN, CONSENT, LOGOUT];
+        let pages = [AUTHORIZE, ACTIVATE, ACTIVATE_CALLBACK, ACCOUNT, ACCOUNT_CALLBACK, LOGIN, CONSENT, LOGOUT];
         path.strip_prefix(self.base.as_str()).is_some_and(|path| pages.contains(&path))
     }
 
@@ -87,27 +90,35 @@ impl Site for AuthorizationSite {
             },
             AUTHORIZE => match request.method {
                 Method::GET | Method::HEAD | Method::POST => authorize::authorize(self, &request).await,
-                _ => self.wrong_method("GET, HEAD, POST"),
+                _ => self.wrong_method(&request, "GET, HEAD, POST"),
             },
             ACTIVATE => match request.method {
                 Method::GET | Method::HEAD | Method::POST => activate::activate(self, &request).await,
-                _ => self.wrong_method("GET, HEAD, POST"),
+                _ => self.wrong_method(&request, "GET, HEAD, POST"),
             },
             ACTIVATE_CALLBACK => match request.method {
                 Method::GET => activate::callback(self, &request).await, // no HEAD: it spends the code
-                _ => self.wrong_method("GET"),
+                _ => self.wrong_method(&request, "GET"),
+            },
+            ACCOUNT => match request.method {
+                Method::GET | Method::HEAD | Method::POST => account::account(self, &request).await,
+                _ => self.wrong_method(&request, "GET, HEAD, POST"),
+            },
+            ACCOUNT_CALLBACK => match request.method {
+                Method::GET => account::callback(self, &request).await, // no HEAD: it spends the code
+                _ => self.wrong_method(&request, "GET"),
             },
             LOGIN => match request.method {
                 Method::POST => login::login(self, &request).await,
-                _ => self.wrong_method("POST"),
+                _ => self.wrong_method(&request, "POST"),
             },
             CONSENT => match request.method {
                 Method::POST => consent::consent(self, &request).await,
-                _ => self.wrong_method("POST"),
+                _ => self.wrong_method(&request, "POST"),
             },
             LOGOUT => match request.method {
                 Method::GET | Method::HEAD | Method::POST => logout::logout(self, &request).await,
-                _ => self.wrong_method("GET, HEAD, POST"),
+                _ => self.wrong_method(&request, "GET, HEAD, POST"),
             },
             USERINFO => match request.method {
                 Method::GET | Method::POST => userinfo::userinfo(self, &request).await,
@@ -115,7 +126,10 @@ impl Site for AuthorizationSite {
                 _ => respond::method_not_allowed("GET, POST"),
             },
             JWKS => get(&request, || metadata::key_set(self, &request)),
-            _ => respond::not_found(),
+            path => match self.pages.logo(path) {
+                Some(logo) => get(&request, || respond::logo(logo, self.https)),
+                None => respond::not_found(),
+            },
         }
     }
 

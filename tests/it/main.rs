@@ -1,6 +1,7 @@
 //! Tests through the doors: one binary, real sockets on free ports, nothing shared.
 #![expect(unreachable_pub, reason = "a test binary has no callers")]
 
+mod account;
 mod architecture;
 mod authorize;
 mod browser;
@@ -24,6 +25,7 @@ mod keys;
 mod mutual_tls;
 mod openid;
 mod outage;
+mod pages;
 mod process;
 mod proxy;
 mod replay;
