@@ -383,7 +383,7 @@ impl AuthorizationServer {
     ) -> Answer {
         transaction.session = None;
         Answer::new(View::SignIn(SignIn {
-            sign_in_for: self.first_party.sign_in_for(&transaction.destination.client),
+            sign_in_for: SignInFor::client(&transaction.destination.client),
             form: self.form(&transaction, token),
             username: username.chars().take(USERNAME_SHOWN).collect(),
             fault,

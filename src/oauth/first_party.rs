@@ -112,13 +112,15 @@ impl FirstParty {
             _ => None,
         }
     }
+}
 
-    /// What people sign in for at a client.
-    pub(super) fn sign_in_for(&self, client: &Client) -> SignInFor {
+impl SignInFor {
+    /// What people sign in for at a client, which may be a page of ours.
+    pub(super) fn client(client: &Client) -> Self {
         match client.id.as_str() {
-            ACTIVATION_CLIENT => SignInFor::Device,
-            ACCOUNT_CLIENT => SignInFor::Account,
-            _ => SignInFor::Client(client.name.clone()),
+            ACTIVATION_CLIENT => Self::Device,
+            ACCOUNT_CLIENT => Self::Account,
+            _ => Self::Client(client.name.clone()),
         }
     }
 }

@@ -27,6 +27,9 @@ pub const ACCOUNT_CALLBACK: &str = "/account/callback";
 /// The path of the key set, below the issuer.
 pub const JWKS: &str = "/oauth/jwks";
 
+/// The languages of the pages, by their tags (OpenID Connect Discovery §3 `ui_locales_supported`).
+pub const UI_LOCALES: [&str; 2] = ["en", "de"];
+
 impl Settings {
     /// The URL of a path below the issuer.
     #[must_use]
@@ -61,6 +64,7 @@ impl AuthorizationServer {
             "dpop_signing_alg_values_supported": names(PROOF_ALGORITHMS),
             "request_parameter_supported": false,
             "request_uri_parameter_supported": false,
+            "ui_locales_supported": UI_LOCALES,
             "prompt_values_supported": ["none", "login", "consent"],
             "protected_resources": settings.resources.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });

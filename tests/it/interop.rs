@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::chromium::chromium;
 use crate::process::{Installation, PASSWORD, run};
 use crate::world::free_port;
 
 /// A file of the repository.
-fn repository(path: &str) -> PathBuf {
+pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
@@ -62,7 +63,7 @@ async fn satisfies(mut client: Command) {
     println!("{said}");
 }
 
-fn node(script: &str) -> Command {
+pub fn node(script: &str) -> Command {
     installed("tests/interop/node_modules/.package-lock.json");
     let mut command = Command::new("node");
     command.arg(script);
@@ -93,10 +94,7 @@ async fn requests_oauth2client_gets_a_token() {
 
 #[tokio::test]
 async fn a_person_signs_in_with_chromium_by_keyboard_and_without_scripts() {
-    let output = run(&mut Command::new(repository("scripts/install-chromium"))).await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let path = String::from_utf8(output.stdout).expect("UTF-8");
     let mut command = node("chromium.mjs");
-    command.env("CHROMIUM_BIN", path.trim());
+    command.env("CHROMIUM_BIN", chromium().await);
     satisfies(command).await;
 }

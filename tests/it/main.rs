@@ -6,6 +6,7 @@ mod architecture;
 mod authorize;
 mod browser;
 mod check;
+mod chromium;
 mod cli;
 mod client;
 mod concurrency;

@@ -93,6 +93,12 @@ fn thousandths(text: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::metadata::UI_LOCALES;
+
+    #[test]
+    fn the_metadata_name_all_languages() {
+        assert_eq!(Language::ALL.map(Language::tag), UI_LOCALES);
+    }
 
     #[test]
     fn ranges_have_weights() {
