@@ -15,6 +15,8 @@ mod explain;
 mod hash_password;
 mod healthcheck;
 mod keys;
+mod login;
+mod logout;
 mod schema;
 mod serve;
 mod signals;
@@ -35,6 +37,8 @@ pub struct Environment {
     pub state_directory: PathBuf,
     /// How this program was called, so that the commands it suggests can be typed as they are.
     pub program: String,
+    /// Whether colours are welcome (`NO_COLOR` is not set).
+    pub colours: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -49,6 +53,10 @@ enum Verb {
     Schema(schema::Schema),
     /// Show the signing keys, or bring a new one
     Keys(keys::Keys),
+    /// Sign in with a code on another device, or in a browser, and keep the token
+    Login(login::Login),
+    /// End what `login` began, and forget the token and its key
+    Logout(logout::Logout),
     /// Call an API with a token and a proof, tell what happens, and play the thief
     Curl(Box<curl::Curl>),
     /// Tell what a refusal means, why it happens and what to do
@@ -68,6 +76,8 @@ impl Cli {
             Verb::Validate(verb) => verb.run(),
             Verb::Schema(verb) => verb.run(),
             Verb::Keys(verb) => wait_for(async { verb.run().await.unwrap_or_else(report) }),
+            Verb::Login(verb) => wait_for(async { verb.run(environment).await.unwrap_or_else(report) }),
+            Verb::Logout(verb) => wait_for(async { verb.run(environment).await.unwrap_or_else(report) }),
             Verb::Curl(verb) => wait_for(async { verb.run(environment).await.unwrap_or_else(report) }),
             Verb::Explain(verb) => verb.run(),
             Verb::HashPassword(verb) => verb.run(),
@@ -100,4 +110,10 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
     }
     eprintln!();
     ExitCode::FAILURE
+}
+
+/// A word of a command line, quoted for a POSIX shell if it must be.
+fn quote(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/' | b':');
+    if text.bytes().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

@@ -1,6 +1,7 @@
 //! The rules of the authorization server.
 //!
-//! Ruled by RFC 6749, RFC 7636, RFC 8414, RFC 8628, RFC 9068, RFC 9207, RFC 9449 and RFC 9700. Methods of [`AuthorizationServer`]
+//! Ruled by RFC 6749, RFC 7009, RFC 7636, RFC 7662, RFC 8414, RFC 8628, RFC 8693, RFC 8705, RFC 9068, RFC 9101, RFC 9126,
+//! RFC 9207, RFC 9449, RFC 9700 and OpenID Connect Core. Methods of [`AuthorizationServer`]
 //! are its endpoints.
 //!
 //! Invariant: knows no transport and no concrete store; a request that fails a check changes nothing; what costs the
@@ -34,11 +35,17 @@ mod error;
 mod first_party;
 mod grant;
 pub mod id_token;
+mod introspect;
 mod issue;
 pub mod metadata;
+mod own_token;
+mod par;
 pub mod params;
 pub mod pkce;
 mod refusal;
+mod request_object;
+mod revoke;
+mod sign_out;
 mod token;
 mod userinfo;
 mod words;
@@ -46,13 +53,16 @@ mod words;
 pub use account::{Account, AccountNotice, AllowedClient, Began, GRANTS_SHOWN};
 pub use activation::{CodeFault, ConfirmDevice, EnterCode};
 pub use authorize::{Answer, Browser, Consent, Cookie, Form, Redirect, SignIn, SignInFault, View};
-pub use client::Client;
+pub use client::{Client, Profile};
 pub use device::{DeviceAnswer, DeviceAuthorization, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
 pub use first_party::{FIRST_PARTY_CLIENTS, SignInFor};
+pub use introspect::{AnswerForm, Introspection, IntrospectionAnswer};
 pub use issue::TokenResponse;
+pub use par::{Push, PushAnswer, PushedResponse};
 pub use params::Parameters;
 pub use refusal::Refusal;
+pub use revoke::{Revocation, RevocationAnswer};
 pub use token::{Asked, TokenAnswer, TokenRequest};
 pub use userinfo::{UserInfoAnswer, UserInfoRequest};
 pub use words::Words;
@@ -94,6 +104,8 @@ pub struct Lifetimes {
     pub authorization_code: Duration,
     /// Device codes and user codes; 15 minutes at most.
     pub device_code: Duration,
+    /// `request_uri` of pushed requests; less than 600 seconds (FAPI 2.0 §5.3.2.2-12).
+    pub pushed_request: Duration,
     /// Sign-in and consent pages: from the authorization request to its answer.
     pub transaction: Duration,
     /// Browser sessions.
@@ -115,6 +127,10 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// About proofs.
     pub dpop: DpopSettings,
+    /// `require_pushed_authorization_requests` (RFC 9126 §5), for every client.
+    pub require_pushed_requests: bool,
+    /// The rules that every client must keep.
+    pub profile: Profile,
     /// Whether the doors hand on the certificates of clients (RFC 8705).
     pub mutual_tls: bool,
     /// Who may vouch for the certificates of clients with `tls_client_auth`.
@@ -166,8 +182,11 @@ pub struct AuthorizationServer {
     device_requests: Throttle,
     /// Wrong user codes.
     guesses: Throttle,
+    /// Pushed authorization requests.
+    pushes: Throttle,
     token_url: String,
     device_authorization_url: String,
+    pushed_request_url: String,
     userinfo_url: String,
     /// What the secret of an unknown client is compared with, so that it takes as long as that of a known one.
     decoy_secret: ClientSecretHash,
@@ -190,8 +209,10 @@ impl AuthorizationServer {
             user_codes: root.derive("user codes"),
             device_requests: Throttle::default(),
             guesses: Throttle::default(),
+            pushes: Throttle::default(),
             token_url: settings.url(metadata::TOKEN),
             device_authorization_url: settings.url(metadata::DEVICE_AUTHORIZATION),
+            pushed_request_url: settings.url(metadata::PUSHED_AUTHORIZATION_REQUEST),
             userinfo_url: settings.url(metadata::USERINFO),
             decoy_secret: ClientSecretHash::of("no client has this secret"),
             decoy_keys: client_assertion::Decoys::new(),

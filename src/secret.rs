@@ -195,6 +195,17 @@ impl Kind for BrowserKind {
 /// The secret in the cookie that ties the forms on our pages to the browser they were made for.
 pub type BrowserToken = Opaque<BrowserKind>;
 
+/// Marks the name of a pushed authorization request.
+#[derive(Debug)]
+pub enum RequestUriKind {}
+
+impl Kind for RequestUriKind {
+    const PREFIX: &'static str = "urn:ietf:params:oauth:request_uri:";
+}
+
+/// The `request_uri` of a pushed authorization request (RFC 9126 §2.2).
+pub type RequestUri = Opaque<RequestUriKind>;
+
 /// Marks a device code.
 #[derive(Debug)]
 pub enum DeviceCodeKind {}

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
 use crate::replay::{ReplayKey, Seen};
-use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, SessionKind, UserCodeKind};
+use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
 pub use crate::unavailable::Unavailable;
 
 mod memory;
@@ -20,7 +20,8 @@ mod sqlite;
 pub use memory::MemoryStore;
 pub use record::{
     ALIVE_EVERY, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, GrantOrigin, KeyRecord, LastAlive,
-    Pace, Previous, RefreshState, Rotation, SenderConstraint, SessionRecord, TransactionId,
+    Pace, PersonRecord, Previous, PushedRequest, RefreshState, Rotation, SenderConstraint, SessionRecord, TokenName,
+    TransactionId,
 };
 pub use sqlite::{OpenError, SqliteStore};
 
@@ -38,11 +39,21 @@ pub struct Limits {
     /// Devices that wait for a person, those whose time was over and that are still kept included. 3,000 by default. The
     /// chance that somebody guesses a user code of anybody grows with this number, see `activation/guesses.rs`.
     pub devices: u64,
+    /// Pushed authorization requests, those that were answered or expired and are still kept included. 200,000 by default:
+    /// nearly three hundred a second.
+    pub pushed_requests: u64,
+    /// Pushed authorization requests of one client that wait for their browsers. 20,000 by default: no client can fill the
+    /// store alone.
+    pub pushed_requests_per_client: u64,
     /// Sessions of browsers. 1,000,000 by default.
     pub sessions: u64,
+    /// People whom somebody else vouches for, disabled ones included. 1,000,000 by default.
+    pub people: u64,
     /// `jti` of client assertions. 1,000,000 by default: three thousand assertions of five minutes a second.
     pub assertions: u64,
-    /// How long codes, grants and devices are kept after their end. Ten minutes by default. No authorization transaction and no
+    /// Revoked access tokens that no grant ends with, until they expire. 1,000,000 by default.
+    pub revocations: u64,
+    /// How long codes, grants, pushed requests and devices are kept after their end. Ten minutes by default. No authorization transaction and no
     /// access token may live longer: a transaction whose code was forgotten could give another one, and a code that was
     /// forgotten could no longer end the grant whose tokens are still good when it is replayed (RFC 6749 §4.1.2).
     pub kept: Duration,
@@ -55,8 +66,12 @@ impl Default for Limits {
             grants: 1_000_000,
             grants_per_person: 100,
             devices: 3_000,
+            pushed_requests: 200_000,
+            pushed_requests_per_client: 20_000,
             sessions: 1_000_000,
+            people: 1_000_000,
             assertions: 1_000_000,
+            revocations: 1_000_000,
             kept: Duration::from_mins(10),
         }
     }
@@ -66,6 +81,11 @@ impl Limits {
     /// The last moment at which a code is kept.
     pub(crate) fn code_due(&self, code: &CodeRecord) -> Timestamp {
         code.expires_at + self.kept
+    }
+
+    /// The last moment at which a pushed request is kept: while a transaction that it began may be answered.
+    pub(crate) fn pushed_request_due(&self, request: &PushedRequest) -> Timestamp {
+        request.expires_at + self.kept
     }
 
     /// How many live grants a person may have at a client beside a new one.
@@ -91,8 +111,18 @@ impl Limits {
 pub enum Recorded {
     /// It is on disk.
     First,
-    /// Its transaction has given a code before.
+    /// Its transaction has given a code before, or the pushed request that began it was answered otherwise.
     TransactionSpent,
+}
+
+/// What became of a pushed authorization request that was to be recorded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Pushed {
+    /// It is on disk.
+    First,
+    /// As many requests of its client wait as may.
+    TooMany,
 }
 
 /// What became of a device that was to be recorded.
@@ -154,8 +184,20 @@ pub enum Rotated {
 /// person who has very many.
 #[async_trait]
 pub trait Store: Send + Sync {
+    /// Records a pushed authorization request, unless as many of its client wait as may
+    /// ([`Limits::pushed_requests_per_client`]).
+    async fn push_request(&self, request: &PushedRequest, now: Timestamp) -> Result<Pushed, Unavailable>;
+
+    /// Reads a pushed authorization request, answered or not.
+    async fn pushed_request(&self, request_uri: Digest<RequestUriKind>) -> Result<Option<PushedRequest>, Unavailable>;
+
+    /// Marks the pushed request of a transaction as answered without a code. `false` if it was answered before, or is not
+    /// kept. Of any number of concurrent calls, and of calls of [`Store::record_code`] for the same transaction, exactly one
+    /// answers it.
+    async fn answer_pushed_request(&self, transaction: TransactionId) -> Result<bool, Unavailable>;
+
     /// Records a code that an approved transaction turned into. A transaction gives one code, however often its consent
-    /// form is posted.
+    /// form is posted. If a pushed request began it, that is answered in the same step; if it was before, there is no code.
     async fn record_code(&self, code: &CodeRecord) -> Result<Recorded, Unavailable>;
 
     /// Reads a code, spent or not, without spending it.
@@ -241,17 +283,40 @@ pub trait Store: Send + Sync {
     /// After that moment the same key may be spent again; an assertion that old is refused by its `exp`.
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable>;
 
+    /// Revokes an access token that belongs to no grant of its client (RFC 7009 §2.1); what it was revoked for is over when
+    /// it `expires`.
+    async fn revoke_token(&self, token: TokenName, expires: Timestamp) -> Result<(), Unavailable>;
+
+    /// Whether an access token was revoked by its name.
+    async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable>;
+
     /// Records the session of a browser that signed in.
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable>;
 
-    /// Reads a session whose time is not over: `now` is before its `expires_at`.
+    /// Reads a session whose time is not over: `now` is before its `idle_expires_at` and its `expires_at`.
     async fn session(&self, token: Digest<SessionKind>, now: Timestamp) -> Result<Option<SessionRecord>, Unavailable>;
+
+    /// Slides the idle limit of a session; does nothing if there is none.
+    async fn extend_session(&self, token: Digest<SessionKind>, idle_expires_at: Timestamp) -> Result<(), Unavailable>;
 
     /// Forgets a session.
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable>;
 
     /// Forgets all sessions of a person.
     async fn end_sessions_of(&self, subject: &Subject) -> Result<(), Unavailable>;
+
+    /// Records a person who signs in, or takes over what is newer about them ([`PersonRecord`]). `false` if they are
+    /// disabled: nothing was changed.
+    async fn remember_person(&self, person: &PersonRecord) -> Result<bool, Unavailable>;
+
+    /// Reads a person, disabled or not.
+    async fn person(&self, subject: &Subject) -> Result<Option<PersonRecord>, Unavailable>;
+
+    /// Disables a person, known or not: they can neither sign in nor get tokens until they are enabled again.
+    async fn disable_person(&self, subject: &Subject, now: Timestamp) -> Result<(), Unavailable>;
+
+    /// Enables a person again; does nothing if they are not disabled.
+    async fn enable_person(&self, subject: &Subject) -> Result<(), Unavailable>;
 
     /// The signing keys by generation, among them those whose time is over until they are swept.
     async fn signing_keys(&self) -> Result<Vec<KeyRecord>, Unavailable>;
@@ -269,7 +334,9 @@ pub trait Store: Send + Sync {
     /// Notes that this life runs, or stops in good order.
     async fn note_alive(&self, alive: LastAlive) -> Result<(), Unavailable>;
 
-    /// Removes at most `limit` records that nothing living depends on; gives how many it removed. Codes, grants and devices
-    /// stay for [`Limits::kept`] after their end, and the newest signing key stays for good, so that generations never repeat.
+    /// Removes at most `limit` records that nothing living depends on; gives how many it removed. Codes, grants, pushed
+    /// requests and devices stay for [`Limits::kept`] after their end, and the newest signing key stays for good, so that generations never repeat.
+    /// People stay while something that they signed in for may live, and those who are disabled for good: who is
+    /// forgotten could sign in again.
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u32, Unavailable>;
 }

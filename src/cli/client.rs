@@ -1,4 +1,5 @@
-//! An OAuth client with a DPoP key (RFC 9449), as `tollgate curl` and the story of `tollgate dev` use it.
+//! An OAuth client with a DPoP key (RFC 9449), as `tollgate login`, `tollgate curl` and the story of
+//! `tollgate dev` use it.
 //!
 //! Invariant: a token, a key or a secret leaves only in the request that it is for, or in a file that nobody else may
 //! read; nothing here prints one.
@@ -16,21 +17,27 @@ use crate::entropy::{Entropy, SystemEntropy};
 use crate::jose::{Algorithm, SigningKey, Thumbprint};
 use crate::secret::base64url;
 
+mod device;
 mod metadata;
+mod party;
 mod proof;
+mod refresh;
 mod sign_in;
 mod talk;
 mod token;
 mod transport;
 mod wallet;
 
+pub(super) use device::{DeviceAuthorization, Waiting};
 pub(super) use metadata::{ServerMetadata, is_secure};
+pub(super) use party::{Party, PartyOptions};
 pub(super) use proof::{Target, prove};
+pub(super) use refresh::{Renewal, refreshed};
 pub(super) use sign_in::{SignIn, sign_in};
 pub(super) use talk::Talk;
 pub(super) use token::{Binding, Token, TokenClient, TokenGrant, shown};
 pub(super) use transport::{Certificates, Reply, Transport, challenge, nonce, unreachable};
-pub(super) use wallet::{DevSession, Held, Pocket, Wallet};
+pub(super) use wallet::{DevSession, Held, Login, Pocket, Wallet};
 
 /// Why the client could not do its work.
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -89,6 +96,18 @@ pub(super) enum ClientError {
     #[error("the answer at the redirect URI is not from {0}")]
     #[diagnostic(help("start again; if it happens again, something on this machine interferes"))]
     MixUp(String),
+    /// RFC 8628 §3.5 `access_denied`.
+    #[error("the request was declined")]
+    #[diagnostic(help("if that was a mistake, run the command again"))]
+    Declined,
+    /// RFC 8628 §3.5 `expired_token`, or the time ran out here.
+    #[error("nobody approved before the code expired")]
+    #[diagnostic(help("run the command again and enter the new code"))]
+    CodeExpired,
+    /// Another process has the token for too long.
+    #[error("another process works on {} and does not finish", .0.display())]
+    #[diagnostic(help("end it, or remove the file if there is none"))]
+    Busy(PathBuf),
     /// Nobody answered the authorization request.
     #[error("nobody signed in within five minutes")]
     #[diagnostic(help("run the command again and open the address that it prints"))]
@@ -143,6 +162,15 @@ pub(super) struct Identity {
     pub(super) client_id: String,
     /// How it shows so.
     pub(super) credential: Credential,
+}
+
+/// How much is shown of a text that somebody else sent, in characters.
+const LEGIBLE_LIMIT: usize = 200;
+
+/// A text that somebody else sent, such that a terminal shows it as it is: the characters of RFC 6749 §5.2, and not many.
+fn legible(text: &str) -> String {
+    let shown = |c: char| if matches!(c, ' ' | '!' | '#'..='[' | ']'..='~') { c } else { '?' };
+    text.chars().take(LEGIBLE_LIMIT).map(shown).collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ClientError> {

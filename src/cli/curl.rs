@@ -1,6 +1,6 @@
 //! `tollgate curl`: calls an API with a token and a fresh proof, tells what happened, and can play the thief.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -11,13 +11,11 @@ use secrecy::ExposeSecret as _;
 
 use super::Environment;
 use super::client::{
-    Binding, ClientError, Credential, DevSession, Held, Identity, Pocket, ServerMetadata, SignIn, Talk, Target, Token,
-    TokenClient, TokenGrant, Transport, Wallet, challenge, is_secure, new_key, nonce, prove, short, shown, sign_in,
-    unreachable,
+    Binding, ClientError, Credential, Held, Party, PartyOptions, Renewal, ServerMetadata, SignIn, Talk, Target, Token,
+    TokenClient, TokenGrant, Transport, Wallet, challenge, is_secure, new_key, nonce, prove, refreshed, short, shown,
+    sign_in, unreachable,
 };
 use super::explain;
-use crate::ident::Issuer;
-use crate::jose::SigningKey;
 
 mod output;
 mod request;
@@ -40,7 +38,7 @@ pub(super) struct Curl {
     #[command(flatten)]
     output: output::OutputOptions,
     #[command(flatten)]
-    party: Party,
+    sign_in: SignInOptions,
     /// Get a new token instead of the one kept from before
     #[arg(long)]
     fresh: bool,
@@ -64,21 +62,12 @@ enum Theft {
     Bearer,
 }
 
-/// Who gets the token, and where. Without an issuer, the running `tollgate dev` is asked.
+/// Who signs in, and how. Without an issuer, whoever signed in with `tollgate login` is asked for, then the running
+/// `tollgate dev`.
 #[derive(Debug, Args)]
-struct Party {
-    /// The authorization server; its metadata are fetched from there
-    #[arg(long, value_name = "URL", requires = "client_id")]
-    issuer: Option<Issuer>,
-    /// The client to be
-    #[arg(long, value_name = "ID", requires = "issuer")]
-    client_id: Option<String>,
-    /// A file with the client's secret
-    #[arg(long, value_name = "FILE", requires = "issuer", conflicts_with = "key")]
-    client_secret_file: Option<PathBuf>,
-    /// A file with the client's private key (PKCS #8, PEM)
-    #[arg(long, value_name = "FILE", requires = "issuer")]
-    key: Option<PathBuf>,
+struct SignInOptions {
+    #[command(flatten)]
+    party: PartyOptions,
     /// Sign a person in, even if the client could get a token by itself
     #[arg(long)]
     login: bool,
@@ -88,12 +77,6 @@ struct Party {
     /// The path at which the client has its loopback redirect URI
     #[arg(long, value_name = "PATH", default_value = "/callback")]
     redirect_path: String,
-    /// The scopes to ask for, separated by spaces
-    #[arg(long)]
-    scope: Option<String>,
-    /// The resource to ask a token for (RFC 8707)
-    #[arg(long, value_name = "URL")]
-    resource: Option<String>,
 }
 
 /// Why a call did not happen.
@@ -108,9 +91,16 @@ pub(super) enum CurlError {
     #[diagnostic(transparent)]
     Request(#[from] request::RequestError),
     /// Nobody said where tokens come from.
-    #[error("there is no `tollgate dev` at port {0}, and no --issuer was given")]
-    #[diagnostic(help("run `tollgate dev` in another terminal, or give --issuer URL and --client-id ID"))]
-    NoIssuer(u16),
+    #[error("nobody has signed in for {0}, there is no `tollgate dev` behind it, and no --issuer was given")]
+    #[diagnostic(help(
+        "run `tollgate login` with its --resource, or `tollgate dev` in another terminal, or give --issuer URL and \
+         --client-id ID"
+    ))]
+    NoIssuer(String),
+    /// The sign-in of `tollgate login` has ended.
+    #[error("the sign-in of `tollgate login` has ended")]
+    #[diagnostic(help("run it again, with the same flags"))]
+    LoginEnded,
     /// The API has no TLS.
     #[error("{0} is neither https nor on this machine: the token would travel in the clear")]
     Clear(String),
@@ -123,16 +113,23 @@ pub(super) enum CurlError {
     Output(#[source] std::io::Error),
 }
 
+/// How a token is come by when there is none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Beginning {
+    /// The client asks for one (RFC 6749 §4.4).
+    ClientCredentials,
+    /// A person signs in.
+    SignIn,
+    /// By `tollgate login` only.
+    Login,
+}
+
 /// Everything that a call needs once the flags are understood.
 struct Caller {
     transport: Transport,
-    identity: Identity,
-    issuer: Issuer,
+    party: Party,
+    beginning: Beginning,
     wallet: Wallet,
-    session: String,
-    login: bool,
-    scope: Option<String>,
-    resource: Option<String>,
     talk: Talk,
 }
 
@@ -154,27 +151,32 @@ impl Curl {
 
     fn caller(&self, environment: &Environment) -> Result<Caller, CurlError> {
         let wallet = Wallet::new(environment.state_directory.clone());
-        let party = &self.party;
         let (transport, talk) = (Transport::new(self.request.certificates()), self.output.talk());
-        let (scope, resource) = (party.scope.clone(), party.resource.clone());
-        if let (Some(issuer), Some(client_id)) = (&party.issuer, &party.client_id) {
-            let credential = match (&party.client_secret_file, &party.key) {
-                (Some(file), _) => Credential::secret_file(file)?,
-                (None, Some(file)) => Credential::key_file(file)?,
-                (None, None) => Credential::None,
-            };
-            let login = party.login || matches!(credential, Credential::None);
-            let identity = Identity { client_id: client_id.clone(), credential };
-            let (issuer, session) = (issuer.clone(), String::new());
-            return Ok(Caller { transport, identity, issuer, wallet, session, login, scope, resource, talk });
+        let (party, beginning) = self.party(&wallet)?;
+        Ok(Caller { transport, party, beginning, wallet, talk })
+    }
+
+    /// Who calls: whom the flags name, or who signed in for this URL, or a client of the `tollgate dev` behind it.
+    fn party(&self, wallet: &Wallet) -> Result<(Party, Beginning), CurlError> {
+        let SignInOptions { party: options, login, .. } = &self.sign_in;
+        if let Some(party) = options.named()? {
+            let person = *login || matches!(party.identity.credential, Credential::None);
+            let beginning = if person { Beginning::SignIn } else { Beginning::ClientCredentials };
+            return Ok((party, beginning));
         }
-        let port = self.url.port_or_known_default().unwrap_or_default();
-        let dev = wallet.dev(port).ok_or(CurlError::NoIssuer(port))?;
-        let issuer = dev.issuer.parse().map_err(|_| CurlError::NoIssuer(port))?;
-        let resource = resource.or_else(|| Some(dev.resource.clone()));
-        let identity = dev_identity(&dev, party.login);
-        let (session, login) = (dev.session, party.login);
-        Ok(Caller { transport, identity, issuer, wallet, session, login, scope, resource, talk })
+        let origin = self.url.origin().ascii_serialization();
+        let dev = wallet.dev(self.url.port_or_known_default().unwrap_or_default());
+        let session = dev.as_ref().map(|dev| dev.session.as_str()).unwrap_or_default();
+        if let Some(signed_in) = wallet.login(&origin, session).filter(|kept| !login && options.fit(kept)) {
+            return Ok((Party::of_login(signed_in)?, Beginning::Login));
+        }
+        let found = dev.and_then(|dev| {
+            if *login {
+                return Some((options.person_at(&dev)?, Beginning::SignIn));
+            }
+            Some((options.program_at(&dev)?, Beginning::ClientCredentials))
+        });
+        found.ok_or(CurlError::NoIssuer(origin))
     }
 
     /// The call itself: again with a nonce if the gate wants one, and again with a new token if it takes ours for dead.
@@ -191,10 +193,10 @@ impl Curl {
                 &shown(&request.method, &request.url),
                 "401 invalid_token -> getting a new token",
             );
-            held = caller.renew(self).await?;
+            held = caller.renew(self, Renewal::InsteadOf(&held.token.access)).await?;
             (response, proof) = caller.attempt(request, &mut held, &origin).await?;
         }
-        caller.wallet.save(&caller.pocket(), &held)?;
+        caller.wallet.save_nonces(&caller.party.pocket(), &held).await?;
         if held.token.binding == Binding::Dpop {
             caller.talk.sent("proof", &target, &format!("by key {}", short(held.key.public().thumbprint())));
         }
@@ -240,7 +242,7 @@ impl Curl {
         let origin = request.url.origin().ascii_serialization();
         if held.token.binding == Binding::Dpop && !held.nonces.contains_key(&origin) {
             caller.learn_nonce(request, &mut held, &origin).await?;
-            caller.wallet.save(&caller.pocket(), &held)?;
+            caller.wallet.save_nonces(&caller.party.pocket(), &held).await?;
         }
         let proof = proof_for(request, &held, &origin);
         println!("{}", request.command_line(&credentials(&held.token, proof.as_deref())));
@@ -262,20 +264,10 @@ impl Curl {
 }
 
 impl Caller {
-    fn pocket(&self) -> Pocket<'_> {
-        Pocket {
-            issuer: self.issuer.as_str(),
-            client_id: &self.identity.client_id,
-            scope: self.scope.as_deref(),
-            resource: self.resource.as_deref(),
-            session: &self.session,
-        }
-    }
-
     /// The token kept from before, if it is good, or a new one.
-    async fn held(&self, curl: &Curl) -> Result<Held, ClientError> {
+    async fn held(&self, curl: &Curl) -> Result<Held, CurlError> {
         if !curl.fresh
-            && let Some(held) = self.wallet.load(&self.pocket()).filter(Held::is_fresh)
+            && let Some(held) = self.wallet.load(&self.party.pocket()).filter(Held::is_fresh)
         {
             let life = held.token.expires.since(super::client::now()).as_secs();
             let key = short(held.key.public().thumbprint());
@@ -286,57 +278,34 @@ impl Caller {
             );
             return Ok(held);
         }
-        self.renew(curl).await
+        self.renew(curl, if curl.fresh { Renewal::Wanted } else { Renewal::Expired }).await
     }
 
     /// A new token: by the refresh token if there is one and the server takes it, else from the beginning.
-    async fn renew(&self, curl: &Curl) -> Result<Held, ClientError> {
-        let server = ServerMetadata::discover(&self.transport, &self.issuer).await?;
-        let client = TokenClient {
-            transport: &self.transport,
-            server: &server,
-            identity: &self.identity,
-            scope: self.scope.as_deref(),
-            resource: self.resource.as_deref(),
-            talk: self.talk,
-        };
-        let before = self.wallet.load(&self.pocket()).filter(|_| !curl.fresh);
-        let (key, nonces, old) = match before {
-            Some(Held { key, nonces, token }) => (key, nonces, token.refresh),
-            None => (new_key(), std::collections::BTreeMap::new(), None),
-        };
-        let refreshed = match &old {
-            Some(old) => self.refresh(&client, &key, old).await?,
-            None => None,
-        };
-        let token = match refreshed {
-            Some(token) => token,
-            None if self.login => {
-                let way = if curl.party.no_browser { SignIn::PrintAddress } else { SignIn::StartBrowser };
-                sign_in(&client, &key, &curl.party.redirect_path, way).await?
+    async fn renew(&self, curl: &Curl, renewal: Renewal<'_>) -> Result<Held, CurlError> {
+        if !curl.fresh || self.beginning == Beginning::Login {
+            let with = (&self.transport, self.talk);
+            if let Some(held) = refreshed(&self.party, with, &self.wallet, renewal).await? {
+                return Ok(held);
             }
-            None => client.token(&TokenGrant::ClientCredentials, &key).await?,
+        }
+        let server = ServerMetadata::discover(&self.transport, &self.party.issuer).await?;
+        let client = TokenClient::new(&self.party, &server, &self.transport, self.talk);
+        let before = self.wallet.load(&self.party.pocket()).filter(|_| !curl.fresh);
+        let (key, nonces) = before.map_or_else(|| (new_key(), BTreeMap::new()), |held| (held.key, held.nonces));
+        let token = match self.beginning {
+            Beginning::Login => return Err(CurlError::LoginEnded),
+            Beginning::ClientCredentials => client.token(&TokenGrant::ClientCredentials, &key).await?,
+            Beginning::SignIn => {
+                let SignInOptions { no_browser, redirect_path, .. } = &curl.sign_in;
+                let way = if *no_browser { SignIn::PrintAddress } else { SignIn::StartBrowser };
+                sign_in(&client, &key, redirect_path, way).await?
+            }
         };
         let held = Held { key, token, nonces };
-        self.wallet.save(&self.pocket(), &held)?;
+        let _locked = self.wallet.lock(&self.party.pocket()).await?;
+        self.wallet.save(&self.party.pocket(), &held)?;
         Ok(held)
-    }
-
-    /// Refreshes; a grant that has ended is no error, but a reason to begin again.
-    async fn refresh(
-        &self,
-        client: &TokenClient<'_>,
-        key: &SigningKey,
-        old: &secrecy::SecretString,
-    ) -> Result<Option<Token>, ClientError> {
-        match client.token(&TokenGrant::RefreshToken(old), key).await {
-            Ok(mut token) => {
-                token.refresh = token.refresh.or_else(|| Some(old.clone())); // RFC 6749 §6: no new one, same one
-                Ok(Some(token))
-            }
-            Err(ClientError::Refused { error, .. }) if error == "invalid_grant" => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 
     /// Calls the API with a new proof, and once more if it wants a nonce (RFC 9449 §9). Gives the proof that counted.
@@ -398,15 +367,6 @@ fn credentials(token: &Token, proof: Option<&str>) -> Vec<(&'static str, String)
     let mut headers = vec![("Authorization", authorization)];
     headers.extend(proof.map(|proof| ("DPoP", proof.to_owned())));
     headers
-}
-
-/// Who to be for a `tollgate dev`.
-fn dev_identity(dev: &DevSession, login: bool) -> Identity {
-    if login {
-        return Identity { client_id: dev.people_client_id.clone(), credential: Credential::None };
-    }
-    let credential = Credential::Secret(dev.service_client_secret.as_str().into());
-    Identity { client_id: dev.service_client_id.clone(), credential }
 }
 
 /// What the challenge of an answer says, and where to read on.

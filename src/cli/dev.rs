@@ -248,5 +248,6 @@ fn tell(plan: &Plan, envoy: Option<&Envoy>, program: &str) {
     println!("  try      {program} curl http://127.0.0.1:{guard}/orders");
     println!("           {program} curl --steal http://127.0.0.1:{guard}/orders");
     println!("           {program} curl --login http://127.0.0.1:{guard}/orders      as ada");
+    println!("           {program} login      with a code, as a device does");
     println!("  Ctrl-C ends it all.");
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::check::Judge;
 use super::client_certificate::Certificates;
 use super::file::{
-    AuthorizationServerFile, DpopFile, LoginFile, Profile, ServerNonce, SigningAlgorithm, SigningFile, TokensFile,
+    AuthorizationServerFile, DpopFile, LoginFile, ServerNonce, SigningAlgorithm, SigningFile, TokensFile,
 };
 use super::given::Given;
 use super::mistake::{Mistake, Place};
 use super::words::WordsFile;
-use super::{AuthorizationServer, Login, Signing, Store, branding, client, named_file};
+use super::{AuthorizationServer, Login, Signing, Store, branding, client, fapi, named_file};
 use crate::authz::ResourceSettings;
 use crate::dpop::Window;
 use crate::ident::{Audience, Issuer};
@@ -19,12 +19,15 @@ use crate::identity::{UsersFault, users_file_subjects};
 use crate::jose::Algorithm;
 use crate::keys::KeySchedule;
 use crate::oauth::id_token::OPENID_SCOPES;
-use crate::oauth::{Client, DpopSettings, Lifetimes, NonceMode, Settings, Words};
+use crate::oauth::{self, Client, DpopSettings, Lifetimes, NonceMode, Settings, Words};
 use crate::scope::{Scope, Scopes};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
+
+/// The longest life of a `request_uri` (FAPI 2.0 §5.3.2.2-12: less than ten minutes).
+const PUSHED_REQUEST: Duration = Duration::from_mins(9);
 
 /// Judges everything about the authorization server. `None` only if there are mistakes.
 pub(super) fn judge(
@@ -36,24 +39,22 @@ pub(super) fn judge(
 ) -> Option<AuthorizationServer> {
     let place = &given.place;
     let file = &given.value;
-    if let Some(profile) = file.profile.as_ref().filter(|profile| profile.value == Profile::Fapi2) {
-        judge.report(Mistake::about(&profile.place, "is not supported by this version").help("use `default`"));
-    }
+    let profile = file.profile.as_ref().map_or(oauth::Profile::Default, |given| fapi::profile(given.value));
     let issuer = judge.required(place, "issuer", file.issuer.as_ref()).map(|issuer| issuer.value.0.clone());
     let lifetimes = lifetimes(judge, file.tokens.as_ref());
     let signing = signing(judge, given, store, lifetimes.access_token);
     let dpop = dpop(judge, file.dpop.as_ref());
     let known = KnownScopes::of(given);
     check_scope_words(judge, file);
-    let clients =
-        file.clients.as_ref().map(|clients| client::all(judge, clients, &known, certificates)).unwrap_or_default();
+    let around = client::Surroundings { known: &known, certificates, profile, signing: signing_algorithm(file) };
+    let clients = file.clients.as_ref().map(|clients| client::all(judge, clients, &around)).unwrap_or_default();
     let login = login(judge, given, &clients);
     let branding = branding::judge(judge, file.branding.as_ref());
     let issuer = issuer?;
     let resources = resources(judge, file, protected, &issuer);
     let client_files = file.clients.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
     if !place.lost("resources") {
-        client::check_exchanges(judge, client_files, &resources);
+        client::check_resources(judge, client_files, &resources);
     }
     let settings = Settings {
         issuer,
@@ -62,6 +63,8 @@ pub(super) fn judge(
         resources,
         lifetimes,
         dpop,
+        require_pushed_requests: file.require_pushed_authorization_requests.as_ref().is_some_and(|given| given.value),
+        profile,
         mutual_tls: false,
         client_authorities: None,
     };
@@ -132,6 +135,7 @@ fn lifetimes(judge: &mut Judge<'_>, given: Option<&Given<TokensFile>>) -> Lifeti
         refresh_token_idle: judge.duration(file.refresh_token_idle.as_ref(), idle_default, Some(refresh_token)),
         authorization_code: judge.duration(file.authorization_code.as_ref(), MINUTE, Some(MINUTE)),
         device_code: judge.duration(file.device_code.as_ref(), 10 * MINUTE, Some(15 * MINUTE)),
+        pushed_request: judge.duration(file.pushed_request.as_ref(), Duration::from_secs(90), Some(PUSHED_REQUEST)),
         transaction: judge.duration(file.transaction.as_ref(), 10 * MINUTE, Some(HOUR)),
         session: judge.duration(file.session.as_ref(), 8 * HOUR, None),
     }
@@ -168,6 +172,12 @@ pub(super) const fn algorithm(word: SigningAlgorithm) -> Algorithm {
     }
 }
 
+/// What new keys sign with.
+fn signing_algorithm(file: &AuthorizationServerFile) -> Algorithm {
+    let given = file.signing.as_ref().and_then(|given| given.value.algorithm.as_ref());
+    algorithm(given.map_or(SigningAlgorithm::Es256, |given| given.value))
+}
+
 fn signing(
     judge: &mut Judge<'_>,
     server: &Given<AuthorizationServerFile>,
@@ -198,7 +208,7 @@ fn signing(
         let help = "make a key with `openssl rand -base64 32 > kek`, and set `signing: { encryption_key_file: kek }`";
         judge.report(mistake.help(help));
     }
-    let algorithm = algorithm(file.algorithm.as_ref().map_or(SigningAlgorithm::Es256, |given| given.value));
+    let algorithm = signing_algorithm(&server.value);
     Some(Signing { schedule: KeySchedule { algorithm, announce, sign, retain }, encryption_key })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::client_certificate::Certificates;
 use super::duration::{self, Lifetime};
-use super::file::{ExtAuthzFile, File, LimitsFile, ListenFile, ReplayFile, StoreFile, TlsFile};
+use super::file::{ExtAuthzFile, File, ListenFile, ReplayFile, StoreFile, TlsFile};
 use super::given::{Given, Parsed};
 use super::listen_address::TcpAddress;
 use super::mistake::{Mistake, Place};
@@ -256,11 +256,7 @@ fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
         Some(StoreFile::Sqlite(given)) => given.value.limits.as_ref(),
         None => None,
     };
-    let Some(Given { value: LimitsFile { codes, grants, grants_per_person, devices, sessions, assertions }, .. }) =
-        limits
-    else {
-        return default;
-    };
+    let Some(Given { value: file, .. }) = limits else { return default };
     let mut limit = |given: &Option<Given<u64>>, default| {
         let Some(given) = given else { return default };
         if !(1..=MOST_RECORDS).contains(&given.value) {
@@ -269,12 +265,16 @@ fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
         given.value
     };
     Limits {
-        codes: limit(codes, default.codes),
-        grants: limit(grants, default.grants),
-        grants_per_person: limit(grants_per_person, default.grants_per_person),
-        devices: limit(devices, default.devices),
-        sessions: limit(sessions, default.sessions),
-        assertions: limit(assertions, default.assertions),
+        codes: limit(&file.codes, default.codes),
+        grants: limit(&file.grants, default.grants),
+        grants_per_person: limit(&file.grants_per_person, default.grants_per_person),
+        devices: limit(&file.devices, default.devices),
+        pushed_requests: limit(&file.pushed_requests, default.pushed_requests),
+        pushed_requests_per_client: limit(&file.pushed_requests_per_client, default.pushed_requests_per_client),
+        sessions: limit(&file.sessions, default.sessions),
+        people: limit(&file.people, default.people),
+        assertions: limit(&file.assertions, default.assertions),
+        revocations: limit(&file.revocations, default.revocations),
         kept: default.kept,
     }
 }

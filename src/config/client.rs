@@ -6,34 +6,41 @@ use super::client_certificate::{self, Certificates};
 use super::file::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, ResourceUri, RotationWord};
 use super::given::{Given, Parsed};
 use super::mistake::{Mistake, Place};
-use super::named_file;
+use super::{client_requests, fapi, named_file};
 use crate::ident::Audience;
 use crate::jose::{Algorithm, PublicKey};
 use crate::oauth::client::{ClientAuthentication, ExchangePolicy, GrantType, RefreshTokenRotation};
-use crate::oauth::{Client, FIRST_PARTY_CLIENTS};
+use crate::oauth::{Client, FIRST_PARTY_CLIENTS, Profile};
 use crate::scope::Scopes;
 use crate::secret::ClientSecretHash;
+
+/// What clients must fit.
+pub(super) struct Surroundings<'a> {
+    /// The scopes that exist.
+    pub(super) known: &'a KnownScopes,
+    /// Whether clients can show certificates.
+    pub(super) certificates: Certificates,
+    /// The rules of the server.
+    pub(super) profile: Profile,
+    /// What the server signs with.
+    pub(super) signing: Algorithm,
+}
 
 /// Judges all clients. Those with mistakes are left out.
 pub(super) fn all(
     judge: &mut Judge<'_>,
     given: &Given<Vec<Given<ClientFile>>>,
-    known: &KnownScopes,
-    certificates: Certificates,
+    around: &Surroundings<'_>,
 ) -> Vec<Client> {
     let ids = given.value.iter().filter_map(|one| one.value.client_id.as_ref());
     judge.once(ids.map(|id| (&id.value.0, &id.place)), "is the `client_id` of an earlier client");
-    given.value.iter().filter_map(|one| client(judge, one, known, certificates)).collect()
+    given.value.iter().filter_map(|one| client(judge, one, around)).collect()
 }
 
 /// Judges one client. `None` only if there are mistakes.
-fn client(
-    judge: &mut Judge<'_>,
-    given: &Given<ClientFile>,
-    known: &KnownScopes,
-    certificates: Certificates,
-) -> Option<Client> {
+fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, around: &Surroundings<'_>) -> Option<Client> {
     let Given { value: file, place } = given;
+    let Surroundings { known, certificates, .. } = around;
     let id = judge.required(place, "client_id", file.client_id.as_ref());
     if let Some(id) = id.filter(|id| FIRST_PARTY_CLIENTS.contains(&id.value.0.as_str())) {
         judge.report(
@@ -46,7 +53,9 @@ fn client(
     let method = file.token_endpoint_auth_method.as_ref().map_or(AuthMethod::ClientSecretBasic, |given| given.value);
     let grant_types = grant_types(judge, given, method);
     check_redirect_uris(judge, given, &grant_types);
-    let rotation = rotation(judge, given, method);
+    let profile = fapi::of_client(judge, given, method, around);
+    let rotation = rotation(judge, given, method, profile);
+    let introspects = introspects(judge, given, method);
     let exchange = exchange(judge, given, &grant_types);
     if let Some(name) = &file.client_name {
         judge.readable(name);
@@ -68,18 +77,27 @@ fn client(
         (_, _, Some(bound)) => certificates.check_shown(judge, &bound.place),
         (_, _, None) => {}
     }
+    let requests = client_requests::rules(judge, given, (method, authentication.as_ref()), around);
     let id = id?;
     let name = file.client_name.as_ref().map_or_else(|| id.as_str().to_owned(), |name| name.value.clone());
     let redirect_uris = file.redirect_uris.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
+    let after_sign_out =
+        file.post_logout_redirect_uris.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
+    judge.once(after_sign_out.iter().map(|uri| (uri.value.0.as_str(), &uri.place)), "is given twice");
     Some(Client {
         name,
         authentication: authentication?,
         grant_types,
         redirect_uris: redirect_uris.iter().map(|uri| uri.value.0.clone()).collect(),
+        post_logout_redirect_uris: after_sign_out.iter().map(|uri| uri.value.0.clone()).collect(),
         scopes: scopes.unwrap_or_else(Scopes::default),
         certificate_bound_access_tokens: bound.is_some(),
-        dpop_bound_access_tokens: file.dpop_bound_access_tokens.as_ref().is_some_and(|given| given.value),
+        dpop_bound_access_tokens: file.dpop_bound_access_tokens.as_ref().is_some_and(|given| given.value)
+            || (profile.is_fapi() && bound.is_none()),
         rotation,
+        introspects,
+        profile,
+        requests,
         exchange,
         id,
     })
@@ -87,7 +105,7 @@ fn client(
 
 fn grant_types(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMethod) -> Vec<GrantType> {
     let Some(given) = &client.value.grant_types else { return vec![GrantType::AuthorizationCode] };
-    if given.value.is_empty() && given.place.gaps.is_empty() {
+    if given.value.is_empty() && given.place.gaps.is_empty() && client.value.introspects.is_none() {
         judge.report(Mistake::about(&given.place, "is empty: the client could do nothing"));
     }
     let mut grants = Vec::new();
@@ -118,6 +136,21 @@ fn grant_types(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMe
     grants
 }
 
+/// The resources about whose tokens the client may ask.
+fn introspects(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMethod) -> Vec<Audience> {
+    let Some(given) = &client.value.introspects else { return Vec::new() };
+    if given.value.is_empty() && given.place.gaps.is_empty() {
+        judge.report(Mistake::about(&given.place, "is empty"));
+    }
+    if method == AuthMethod::None && !client.place.lost("token_endpoint_auth_method") {
+        // RFC 7662 §2.1: or anybody could try tokens out.
+        let mistake = Mistake::about(&given.place, "has no use for a public client, which may not introspect");
+        judge.report(mistake.help("choose another `token_endpoint_auth_method` than `none`"));
+    }
+    judge.once(given.value.iter().map(|one| (&one.value.0.audience, &one.place)), "is given twice");
+    given.value.iter().map(|one| one.value.0.audience.clone()).collect()
+}
+
 /// On whose behalf the client may act. The two settings go together: neither means anything alone.
 fn exchange(judge: &mut Judge<'_>, client: &Given<ClientFile>, grants: &[GrantType]) -> Option<ExchangePolicy> {
     let asked = grants.contains(&GrantType::TokenExchange);
@@ -146,10 +179,11 @@ fn exchange(judge: &mut Judge<'_>, client: &Given<ClientFile>, grants: &[GrantTy
     Some(ExchangePolicy { from: from?, to: to? })
 }
 
-/// Reports resources in `token_exchange` for which no tokens are issued.
-pub(super) fn check_exchanges(judge: &mut Judge<'_>, clients: &[Given<ClientFile>], resources: &[Audience]) {
-    let given = clients.iter().filter_map(|client| client.value.token_exchange.as_ref());
-    let lists = given.flat_map(|given| [given.value.from.as_ref(), given.value.to.as_ref()]).flatten();
+/// Reports resources in `token_exchange` and `introspects` for which no tokens are issued.
+pub(super) fn check_resources(judge: &mut Judge<'_>, clients: &[Given<ClientFile>], resources: &[Audience]) {
+    let exchanges = clients.iter().filter_map(|client| client.value.token_exchange.as_ref());
+    let lists = exchanges.flat_map(|given| [given.value.from.as_ref(), given.value.to.as_ref()]);
+    let lists = lists.chain(clients.iter().map(|client| client.value.introspects.as_ref())).flatten();
     for one in lists.flat_map(|list| &list.value).filter(|one| !resources.contains(&one.value.0.audience)) {
         let mistake = Mistake::about(&one.place, "is no resource that tokens are issued for");
         judge.report(mistake.help("add it to `protected_resources`, or to `authorization_server.resources`"));
@@ -174,8 +208,15 @@ fn check_redirect_uris(judge: &mut Judge<'_>, client: &Given<ClientFile>, grants
     judge.once(uris.iter().map(|uri| (uri.value.0.as_str(), &uri.place)), "is given twice");
 }
 
-fn rotation(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMethod) -> RefreshTokenRotation {
-    let Some(given) = &client.value.refresh_token_rotation else { return RefreshTokenRotation::Always };
+fn rotation(
+    judge: &mut Judge<'_>,
+    client: &Given<ClientFile>,
+    method: AuthMethod,
+    profile: Profile,
+) -> RefreshTokenRotation {
+    let Some(given) = &client.value.refresh_token_rotation else {
+        return if profile.is_fapi() { RefreshTokenRotation::Never } else { RefreshTokenRotation::Always };
+    };
     match given.value {
         RotationWord::Always => RefreshTokenRotation::Always,
         RotationWord::Never => {
@@ -201,7 +242,7 @@ fn authentication(
         ("client_secret_hash", file.client_secret_hash.as_ref().map(|given| &given.place)),
     ];
     let key = [
-        ("jwks", file.jwks.as_ref().map(|given| &given.place)),
+        ("jwks", file.jwks.as_ref().filter(|_| !client_requests::signs_requests(file)).map(|given| &given.place)),
         ("token_endpoint_auth_signing_alg", file.token_endpoint_auth_signing_alg.as_ref().map(|given| &given.place)),
     ];
     let subject = client_certificate::settings(file);
@@ -312,7 +353,7 @@ fn keys(judge: &mut Judge<'_>, client: &Given<ClientFile>) -> Option<ClientAuthe
     Some(ClientAuthentication::PrivateKeyJwt { keys, algorithm })
 }
 
-fn key_set(judge: &mut Judge<'_>, given: &Given<KeySetFile>) -> Option<Vec<PublicKey>> {
+pub(super) fn key_set(judge: &mut Judge<'_>, given: &Given<KeySetFile>) -> Option<Vec<PublicKey>> {
     let keys = judge.required(&given.place, "keys", given.value.keys.as_ref())?;
     if keys.value.is_empty() && keys.place.gaps.is_empty() {
         judge.report(Mistake::about(&keys.place, "is empty"));

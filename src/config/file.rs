@@ -146,12 +146,24 @@ pub(super) struct LimitsFile {
     /// Devices that wait for a person. The chance that somebody guesses a user code of anybody grows with it.
     #[schemars(extend("default" = 3_000))]
     pub(super) devices: Option<Given<u64>>,
+    /// Pushed authorization requests, those that were answered in the last minutes included.
+    #[schemars(extend("default" = 200_000))]
+    pub(super) pushed_requests: Option<Given<u64>>,
+    /// Pushed authorization requests of one client that wait for their browsers. At one more, it is told to slow down.
+    #[schemars(extend("default" = 20_000))]
+    pub(super) pushed_requests_per_client: Option<Given<u64>>,
     /// Browser sessions.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) sessions: Option<Given<u64>>,
+    /// People whom somebody else vouches for (every `login` but `local`), those who are disabled included.
+    #[schemars(extend("default" = 1_000_000))]
+    pub(super) people: Option<Given<u64>>,
     /// Used client assertions.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) assertions: Option<Given<u64>>,
+    /// Revoked access tokens of clients that speak for themselves, until they expire.
+    #[schemars(extend("default" = 1_000_000))]
+    pub(super) revocations: Option<Given<u64>>,
 }
 
 /// Where used DPoP proofs are remembered.
@@ -180,9 +192,12 @@ pub(super) struct AuthorizationServerFile {
     /// trailing slash. http on loopback only.
     #[schemars(required)]
     pub(super) issuer: Option<Given<Parsed<Issuer>>>,
-    /// The set of rules that clients must keep.
+    /// The set of rules that every client must keep. A client may have a stricter one.
     #[schemars(extend("default" = "default"))]
     pub(super) profile: Option<Given<Profile>>,
+    /// Whether every client must push its authorization requests (RFC 9126 §5).
+    #[schemars(extend("default" = false))]
+    pub(super) require_pushed_authorization_requests: Option<Given<bool>>,
     /// How people sign in. Required if a client uses `authorization_code`.
     pub(super) login: Option<Given<LoginFile>>,
     /// How long things live.
@@ -229,13 +244,14 @@ pub(super) struct AccentColourFile {
     pub(super) dark: Option<Given<Parsed<Colour>>>,
 }
 
-/// The set of rules that clients must keep.
+/// A set of rules that clients must keep.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Profile {
     /// RFC 9700 and RFC 9449.
     Default,
-    /// FAPI 2.0; not supported by this version.
+    /// FAPI 2.0 Security Profile: authorization requests are pushed, clients authenticate with a key or a certificate, tokens
+    /// are bound to one, refresh tokens stay the same, and nothing is signed with `RS256`.
     Fapi2,
 }
 
@@ -260,7 +276,7 @@ pub(super) struct LocalLoginFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TokensFile {
-    /// Access tokens. Short, as a revocation is not seen before they end.
+    /// Access tokens. Short, as the gate does not see that one was revoked before it ends.
     #[schemars(extend("default" = "5m"))]
     pub(super) access_token: Option<Given<Lifetime>>,
     /// Grants, counted from approval: afterwards the person is asked again, whatever was refreshed.
@@ -275,6 +291,9 @@ pub(super) struct TokensFile {
     /// Device codes and user codes: how long a device waits for a person. At most 15 minutes.
     #[schemars(extend("default" = "10m"))]
     pub(super) device_code: Option<Given<Lifetime>>,
+    /// `request_uri` of pushed authorization requests: until the browser brings it. At most 9 minutes.
+    #[schemars(extend("default" = "90s"))]
+    pub(super) pushed_request: Option<Given<Lifetime>>,
     /// Sign-in and consent: from the authorization request to its answer.
     #[schemars(extend("default" = "10m"))]
     pub(super) transaction: Option<Given<Lifetime>>,
@@ -370,7 +389,7 @@ pub(super) struct ClientFile {
     pub(super) token_endpoint_auth_method: Option<Given<AuthMethod>>,
     /// For `private_key_jwt`: the only algorithm of its assertions. Default: any that its keys allow.
     pub(super) token_endpoint_auth_signing_alg: Option<Given<SigningAlgorithm>>,
-    /// For `private_key_jwt`: the public keys (RFC 7517 §5). For `self_signed_tls_client_auth`: the certificates, each as the
+    /// For `private_key_jwt`, and for request objects: the public keys (RFC 7517 §5). For `self_signed_tls_client_auth`: the certificates, each as the
     /// first of the `x5c` of a key (RFC 8705 §2.2.2); for a key without `x5c` any certificate that certifies it.
     pub(super) jwks: Option<Given<KeySetFile>>,
     /// For `client_secret_basic` and `client_secret_post`: a file with the secret, at least 32 characters.
@@ -393,6 +412,9 @@ pub(super) struct ClientFile {
     /// Where answers to authorization requests go: https, a private-use scheme with a dot in it, or http on loopback,
     /// whose port the client may choose. Required for `authorization_code`. Compared exactly.
     pub(super) redirect_uris: Option<Given<Vec<Given<Parsed<RedirectUri>>>>>,
+    /// Where a browser may go after its person has signed out on behalf of the client (OpenID Connect RP-Initiated Logout).
+    /// Compared exactly.
+    pub(super) post_logout_redirect_uris: Option<Given<Vec<Given<Parsed<RedirectUri>>>>>,
     /// The scopes that the client may ask for, separated by spaces; each must be one of `scopes`. Default: none.
     pub(super) scope: Option<Given<Parsed<Scopes>>>,
     /// Whether the client must bring a DPoP proof (RFC 9449 §5.2): it then gets no token that a thief could use.
@@ -402,9 +424,25 @@ pub(super) struct ClientFile {
     /// proof; without a certificate it gets none.
     #[schemars(extend("default" = false))]
     pub(super) tls_client_certificate_bound_access_tokens: Option<Given<bool>>,
-    /// Whether each refresh gives a new refresh token.
+    /// Whether the client must push its authorization requests (RFC 9126 §6).
+    #[schemars(extend("default" = false))]
+    pub(super) require_pushed_authorization_requests: Option<Given<bool>>,
+    /// Whether the client must sign its authorization requests (RFC 9101 §10.5), with a key in `jwks`.
+    #[schemars(extend("default" = false))]
+    pub(super) require_signed_request_object: Option<Given<bool>>,
+    /// The only algorithm of its request objects. Default: any that its keys allow.
+    pub(super) request_object_signing_alg: Option<Given<SigningAlgorithm>>,
+    /// What authorization responses are signed with that the client asks for with `response_mode=jwt` (JARM). It must be
+    /// `signing.algorithm`, and is so by default.
+    pub(super) authorization_signed_response_alg: Option<Given<SigningAlgorithm>>,
+    /// The set of rules that the client must keep. Default: that of the server.
+    pub(super) profile: Option<Given<Profile>>,
+    /// Whether each refresh gives a new refresh token. Default under `profile: fapi2`: `never`.
     #[schemars(extend("default" = "always"))]
     pub(super) refresh_token_rotation: Option<Given<RotationWord>>,
+    /// The resources that the client is the server of: it may ask whether the access tokens that it is called with are good
+    /// (RFC 7662). Any client that authenticates may ask about its own tokens. Default: none.
+    pub(super) introspects: Option<Given<Vec<Given<Parsed<ResourceUri>>>>>,
     /// For `urn:ietf:params:oauth:grant-type:token-exchange`: on whose behalf the client may act, and where.
     pub(super) token_exchange: Option<Given<TokenExchangeFile>>,
 }

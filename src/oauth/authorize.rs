@@ -1,12 +1,12 @@
-//! The authorization endpoint (RFC 6749 §3.1, §4.1.1) and the pages behind it: sign-in, consent, sign-out.
+//! The authorization endpoint (RFC 6749 §3.1, §4.1.1) and the pages behind it: sign-in and consent.
 //!
 //! | step | asks | a refusal goes |
 //! |---|---|---|
-//! | 1 | is it a form of bounded size? | to a page |
+//! | 1 | is it a form of bounded size? if it was pushed or signed: by this client, and may it be used? | to a page |
 //! | 2 | is `client_id` there once, and registered? | to a page |
 //! | 3 | is `redirect_uri` there once, and registered for it? | to a page |
-//! | 4 | does nothing else occur twice? | to the redirect URI |
-//! | 5 | no request object, `response_type=code`, `response_mode=query`, a client of this grant, a bounded `state`? | to the redirect URI |
+//! | 4 | may this client send a request in this way (`submission.rs`)? does nothing else occur twice? | to the redirect URI |
+//! | 5 | `response_type=code`, a known `response_mode`, a client of this grant, a bounded `state`? | to the redirect URI |
 //! | 6 | PKCE with S256, a well-formed `dpop_jkt`? | to the redirect URI |
 //! | 7 | known scopes of this client, one known resource? | to the redirect URI |
 //! | 8 | a `prompt` and `max_age` that can be met? | to the redirect URI |
@@ -22,7 +22,8 @@
 //! Pages of our own ([`first_party`](super::first_party)) are clients of this endpoint too. They get their code without
 //! step 10: it opens nothing, and they ask the person themselves.
 //!
-//! Invariant: consent is asked for every time, and a transaction gives one code at most, and none once it was declined.
+//! Invariant: consent is asked for every time, and a transaction gives one code at most, and none once it was declined. A
+//! pushed request is one transaction, however often its page is loaded.
 //!
 //! Choice: a redirect URI is registered by the operator and therefore trusted, so errors are redirected to it at once
 //! (RFC 9700 §4.11.2 leaves this to the server). Whoever opens registration to strangers must show a page first.
@@ -37,18 +38,24 @@ use super::client::Client;
 use super::first_party::SignInFor;
 use super::{AuthorizationServer, Error, Parameters, Refusal, Words};
 use crate::clock::Timestamp;
+use crate::ident::Acr;
 use crate::identity::{Attempt, Authentication, Person};
 use crate::secret::{AuthorizationCode, BrowserToken, Digest, SessionKind, SessionToken};
-use crate::store::{CodeRecord, Recorded, SessionRecord};
+use crate::store::{Recorded, SessionRecord};
 
 mod destination;
 mod form;
 mod request;
+mod response;
+mod submission;
 mod transaction;
 
 use destination::Destination;
 pub(super) use form::FormKeys;
 use request::Prompt;
+pub(super) use response::ResponseMode;
+use submission::Submission;
+pub(super) use submission::Way;
 use transaction::Transaction;
 
 /// What a browser presents besides the request itself.
@@ -87,6 +94,8 @@ pub enum View {
     SignOut {
         /// `csrf_token` of its form.
         csrf_token: String,
+        /// `transaction` of its form, sealed: where the browser goes afterwards, if not to another page.
+        transaction: Option<String>,
     },
     /// The page that says so.
     SignedOut,
@@ -178,6 +187,11 @@ pub struct Redirect {
 }
 
 impl Redirect {
+    /// Back to a client that gets no answer with it.
+    pub(super) fn to(location: String) -> Self {
+        Self { location, refusal: None }
+    }
+
     /// The redirect URI with the parameters of the response.
     #[must_use]
     pub fn location(&self) -> &str {
@@ -196,6 +210,7 @@ pub(super) struct SignedIn {
     pub(super) session: Digest<SessionKind>,
     pub(super) person: Person,
     pub(super) auth_time: Timestamp,
+    pub(super) acr: Option<Acr>,
 }
 
 impl Answer {
@@ -216,20 +231,22 @@ impl AuthorizationServer {
     /// A [`Refusal`] that must not be redirected, or `Unavailable`.
     pub async fn authorize(&self, parameters: &str, browser: Browser<'_>, now: Timestamp) -> Result<Answer, Error> {
         let (parameters, repeated) = Parameters::parse_with_repeats(parameters)?;
+        let Submission { parameters, repeated, way } = self.submission(parameters, repeated, now).await?;
         let destination = self.destination(&parameters, &repeated)?;
-        let request = match self.judge(&parameters, &repeated, &destination.client) {
+        let allowed = self.check_way(way, &destination.client);
+        let request = match allowed.and_then(|()| self.judge(&parameters, &repeated, &destination.client)) {
             Ok(request) => request,
-            Err(refusal) => return Ok(self.refuse(&destination, refusal)),
+            Err(refusal) => return self.refuse(&destination, refusal, now),
         };
         let signed_in = self.signed_in(browser, now).await?;
         let signed_in = signed_in.filter(|signed_in| request.accepts(signed_in.auth_time, now));
         if request.prompt == Prompt::None {
             let refusal = if signed_in.is_some() { Refusal::ConsentRequired } else { Refusal::LoginRequired };
-            return Ok(self.refuse(&destination, refusal));
+            return self.answer_unasked(&destination, (refusal, way), now).await;
         }
 
         let expires_at = now + self.settings.lifetimes.transaction;
-        let transaction = Transaction::begin(destination, request, expires_at, &*self.entropy);
+        let transaction = Transaction::begin(destination, (request, way), expires_at, &*self.entropy);
         let (token, is_new) = match browser.token.and_then(|token| token.parse().ok()) {
             Some(token) => (token, false),
             None => (BrowserToken::draw(&*self.entropy), true),
@@ -285,24 +302,6 @@ impl AuthorizationServer {
         }
     }
 
-    /// Asks whether to sign out.
-    pub fn ask_sign_out(&self, browser: Browser<'_>) -> Answer {
-        let known = browser.token.and_then(|token| token.parse::<BrowserToken>().ok());
-        let token = known.unwrap_or_else(|| BrowserToken::draw(&*self.entropy));
-        let view = View::SignOut { csrf_token: self.forms.csrf_token(&token) };
-        Answer::new(view).with(Cookie::Browser(token))
-    }
-
-    /// Hears the page that asks whether to sign out: ends the session of this browser.
-    ///
-    /// # Errors
-    /// A [`Refusal`] of the form, or `Unavailable`.
-    pub async fn sign_out(&self, form: &Parameters, browser: Browser<'_>) -> Result<Answer, Error> {
-        self.check_form(form, browser)?;
-        self.end_session(browser).await?;
-        Ok(Answer::new(View::SignedOut).with(Cookie::SessionEnded))
-    }
-
     /// Goes on with somebody who has signed in: to the consent page, or at once back to our own pages, which learn nothing
     /// but who it is and ask for consent themselves.
     async fn go_on(
@@ -321,46 +320,45 @@ impl AuthorizationServer {
 
     /// Turns an approved transaction into a code (RFC 6749 §4.1.2).
     async fn approve(&self, transaction: &Transaction, by: SignedIn, now: Timestamp) -> Result<Answer, Error> {
-        let code = self.spend_transaction(transaction, by, now + self.settings.lifetimes.authorization_code).await?;
-        let location = transaction.destination.approved(&code, &self.settings.issuer);
-        Ok(Answer::new(View::Redirect(Redirect { location, refusal: None })))
-    }
-
-    /// Tells the client that its request was declined (RFC 6749 §4.1.2.1). The transaction is spent for a code that is over
-    /// already and that nobody gets: who goes back cannot approve any more.
-    async fn decline(&self, transaction: &Transaction, by: SignedIn, now: Timestamp) -> Result<Answer, Error> {
-        let _ = self.spend_transaction(transaction, by, now).await?;
-        Ok(self.refuse(&transaction.destination, Refusal::ConsentDeclined))
-    }
-
-    /// Spends a transaction for a code that ends at `expires_at`.
-    async fn spend_transaction(
-        &self,
-        transaction: &Transaction,
-        by: SignedIn,
-        expires_at: Timestamp,
-    ) -> Result<AuthorizationCode, Error> {
+        let envelope = self.envelope(&transaction.destination, now)?;
         let code = AuthorizationCode::draw(&*self.entropy);
-        let request = &transaction.request;
-        let record = CodeRecord {
-            digest: code.digest(),
-            transaction: transaction.id,
-            client_id: transaction.destination.client.id.clone(),
-            redirect_uri: transaction.destination.redirect_uri.as_str().to_owned(),
-            challenge: *request.challenge.as_bytes(),
-            subject: by.person.subject,
-            auth_time: by.auth_time,
-            scopes: request.scopes.clone(),
-            resource: request.resource.clone(),
-            dpop_jkt: request.dpop_jkt,
-            nonce: request.nonce.clone(),
-            expires_at,
-            spent_for: None,
-        };
+        let record = transaction.code(&code, by, now + self.settings.lifetimes.authorization_code);
         match self.store.record_code(&record).await? {
-            Recorded::First => Ok(code),
+            Recorded::First => {
+                let location = transaction.destination.approved(&code, &envelope);
+                Ok(Answer::new(View::Redirect(Redirect { location, refusal: None })))
+            }
             Recorded::TransactionSpent => Err(Refusal::TransactionSpent.into()),
         }
+    }
+
+    /// Sends the client away who was declined. Whoever goes back cannot approve any more: a pushed request is answered, and
+    /// the transaction of any other is spent for a code that is over already and that nobody gets.
+    async fn decline(&self, transaction: &Transaction, by: SignedIn, now: Timestamp) -> Result<Answer, Error> {
+        let answer = self.refuse(&transaction.destination, Refusal::ConsentDeclined, now)?;
+        let first = if transaction.is_pushed {
+            self.store.answer_pushed_request(transaction.id).await?
+        } else {
+            let nobodys = AuthorizationCode::draw(&*self.entropy);
+            self.store.record_code(&transaction.code(&nobodys, by, now)).await? == Recorded::First
+        };
+        if first { Ok(answer) } else { Err(Refusal::TransactionSpent.into()) }
+    }
+
+    /// Sends the client away who wanted nobody to be asked.
+    async fn answer_unasked(
+        &self,
+        destination: &Destination,
+        (refusal, way): (Refusal, Way),
+        now: Timestamp,
+    ) -> Result<Answer, Error> {
+        let answer = self.refuse(destination, refusal, now)?;
+        if let Some(transaction) = way.pushed()
+            && !self.store.answer_pushed_request(transaction).await?
+        {
+            return Err(Refusal::PushedRequestUnknown.into());
+        }
+        Ok(answer)
     }
 
     /// The client of an authorization request: a registered one, or our own pages.
@@ -369,9 +367,9 @@ impl AuthorizationServer {
     }
 
     /// Sends a refusal to the client (RFC 6749 §4.1.2.1).
-    fn refuse(&self, destination: &Destination, refusal: Refusal) -> Answer {
-        let location = destination.refused(refusal, &self.settings.issuer);
-        Answer::new(View::Redirect(Redirect { location, refusal: Some(refusal) }))
+    fn refuse(&self, destination: &Destination, refusal: Refusal, now: Timestamp) -> Result<Answer, Error> {
+        let location = destination.refused(refusal, &self.envelope(destination, now)?);
+        Ok(Answer::new(View::Redirect(Redirect { location, refusal: Some(refusal) })))
     }
 
     fn ask_who(
@@ -409,7 +407,7 @@ impl AuthorizationServer {
         let session = token.digest();
         let Some(record) = self.store.session(session, now).await? else { return Ok(None) };
         let person = self.check_person(&record.subject).await?;
-        Ok(person.map(|person| SignedIn { session, person, auth_time: record.auth_time }))
+        Ok(person.map(|person| SignedIn { session, person, auth_time: record.auth_time, acr: record.acr }))
     }
 
     /// Opens a session under a new name, so that nobody knows it who knew the old one, and ends the old one.
@@ -426,14 +424,16 @@ impl AuthorizationServer {
                 digest: session,
                 subject: person.subject.clone(),
                 auth_time: now,
+                acr: None,
+                idle_expires_at: now + self.settings.lifetimes.session,
                 expires_at: now + self.settings.lifetimes.session,
             })
             .await?;
         self.end_session(browser).await?;
-        Ok((token, SignedIn { session, person, auth_time: now }))
+        Ok((token, SignedIn { session, person, auth_time: now, acr: None }))
     }
 
-    async fn end_session(&self, browser: Browser<'_>) -> Result<(), Error> {
+    pub(super) async fn end_session(&self, browser: Browser<'_>) -> Result<(), Error> {
         if let Some(token) = browser.session.and_then(|token| token.parse::<SessionToken>().ok()) {
             self.store.end_session(token.digest()).await?;
         }

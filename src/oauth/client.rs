@@ -2,7 +2,7 @@
 
 use crate::certificate::{CertificateSubject, CertificateThumbprint, ClientCertificate};
 use crate::ident::{Audience, ClientId};
-use crate::jose::{Algorithm, PublicKey, Thumbprint};
+use crate::jose::{ASSERTION_ALGORITHMS, Algorithm, PROOF_ALGORITHMS, PublicKey, Thumbprint};
 use crate::scope::Scopes;
 use crate::secret::ClientSecretHash;
 use crate::uri::RedirectUri;
@@ -128,6 +128,49 @@ pub enum RefreshTokenRotation {
     Never,
 }
 
+/// The set of rules that a client must keep.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Profile {
+    /// RFC 9700 and RFC 9449.
+    #[default]
+    Default,
+    /// FAPI 2.0: pushed requests, tokens bound to a key or a certificate, and authentication by one of them, always.
+    Fapi2,
+}
+
+impl Profile {
+    /// Whether it is FAPI 2.0.
+    #[must_use]
+    pub const fn is_fapi(self) -> bool {
+        match self {
+            Self::Default => false,
+            Self::Fapi2 => true,
+        }
+    }
+
+    /// What assertions and request objects may be signed with: in FAPI 2.0 (§5.4.1) just what proofs may.
+    #[must_use]
+    pub const fn assertion_algorithms(self) -> &'static [Algorithm] {
+        match self {
+            Self::Default => ASSERTION_ALGORITHMS,
+            Self::Fapi2 => PROOF_ALGORITHMS,
+        }
+    }
+}
+
+/// How the authorization requests of a client must come.
+#[derive(Clone, Debug, Default)]
+pub struct RequestRules {
+    /// `require_pushed_authorization_requests` (RFC 9126 §6).
+    pub pushed_only: bool,
+    /// `require_signed_request_object` (RFC 9101 §10.5).
+    pub signed_only: bool,
+    /// `request_object_signing_alg`: the only algorithm of request objects, if it registered one.
+    pub object_algorithm: Option<Algorithm>,
+    /// The keys of request objects, for a client that does not authenticate with keys.
+    pub object_keys: Vec<PublicKey>,
+}
+
 /// A registered client. Its name in places where only one can be meant: RFC 7591 §2.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -141,6 +184,8 @@ pub struct Client {
     pub grant_types: Vec<GrantType>,
     /// `redirect_uris`.
     pub redirect_uris: Vec<RedirectUri>,
+    /// `post_logout_redirect_uris` (OpenID Connect RP-Initiated Logout 1.0 §3.1).
+    pub post_logout_redirect_uris: Vec<RedirectUri>,
     /// `scope`: what it may ask for.
     pub scopes: Scopes,
     /// `dpop_bound_access_tokens` (RFC 9449 §5.2): no token without a proof.
@@ -149,6 +194,12 @@ pub struct Client {
     pub certificate_bound_access_tokens: bool,
     /// `refresh_token_rotation`.
     pub rotation: RefreshTokenRotation,
+    /// How its authorization requests must come.
+    pub requests: RequestRules,
+    /// The rules that it must keep.
+    pub profile: Profile,
+    /// `introspects`: the resources that it is the server of; it may ask about tokens for them (RFC 7662 §2.1).
+    pub introspects: Vec<Audience>,
     /// `token_exchange`; there if the client may use that grant.
     pub exchange: Option<ExchangePolicy>,
 }
@@ -158,6 +209,19 @@ impl Client {
     #[must_use]
     pub fn is_public(&self) -> bool {
         matches!(self.authentication, ClientAuthentication::None)
+    }
+
+    /// The keys that may sign the client's request objects.
+    #[must_use]
+    pub fn request_object_keys(&self) -> &[PublicKey] {
+        match &self.authentication {
+            ClientAuthentication::PrivateKeyJwt { keys, .. } => keys,
+            ClientAuthentication::None
+            | ClientAuthentication::SecretBasic(_)
+            | ClientAuthentication::SecretPost(_)
+            | ClientAuthentication::TlsClientAuth(_)
+            | ClientAuthentication::SelfSignedTlsClientAuth(_) => &self.requests.object_keys,
+        }
     }
 
     /// Whether a request of the client may use this redirect URI: a registered one, byte for byte; for a public client

@@ -88,12 +88,13 @@ impl<'a> Assertion<'a> {
     pub(super) fn check_signature(
         &self,
         keys: &[PublicKey],
-        registered: Option<Algorithm>,
+        (allowed, registered): (&[Algorithm], Option<Algorithm>),
         decoys: &Decoys,
     ) -> Result<(), Refusal> {
         let wrong = Refusal::AssertionSignatureWrong;
         let algorithm = self.jws.algorithm(ASSERTION_ALGORITHMS).ok_or(wrong)?;
-        let keys = if registered.is_none_or(|registered| registered == algorithm) { keys } else { &[] };
+        let may_sign = allowed.contains(&algorithm) && registered.is_none_or(|registered| registered == algorithm);
+        let keys = if may_sign { keys } else { &[] };
         let kid = self.jws.header_text("kid").map_err(|_| wrong)?;
         let named = |key: &&PublicKey| kid.is_none() || key.kid().is_none() || key.kid() == kid;
         let mut candidates = keys.iter().filter(|key| key.fits(algorithm)).filter(named).peekable();

@@ -16,8 +16,12 @@ use super::{AuthorizationServer, Client, Error, Refusal};
 use crate::certificate::ClientCertificate;
 use crate::clock::Timestamp;
 use crate::ident::ClientId;
+use crate::jose::ASSERTION_ALGORITHMS;
 use crate::replay::Seen;
 use crate::secret::ClientSecretHash;
+
+/// The parameters with which clients authenticate: they are of no other use.
+pub(super) const CREDENTIALS: [&str; 3] = ["client_secret", "client_assertion", "client_assertion_type"];
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -151,7 +155,8 @@ impl AuthorizationServer {
             | ClientAuthentication::SelfSignedTlsClientAuth(_) => None,
         });
         let (keys, algorithm) = registered.unwrap_or((&[], None));
-        assertion.check_signature(keys, algorithm, &self.decoy_keys)?;
+        let allowed = client.as_ref().map_or(ASSERTION_ALGORITHMS, |client| client.profile.assertion_algorithms());
+        assertion.check_signature(keys, (allowed, algorithm), &self.decoy_keys)?;
         let is_registered = registered.is_some();
         let client = client.filter(|_| is_registered).ok_or(Refusal::AssertionSignatureWrong)?;
         match self.store.spend_assertion(assertion.replay_key(), assertion.remembered_until(), now).await? {

@@ -20,12 +20,12 @@ use serde::Serialize;
 use super::client::{Client, GrantType};
 use super::grant::Exchange;
 use super::metadata::ACTIVATE;
+use super::par::bound_key;
 use super::token::Occasion;
 use super::{AuthorizationServer, Error, Refusal, TokenRequest};
 use crate::clock::Timestamp;
 use crate::dpop::{NonceText, VerifiedProof};
 use crate::ident::ClientId;
-use crate::jose::Thumbprint;
 use crate::secret::{DeviceCode, UserCode};
 use crate::store::{Begun, DeviceRecord, Pace, Unavailable};
 use crate::throttle::{Bucket, Counted, Limit, network};
@@ -146,15 +146,6 @@ impl AuthorizationServer {
             expires_in: lifetime.as_secs(),
             interval: INTERVAL.as_secs(),
         }
-    }
-}
-
-/// The key that a request binds its device code to. A proof and `dpop_jkt` must agree (RFC 9449 §10.1).
-fn bound_key(dpop_jkt: Option<&str>, proof: Option<&VerifiedProof>) -> Result<Option<Thumbprint>, Refusal> {
-    let named: Option<Thumbprint> = dpop_jkt.map(str::parse).transpose().map_err(|_| Refusal::JktMalformed)?;
-    match (named, proof.map(VerifiedProof::key)) {
-        (Some(named), Some(proven)) if named != proven => Err(Refusal::JktMismatch),
-        (named, proven) => Ok(named.or(proven)),
     }
 }
 

@@ -21,7 +21,7 @@ impl From<Refusal> for Error {
 }
 
 /// An `error` of a token or authorization response (RFC 6749 §4.1.2.1, §5.2; RFC 8628 §3.5; RFC 8707 §2; RFC
-/// 9449 §12.2).
+/// 9101 §7; RFC 9449 §12.2).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ErrorCode {
     /// RFC 6749 §5.2, §4.1.2.1.
@@ -60,9 +60,11 @@ pub enum ErrorCode {
     InvalidToken,
     /// RFC 6750 §3.1.
     InsufficientScope,
-    /// RFC 9101 §6.1: `request` is not supported.
-    RequestNotSupported,
-    /// RFC 9101 §6.1: `request_uri` is not supported.
+    /// RFC 9101 §7: the request object is not valid.
+    InvalidRequestObject,
+    /// RFC 9101 §7: the `request_uri` leads to no valid request.
+    InvalidRequestUri,
+    /// RFC 9101 §7: `request_uri` is not supported.
     RequestUriNotSupported,
 }
 
@@ -89,7 +91,8 @@ impl ErrorCode {
             Self::ConsentRequired => "consent_required",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
-            Self::RequestNotSupported => "request_not_supported",
+            Self::InvalidRequestObject => "invalid_request_object",
+            Self::InvalidRequestUri => "invalid_request_uri",
             Self::RequestUriNotSupported => "request_uri_not_supported",
         }
     }
@@ -115,7 +118,8 @@ impl ErrorCode {
             | Self::ExpiredToken
             | Self::LoginRequired
             | Self::ConsentRequired
-            | Self::RequestNotSupported
+            | Self::InvalidRequestObject
+            | Self::InvalidRequestUri
             | Self::RequestUriNotSupported => 400,
         }
     }

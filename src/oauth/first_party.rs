@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
 use super::authorize::SignedIn;
-use super::client::{Client, ClientAuthentication, GrantType, RefreshTokenRotation};
+use super::client::{Client, ClientAuthentication, GrantType, Profile, RefreshTokenRotation, RequestRules};
 use super::metadata::{ACCOUNT_CALLBACK, ACTIVATE_CALLBACK, AUTHORIZE};
 use super::pkce::{CodeChallenge, CodeVerifier};
 use super::{Answer, AuthorizationServer, Browser, Cookie, Error, Parameters, Settings, View};
@@ -133,10 +133,14 @@ fn client(id: &str, callback: &str) -> Client {
         authentication: ClientAuthentication::None,
         grant_types: vec![GrantType::AuthorizationCode],
         redirect_uris: vec![callback.parse().expect("an issuer and a path are a redirect URI")],
+        post_logout_redirect_uris: Vec::new(),
         scopes: Scopes::default(),
         dpop_bound_access_tokens: false,
         certificate_bound_access_tokens: false,
         rotation: RefreshTokenRotation::Always,
+        requests: RequestRules::default(),
+        profile: Profile::Default,
+        introspects: Vec::new(),
         exchange: None,
     }
 }

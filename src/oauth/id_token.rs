@@ -8,9 +8,11 @@ use serde::Serialize;
 use super::AuthorizationServer;
 use super::grant::Authorization;
 use crate::clock::Timestamp;
-use crate::jose::{Algorithm, SigningKey};
+use crate::ident::Acr;
+use crate::jose::{Algorithm, Jws, PublicKey, SigningKey};
 use crate::scope::Scopes;
 use crate::secret::{base64url, sha256, sha512};
+use crate::token::{KeyLookup as _, TOKEN_LIMIT};
 
 /// The scope that asks for an ID token (OpenID Connect Core §3.1.2.1).
 pub const OPENID: &str = "openid";
@@ -36,6 +38,8 @@ struct IdTokenClaims<'a> {
     iat: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     auth_time: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<&'a str>,
     at_hash: String,
@@ -65,10 +69,36 @@ impl AuthorizationServer {
             exp: (now + self.settings.lifetimes.access_token).seconds(),
             iat: now.seconds(),
             auth_time: Some(auth_time.seconds()),
+            acr: authorization.acr.as_ref().map(Acr::as_str),
             nonce: authorization.nonce.as_deref(),
             at_hash: left_half_of_hash(access_token, signer.algorithm()),
         };
         Some(signer.sign(ID_TOKEN_TYPE, &claims))
+    }
+}
+
+/// Whom an ID token that we once issued was about, and for which client.
+pub(super) struct IdTokenHint {
+    /// The client in `aud`.
+    pub(super) client_id: String,
+}
+
+impl AuthorizationServer {
+    /// Reads an ID token of ours that comes back as a hint; it may have expired (OpenID Connect Core §3.1.2.1,
+    /// RP-Initiated Logout §2). `None` if it is not one of ours.
+    pub(super) fn verify_id_token_hint(&self, text: &str, now: Timestamp) -> Option<IdTokenHint> {
+        let jws = Jws::parse(text, TOKEN_LIMIT).ok()?;
+        if jws.header_text("typ").ok()? != Some(ID_TOKEN_TYPE) {
+            return None;
+        }
+        let algorithm = jws.algorithm(&self.keys.algorithms())?;
+        let keys = self.keys.keys(jws.header_text("kid").ok()?, now).ok()?;
+        let verified = |key: &&PublicKey| key.fits(algorithm) && jws.verify(algorithm, key).is_ok();
+        keys.iter().find(verified)?;
+        if jws.required_text("iss").ok()? != self.settings.issuer.as_str() {
+            return None;
+        }
+        Some(IdTokenHint { client_id: jws.required_text("aud").ok()?.to_owned() })
     }
 }
 

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::authorize::ResponseMode;
 use super::client::GrantType;
-use super::{AuthorizationServer, Settings, id_token};
+use super::{AuthorizationServer, Profile, Settings, id_token};
 use crate::dpop::Htu;
-use crate::jose::{ASSERTION_ALGORITHMS, Algorithm, PROOF_ALGORITHMS};
+use crate::jose::{Algorithm, PROOF_ALGORITHMS};
 use crate::scope::Scope;
 
 /// The path of the token endpoint, below the issuer.
@@ -14,8 +15,12 @@ pub const TOKEN: &str = "/oauth/token";
 pub const AUTHORIZE: &str = "/oauth/authorize";
 /// The path of the UserInfo endpoint, below the issuer.
 pub const USERINFO: &str = "/oauth/userinfo";
+/// The path at which people sign out, below the issuer.
+pub const LOGOUT: &str = "/logout";
 /// The path of the device authorization endpoint, below the issuer.
 pub const DEVICE_AUTHORIZATION: &str = "/oauth/device_authorization";
+/// The path of the pushed authorization request endpoint, below the issuer.
+pub const PUSHED_AUTHORIZATION_REQUEST: &str = "/oauth/par";
 /// The path at which people enter user codes, below the issuer.
 pub const ACTIVATE: &str = "/activate";
 /// The path to which they come back from signing in, below the issuer.
@@ -24,6 +29,10 @@ pub const ACTIVATE_CALLBACK: &str = "/activate/callback";
 pub const ACCOUNT: &str = "/account";
 /// The path to which they come back from signing in, below the issuer.
 pub const ACCOUNT_CALLBACK: &str = "/account/callback";
+/// The path of the revocation endpoint, below the issuer.
+pub const REVOKE: &str = "/oauth/revoke";
+/// The path of the introspection endpoint, below the issuer.
+pub const INTROSPECT: &str = "/oauth/introspect";
 /// The path of the key set, below the issuer.
 pub const JWKS: &str = "/oauth/jwks";
 
@@ -42,7 +51,7 @@ impl AuthorizationServer {
     /// The metadata document (RFC 8414 §2); says exactly what holds.
     #[must_use]
     pub fn metadata(&self) -> Value {
-        let settings = &self.settings;
+        let (settings, profile) = (&self.settings, self.settings.profile);
         let openid = self.clients.values().any(|client| id_token::is_asked_for(&client.scopes));
         let is_offered =
             |scope: &&Scope| openid || !id_token::OPENID_SCOPES.iter().any(|(name, ..)| scope.as_str() == *name);
@@ -52,17 +61,21 @@ impl AuthorizationServer {
             "authorization_endpoint": settings.url(AUTHORIZE),
             "token_endpoint": settings.url(TOKEN),
             "device_authorization_endpoint": settings.url(DEVICE_AUTHORIZATION),
+            "pushed_authorization_request_endpoint": settings.url(PUSHED_AUTHORIZATION_REQUEST),
+            "require_pushed_authorization_requests": settings.require_pushed_requests || profile.is_fapi(),
             "jwks_uri": settings.url(JWKS),
             "response_types_supported": ["code"],
-            "response_modes_supported": ["query"],
+            "response_modes_supported": ResponseMode::NAMES,
+            "authorization_signing_alg_values_supported": names(&self.keys.algorithms()), // JARM §4
             "grant_types_supported": GrantType::ALL.map(GrantType::name),
-            "token_endpoint_auth_methods_supported":
-                ["private_key_jwt", "client_secret_basic", "client_secret_post", "none"],
-            "token_endpoint_auth_signing_alg_values_supported": names(ASSERTION_ALGORITHMS),
+            "revocation_endpoint": settings.url(REVOKE),
+            "introspection_endpoint": settings.url(INTROSPECT),
+            "introspection_signing_alg_values_supported": [self.keys.signs_with().name()],
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": true,
             "dpop_signing_alg_values_supported": names(PROOF_ALGORITHMS),
-            "request_parameter_supported": false,
+            "request_parameter_supported": true,
+            "request_object_signing_alg_values_supported": names(profile.assertion_algorithms()),
             "request_uri_parameter_supported": false,
             "ui_locales_supported": UI_LOCALES,
             "prompt_values_supported": ["none", "login", "consent"],
@@ -71,6 +84,7 @@ impl AuthorizationServer {
         if openid {
             // OpenID Connect Discovery §3.
             document["userinfo_endpoint"] = settings.url(USERINFO).into();
+            document["end_session_endpoint"] = settings.url(LOGOUT).into();
             document["subject_types_supported"] = json!(["public"]);
             document["id_token_signing_alg_values_supported"] = json!([self.keys.signs_with().name()]);
             document["claim_types_supported"] = json!(["normal"]);
@@ -78,15 +92,32 @@ impl AuthorizationServer {
         }
         if settings.mutual_tls {
             document["tls_client_certificate_bound_access_tokens"] = true.into(); // RFC 8705 §3.3
-            let methods = ["tls_client_auth", "self_signed_tls_client_auth"].map(Value::from);
-            if let Some(supported) = document["token_endpoint_auth_methods_supported"].as_array_mut() {
-                supported.extend(methods);
-            }
+        }
+        for (endpoint, public) in [("token", true), ("revocation", true), ("introspection", false)] {
+            document[format!("{endpoint}_endpoint_auth_methods_supported")] = self.auth_methods(public).into();
+            document[format!("{endpoint}_endpoint_auth_signing_alg_values_supported")] =
+                names(profile.assertion_algorithms()).into();
         }
         if !scopes.is_empty() {
             document["scopes_supported"] = scopes.into(); // RFC 8414 §3.2: no empty arrays
         }
         document
+    }
+
+    /// How clients authenticate at an endpoint that public ones may use too, or not.
+    fn auth_methods(&self, public: bool) -> Vec<&'static str> {
+        let mut methods = vec!["private_key_jwt"];
+        match self.settings.profile {
+            Profile::Default => methods.extend(["client_secret_basic", "client_secret_post"]),
+            Profile::Fapi2 => {} // FAPI 2.0 §5.3.2.1-6
+        }
+        if public && !self.settings.profile.is_fapi() {
+            methods.push("none");
+        }
+        if self.settings.mutual_tls {
+            methods.extend(["tls_client_auth", "self_signed_tls_client_auth"]);
+        }
+        methods
     }
 
     /// The published key set (RFC 7517 §5).
@@ -114,6 +145,11 @@ impl AuthorizationServer {
     /// What a proof at the device authorization endpoint must be signed for.
     pub(super) fn device_authorization_endpoint(&self) -> Htu<'_> {
         Htu::parse(&self.device_authorization_url).expect("the issuer is an http(s) URL")
+    }
+
+    /// What a proof at the pushed authorization request endpoint must be signed for.
+    pub(super) fn pushed_request_endpoint(&self) -> Htu<'_> {
+        Htu::parse(&self.pushed_request_url).expect("the issuer is an http(s) URL")
     }
 }
 

@@ -45,12 +45,7 @@ impl Parameters {
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decode(name)?, decode(value)?);
-            if parameters.0.len() + repeated.len() == COUNT_LIMIT
-                || name.len() > NAME_LIMIT
-                || value.len() > VALUE_LIMIT
-            {
-                return Err(Refusal::FormTooLarge);
-            }
+            check_size(parameters.0.len() + repeated.len(), &name, &value)?;
             if !MAY_REPEAT.contains(&name.as_str()) && parameters.0.iter().any(|(earlier, _)| *earlier == name) {
                 repeated.push(name);
                 continue;
@@ -58,6 +53,33 @@ impl Parameters {
             parameters.0.push((name, value));
         }
         Ok((parameters, repeated))
+    }
+
+    /// The parameters of a signed request, within the same limits.
+    ///
+    /// # Errors
+    /// [`Refusal::FormTooLarge`].
+    pub(super) fn from_pairs(pairs: Vec<(String, String)>) -> Result<Self, Refusal> {
+        for (index, (name, value)) in pairs.iter().enumerate() {
+            check_size(index, name, value)?;
+        }
+        Ok(Self(pairs))
+    }
+
+    /// The parameters as `application/x-www-form-urlencoded` text.
+    pub(super) fn to_form(&self) -> String {
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish()
+    }
+
+    /// Replaces a parameter.
+    pub(super) fn set(&mut self, name: &str, value: String) {
+        self.remove(name);
+        self.0.push((name.to_owned(), value));
+    }
+
+    /// Takes a parameter out.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.0.retain(|(each, _)| each != name);
     }
 
     /// The value of a parameter; `None` if it is absent or empty.
@@ -98,6 +120,12 @@ impl std::fmt::Debug for Parameters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
+}
+
+/// Whether one more parameter, beside `others`, is within limits.
+fn check_size(others: usize, name: &str, value: &str) -> Result<(), Refusal> {
+    let fits = others < COUNT_LIMIT && name.len() <= NAME_LIMIT && value.len() <= VALUE_LIMIT;
+    if fits { Ok(()) } else { Err(Refusal::FormTooLarge) }
 }
 
 /// Decodes one name or value of a form (RFC 6749 Appendix B).

@@ -173,6 +173,12 @@ refusals! {
     AccessTokenBindingWrong "access_token_binding_wrong" InvalidToken "the access token is bound to another key, certificate or scheme";
     /// OpenID Connect Core §5.3: the token lacks the scope `openid`.
     AccessTokenScopeMissing "access_token_scope_missing" InsufficientScope "the access token lacks the scope openid";
+    /// RFC 7009 §2.1, RFC 7662 §2.1: `token` is required.
+    TokenMissing "token_missing" InvalidRequest "token is missing";
+    /// RFC 7662 §2.1, §4: whoever introspects must authenticate.
+    IntrospectionByPublicClient "introspection_by_public_client" InvalidClient "introspection is for clients that authenticate";
+    /// RFC 9701 §5: whom a signed answer is for must be known; without credentials that is a 400.
+    IntrospectionCallerMissing "introspection_caller_missing" InvalidRequest "signed introspection answers are for clients that authenticate";
     /// RFC 8693 §2.1: `subject_token` is required.
     SubjectTokenMissing "subject_token_missing" InvalidRequest "subject_token is missing";
     /// RFC 8693 §3: only access tokens of ours.
@@ -200,8 +206,8 @@ refusals! {
     ResponseTypeMissing "response_type_missing" InvalidRequest "response_type is missing";
     /// RFC 6749 §4.1.2.1: only `code`.
     ResponseTypeUnsupported "response_type_unsupported" UnsupportedResponseType "response_type must be code";
-    /// OAuth 2.0 Multiple Response Types §2.1: only `query`.
-    ResponseModeUnsupported "response_mode_unsupported" InvalidRequest "response_mode must be query";
+    /// OAuth 2.0 Multiple Response Types §2.1, JARM §2.3: only `query` and `query.jwt`.
+    ResponseModeUnsupported "response_mode_unsupported" InvalidRequest "response_mode must be query, query.jwt or jwt";
     /// RFC 6749 §4.1.2.1: the client is not registered for the authorization code grant.
     AuthorizeNotAllowed "authorize_not_allowed" UnauthorizedClient "this client is not registered for the authorization code grant";
     /// RFC 7636 §4.4.1: "code challenge required".
@@ -212,16 +218,40 @@ refusals! {
     ChallengeMalformed "challenge_malformed" InvalidRequest "code_challenge must be 43 characters of base64url";
     /// RFC 9449 §10: `dpop_jkt` is 43 characters of base64url.
     JktMalformed "jkt_malformed" InvalidRequest "dpop_jkt must be 43 characters of base64url";
-    /// RFC 9449 §10.1, for devices: `dpop_jkt` and the proof beside it name different keys.
-    JktMismatch "jkt_mismatch" InvalidRequest "dpop_jkt is not the key of the DPoP proof";
+    /// RFC 9449 §10.1: `dpop_jkt` and the proof beside it name different keys.
+    JktMismatch "jkt_mismatch" InvalidDpopProof "dpop_jkt is not the key of the DPoP proof";
     /// `state` longer than 2,048 bytes.
     StateTooLong "state_too_long" InvalidRequest "state is longer than 2048 bytes";
     /// `nonce` longer than 512 bytes.
     RequestNonceTooLong "request_nonce_too_long" InvalidRequest "nonce is longer than 512 bytes";
-    /// RFC 9101 §6.1: `request` is not supported.
-    RequestUnsupported "request_unsupported" RequestNotSupported "request objects are not supported";
-    /// RFC 9101 §6.1: `request_uri` is not supported.
-    RequestUriUnsupported "request_uri_unsupported" RequestUriNotSupported "request_uri is not supported";
+    /// RFC 9101 §7: a `request_uri` that would have to be fetched.
+    RequestUriUnsupported "request_uri_unsupported" RequestUriNotSupported "request_uri must be one that this server gave out";
+    /// RFC 9101 §5: `request` and `request_uri` at once; never redirected.
+    RequestAmbiguous "request_ambiguous" InvalidRequest "request and request_uri must not be used together";
+    /// RFC 9101 §10.5: the client is registered to sign its requests, and has not.
+    RequestObjectRequired "request_object_required" InvalidRequest "this client must sign its authorization requests";
+    /// RFC 9101 §6.1: not a signed JWT of this type, or a parameter in it is none; never redirected.
+    RequestObjectMalformed "request_object_malformed" InvalidRequestObject "request is not a well-formed signed JWT of request parameters";
+    /// RFC 9101 §6.2: algorithm, key or signature; never redirected.
+    RequestObjectSignatureWrong "request_object_signature_wrong" InvalidRequestObject "request is not signed with a registered key and an accepted algorithm";
+    /// RFC 9101 §4, §10.8: `iss` is not the client, or `sub` is; never redirected.
+    RequestObjectPartyWrong "request_object_party_wrong" InvalidRequestObject "the request object iss must be the client_id and its sub must not";
+    /// RFC 9101 §5: `client_id` in the object is not that beside it, or not that of the client that pushes; never redirected.
+    RequestObjectClientMismatch "request_object_client_mismatch" InvalidRequestObject "client_id in the request object must be that of the client";
+    /// RFC 9101 §4: `aud` does not name this server; never redirected.
+    RequestObjectAudienceWrong "request_object_audience_wrong" InvalidRequestObject "the request object aud must be the issuer of this server";
+    /// FAPI 2.0 Message Signing §5.3.1: `nbf` or `exp` is missing, not now, or more than an hour away; never redirected.
+    RequestObjectTimeWrong "request_object_time_wrong" InvalidRequestObject "the request object must have nbf at most 60 minutes ago and exp at most 60 minutes after nbf";
+    /// RFC 9101 §4: `request` or `request_uri` within a request object; never redirected.
+    RequestObjectNested "request_object_nested" InvalidRequestObject "a request object must not contain request or request_uri";
+    /// RFC 9126 §2.1: `request_uri` in a request that is pushed.
+    RequestUriPushed "request_uri_pushed" InvalidRequest "request_uri must not be pushed";
+    /// FAPI 2.0 §5.3.2.2-6: a pushed request without `redirect_uri`.
+    RedirectUriMissing "redirect_uri_missing" InvalidRequest "redirect_uri is missing";
+    /// RFC 9126 §4: the client must push its requests, and has not.
+    PushedRequestRequired "pushed_request_required" InvalidRequest "this client must push its authorization requests";
+    /// RFC 9126 §4: unknown, expired, answered, or another client's; never redirected.
+    PushedRequestUnknown "pushed_request_unknown" InvalidRequestUri "request_uri is invalid, expired, used or for another client";
     /// OpenID Connect Core §3.1.2.1: a value of `prompt` that we do not know, or `none` among others.
     PromptUnsupported "prompt_unsupported" InvalidRequest "prompt must be none, login or consent";
     /// OpenID Connect Core §3.1.2.1: `max_age` is a number of seconds.
@@ -232,6 +262,10 @@ refusals! {
     ConsentRequired "consent_required" ConsentRequired "consent must be asked for";
     /// RFC 6749 §4.1.2.1: the person declined.
     ConsentDeclined "consent_declined" AccessDenied "the request was declined";
+    /// RP-Initiated Logout §2: `id_token_hint` is no ID token of ours, or one for another client; never redirected.
+    IdTokenHintInvalid "id_token_hint_invalid" InvalidRequest "id_token_hint is not an ID token of this server for this client";
+    /// RP-Initiated Logout §3: not registered for the client that an `id_token_hint` shows; never redirected.
+    PostLogoutRedirectUriUnregistered "post_logout_redirect_uri_unregistered" InvalidRequest "post_logout_redirect_uri is not registered, or no id_token_hint shows for which client";
     /// RFC 6749 §10.12: the form was not posted from a page of ours in this browser; never redirected.
     CrossSiteForm "cross_site_form" InvalidRequest "this form was not sent from a page of this server in this browser";
     /// The form says neither that the person approves nor that they decline; never redirected.

@@ -5,18 +5,20 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use super::{
-    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, Polled,
-    Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TransactionId, Unavailable,
+    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, PersonRecord,
+    Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TokenName,
+    TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
 use crate::replay::{ReplayKey, Seen};
-use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, SessionKind, UserCodeKind};
+use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
 
 /// Keeps everything in memory, up to its [`Limits`].
 pub struct MemoryStore {
@@ -27,6 +29,11 @@ pub struct MemoryStore {
 /// Everything that is held.
 #[derive(Default)]
 struct Held {
+    pushed_requests: Shelf<[u8; 32], PushedRequest>,
+    /// The pushed requests by their transactions.
+    begun_by: HashMap<TransactionId, [u8; 32]>,
+    /// The pushed requests of a client that were not answered, by their end.
+    waiting: HashMap<ClientId, BTreeSet<(Timestamp, [u8; 32])>>,
     codes: Shelf<[u8; 32], CodeRecord>,
     transactions: HashMap<TransactionId, [u8; 32]>,
     devices: Shelf<[u8; 32], DeviceRecord>,
@@ -35,7 +42,9 @@ struct Held {
     /// The grants of a person at a client that were not seen to have ended, by their age.
     begun: HashMap<(Subject, ClientId), ByAge>,
     sessions: Shelf<[u8; 32], SessionRecord>,
+    people: Shelf<Subject, PersonRecord>,
     assertions: Shelf<[u8; 32], Timestamp>,
+    revocations: Shelf<[u8; 32], Timestamp>,
     keys: BTreeMap<u64, KeyRecord>,
     root_key: Option<Vec<u8>>,
     last_alive: Option<LastAlive>,
@@ -58,6 +67,19 @@ impl MemoryStore {
 }
 
 impl Held {
+    /// Marks the pushed request of a transaction as answered; `None` if there is none, `Some(false)` if it was before.
+    fn answer_pushed_request(&mut self, transaction: TransactionId) -> Option<bool> {
+        let digest = self.begun_by.get(&transaction)?;
+        let request = self.pushed_requests.records.get_mut(digest)?;
+        if request.spent {
+            return Some(false);
+        }
+        request.spent = true;
+        request.parameters.clear();
+        waits_no_longer(&mut self.waiting, request);
+        Some(true)
+    }
+
     /// Ends the oldest grants of a person at a client that are one too many with the `newest`.
     fn supersede(&mut self, newest: &Grant, limits: &Limits, now: Timestamp) {
         let Shelf { records, due } = &mut self.grants;
@@ -79,13 +101,37 @@ impl Held {
 
 #[async_trait]
 impl Store for MemoryStore {
+    async fn push_request(&self, request: &PushedRequest, now: Timestamp) -> Result<Pushed, Unavailable> {
+        let held = &mut *self.held();
+        let after_now = (Bound::Excluded((now, [u8::MAX; 32])), Bound::Unbounded);
+        let waiting = held.waiting.get(&request.client_id).map_or(0, |waiting| waiting.range(after_now).count());
+        if waiting as u64 >= self.limits.pushed_requests_per_client {
+            return Ok(Pushed::TooMany);
+        }
+        let (digest, due) = (*request.digest.as_bytes(), self.limits.pushed_request_due(request));
+        held.pushed_requests.put(digest, request.clone(), due, self.limits.pushed_requests)?;
+        held.begun_by.insert(request.transaction, digest);
+        held.waiting.entry(request.client_id.clone()).or_default().insert((request.expires_at, digest));
+        Ok(Pushed::First)
+    }
+
+    async fn pushed_request(&self, request_uri: Digest<RequestUriKind>) -> Result<Option<PushedRequest>, Unavailable> {
+        Ok(self.held().pushed_requests.records.get(request_uri.as_bytes()).cloned())
+    }
+
+    async fn answer_pushed_request(&self, transaction: TransactionId) -> Result<bool, Unavailable> {
+        Ok(self.held().answer_pushed_request(transaction).unwrap_or(false))
+    }
+
     async fn record_code(&self, code: &CodeRecord) -> Result<Recorded, Unavailable> {
         let mut held = self.held();
-        if held.transactions.contains_key(&code.transaction) {
+        let answered = held.begun_by.get(&code.transaction).and_then(|digest| held.pushed_requests.records.get(digest));
+        if held.transactions.contains_key(&code.transaction) || answered.is_some_and(|request| request.spent) {
             return Ok(Recorded::TransactionSpent);
         }
         let digest = *code.digest.as_bytes();
         held.codes.put(digest, code.clone(), self.limits.code_due(code), self.limits.codes)?;
+        held.answer_pushed_request(code.transaction);
         held.transactions.insert(code.transaction, digest);
         Ok(Recorded::First)
     }
@@ -281,18 +327,76 @@ impl Store for MemoryStore {
         }
     }
 
+    async fn revoke_token(&self, token: TokenName, expires: Timestamp) -> Result<(), Unavailable> {
+        let mut held = self.held();
+        if held.revocations.records.contains_key(&token.0) {
+            return Ok(());
+        }
+        held.revocations.put(token.0, expires, expires, self.limits.revocations)
+    }
+
+    async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable> {
+        Ok(self.held().revocations.records.contains_key(&token.0))
+    }
+
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {
         let digest = *session.digest.as_bytes();
-        self.held().sessions.put(digest, session.clone(), session.expires_at, self.limits.sessions)
+        self.held().sessions.put(digest, session.clone(), session_due(session), self.limits.sessions)
     }
 
     async fn session(&self, token: Digest<SessionKind>, now: Timestamp) -> Result<Option<SessionRecord>, Unavailable> {
         let held = self.held();
-        Ok(held.sessions.records.get(token.as_bytes()).filter(|session| now < session.expires_at).cloned())
+        Ok(held.sessions.records.get(token.as_bytes()).filter(|session| session.is_live(now)).cloned())
+    }
+
+    async fn extend_session(&self, token: Digest<SessionKind>, idle_expires_at: Timestamp) -> Result<(), Unavailable> {
+        if let Some(session) = self.held().sessions.records.get_mut(token.as_bytes()) {
+            session.idle_expires_at = idle_expires_at;
+        }
+        Ok(())
     }
 
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable> {
-        self.held().sessions.remove(token.as_bytes(), |session| session.expires_at);
+        self.held().sessions.remove(token.as_bytes(), session_due);
+        Ok(())
+    }
+
+    async fn remember_person(&self, person: &PersonRecord) -> Result<bool, Unavailable> {
+        let people = &mut self.held().people;
+        match people.records.get_mut(&person.subject) {
+            Some(known) if known.disabled => Ok(false),
+            Some(known) => {
+                known.update(person);
+                Ok(true)
+            }
+            None => {
+                people.put(person.subject.clone(), person.clone(), person_due(person), self.limits.people)?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn person(&self, subject: &Subject) -> Result<Option<PersonRecord>, Unavailable> {
+        Ok(self.held().people.records.get(subject).cloned())
+    }
+
+    async fn disable_person(&self, subject: &Subject, now: Timestamp) -> Result<(), Unavailable> {
+        let people = &mut self.held().people;
+        if let Some(known) = people.records.get_mut(subject) {
+            known.disabled = true;
+            return Ok(());
+        }
+        let unseen = PersonRecord::unseen(subject, now);
+        people.put(subject.clone(), unseen, Timestamp::MAX, self.limits.people)
+    }
+
+    async fn enable_person(&self, subject: &Subject) -> Result<(), Unavailable> {
+        let Shelf { records, due } = &mut self.held().people;
+        if let Some(known) = records.get_mut(subject) {
+            known.disabled = false;
+            due.remove(&(Timestamp::MAX, subject.clone()));
+            due.insert((person_due(known), subject.clone()));
+        }
         Ok(())
     }
 
@@ -334,9 +438,33 @@ impl Store for MemoryStore {
     }
 
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u32, Unavailable> {
-        let Held { codes, transactions, devices, user_codes, grants, begun, sessions, assertions, keys, .. } =
-            &mut *self.held();
+        let Held {
+            pushed_requests,
+            begun_by,
+            waiting,
+            codes,
+            transactions,
+            devices,
+            user_codes,
+            grants,
+            begun,
+            sessions,
+            people,
+            assertions,
+            revocations,
+            keys,
+            ..
+        } = &mut *self.held();
         let mut left = limit;
+        pushed_requests.sweep(
+            now,
+            &mut left,
+            |request| self.limits.pushed_request_due(request),
+            |request| {
+                begun_by.remove(&request.transaction);
+                waits_no_longer(waiting, &request);
+            },
+        );
         codes.sweep(
             now,
             &mut left,
@@ -367,8 +495,10 @@ impl Store for MemoryStore {
                 }
             },
         );
-        sessions.sweep(now, &mut left, |session| session.expires_at, drop);
+        sessions.sweep(now, &mut left, session_due, drop);
+        people.sweep(now, &mut left, person_due, drop);
         assertions.sweep(now, &mut left, |until| *until, drop);
+        revocations.sweep(now, &mut left, |until| *until, drop);
         let newest = keys.last_key_value().map(|(generation, _)| *generation);
         keys.retain(|generation, key| {
             let goes = left > 0 && key.drop_at < now && Some(*generation) != newest;
@@ -376,6 +506,26 @@ impl Store for MemoryStore {
             !goes
         });
         Ok(limit - left)
+    }
+}
+
+/// The last moment at which a session is kept.
+fn session_due(session: &SessionRecord) -> Timestamp {
+    session.idle_expires_at.min(session.expires_at)
+}
+
+/// The last moment at which a person is kept: those who are disabled stay for good.
+fn person_due(person: &PersonRecord) -> Timestamp {
+    if person.disabled { Timestamp::MAX } else { person.needed_until }
+}
+
+/// Takes a pushed request out of those of its client that wait.
+fn waits_no_longer(waiting: &mut HashMap<ClientId, BTreeSet<(Timestamp, [u8; 32])>>, request: &PushedRequest) {
+    if let Some(of_client) = waiting.get_mut(&request.client_id) {
+        of_client.remove(&(request.expires_at, *request.digest.as_bytes()));
+        if of_client.is_empty() {
+            waiting.remove(&request.client_id);
+        }
     }
 }
 
@@ -392,21 +542,21 @@ impl<K, V> Default for Shelf<K, V> {
     }
 }
 
-impl<K: Copy + Eq + Hash + Ord, V> Shelf<K, V> {
+impl<K: Clone + Eq + Hash + Ord, V> Shelf<K, V> {
     /// Adds a record unless there are `limit`.
     fn put(&mut self, key: K, record: V, due: Timestamp, limit: u64) -> Result<(), Unavailable> {
         if self.records.len() as u64 >= limit {
             return Err(Unavailable::Full);
         }
-        self.records.insert(key, record);
+        self.records.insert(key.clone(), record);
         self.due.insert((due, key));
         Ok(())
     }
 
-    /// Removes a record whose end has not moved since it was put here.
+    /// Removes a record. If its end has moved since it was put here, it is still looked for once.
     fn remove(&mut self, key: &K, due: impl Fn(&V) -> Timestamp) {
         if let Some(record) = self.records.remove(key) {
-            self.due.remove(&(due(&record), *key));
+            self.due.remove(&(due(&record), key.clone()));
         }
     }
 
@@ -414,8 +564,8 @@ impl<K: Copy + Eq + Hash + Ord, V> Shelf<K, V> {
     /// counts `left` down by each that it removed.
     fn sweep(&mut self, now: Timestamp, left: &mut u32, due: impl Fn(&V) -> Timestamp, mut gone: impl FnMut(V)) {
         for _ in 0..*left {
-            let Some(&(when, key)) = self.due.first().filter(|(when, _)| *when < now) else { break };
-            self.due.remove(&(when, key));
+            let Some((_, key)) = self.due.first().filter(|(when, _)| *when < now).cloned() else { break };
+            self.due.pop_first();
             match self.records.get(&key).map(&due) {
                 Some(moved) if moved >= now => {
                     self.due.insert((moved, key));

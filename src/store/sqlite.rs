@@ -14,13 +14,14 @@ use async_trait::async_trait;
 use self::readers::Readers;
 use self::writer::Writer;
 use super::{
-    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, Polled,
-    Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, Unavailable,
+    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, PersonRecord,
+    Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TokenName,
+    TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
 use crate::replay::{ReplayKey, Seen};
-use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, SessionKind, UserCodeKind};
+use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
 
 mod assertions;
 mod codes;
@@ -30,7 +31,10 @@ mod file;
 mod grants;
 mod installation;
 mod limit;
+mod people;
+mod pushed_requests;
 mod readers;
+mod revocations;
 mod sessions;
 mod signing_keys;
 mod sweep;
@@ -104,6 +108,23 @@ impl Fault {
 
 #[async_trait]
 impl Store for SqliteStore {
+    async fn push_request(&self, request: &PushedRequest, now: Timestamp) -> Result<Pushed, Unavailable> {
+        let (request, limits) = (request.clone(), self.limits);
+        self.writer
+            .run("push_request", move |connection| pushed_requests::record(connection, &request, &limits, now))
+            .await
+    }
+
+    async fn pushed_request(&self, request_uri: Digest<RequestUriKind>) -> Result<Option<PushedRequest>, Unavailable> {
+        self.readers.read("pushed_request", move |connection| pushed_requests::read(connection, request_uri)).await
+    }
+
+    async fn answer_pushed_request(&self, transaction: TransactionId) -> Result<bool, Unavailable> {
+        self.writer
+            .run("answer_pushed_request", move |connection| pushed_requests::spend(connection, transaction))
+            .await
+    }
+
     async fn record_code(&self, code: &CodeRecord) -> Result<Recorded, Unavailable> {
         let (code, limit) = (code.clone(), self.limits.codes);
         self.writer.run("record_code", move |connection| codes::record(connection, &code, limit)).await
@@ -221,6 +242,15 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn revoke_token(&self, token: TokenName, expires: Timestamp) -> Result<(), Unavailable> {
+        let limit = self.limits.revocations;
+        self.writer.run("revoke_token", move |connection| revocations::record(connection, token, expires, limit)).await
+    }
+
+    async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable> {
+        self.readers.read("is_token_revoked", move |connection| revocations::holds(connection, token)).await
+    }
+
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {
         let (session, limit) = (session.clone(), self.limits.sessions);
         self.writer.run("open_session", move |connection| sessions::open(connection, &session, limit)).await
@@ -230,6 +260,10 @@ impl Store for SqliteStore {
         self.readers.read("session", move |connection| sessions::read(connection, token, now)).await
     }
 
+    async fn extend_session(&self, token: Digest<SessionKind>, idle_expires_at: Timestamp) -> Result<(), Unavailable> {
+        self.writer.run("extend_session", move |connection| sessions::extend(connection, token, idle_expires_at)).await
+    }
+
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable> {
         self.writer.run("end_session", move |connection| sessions::end(connection, token)).await
     }
@@ -237,6 +271,26 @@ impl Store for SqliteStore {
     async fn end_sessions_of(&self, subject: &Subject) -> Result<(), Unavailable> {
         let subject = subject.clone();
         self.writer.run("end_sessions_of", move |connection| sessions::end_of(connection, &subject)).await
+    }
+
+    async fn remember_person(&self, person: &PersonRecord) -> Result<bool, Unavailable> {
+        let (person, limit) = (person.clone(), self.limits.people);
+        self.writer.run("remember_person", move |connection| people::remember(connection, &person, limit)).await
+    }
+
+    async fn person(&self, subject: &Subject) -> Result<Option<PersonRecord>, Unavailable> {
+        let subject = subject.clone();
+        self.readers.read("person", move |connection| people::read(connection, &subject)).await
+    }
+
+    async fn disable_person(&self, subject: &Subject, now: Timestamp) -> Result<(), Unavailable> {
+        let (subject, limit) = (subject.clone(), self.limits.people);
+        self.writer.run("disable_person", move |connection| people::disable(connection, &subject, now, limit)).await
+    }
+
+    async fn enable_person(&self, subject: &Subject) -> Result<(), Unavailable> {
+        let subject = subject.clone();
+        self.writer.run("enable_person", move |connection| people::enable(connection, &subject)).await
     }
 
     async fn signing_keys(&self) -> Result<Vec<KeyRecord>, Unavailable> {

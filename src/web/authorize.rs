@@ -88,7 +88,9 @@ fn view(site: &AuthorizationSite, language: Language, view: &View) -> (&'static 
     let (outcome, page) = match view {
         View::SignIn(sign_in) => ("sign_in", pages.sign_in(sign_in, language)),
         View::Consent(consent) => ("consent", pages.consent(consent, language)),
-        View::SignOut { csrf_token } => ("sign_out", pages.sign_out(csrf_token, language)),
+        View::SignOut { csrf_token, transaction } => {
+            ("sign_out", pages.sign_out(csrf_token, transaction.as_deref(), language))
+        }
         View::SignedOut => ("signed_out", pages.signed_out(language)),
         View::EnterCode(enter_code) => {
             let outcome = enter_code.fault.map_or("enter_code", CodeFault::name);

@@ -150,6 +150,7 @@ struct SignOutPage<'a> {
     head: Head<'a>,
     text: &'static SignOutText,
     csrf_token: &'a str,
+    transaction: Option<&'a str>,
 }
 
 #[derive(Template)]
@@ -303,9 +304,13 @@ impl Pages {
         self.page(StatusCode::OK, language, &page)
     }
 
-    pub(super) fn sign_out(&self, csrf_token: &str, language: Language) -> Page {
+    pub(super) fn sign_out(&self, csrf_token: &str, transaction: Option<&str>, language: Language) -> Page {
         let text = &language.text().sign_out;
-        self.page(StatusCode::OK, language, &SignOutPage { head: self.head(language), text, csrf_token })
+        let page = SignOutPage { head: self.head(language), text, csrf_token, transaction };
+        let page = self.page(StatusCode::OK, language, &page);
+        // As on the consent page: the form may be answered by a redirect to the client.
+        let policy = if transaction.is_some() { self.consent_policy.clone() } else { page.policy };
+        Page { policy, ..page }
     }
 
     pub(super) fn signed_out(&self, language: Language) -> Page {

@@ -8,19 +8,19 @@ use http::Method;
 use super::cookie::Cookies;
 use super::pages::Pages;
 use super::{
-    Branding, Received, Refused, Response, Site, account, activate, authorize, consent, device_authorization, login,
-    logout, metadata, respond, token, userinfo,
+    Branding, Received, Refused, Response, Site, account, activate, authorize, consent, device_authorization,
+    introspect, login, logout, metadata, par, respond, revoke, token, userinfo,
 };
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
 use crate::oauth::metadata::{
-    ACCOUNT, ACCOUNT_CALLBACK, ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, JWKS, TOKEN, USERINFO,
+    ACCOUNT, ACCOUNT_CALLBACK, ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, INTROSPECT, JWKS, LOGOUT,
+    PUSHED_AUTHORIZATION_REQUEST, REVOKE, TOKEN, USERINFO,
 };
 use crate::uri::HttpUri;
 
 const LOGIN: &str = "/login";
 const CONSENT: &str = "/consent";
-const LOGOUT: &str = "/logout";
 
 /// The authorization server behind its door.
 pub struct AuthorizationSite {
@@ -86,6 +86,20 @@ impl Site for AuthorizationSite {
             DEVICE_AUTHORIZATION => match request.method {
                 Method::POST => device_authorization::device_authorization(self, &request).await,
                 Method::OPTIONS => respond::preflight("POST"),
+                _ => respond::method_not_allowed("POST"),
+            },
+            PUSHED_AUTHORIZATION_REQUEST => match request.method {
+                Method::POST => par::par(self, &request).await,
+                Method::OPTIONS => respond::preflight("POST"),
+                _ => respond::method_not_allowed("POST"),
+            },
+            REVOKE => match request.method {
+                Method::POST => revoke::revoke(self, &request).await,
+                Method::OPTIONS => respond::preflight("POST"),
+                _ => respond::method_not_allowed("POST"),
+            },
+            INTROSPECT => match request.method {
+                Method::POST => introspect::introspect(self, &request).await, // no preflight: it is for servers
                 _ => respond::method_not_allowed("POST"),
             },
             AUTHORIZE => match request.method {

@@ -38,6 +38,29 @@ export class Browser {
     assert.fail(`no redirect to ${redirectUri} after ${MAX_PAGES} pages`);
   }
 
+  /**
+   * Lets a device in, or not: opens its complete verification URI, confirms the code that is filled in there, signs
+   * `person` in and presses `decision`. Returns the text of the last page, which has nothing left to press.
+   */
+  async activate(start, person, decision) {
+    let request = { method: 'GET', url: new URL(start) };
+    for (let pages = 0; pages < MAX_PAGES; pages += 1) {
+      const response = await this.#send(request);
+      const location = response.headers.get('location');
+      if (location) {
+        request = { method: 'GET', url: new URL(location, request.url) };
+        continue;
+      }
+      const html = await response.text();
+      assert.equal(response.status, 200, `${request.method} ${request.url.pathname} was refused: ${html}`);
+      const page = parse(html);
+      const form = chooseForm(page) ?? page.querySelector('form:has([name=user_code])');
+      if (!form) return page.querySelector('main, body').text;
+      request = submit(form, request.url, { username: person.username, password: person.password, decision });
+    }
+    assert.fail(`no end after ${MAX_PAGES} pages`);
+  }
+
   async #send({ method, url, body }) {
     const headers = { accept: 'text/html' };
     const cookies = [...this.#cookies].map(([name, value]) => `${name}=${value}`);

@@ -13,7 +13,7 @@ use tollgate::entropy::SystemEntropy;
 use tollgate::identity::LocalUsers;
 use tollgate::jose::Algorithm;
 use tollgate::keys::{KeySchedule, SigningKeys};
-use tollgate::oauth::client::{ClientAuthentication, GrantType, RefreshTokenRotation};
+use tollgate::oauth::client::{ClientAuthentication, GrantType, Profile, RefreshTokenRotation, RequestRules};
 use tollgate::oauth::{
     AuthorizationServer, Client, Dependencies, DpopSettings, Lifetimes, NonceMode, Refusal, Settings,
 };
@@ -24,11 +24,13 @@ use tollgate::store::{CodeRecord, Limits as StoreLimits, MemoryStore, Store};
 use tollgate::web::{AuthorizationSite, Branding, Door, Limits};
 
 use crate::browser::{Browser, Page};
-use crate::client::CHALLENGE;
+use crate::client::{CHALLENGE, VERIFIER, answer};
 use crate::token_endpoint::OF_THE_AUTHORIZATION_ENDPOINT;
 use crate::world::{Events, TestClock, free_port};
 
 const CALLBACK: &str = "https://app.example/callback?fixed=1";
+/// Where `app` wants people after they have signed out.
+const BYE: &str = "https://app.example/bye";
 const PASSWORD: &str = "correct horse battery staple";
 
 /// An authorization server behind its door.
@@ -71,10 +73,14 @@ fn client(id: &str, name: &str, redirect_uris: &[&str], grant_types: &[GrantType
         authentication: ClientAuthentication::None,
         grant_types: grant_types.to_vec(),
         redirect_uris: redirect_uris.iter().map(|uri| parsed(uri)).collect(),
-        scopes: parsed("orders:read orders:write"),
+        post_logout_redirect_uris: vec![parsed(BYE)],
+        scopes: parsed("openid orders:read orders:write"),
         dpop_bound_access_tokens: false,
         certificate_bound_access_tokens: false,
         rotation: RefreshTokenRotation::Always,
+        requests: RequestRules::default(),
+        profile: Profile::Default,
+        introspects: Vec::new(),
         exchange: None,
     }
 }
@@ -103,6 +109,7 @@ fn settings(url: &str) -> Settings {
             client("batch", "Batch", &[CALLBACK], &[GrantType::ClientCredentials]),
         ],
         scopes: BTreeMap::from([
+            (parsed("openid"), "Know who you are".into()),
             (parsed("orders:read"), "Read <b>your</b> orders".into()),
             (parsed("orders:write"), "Change your orders".into()),
             (parsed("admin"), "Everything".into()),
@@ -114,9 +121,12 @@ fn settings(url: &str) -> Settings {
             refresh_token_idle: minutes(30),
             authorization_code: minutes(1),
             device_code: minutes(10),
+            pushed_request: minutes(1),
             transaction: minutes(10),
             session: minutes(480),
         },
+        require_pushed_requests: false,
+        profile: Profile::Default,
         mutual_tls: false,
         client_authorities: None,
         dpop: DpopSettings {
@@ -172,6 +182,20 @@ impl Issuer {
     async fn record(&self, page: &Page) -> CodeRecord {
         let code: AuthorizationCode = page.code().parse().expect("a code of ours");
         self.store.code(code.digest()).await.expect("a store").expect("a code that was recorded")
+    }
+
+    /// An ID token of whoever is signed in with this browser, for `app`.
+    async fn id_token(&self, browser: &mut Browser) -> String {
+        let consent = browser.open(&request(&[("scope", "openid")])).await;
+        let back = browser.submit(&consent, &[("decision", "approve")]).await;
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("client_id", "app"),
+            ("code", &back.code()),
+            ("code_verifier", VERIFIER),
+        ];
+        let request = crate::client::http().post(format!("{}/oauth/token", self.url)).form(&form);
+        answer(request).await.expect_tokens().text("id_token").to_owned()
     }
 
     /// A browser whose person has signed in and sees the consent page.
@@ -265,7 +289,6 @@ async fn every_other_mistake_goes_back_to_the_client() {
 async fn send_requests_that_go_back(issuer: &Issuer) {
     let long = "s".repeat(2_049);
     let rows: &[Row<'_>] = &[
-        (&[("request", "e30")], "request_not_supported", Refusal::RequestUnsupported),
         (&[("request_uri", "urn:x")], "request_uri_not_supported", Refusal::RequestUriUnsupported),
         (&[("response_type", "")], "invalid_request", Refusal::ResponseTypeMissing),
         (&[("response_type", "token")], "unsupported_response_type", Refusal::ResponseTypeUnsupported),
@@ -400,6 +423,7 @@ async fn every_refusal_that_the_token_endpoint_has_not_is_met_here() {
     let issuer = Issuer::start().await;
     send_requests_that_end_on_a_page(&issuer).await;
     send_requests_that_go_back(&issuer).await;
+    send_sign_outs_that_end_on_a_page(&issuer).await;
     let (mut browser, consent) = issuer.at_consent().await;
     browser.open(&request(&[("prompt", "none")])).await;
     for fields in [
@@ -654,6 +678,64 @@ async fn people_sign_out() {
     let decided = old.clone().submit(&consent, &[("decision", "approve")]).await;
     assert_refused(&issuer, &decided, 400, Refusal::TransactionUnknown);
     assert!(old.clone().open(&request(&[])).await.has("name=\"password\""));
+}
+
+/// The path at which a client asks for a sign-out.
+fn logout(parameters: &[(&str, &str)]) -> String {
+    format!("/logout?{}", form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish())
+}
+
+#[tokio::test]
+async fn a_client_signs_people_out_and_gets_them_back() {
+    let issuer = Issuer::start().await;
+    let (mut browser, _) = issuer.at_consent().await;
+    let hint = issuer.id_token(&mut browser).await;
+    let good =
+        [("id_token_hint", hint.as_str()), ("client_id", "app"), ("post_logout_redirect_uri", BYE), ("state", "s&t")];
+    issuer.clock.advance(Duration::from_mins(6)); // the hint has expired, which does not matter
+    let page = browser.open(&logout(&good)).await;
+    assert_page_headers(&page);
+    assert!(!page.header("content-security-policy").contains("form-action"), "the answer of the form is a redirect");
+    let posted = issuer.browser().post("/logout", &good).await;
+    assert_eq!((posted.status, posted.header("location")), (303, format!("{}{}", issuer.url, logout(&good)).as_str()));
+    let stranger = issuer.browser().submit(&page, &[]).await;
+    assert_refused(&issuer, &stranger, 403, Refusal::CrossSiteForm);
+    let back = browser.submit(&page, &[]).await;
+    assert_eq!((back.status, back.header("location")), (303, "https://app.example/bye?state=s%26t"));
+    assert!(!browser.cookies.contains_key("tollgate_session"));
+    // Nobody is signed in any more: there is nothing to ask about.
+    let again = browser.open(&logout(&good)).await;
+    assert_eq!(again.header("location"), "https://app.example/bye?state=s%26t");
+}
+
+#[tokio::test]
+async fn a_sign_out_never_leads_to_where_no_client_has_registered_it() {
+    send_sign_outs_that_end_on_a_page(&Issuer::start().await).await;
+}
+
+async fn send_sign_outs_that_end_on_a_page(issuer: &Issuer) {
+    let (mut browser, _) = issuer.at_consent().await;
+    let hint = issuer.id_token(&mut browser).await;
+    let unsigned = format!("{}.AAAA", hint.rsplit_once('.').expect("a JWT").0);
+    for (parameters, refusal) in [
+        (vec![("post_logout_redirect_uri", BYE)], Refusal::PostLogoutRedirectUriUnregistered),
+        (vec![("post_logout_redirect_uri", BYE), ("client_id", "app")], Refusal::PostLogoutRedirectUriUnregistered),
+        (
+            vec![("post_logout_redirect_uri", "https://evil.example/"), ("id_token_hint", &hint)],
+            Refusal::PostLogoutRedirectUriUnregistered,
+        ),
+        (
+            vec![("post_logout_redirect_uri", CALLBACK), ("id_token_hint", &hint)],
+            Refusal::PostLogoutRedirectUriUnregistered,
+        ),
+        (vec![("post_logout_redirect_uri", BYE), ("id_token_hint", &unsigned)], Refusal::IdTokenHintInvalid),
+        (vec![("post_logout_redirect_uri", BYE), ("id_token_hint", "x")], Refusal::IdTokenHintInvalid),
+        (vec![("id_token_hint", &hint), ("client_id", "native")], Refusal::IdTokenHintInvalid),
+    ] {
+        assert_refused(issuer, &browser.open(&logout(&parameters)).await, 400, refusal);
+    }
+    let page = browser.open(&logout(&[("id_token_hint", &hint)])).await;
+    assert_eq!(browser.submit(&page, &[]).await.status, 200, "without a URI a page says that it is done");
 }
 
 #[tokio::test]

@@ -24,8 +24,27 @@ pub fn code_request(code: &str) -> [(&'static str, &str); 4] {
     ]
 }
 
+/// The path of the introspection endpoint.
+pub const INTROSPECT: &str = "/oauth/introspect";
+
+/// The path of the revocation endpoint.
+pub const REVOKE: &str = "/oauth/revoke";
+
 /// The path of the device authorization endpoint.
 pub const DEVICE_AUTHORIZATION: &str = "/oauth/device_authorization";
+
+/// The path of the pushed authorization request endpoint.
+pub const PAR: &str = "/oauth/par";
+
+/// The parameters of an authorization request that nothing is wrong with, but for `client_id`.
+pub const AUTHORIZATION_REQUEST: [(&str, &str); 6] = [
+    ("response_type", "code"),
+    ("redirect_uri", "https://app.example/cb"),
+    ("scope", "orders:read"),
+    ("state", "s&t=a te"),
+    ("code_challenge", CHALLENGE),
+    ("code_challenge_method", "S256"),
+];
 
 /// The parameters with which a device polls.
 pub fn poll_request(device_code: &str) -> [(&'static str, &str); 2] {
@@ -180,9 +199,33 @@ impl Client {
         TokenCall { path: DEVICE_AUTHORIZATION, ..self.bearer_request(now, parameters) }
     }
 
+    /// A pushed authorization request with the client's authentication and these parameters.
+    pub fn push(&self, now: Timestamp, parameters: &[(&str, &str)]) -> TokenCall<'_> {
+        TokenCall { path: PAR, ..self.bearer_request(now, parameters).with("client_id", &self.id) }
+    }
+
+    /// The path that a browser opens with a pushed request.
+    pub fn pushed_path(&self, pushed: &Answer) -> String {
+        let parameters = [("client_id", self.id.as_str()), ("request_uri", pushed.text("request_uri"))];
+        format!(
+            "/oauth/authorize?{}",
+            form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
+        )
+    }
+
+    /// A request about a token, at the introspection or the revocation endpoint, with the client's authentication.
+    pub fn about(&self, path: &'static str, token: &str, now: Timestamp) -> TokenCall<'_> {
+        TokenCall { path, ..self.bearer_request(now, &[("token", token)]) }
+    }
+
     /// A good proof for a device authorization request.
     pub fn device_proof(&self, now: Timestamp) -> String {
-        let htu = format!("{}{DEVICE_AUTHORIZATION}", self.issuer);
+        self.proof_at(DEVICE_AUTHORIZATION, now)
+    }
+
+    /// A good proof for an endpoint.
+    pub fn proof_at(&self, path: &str, now: Timestamp) -> String {
+        let htu = format!("{}{path}", self.issuer);
         self.sign_proof(&json!({ "jti": self.fresh(), "htm": "POST", "htu": htu, "iat": now.seconds() }))
     }
 
@@ -205,6 +248,13 @@ pub struct TokenCall<'a> {
     pub proofs: Vec<String>,
 }
 
+impl<'a> TokenCall<'a> {
+    /// A request of somebody who does not say who he is.
+    pub fn anonymous(client: &'a Client, path: &'static str) -> Self {
+        TokenCall { path, ..client.bare_request(&[]) }
+    }
+}
+
 impl TokenCall<'_> {
     /// Sets a parameter, replacing an earlier one.
     pub fn with(self, name: &str, value: &str) -> Self {
@@ -222,6 +272,11 @@ impl TokenCall<'_> {
     pub fn without(mut self, name: &str) -> Self {
         self.form.retain(|(each, _)| each != name);
         self
+    }
+
+    /// Sends it to another endpoint.
+    pub fn at(self, path: &'static str) -> Self {
+        Self { path, ..self }
     }
 
     pub fn basic(mut self, id: &str, secret: &str) -> Self {
@@ -258,7 +313,8 @@ impl TokenCall<'_> {
         (form, self.authorization.into_iter().next(), self.proofs)
     }
 
-    pub async fn send(self) -> Answer {
+    /// The request itself, for whoever adds headers of his own.
+    pub fn into_request(self) -> reqwest::RequestBuilder {
         let url = format!("{}{}", self.client.issuer, self.path);
         let mut request = self.client.http.post(url).form(&self.form);
         for value in &self.authorization {
@@ -267,7 +323,11 @@ impl TokenCall<'_> {
         for proof in &self.proofs {
             request = request.header("dpop", proof);
         }
-        answer(request).await
+        request
+    }
+
+    pub async fn send(self) -> Answer {
+        answer(self.into_request()).await
     }
 }
 

@@ -40,6 +40,7 @@ impl Envoy {
     /// one, the gate knows. `folder` holds `server.pem` and `server.key`.
     pub async fn with_client_certificates(socket: &Path, upstream: u16, folder: &Path) -> Self {
         let tls = include_str!("envoy/client_certificates.yaml").replace("FOLDER", &folder.to_string_lossy());
+        let tls = tls.lines().map(|line| format!("        {line}")).collect::<Vec<_>>().join("\n");
         let text = recommended(socket, upstream);
         Self::start(&replace(&text, "        - filters:\n            - name: envoy.filters.network", &tls)).await
     }

@@ -5,9 +5,17 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::browser::Browser;
 use crate::chromium::chromium;
+use crate::machine::{Machine, Running, between};
 use crate::process::{Installation, PASSWORD, run};
-use crate::world::free_port;
+use crate::world::{SECRET, World, free_port};
+use oauth2::basic::BasicClient;
+use oauth2::{
+    AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, DeviceAuthorizationUrl, HttpRequest, HttpResponse,
+    PkceCodeChallenge, RedirectUrl, RefreshToken, Scope, StandardDeviceAuthorizationResponse, TokenResponse as _,
+    TokenUrl,
+};
 
 /// A file of the repository.
 pub fn repository(path: &str) -> PathBuf {
@@ -35,14 +43,21 @@ fn private_jwk(installation: &Installation) -> Value {
 }
 
 /// Starts the program, which demands nonces, and runs somebody's client against it.
-async fn satisfies(mut client: Command) {
+async fn satisfies(client: Command) {
+    satisfies_with(client, &[]).await;
+}
+
+/// The same with more settings.
+async fn satisfies_with(mut client: Command, settings: &[&str]) {
     let installation = Installation::new();
     std::fs::write(installation.path("client.jwk"), private_jwk(&installation).to_string()).expect("a file");
     let dpop = "authorization_server.dpop={\"nonce\":\"required\",\"required\":true}";
     let redirect_uri = format!("http://127.0.0.1:{}/cb", free_port());
     let scope = "authorization_server.clients.1.scope=\"openid profile email orders:read orders:write\"";
     let redirect_uris = format!("authorization_server.clients.1.redirect_uris=[\"{redirect_uri}\"]"); // of `web`
-    let process = installation.start(&["--set", dpop, "--set", scope, "--set", &redirect_uris]).await;
+    let settings = [dpop, scope, &redirect_uris].into_iter().chain(settings.iter().copied());
+    let arguments: Vec<_> = settings.flat_map(|setting| ["--set", setting]).collect();
+    let process = installation.start(&arguments).await;
     client
         .current_dir(repository("tests/interop"))
         .env("ISSUER", &installation.issuer)
@@ -63,6 +78,29 @@ async fn satisfies(mut client: Command) {
     println!("{said}");
 }
 
+/// Starts the demo, with the real Envoy before its API, and runs somebody's client as a device of it.
+async fn lets_in(mut device: Command) {
+    let machine = Machine::new();
+    let ports = ["--port", "0", "--envoy-port", "0", "--admin-port", "0"];
+    let mut dev = Running::start(machine.command(&[&["dev", "--nonce"], ports.as_slice()].concat()));
+    let said = dev.until("Ctrl-C").await;
+    device
+        .current_dir(repository("tests/interop"))
+        .env("ISSUER", between(&said, "issuer   ", " "))
+        .env("CLIENT_ID", "cli")
+        .env("REDIRECT_URI", "none")
+        .env("USERNAME", "ada")
+        .env("PASSWORD", between(&said, "password ", "\n"))
+        .env("SCOPE", "orders:read")
+        .env("RESOURCE", between(&said, "guard    ", " "))
+        .kill_on_drop(true);
+    let output = run(&mut device).await;
+    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}{complained}");
+    assert!(said.lines().any(|line| line.starts_with("ok ")), "{said}{complained}");
+    assert_eq!(dev.stop("-INT").await, 0);
+}
+
 pub fn node(script: &str) -> Command {
     installed("tests/interop/node_modules/.package-lock.json");
     let mut command = Command::new("node");
@@ -81,8 +119,86 @@ async fn openid_client_learns_who_signed_in() {
 }
 
 #[tokio::test]
+async fn openid_client_signs_and_pushes_its_requests() {
+    let settings = ["profile=\"fapi2\"", "require_signed_request_object=true"];
+    let settings = settings.map(|setting| format!("authorization_server.clients.1.{setting}"));
+    satisfies_with(node("fapi.mjs"), &settings.each_ref().map(String::as_str)).await;
+}
+
+#[tokio::test]
 async fn oauth4webapi_accepts_our_tokens_as_a_resource_server() {
     satisfies(node("resource-server.mjs")).await;
+}
+
+#[tokio::test]
+async fn openid_client_is_let_in_as_a_device_and_calls_the_api() {
+    lets_in(node("device.mjs")).await;
+}
+
+#[tokio::test]
+async fn requests_oauth2client_is_let_in_as_a_device_and_calls_the_api() {
+    let mut command = Command::new(installed(".tools/python/bin/python"));
+    command.arg("device.py");
+    lets_in(command).await;
+}
+
+/// Sends what the crate `oauth2` wants sent.
+async fn send(request: HttpRequest) -> Result<HttpResponse, reqwest::Error> {
+    let (parts, body) = request.into_parts();
+    let request = crate::client::http().request(parts.method, parts.uri.to_string()).headers(parts.headers);
+    let response = request.body(body).send().await?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let mut answer = HttpResponse::new(response.bytes().await?.to_vec());
+    *answer.status_mut() = status;
+    *answer.headers_mut() = headers;
+    Ok(answer)
+}
+
+#[tokio::test]
+async fn the_crate_oauth2_redeems_a_code_and_refreshes() {
+    let world = World::start().await;
+    let endpoint = |path: &str| format!("{}/oauth/{path}", world.issuer);
+    let client = BasicClient::new(ClientId::new("backend".to_owned()))
+        .set_client_secret(ClientSecret::new(SECRET.to_owned()))
+        .set_auth_uri(AuthUrl::new(endpoint("authorize")).expect("a URL"))
+        .set_token_uri(TokenUrl::new(endpoint("token")).expect("a URL"))
+        .set_redirect_uri(RedirectUrl::new("https://app.example/cb".to_owned()).expect("a URL"));
+    let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+    let scope = Scope::new("orders:read".to_owned());
+    let request = client.authorize_url(CsrfToken::new_random).add_scope(scope).set_pkce_challenge(challenge);
+    let (url, state) = request.url();
+    let path = url.as_str().strip_prefix(&world.issuer).expect("our endpoint");
+    let back = Browser::new(&world.issuer).approve(path, "ada", "ada").await;
+    assert_eq!(back.parameter("state").as_ref(), Some(state.secret()));
+    let code = AuthorizationCode::new(back.code());
+    let tokens = client.exchange_code(code).set_pkce_verifier(verifier).request_async(&send).await.expect("tokens");
+    assert!(tokens.expires_in().is_some());
+    let refresh = RefreshToken::new(tokens.refresh_token().expect("a refresh token").secret().clone());
+    let refreshed = client.exchange_refresh_token(&refresh).request_async(&send).await.expect("tokens");
+    assert_ne!(refreshed.access_token().secret(), tokens.access_token().secret());
+}
+
+#[tokio::test]
+async fn the_crate_oauth2_is_let_in_as_a_device() {
+    let world = World::start().await;
+    let endpoint = |path: &str| format!("{}/oauth/{path}", world.issuer);
+    let client = BasicClient::new(ClientId::new("tv".to_owned()))
+        .set_token_uri(TokenUrl::new(endpoint("token")).expect("a URL"))
+        .set_device_authorization_url(DeviceAuthorizationUrl::new(endpoint("device_authorization")).expect("a URL"));
+    let codes = client.exchange_device_code().add_scope(Scope::new("orders:read".to_owned())).request_async(&send);
+    let codes: StandardDeviceAuthorizationResponse = codes.await.expect("codes");
+    // The device sleeps between its polls, and the time of the world goes on; after the third, ada has approved.
+    let polls = std::cell::Cell::new(0);
+    let sleep = async |pause| {
+        world.clock.advance(pause);
+        polls.set(polls.get() + 1);
+        if polls.get() == 3 {
+            world.let_in(codes.device_code().secret(), "ada").await;
+        }
+    };
+    let tokens = client.exchange_device_access_token(&codes).request_async(&send, sleep, None).await.expect("tokens");
+    assert_eq!(crate::client::claims(tokens.access_token().secret())["sub"], "ada");
+    assert_eq!(polls.get(), 3);
 }
 
 #[tokio::test]

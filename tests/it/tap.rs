@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use tollgate::clock::Timestamp;
 use tollgate::ident::{ClientId, Subject};
 use tollgate::replay::{ReplayKey, Seen};
-use tollgate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, SessionKind, UserCodeKind};
+use tollgate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
 use tollgate::store::{
-    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Polled, Recorded,
-    Redeemed, Rotated, Rotation, SessionRecord, Store, Unavailable,
+    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, PersonRecord, Polled,
+    Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TokenName, TransactionId,
+    Unavailable,
 };
 
 /// What is done around each call.
@@ -43,6 +44,18 @@ macro_rules! tapped {
 
 #[async_trait]
 impl Store for TappedStore {
+    async fn push_request(&self, request: &PushedRequest, now: Timestamp) -> Result<Pushed, Unavailable> {
+        tapped!(self.push_request(request, now))
+    }
+
+    async fn pushed_request(&self, request_uri: Digest<RequestUriKind>) -> Result<Option<PushedRequest>, Unavailable> {
+        tapped!(self.pushed_request(request_uri))
+    }
+
+    async fn answer_pushed_request(&self, transaction: TransactionId) -> Result<bool, Unavailable> {
+        tapped!(self.answer_pushed_request(transaction))
+    }
+
     async fn record_code(&self, code: &CodeRecord) -> Result<Recorded, Unavailable> {
         tapped!(self.record_code(code))
     }
@@ -142,6 +155,14 @@ impl Store for TappedStore {
         tapped!(self.spend_assertion(key, expires, now))
     }
 
+    async fn revoke_token(&self, token: TokenName, expires: Timestamp) -> Result<(), Unavailable> {
+        tapped!(self.revoke_token(token, expires))
+    }
+
+    async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable> {
+        tapped!(self.is_token_revoked(token))
+    }
+
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {
         tapped!(self.open_session(session))
     }
@@ -150,12 +171,32 @@ impl Store for TappedStore {
         tapped!(self.session(token, now))
     }
 
+    async fn extend_session(&self, token: Digest<SessionKind>, idle_expires_at: Timestamp) -> Result<(), Unavailable> {
+        tapped!(self.extend_session(token, idle_expires_at))
+    }
+
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable> {
         tapped!(self.end_session(token))
     }
 
     async fn end_sessions_of(&self, subject: &Subject) -> Result<(), Unavailable> {
         tapped!(self.end_sessions_of(subject))
+    }
+
+    async fn remember_person(&self, person: &PersonRecord) -> Result<bool, Unavailable> {
+        tapped!(self.remember_person(person))
+    }
+
+    async fn person(&self, subject: &Subject) -> Result<Option<PersonRecord>, Unavailable> {
+        tapped!(self.person(subject))
+    }
+
+    async fn disable_person(&self, subject: &Subject, now: Timestamp) -> Result<(), Unavailable> {
+        tapped!(self.disable_person(subject, now))
+    }
+
+    async fn enable_person(&self, subject: &Subject) -> Result<(), Unavailable> {
+        tapped!(self.enable_person(subject))
     }
 
     async fn signing_keys(&self) -> Result<Vec<KeyRecord>, Unavailable> {

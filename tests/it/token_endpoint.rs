@@ -62,6 +62,10 @@ pub const OF_TOKEN_EXCHANGE: [Refusal; 6] = [
     Refusal::RequestedTokenTypeUnsupported,
 ];
 
+/// Refusals of introspection and revocation.
+pub const OF_INTROSPECTION_AND_REVOCATION: [Refusal; 3] =
+    [Refusal::TokenMissing, Refusal::IntrospectionByPublicClient, Refusal::IntrospectionCallerMissing];
+
 /// Refusals of UserInfo.
 pub const OF_USERINFO: [Refusal; 5] = [
     Refusal::AccessTokenMissing,
@@ -72,7 +76,7 @@ pub const OF_USERINFO: [Refusal; 5] = [
 ];
 
 /// The refusals that only the authorization endpoint has: `authorize.rs` reaches each of them.
-pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 23] = [
+pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 24] = [
     Refusal::AuthorizeClientUnknown,
     Refusal::RedirectUriUnregistered,
     Refusal::ResponseTypeMissing,
@@ -85,7 +89,8 @@ pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 23] = [
     Refusal::JktMalformed,
     Refusal::StateTooLong,
     Refusal::RequestNonceTooLong,
-    Refusal::RequestUnsupported,
+    Refusal::IdTokenHintInvalid,
+    Refusal::PostLogoutRedirectUriUnregistered,
     Refusal::RequestUriUnsupported,
     Refusal::PromptUnsupported,
     Refusal::MaxAgeMalformed,
@@ -98,6 +103,23 @@ pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 23] = [
     Refusal::TransactionSpent,
 ];
 
+/// The refusals of requests that are pushed or signed: `par.rs` and `request_object.rs` reach each of them.
+pub const OF_PUSHED_AND_SIGNED_REQUESTS: [Refusal; 13] = [
+    Refusal::RequestAmbiguous,
+    Refusal::RequestObjectRequired,
+    Refusal::RequestObjectMalformed,
+    Refusal::RequestObjectSignatureWrong,
+    Refusal::RequestObjectPartyWrong,
+    Refusal::RequestObjectClientMismatch,
+    Refusal::RequestObjectAudienceWrong,
+    Refusal::RequestObjectTimeWrong,
+    Refusal::RequestObjectNested,
+    Refusal::RequestUriPushed,
+    Refusal::RedirectUriMissing,
+    Refusal::PushedRequestRequired,
+    Refusal::PushedRequestUnknown,
+];
+
 /// The refusals of the token endpoint: all others.
 fn of_the_token_endpoint() -> BTreeSet<String> {
     let proofs = ProofFault::ALL.into_iter().filter(|fault| {
@@ -105,12 +127,14 @@ fn of_the_token_endpoint() -> BTreeSet<String> {
         !matches!(fault, ProofFault::TokenHashMismatch | ProofFault::BeforeRestart)
     });
     let ours = Refusal::ALL.iter().copied().filter(|refusal| !OF_THE_AUTHORIZATION_ENDPOINT.contains(refusal));
+    let ours = ours.filter(|refusal| !OF_PUSHED_AND_SIGNED_REQUESTS.contains(refusal));
     // Overtaken needs two rotations between a read and a write: `concurrency.rs` and the state machine's own tests. That
     // `dpop_jkt` contradicts a proof is a matter of the device authorization endpoint: `device.rs`. Certificates need TLS:
     // `mutual_tls.rs`.
     let elsewhere = [Refusal::RefreshTokenOvertaken, Refusal::JktMismatch];
     let ours = ours.filter(|refusal| !elsewhere.contains(refusal) && !OF_CERTIFICATES.contains(refusal));
     let ours = ours.filter(|refusal| !OF_USERINFO.contains(refusal)); // `openid.rs`
+    let ours = ours.filter(|refusal| !OF_INTROSPECTION_AND_REVOCATION.contains(refusal)); // `introspect.rs`, `revoke.rs`
     let ours = ours.filter(|refusal| !OF_TOKEN_EXCHANGE.contains(refusal)); // `token_exchange.rs`
     ours.chain(proofs.map(Refusal::Proof)).map(|refusal| refusal.name().to_owned()).collect()
 }

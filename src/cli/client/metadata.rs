@@ -3,7 +3,7 @@
 use reqwest::{Method, Url};
 use serde::Deserialize;
 
-use super::{ClientError, Transport};
+use super::{ClientError, Transport, legible};
 use crate::ident::Issuer;
 
 /// What a client needs to know of an authorization server.
@@ -15,6 +15,10 @@ pub(in crate::cli) struct ServerMetadata {
     pub(in crate::cli) token_endpoint: Url,
     /// `authorization_endpoint`.
     pub(in crate::cli) authorization_endpoint: Option<Url>,
+    /// `device_authorization_endpoint` (RFC 8628 §4).
+    pub(in crate::cli) device_authorization_endpoint: Option<Url>,
+    /// `revocation_endpoint`.
+    pub(in crate::cli) revocation_endpoint: Option<Url>,
     /// `token_endpoint_auth_methods_supported`.
     pub(in crate::cli) token_endpoint_auth_methods_supported: Vec<String>,
     /// `authorization_response_iss_parameter_supported` (RFC 9207 §3).
@@ -27,6 +31,8 @@ struct Document {
     issuer: String,
     token_endpoint: String,
     authorization_endpoint: Option<String>,
+    device_authorization_endpoint: Option<String>,
+    revocation_endpoint: Option<String>,
     #[serde(default = "basic")]
     token_endpoint_auth_methods_supported: Vec<String>,
     #[serde(default)]
@@ -58,7 +64,7 @@ impl ServerMetadata {
         let document: Document = serde_json::from_slice(body).map_err(|_| wrong("not the metadata of RFC 8414"))?;
         // RFC 8414 §3.3: identical, or it is another server that wants our credentials.
         if document.issuer != issuer.as_str() {
-            return Err(ClientError::IssuerMismatch(url.to_string(), document.issuer));
+            return Err(ClientError::IssuerMismatch(url.to_string(), legible(&document.issuer)));
         }
         let endpoint =
             |text: String| text.parse().ok().filter(is_secure).ok_or_else(|| wrong("an endpoint without TLS"));
@@ -66,6 +72,8 @@ impl ServerMetadata {
             issuer: document.issuer,
             token_endpoint: endpoint(document.token_endpoint)?,
             authorization_endpoint: document.authorization_endpoint.map(endpoint).transpose()?,
+            device_authorization_endpoint: document.device_authorization_endpoint.map(endpoint).transpose()?,
+            revocation_endpoint: document.revocation_endpoint.map(endpoint).transpose()?,
             token_endpoint_auth_methods_supported: document.token_endpoint_auth_methods_supported,
             authorization_response_iss_parameter_supported: document.authorization_response_iss_parameter_supported,
         })

@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use reqwest::Url;
 use tokio::sync::mpsc;
 
-use super::{ClientError, Talk, Token, TokenClient, TokenGrant, random};
+use super::{ClientError, Talk, Token, TokenClient, TokenGrant, legible, random};
 use crate::jose::SigningKey;
 use crate::secret::{base64url, sha256};
 use crate::web::{Door, Limits, Received, Response, Site, respond};
@@ -117,8 +117,9 @@ impl Answer {
             return Err(ClientError::MixUp(server.issuer.clone()));
         }
         if let Some(error) = self.only("error") {
-            let description = self.only("error_description").unwrap_or_default().to_owned();
-            return Err(ClientError::Refused { endpoint: server.issuer.clone(), error: error.to_owned(), description });
+            let (endpoint, error) = (server.issuer.clone(), legible(error));
+            let description = legible(self.only("error_description").unwrap_or_default());
+            return Err(ClientError::Refused { endpoint, error, description });
         }
         let missing = || ClientError::Answer(server.issuer.clone(), "neither a code nor an error came back");
         self.only("code").map(str::to_owned).ok_or_else(missing)

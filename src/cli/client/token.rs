@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    ClientError, Credential, Identity, Reply, ServerMetadata, Talk, Target, Transport, now, prove, random, short,
+    ClientError, Credential, Identity, Party, Reply, ServerMetadata, Talk, Target, Transport, legible, now, prove,
+    random, short,
 };
 use crate::clock::Timestamp;
 use crate::jose::SigningKey;
@@ -18,6 +19,9 @@ const ASSERTION_LIFETIME: Duration = Duration::from_mins(1);
 
 /// What a token response is taken to last when it does not say.
 const UNSAID_LIFETIME: Duration = Duration::from_mins(1);
+
+/// `grant_type` of a device (RFC 8628 §3.4).
+const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// Whether a token needs its key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,6 +69,8 @@ pub(in crate::cli) enum TokenGrant<'a> {
     },
     /// RFC 6749 §6.
     RefreshToken(&'a SecretString),
+    /// RFC 8628 §3.4.
+    DeviceCode(&'a SecretString),
 }
 
 #[derive(Deserialize)]
@@ -98,7 +104,18 @@ pub(in crate::cli) struct TokenClient<'a> {
     pub(in crate::cli) talk: Talk,
 }
 
-impl TokenClient<'_> {
+impl<'a> TokenClient<'a> {
+    /// A party at its server.
+    pub(in crate::cli) fn new(
+        party: &'a Party,
+        server: &'a ServerMetadata,
+        transport: &'a Transport,
+        talk: Talk,
+    ) -> Self {
+        let (scope, resource) = (party.scope.as_deref(), party.resource.as_deref());
+        Self { transport, server, identity: &party.identity, scope, resource, talk }
+    }
+
     /// Asks for a token bound to `key`; a second time if the server wants a nonce (RFC 9449 §8).
     pub(in crate::cli) async fn token(&self, grant: &TokenGrant<'_>, key: &SigningKey) -> Result<Token, ClientError> {
         let first = self.ask(grant, key, None).await?;
@@ -108,7 +125,7 @@ impl TokenClient<'_> {
         };
         let request = format!("POST {}", self.server.token_endpoint.path());
         if !reply.status.is_success() {
-            let error = self.refusal(&reply);
+            let error = refusal(&self.server.token_endpoint, &reply);
             self.talk.sent("token", &request, &format!("{}{retried}", reply.status.as_u16()));
             return Err(error);
         }
@@ -134,10 +151,29 @@ impl TokenClient<'_> {
         let url = &self.server.token_endpoint;
         let proof = prove(key, &Target { method: &Method::POST, url, token: None, nonce });
         let request = self.transport.request(Method::POST, url).header("dpop", proof);
-        Transport::fetch(self.fill(request, grant), url).await
+        Transport::fetch(self.authenticate(request, self.form(grant)), url).await
     }
 
-    fn fill(&self, mut request: RequestBuilder, grant: &TokenGrant<'_>) -> RequestBuilder {
+    /// Sends a form to another endpoint of the server than that for tokens.
+    pub(super) async fn post(&self, url: &Url, form: Vec<(&str, &str)>) -> Result<Reply, ClientError> {
+        Transport::fetch(self.authenticate(self.transport.request(Method::POST, url), form), url).await
+    }
+
+    /// Tells the server that a token is of no more use (RFC 7009 §2.1): its refresh token, which takes the rest along, if
+    /// there is one. `false` if the server has no endpoint for that.
+    pub(in crate::cli) async fn revoke(&self, token: &Token) -> Result<bool, ClientError> {
+        let Some(endpoint) = &self.server.revocation_endpoint else { return Ok(false) };
+        let (token, hint) = match &token.refresh {
+            Some(refresh) => (refresh, "refresh_token"),
+            None => (&token.access, "access_token"),
+        };
+        let form = vec![("token", token.expose_secret()), ("token_type_hint", hint)];
+        let reply = self.post(endpoint, form).await?;
+        self.talk.sent("revoke", &shown(&Method::POST, endpoint), reply.status.as_str());
+        if reply.status.is_success() { Ok(true) } else { Err(refusal(endpoint, &reply)) }
+    }
+
+    fn form<'f>(&'f self, grant: &TokenGrant<'f>) -> Vec<(&'f str, &'f str)> {
         let mut form: Vec<(&str, &str)> = match grant {
             TokenGrant::ClientCredentials => vec![("grant_type", "client_credentials")],
             TokenGrant::AuthorizationCode { code, redirect_uri, verifier } => vec![
@@ -149,14 +185,23 @@ impl TokenClient<'_> {
             TokenGrant::RefreshToken(token) => {
                 vec![("grant_type", "refresh_token"), ("refresh_token", token.expose_secret())]
             }
+            TokenGrant::DeviceCode(code) => {
+                vec![("grant_type", DEVICE_CODE), ("device_code", code.expose_secret())]
+            }
         };
-        // The scope of a code was asked for in the authorization request.
+        // The scope of all others was asked for when they began.
         if let (TokenGrant::ClientCredentials, Some(scope)) = (grant, self.scope) {
             form.push(("scope", scope));
         }
         form.extend(self.resource.map(|resource| ("resource", resource)));
+        form
+    }
+
+    /// Adds who the client is (RFC 6749 §2.3).
+    fn authenticate(&self, mut request: RequestBuilder, form: Vec<(&str, &str)>) -> RequestBuilder {
         let client_id = self.identity.client_id.as_str();
         let assertion;
+        let mut form = form; // a binding of its own, as short-lived as the assertion in it
         match &self.identity.credential {
             Credential::None => form.push(("client_id", client_id)),
             Credential::Secret(secret) if self.takes("client_secret_basic") => {
@@ -201,23 +246,29 @@ impl TokenClient<'_> {
             "bearer" => Binding::Bearer,
             _ => return Err(wrong("a token type that this client does not know")),
         };
+        // RFC 6749 Appendix A.12: what a header cannot carry, and a terminal should not, is no token.
+        let visible = |token: &SecretString| token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic());
+        if !visible(&response.access_token) || response.access_token.expose_secret().is_empty() {
+            return Err(wrong("an access token that is none"));
+        }
         let life = response.expires_in.map_or(UNSAID_LIFETIME, Duration::from_secs);
         Ok(Token { access: response.access_token, binding, expires: now() + life, refresh: response.refresh_token })
     }
+}
 
-    fn refusal(&self, reply: &Reply) -> ClientError {
-        let endpoint = self.server.token_endpoint.to_string();
-        match serde_json::from_slice::<ErrorResponse>(&reply.body) {
-            Ok(ErrorResponse { error, error_description }) => {
-                ClientError::Refused { endpoint, error, description: error_description }
-            }
-            Err(_) => ClientError::Answer(endpoint, "neither a token response nor an error of RFC 6749"),
+/// Why an endpoint refused (RFC 6749 §5.2), in characters that a terminal shows as they are.
+pub(super) fn refusal(url: &Url, reply: &Reply) -> ClientError {
+    let endpoint = url.to_string();
+    match serde_json::from_slice::<ErrorResponse>(&reply.body) {
+        Ok(ErrorResponse { error, error_description }) => {
+            ClientError::Refused { endpoint, error: legible(&error), description: legible(&error_description) }
         }
+        Err(_) => ClientError::Answer(endpoint, "neither what was asked for nor an error of RFC 6749"),
     }
 }
 
 /// RFC 9449 §8: the request is good but for its nonce.
-fn wants_nonce(reply: &Reply) -> bool {
+pub(super) fn wants_nonce(reply: &Reply) -> bool {
     let error = serde_json::from_slice::<ErrorResponse>(&reply.body).map(|response| response.error);
     reply.status.as_u16() == 400 && error.is_ok_and(|error| error == "use_dpop_nonce")
 }

@@ -1,8 +1,8 @@
 //! Tokens and keys between two calls: files that only their owner may read.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +17,12 @@ use crate::secret::{base64url, from_base64url, sha256_parts};
 
 /// A token that ends sooner than this is not used any more.
 const SPARE: Duration = Duration::from_secs(5);
+
+/// How often a pocket that is locked is tried again.
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long another process may work on a pocket: longer than two token requests that run into every timeout.
+const LOCK_PATIENCE: Duration = Duration::from_secs(90);
 
 /// The directory that holds the files.
 pub(in crate::cli) struct Wallet {
@@ -84,6 +90,31 @@ pub(in crate::cli) struct DevSession {
     pub(in crate::cli) people_client_id: String,
 }
 
+/// What `tollgate login` leaves for `tollgate curl`, so that a URL of the resource is enough: who signed in where. The
+/// token is in its pocket.
+#[derive(Deserialize, Serialize)]
+pub(in crate::cli) struct Login {
+    /// The issuer.
+    pub(in crate::cli) issuer: String,
+    /// The client.
+    pub(in crate::cli) client_id: String,
+    /// What it may do.
+    pub(in crate::cli) scope: Option<String>,
+    /// What it is for.
+    pub(in crate::cli) resource: String,
+    /// Which life of a `tollgate dev` it belongs to; empty for all others.
+    pub(in crate::cli) session: String,
+    /// Where the client's secret is, if it has one.
+    pub(in crate::cli) client_secret_file: Option<PathBuf>,
+    /// Where the client's private key is, if it has one.
+    pub(in crate::cli) key_file: Option<PathBuf>,
+}
+
+/// While it lives, no other process touches the pocket.
+pub(in crate::cli) struct Locked {
+    _file: std::fs::File,
+}
+
 impl Wallet {
     /// Opens the wallet in `directory`, which is made on the first write.
     pub(in crate::cli) fn new(directory: PathBuf) -> Self {
@@ -117,6 +148,73 @@ impl Wallet {
             nonces: held.nonces.clone(),
         };
         self.write(&name(pocket), &file)
+    }
+
+    /// Waits until no other process works on a pocket: a refresh token that two spent at once could end the grant.
+    pub(in crate::cli) async fn lock(&self, pocket: &Pocket<'_>) -> Result<Locked, ClientError> {
+        let path = self.directory.join(format!("{}.lock", name(pocket)));
+        let failed = |source| ClientError::Wallet { path: path.clone(), source };
+        make_private(&self.directory).map_err(failed)?;
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
+        let mut attempts = tokio::time::interval(LOCK_INTERVAL);
+        let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Locked { _file: file }),
+                Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
+                Err(std::fs::TryLockError::WouldBlock) if tokio::time::Instant::now() > deadline => {
+                    return Err(ClientError::Busy(path));
+                }
+                Err(std::fs::TryLockError::WouldBlock) => drop(attempts.tick().await),
+            }
+        }
+    }
+
+    /// Keeps the nonces that a call has learned, unless the token has been replaced since.
+    pub(in crate::cli) async fn save_nonces(&self, pocket: &Pocket<'_>, held: &Held) -> Result<(), ClientError> {
+        let _locked = self.lock(pocket).await?;
+        let same = |kept: &Held| kept.token.access.expose_secret() == held.token.access.expose_secret();
+        match self.load(pocket).filter(same) {
+            Some(kept) if kept.nonces != held.nonces => self.save(pocket, held),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Throws away a token and its key, and what points to them.
+    pub(in crate::cli) fn discard(&self, pocket: &Pocket<'_>) -> Result<(), ClientError> {
+        let name = name(pocket);
+        let mut names = vec![format!("{name}.lock"), name];
+        names.extend(pocket.resource.map(|resource| login_name(resource, pocket.session)));
+        for name in names {
+            let path = self.directory.join(name);
+            match std::fs::remove_file(&path) {
+                Err(source) if source.kind() != ErrorKind::NotFound => {
+                    return Err(ClientError::Wallet { path, source });
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Who signed in for the resource of this origin, in a life of `tollgate dev` or, if `session` is empty, anywhere else.
+    pub(in crate::cli) fn login(&self, origin: &str, session: &str) -> Option<Login> {
+        self.read(&login_name(origin, session))
+    }
+
+    /// Remembers who signed in.
+    pub(in crate::cli) fn remember(&self, login: &Login) -> Result<(), ClientError> {
+        self.write(&login_name(&login.resource, &login.session), login)
+    }
+
+    /// Every `tollgate dev` that runs.
+    pub(in crate::cli) fn devs(&self) -> Vec<DevSession> {
+        let files = std::fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let ports = files.filter_map(|file| {
+            file.file_name().to_str()?.strip_prefix("dev-")?.strip_suffix(".json")?.parse::<u16>().ok()
+        });
+        ports.filter_map(|port| self.dev(port)).collect()
     }
 
     /// The `tollgate dev` that guards `origin`, if one runs.
@@ -181,6 +279,13 @@ fn name(pocket: &Pocket<'_>) -> String {
 /// How the files of a `tollgate dev` begin, or those of all others.
 fn prefix(session: &str) -> String {
     if session.is_empty() { "token-".to_owned() } else { format!("dev-{session}-") }
+}
+
+/// One file for each origin: that is what a URL tells.
+fn login_name(resource: &str, session: &str) -> String {
+    let origin = resource.parse::<reqwest::Url>().map_or(resource.to_owned(), |url| url.origin().ascii_serialization());
+    let prefix = if session.is_empty() { String::new() } else { prefix(session) };
+    format!("{prefix}login-{}.json", base64url(&sha256_parts(&[origin.as_bytes()])[..12]))
 }
 
 fn dev_name(port: u16) -> String {

@@ -8,6 +8,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, Url};
 
 use crate::cli::client::{Certificates, Transport};
+use crate::cli::quote;
 
 /// Flags with the names and meanings they have in curl.
 #[derive(Debug, Args)]
@@ -164,11 +165,6 @@ impl Request {
         line.extend([" ", &quote(self.url.as_str())]);
         line
     }
-}
-
-fn quote(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/' | b':');
-    if text.bytes().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

@@ -3,23 +3,28 @@
 use std::sync::Arc;
 
 use super::Client;
-use crate::ident::Issuer;
+use super::response::{Envelope, ResponseMode};
 use crate::oauth::{AuthorizationServer, Parameters, Refusal};
 use crate::secret::AuthorizationCode;
 use crate::uri::RedirectUri;
 
-/// A redirect URI that is registered for its client (RFC 6749 §3.1.2), and the `state` to give back.
+/// A redirect URI that is registered for its client (RFC 6749 §3.1.2), the `state` to give back, and how.
 ///
 /// Only [`AuthorizationServer::destination`] makes one.
-pub(super) struct Destination {
-    pub(super) client: Arc<Client>,
+pub(in crate::oauth) struct Destination {
+    pub(in crate::oauth) client: Arc<Client>,
     pub(super) redirect_uri: RedirectUri,
     pub(super) state: Option<String>,
+    pub(super) response_mode: ResponseMode,
 }
 
 impl AuthorizationServer {
     /// Finds out where answers to a request may go. What is in doubt here is never redirected (RFC 6749 §3.1.2.4).
-    pub(super) fn destination(&self, parameters: &Parameters, repeated: &[String]) -> Result<Destination, Refusal> {
+    pub(in crate::oauth) fn destination(
+        &self,
+        parameters: &Parameters,
+        repeated: &[String],
+    ) -> Result<Destination, Refusal> {
         let once = |name: &str| parameters.get(name).filter(|_| !repeated.iter().any(|repeated| repeated == name));
         if repeated.iter().any(|name| name == "client_id" || name == "redirect_uri") {
             return Err(Refusal::ParameterRepeated);
@@ -31,26 +36,22 @@ impl AuthorizationServer {
             (None, [] | [_, _, ..]) => None,
         };
         let redirect_uri = redirect_uri.ok_or(Refusal::RedirectUriUnregistered)?;
-        Ok(Destination { client, redirect_uri, state: once("state").map(str::to_owned) })
+        // What is wrong with it is said in the ordinary way.
+        let response_mode =
+            once("response_mode").and_then(|_| ResponseMode::asked(parameters).ok()).unwrap_or_default();
+        Ok(Destination { client, redirect_uri, state: once("state").map(str::to_owned), response_mode })
     }
 }
 
 impl Destination {
-    /// A successful response (RFC 6749 §4.1.2, RFC 9207 §2).
-    pub(super) fn approved(&self, code: &AuthorizationCode, issuer: &Issuer) -> String {
+    /// A successful response (RFC 6749 §4.1.2).
+    pub(super) fn approved(&self, code: &AuthorizationCode, envelope: &Envelope<'_>) -> String {
         let code = code.reveal();
-        self.location(&[("code", &code)], issuer)
+        self.location(&[("code", &code)], envelope)
     }
 
-    /// An error response (RFC 6749 §4.1.2.1, RFC 9207 §2).
-    pub(super) fn refused(&self, refusal: Refusal, issuer: &Issuer) -> String {
-        self.location(&[("error", refusal.code().name()), ("error_description", refusal.description())], issuer)
-    }
-
-    /// `state` goes back as it came, whatever it is and however long: only the client knows what it means.
-    fn location(&self, parameters: &[(&str, &str)], issuer: &Issuer) -> String {
-        let state = self.state.as_deref().map(|state| ("state", state));
-        let all: Vec<_> = parameters.iter().copied().chain(state).chain([("iss", issuer.as_str())]).collect();
-        self.redirect_uri.with_query(&all)
+    /// An error response (RFC 6749 §4.1.2.1).
+    pub(super) fn refused(&self, refusal: Refusal, envelope: &Envelope<'_>) -> String {
+        self.location(&[("error", refusal.code().name()), ("error_description", refusal.description())], envelope)
     }
 }

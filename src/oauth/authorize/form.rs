@@ -13,16 +13,26 @@ use crate::uri::Origin;
 pub(in crate::oauth) struct FormKeys {
     transactions: RootKey,
     csrf_tokens: RootKey,
+    sign_outs: RootKey,
 }
 
 impl FormKeys {
     pub(in crate::oauth) fn new(root: &RootKey) -> Self {
-        Self { transactions: root.derive("authorization transactions"), csrf_tokens: root.derive("CSRF tokens") }
+        Self {
+            transactions: root.derive("authorization transactions"),
+            csrf_tokens: root.derive("CSRF tokens"),
+            sign_outs: root.derive("sign-outs"),
+        }
     }
 
     /// The key under which transactions are sealed.
     pub(super) fn transactions(&self) -> &RootKey {
         &self.transactions
+    }
+
+    /// The key under which it is sealed where a browser goes after signing out.
+    pub(in crate::oauth) fn sign_outs(&self) -> &RootKey {
+        &self.sign_outs
     }
 
     /// The `csrf_token` of every form that is sent to a browser.

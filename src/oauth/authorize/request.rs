@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::response::ResponseMode;
 use crate::clock::Timestamp;
 use crate::ident::Audience;
 use crate::jose::Thumbprint;
@@ -17,7 +18,7 @@ const STATE_LIMIT: usize = 2_048;
 const NONCE_LIMIT: usize = 512;
 
 /// What is asked for, all of it judged.
-pub(super) struct AuthorizationRequest {
+pub(in crate::oauth) struct AuthorizationRequest {
     pub(super) challenge: CodeChallenge,
     pub(super) dpop_jkt: Option<Thumbprint>,
     /// `nonce` (OpenID Connect Core §3.1.2.1).
@@ -42,7 +43,7 @@ pub(super) enum Prompt {
 
 impl AuthorizationServer {
     /// Judges everything about a request whose refusal may be redirected.
-    pub(super) fn judge(
+    pub(in crate::oauth) fn judge(
         &self,
         parameters: &Parameters,
         repeated: &[String],
@@ -94,9 +95,7 @@ impl AuthorizationRequest {
 
 /// What kind of request it is, and of which bounded size.
 fn check_shape(parameters: &Parameters) -> Result<(), Refusal> {
-    if parameters.get("request").is_some() {
-        return Err(Refusal::RequestUnsupported);
-    }
+    // One that names a pushed request was resolved before; others would have to be fetched from where a stranger says.
     if parameters.get("request_uri").is_some() {
         return Err(Refusal::RequestUriUnsupported);
     }
@@ -105,9 +104,7 @@ fn check_shape(parameters: &Parameters) -> Result<(), Refusal> {
         Some(_) => return Err(Refusal::ResponseTypeUnsupported),
         None => return Err(Refusal::ResponseTypeMissing),
     }
-    if parameters.get("response_mode").is_some_and(|mode| mode != "query") {
-        return Err(Refusal::ResponseModeUnsupported);
-    }
+    ResponseMode::asked(parameters)?;
     if parameters.get("state").is_some_and(|state| state.len() > STATE_LIMIT) {
         return Err(Refusal::StateTooLong);
     }

@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::SignedIn;
 use super::destination::Destination;
 use super::request::{AuthorizationRequest, Prompt};
+use super::response::ResponseMode;
+use super::submission::Way;
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::oauth::pkce::CodeChallenge;
 use crate::oauth::{AuthorizationServer, Parameters, Refusal};
 use crate::secret::seal::RootKey;
-use crate::secret::{BrowserToken, Digest, SessionKind, base64url, from_base64url};
-use crate::store::TransactionId;
+use crate::secret::{AuthorizationCode, BrowserToken, Digest, SessionKind, base64url, from_base64url};
+use crate::store::{CodeRecord, TransactionId};
 
 /// A validated authorization request that waits for a person.
 ///
@@ -22,6 +25,8 @@ pub(super) struct Transaction {
     pub(super) id: TransactionId,
     pub(super) destination: Destination,
     pub(super) request: AuthorizationRequest,
+    /// Whether a pushed request began it, which is answered with it.
+    pub(super) is_pushed: bool,
     pub(super) expires_at: Timestamp,
     /// The session of the person to whom the consent page is shown.
     pub(super) session: Option<Digest<SessionKind>>,
@@ -34,6 +39,8 @@ struct Sealed {
     client_id: String,
     redirect_uri: String,
     state: Option<String>,
+    signs_response: bool,
+    is_pushed: bool,
     challenge: [u8; 32],
     dpop_jkt: Option<String>,
     /// Encoded like `state`.
@@ -47,21 +54,45 @@ struct Sealed {
 impl Transaction {
     pub(super) fn begin(
         destination: Destination,
-        request: AuthorizationRequest,
+        (request, way): (AuthorizationRequest, Way),
         expires_at: Timestamp,
         entropy: &dyn Entropy,
     ) -> Self {
-        Self { id: TransactionId(entropy.draw()), destination, request, expires_at, session: None }
+        let id = way.pushed().unwrap_or_else(|| TransactionId(entropy.draw()));
+        Self { id, destination, request, is_pushed: way.pushed().is_some(), expires_at, session: None }
+    }
+
+    /// The record of a code that it turns into, approved by whoever is signed in.
+    pub(super) fn code(&self, code: &AuthorizationCode, by: SignedIn, expires_at: Timestamp) -> CodeRecord {
+        let Self { destination, request, .. } = self;
+        CodeRecord {
+            digest: code.digest(),
+            transaction: self.id,
+            client_id: destination.client.id.clone(),
+            redirect_uri: destination.redirect_uri.as_str().to_owned(),
+            challenge: *request.challenge.as_bytes(),
+            subject: by.person.subject,
+            auth_time: by.auth_time,
+            acr: by.acr,
+            scopes: request.scopes.clone(),
+            resource: request.resource.clone(),
+            dpop_jkt: request.dpop_jkt,
+            nonce: request.nonce.clone(),
+            expires_at,
+            spent_for: None,
+        }
     }
 
     /// Seals the transaction for a browser.
     pub(super) fn seal(&self, key: &RootKey, browser: &BrowserToken) -> String {
-        let Self { id, destination, request, expires_at, session } = self;
+        let Self { id, destination, request, is_pushed, expires_at, session } = self;
         let sealed = Sealed {
             id: id.0,
             client_id: destination.client.id.to_string(),
             redirect_uri: destination.redirect_uri.as_str().to_owned(),
             state: destination.state.as_ref().map(|state| base64url(state.as_bytes())),
+            signs_response: destination.response_mode == ResponseMode::QueryJwt,
+            is_pushed: *is_pushed,
             challenge: *request.challenge.as_bytes(),
             dpop_jkt: request.dpop_jkt.map(|key| key.to_string()),
             nonce: request.nonce.as_ref().map(|nonce| base64url(nonce.as_bytes())),
@@ -103,6 +134,7 @@ impl AuthorizationServer {
         };
         let client = self.client_here(&sealed.client_id)?;
         let redirect_uri = sealed.redirect_uri.parse().ok()?;
+        let response_mode = if sealed.signs_response { ResponseMode::QueryJwt } else { ResponseMode::Query };
         let request = AuthorizationRequest {
             challenge: CodeChallenge::from_bytes(sealed.challenge),
             dpop_jkt: sealed.dpop_jkt.map(|key| key.parse()).transpose().ok()?,
@@ -117,8 +149,9 @@ impl AuthorizationServer {
             && self.settings.resources.contains(&request.resource);
         allowed.then(|| Transaction {
             id: TransactionId(sealed.id),
-            destination: Destination { client: Arc::clone(&client), redirect_uri, state },
+            destination: Destination { client: Arc::clone(&client), redirect_uri, state, response_mode },
             request,
+            is_pushed: sealed.is_pushed,
             expires_at: Timestamp::from_millis(sealed.expires_at),
             session: sealed.session.map(Digest::from_bytes),
         })

@@ -50,9 +50,9 @@ impl Request<'_> {
         server.check_person(&record.subject).await?.ok_or(Refusal::CodeUnknown)?;
 
         server.spend(exchange).await?;
-        let CodeRecord { subject, auth_time, scopes: approved, resource: approved_for, nonce, .. } = record;
+        let CodeRecord { subject, auth_time, acr, scopes: approved, resource: approved_for, nonce, .. } = record;
         let origin = GrantOrigin::Browser;
-        let approval = Approval { subject, auth_time, scopes: approved, resource: approved_for, origin };
+        let approval = Approval { subject, auth_time, acr, scopes: approved, resource: approved_for, origin };
         let (grant, refresh_token) = server.begin_grant(approval, exchange);
         match server.store.redeem_code(code, &grant, exchange.now).await? {
             Redeemed::First => {}
@@ -68,9 +68,11 @@ impl Request<'_> {
             scopes,
             resource,
             auth_time: Some(grant.auth_time),
+            acr: grant.acr,
             binding: exchange.binding(),
             nonce,
             refresh_token: exchange.client.may_use(GrantType::RefreshToken).then_some(refresh_token),
+            grant: Some(grant.handle),
             delegation: None,
             outcome: "issued",
         })

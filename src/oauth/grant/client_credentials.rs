@@ -36,9 +36,11 @@ impl Request<'_> {
             scopes,
             resource,
             auth_time: None,
+            acr: None,
             binding: exchange.binding(),
             nonce: None,
             refresh_token: None,
+            grant: None,
             delegation: None,
             outcome: "issued",
         })

@@ -44,10 +44,10 @@ impl Request<'_> {
         record.check_client(exchange)?;
         record.check_key(exchange)?;
         record.check_fresh(exchange)?;
-        let (subject, auth_time) = match record.decision {
+        let (subject, auth_time, acr) = match record.decision {
             None => return Err(server.count_poll(code, exchange).await?.into()),
             Some(Decision::Decline) => return Err(Refusal::DeviceDeclined.into()),
-            Some(Decision::Approve { subject, auth_time }) => (subject, auth_time),
+            Some(Decision::Approve { subject, auth_time, acr }) => (subject, auth_time, acr),
         };
         let scopes = server.narrowed(self.parameters.get("scope"), &record.scopes, exchange.client)?;
         let resource = server.granted_resource(self.parameters, &record.resource)?;
@@ -55,7 +55,7 @@ impl Request<'_> {
 
         server.spend(exchange).await?;
         let origin = GrantOrigin::Device { address: record.address };
-        let approval = Approval { subject, auth_time, scopes: record.scopes, resource: record.resource, origin };
+        let approval = Approval { subject, auth_time, acr, scopes: record.scopes, resource: record.resource, origin };
         let (grant, refresh_token) = server.begin_grant(approval, exchange);
         if !server.store.redeem_device(code, &grant, exchange.now).await? {
             return Err(Refusal::DeviceCodeUnknown.into());
@@ -66,9 +66,11 @@ impl Request<'_> {
             scopes,
             resource,
             auth_time: Some(grant.auth_time),
+            acr: grant.acr,
             binding: exchange.binding(),
             nonce: None,
             refresh_token: exchange.client.may_use(GrantType::RefreshToken).then_some(refresh_token),
+            grant: Some(grant.handle),
             delegation: None,
             outcome: "issued",
         })

@@ -3,17 +3,21 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
 use super::limit::within;
-use super::{Fault, grants};
+use super::{Fault, grants, pushed_requests};
 use crate::clock::Timestamp;
 use crate::secret::{CodeKind, Digest};
 use crate::store::{CodeRecord, Grant, GrantHandle, Limits, Recorded, Redeemed};
 
-/// Adds the row of a code, unless its transaction gave one before.
+/// Adds the row of a code and answers the pushed request that began its transaction, unless the transaction gave a code
+/// before or that request was answered.
 pub(super) fn record(connection: &Connection, code: &CodeRecord, limit: u64) -> Result<Recorded, Fault> {
+    if pushed_requests::is_spent(connection, code.transaction)? {
+        return Ok(Recorded::TransactionSpent);
+    }
     let mut insert = connection.prepare_cached(
-        "INSERT INTO codes (digest, transaction_id, client_id, redirect_uri, challenge, subject, auth_time, scope,
+        "INSERT INTO codes (digest, transaction_id, client_id, redirect_uri, challenge, subject, auth_time, acr, scope,
                             resource, dpop_jkt, nonce, expires_at, spent_for)
-         VALUES (:digest, :transaction_id, :client_id, :redirect_uri, :challenge, :subject, :auth_time, :scope,
+         VALUES (:digest, :transaction_id, :client_id, :redirect_uri, :challenge, :subject, :auth_time, :acr, :scope,
                  :resource, :dpop_jkt, :nonce, :expires_at, :spent_for)
          ON CONFLICT (transaction_id) DO NOTHING",
     )?;
@@ -25,6 +29,7 @@ pub(super) fn record(connection: &Connection, code: &CodeRecord, limit: u64) -> 
         ":challenge": code.challenge,
         ":subject": code.subject,
         ":auth_time": code.auth_time,
+        ":acr": code.acr,
         ":scope": code.scopes,
         ":resource": code.resource,
         ":dpop_jkt": code.dpop_jkt,
@@ -36,6 +41,7 @@ pub(super) fn record(connection: &Connection, code: &CodeRecord, limit: u64) -> 
         return Ok(Recorded::TransactionSpent);
     }
     within(connection, "codes", limit)?;
+    pushed_requests::spend(connection, code.transaction)?;
     Ok(Recorded::First)
 }
 
@@ -83,6 +89,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<CodeRecord> {
         challenge: row.get("challenge")?,
         subject: row.get("subject")?,
         auth_time: row.get("auth_time")?,
+        acr: row.get("acr")?,
         scopes: row.get("scope")?,
         resource: row.get("resource")?,
         dpop_jkt: row.get("dpop_jkt")?,

@@ -20,10 +20,12 @@ pub(super) fn record(connection: &Connection, grant: &Grant, limits: &Limits, no
     let (origin, origin_address) = origin_columns(grant.origin);
     let previous = grant.refresh.previous.as_ref();
     let mut insert = connection.prepare_cached(
-        "INSERT INTO grants (handle, client_id, subject, scope, resource, origin, origin_address, auth_time, sender_constraint, bound_key,
+        "INSERT INTO grants (handle, client_id, subject, scope, resource, origin, origin_address, auth_time, acr,
+                             sender_constraint, bound_key,
                              tag_key, current_n, current_hash, previous_n, previous_hash, seed, rotated_at,
                              created_at, used_at, idle_expires_at, expires_at, ended_at, ended_by)
-         VALUES (:handle, :client_id, :subject, :scope, :resource, :origin, :origin_address, :auth_time, :sender_constraint, :bound_key,
+         VALUES (:handle, :client_id, :subject, :scope, :resource, :origin, :origin_address, :auth_time, :acr,
+                 :sender_constraint, :bound_key,
                  :tag_key, :current_n, :current_hash, :previous_n, :previous_hash, :seed, :rotated_at,
                  :created_at, :used_at, :idle_expires_at, :expires_at, :ended_at, :ended_by)",
     )?;
@@ -36,6 +38,7 @@ pub(super) fn record(connection: &Connection, grant: &Grant, limits: &Limits, no
         ":origin": origin,
         ":origin_address": origin_address,
         ":auth_time": grant.auth_time,
+        ":acr": grant.acr,
         ":sender_constraint": sender_constraint,
         ":bound_key": bound_key,
         ":tag_key": grant.refresh.tag_key,
@@ -177,6 +180,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Grant> {
         resource: row.get("resource")?,
         origin: origin(row)?,
         auth_time: row.get("auth_time")?,
+        acr: row.get("acr")?,
         sender_constraint,
         refresh: RefreshState {
             tag_key: row.get("tag_key")?,

@@ -1,0 +1,82 @@
+//! Judges how the authorization requests of a client must come.
+
+use super::authorization_server::algorithm;
+use super::check::Judge;
+use super::client::{Surroundings, key_set};
+use super::file::{AuthMethod, ClientFile};
+use super::given::Given;
+use super::mistake::{Mistake, Place};
+use crate::jose::{Algorithm, PublicKey};
+use crate::oauth::client::{ClientAuthentication, RequestRules};
+
+/// Whether the client has something to say about request objects, which is what keys are for if it does not authenticate
+/// with them.
+pub(super) fn signs_requests(file: &ClientFile) -> bool {
+    file.require_signed_request_object.as_ref().is_some_and(|given| given.value)
+        || file.request_object_signing_alg.is_some()
+}
+
+/// Judges the rules. `authentication` is `None` if there are mistakes in it.
+pub(super) fn rules(
+    judge: &mut Judge<'_>,
+    client: &Given<ClientFile>,
+    (method, authentication): (AuthMethod, Option<&ClientAuthentication>),
+    around: &Surroundings<'_>,
+) -> RequestRules {
+    let file = &client.value;
+    let own_keys = match method {
+        AuthMethod::PrivateKeyJwt => None,
+        AuthMethod::None
+        | AuthMethod::ClientSecretBasic
+        | AuthMethod::ClientSecretPost
+        | AuthMethod::TlsClientAuth
+        | AuthMethod::SelfSignedTlsClientAuth => file.jwks.as_ref().filter(|_| signs_requests(file)),
+    };
+    let object_keys = own_keys.and_then(|given| key_set(judge, given)).unwrap_or_default();
+    let rules = RequestRules {
+        pushed_only: file.require_pushed_authorization_requests.as_ref().is_some_and(|given| given.value),
+        signed_only: file.require_signed_request_object.as_ref().is_some_and(|given| given.value),
+        object_algorithm: file.request_object_signing_alg.as_ref().map(|given| algorithm(given.value)),
+        object_keys,
+    };
+    let keys = match authentication {
+        Some(ClientAuthentication::PrivateKeyJwt { keys, .. }) => Some(keys),
+        Some(_) => Some(&rules.object_keys),
+        None => None,
+    };
+    if let Some(keys) = keys {
+        check_keys(judge, client, &rules, keys);
+    }
+    check_response_algorithm(judge, file, around.signing);
+    rules
+}
+
+/// Reports a client whose request objects nobody could verify.
+fn check_keys(judge: &mut Judge<'_>, client: &Given<ClientFile>, rules: &RequestRules, keys: &[PublicKey]) {
+    let Given { value: file, place } = client;
+    let named = |given: Option<&Place>| given.unwrap_or(place).clone();
+    if keys.is_empty() && signs_requests(file) && file.jwks.is_none() && !place.lost("jwks") {
+        let about = named(file.require_signed_request_object.as_ref().map(|given| &given.place));
+        let mistake = Mistake::about(&about, "needs `jwks`: request objects are signed");
+        judge.report(mistake.help("add the client's public keys: `jwks: { keys: [ { kty: EC, ... } ] }`"));
+    }
+    if let Some(algorithm) = rules.object_algorithm.filter(|_| !keys.is_empty())
+        && !keys.iter().any(|key| key.fits(algorithm))
+    {
+        let about = named(file.request_object_signing_alg.as_ref().map(|given| &given.place));
+        let name = Algorithm::name(algorithm);
+        judge.report(
+            Mistake::about(&about, format!("is `{name}`, which no key in `jwks` can sign"))
+                .help("choose an algorithm that fits one of the keys, or add such a key"),
+        );
+    }
+}
+
+/// There is one signing key at a time, so there is one algorithm for everybody.
+fn check_response_algorithm(judge: &mut Judge<'_>, file: &ClientFile, signing: Algorithm) {
+    let given = file.authorization_signed_response_alg.as_ref();
+    if let Some(given) = given.filter(|given| algorithm(given.value) != signing) {
+        let mistake = Mistake::about(&given.place, format!("is not `signing.algorithm`, which is `{signing}`"));
+        judge.report(mistake.help("all responses are signed with that one: give it here, or change it there"));
+    }
+}

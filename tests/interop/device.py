@@ -1,0 +1,118 @@
+"""requests-oauth2client (PyPI) as a device: codes, polling, DPoP with nonces; then the API behind the gate."""
+
+import os
+import re
+import time
+from html.parser import HTMLParser
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests_oauth2client import (
+    DeviceAuthorizationPollingJob,
+    DPoPKey,
+    DPoPToken,
+    OAuth2Client,
+)
+from requests_oauth2client.exceptions import AccessDenied
+
+ISSUER = os.environ["ISSUER"]
+CLIENT_ID = os.environ["CLIENT_ID"]
+SCOPE = os.environ["SCOPE"]
+RESOURCE = os.environ["RESOURCE"]
+MAX_PAGES = 10
+
+
+def step(text):
+    """Print the step that has just been seen to work."""
+    print(f"ok  {text}")
+
+
+def check(condition, text):
+    """Fail with `text` unless `condition` holds; unlike `assert`, also under `python -O`."""
+    if not condition:
+        raise SystemExit(f"FAILED  {text}")
+    step(text)
+
+
+class Form(HTMLParser):
+    """The first form of a page: where it goes, and what is in it."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.action, self.fields, self.open = None, {}, False
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag == "form" and self.action is None:
+            self.action, self.open = attrs["action"], True
+        elif tag == "input" and self.open and "name" in attrs:
+            self.fields[attrs["name"]] = attrs.get("value") or ""
+
+    def handle_endtag(self, tag):
+        self.open = self.open and tag != "form"
+
+
+def decide(url, decision):
+    """A person opens `url`, confirms the code, signs in and decides."""
+    answers = {"username": os.environ["USERNAME"], "password": os.environ["PASSWORD"], "decision": decision}
+    browser = requests.Session()
+    page = browser.get(url, timeout=10)
+    for _ in range(MAX_PAGES):
+        page.raise_for_status()
+        form = Form(page.text)
+        if form.action is None or not re.search("user_code|password|decision", page.text):
+            return
+        wanted = [name for name in answers if f'name="{name}"' in page.text]
+        form.fields.update({name: answers[name] for name in wanted})
+        page = browser.post(
+            urljoin(page.url, form.action), data=form.fields, headers={"Origin": "null"}, timeout=10
+        )
+    raise SystemExit("FAILED  the pages for the person never end")
+
+
+parts = urlsplit(ISSUER)
+metadata = requests.get(
+    f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path.rstrip('/')}", timeout=10
+).json()
+client = OAuth2Client.from_discovery_document(
+    metadata,
+    issuer=ISSUER,
+    # The library reads every endpoint but this one from the metadata.
+    device_authorization_endpoint=metadata["device_authorization_endpoint"],
+    auth=CLIENT_ID,
+    dpop_bound_access_tokens=True,
+    testing=True,  # plain http on loopback
+)
+
+
+def poll(device, key):
+    """Poll at the pace that the server wants until there is a token."""
+    job = DeviceAuthorizationPollingJob(client, device, dpop_key=key, resource=RESOURCE)
+    token = None
+    while token is None:
+        token = job()
+    return token
+
+
+key = DPoPKey.generate(alg="ES256")
+device = client.authorize_device(scope=SCOPE, resource=RESOURCE, dpop_jkt=key.dpop_jkt)
+check(device.user_code and device.interval >= 5, "codes from the device authorization endpoint")
+decide(device.verification_uri_complete, "approve")
+started = time.monotonic()
+token = poll(device, key)
+check(isinstance(token, DPoPToken), "a person approved, and the device got a DPoP-bound token")
+check(time.monotonic() - started < 60, "in time")
+
+answer = requests.get(f"{RESOURCE}/orders", auth=token, timeout=10)
+check(answer.status_code == 200, "the API behind the gate answers the device")
+check(answer.json()["headers"]["x-auth-client"] == CLIENT_ID, "and knows the client")
+
+device = client.authorize_device(scope=SCOPE, resource=RESOURCE)
+decide(device.verification_uri_complete, "deny")
+try:
+    poll(device, DPoPKey.generate(alg="ES256"))
+except AccessDenied:
+    step("a declined device is told access_denied")
+else:
+    raise SystemExit("FAILED  a declined device got a token")
