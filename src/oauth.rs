@@ -42,6 +42,7 @@ mod own_token;
 mod par;
 pub mod params;
 pub mod pkce;
+mod rates;
 mod refusal;
 mod request_object;
 mod revoke;
@@ -54,13 +55,14 @@ pub use account::{Account, AccountNotice, AllowedClient, Began, GRANTS_SHOWN};
 pub use activation::{CodeFault, ConfirmDevice, EnterCode};
 pub use authorize::{Answer, Browser, Consent, Cookie, Form, Redirect, SignIn, SignInFault, View};
 pub use client::{Client, Profile};
-pub use device::{DeviceAnswer, DeviceAuthorization, DeviceAuthorizationResponse};
+pub use device::{DeviceAnswer, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
 pub use first_party::{FIRST_PARTY_CLIENTS, SignInFor};
 pub use introspect::{AnswerForm, Introspection, IntrospectionAnswer};
 pub use issue::TokenResponse;
-pub use par::{Push, PushAnswer, PushedResponse};
+pub use par::{PushAnswer, PushedResponse};
 pub use params::Parameters;
+pub use rates::RateLimits;
 pub use refusal::Refusal;
 pub use revoke::{Revocation, RevocationAnswer};
 pub use token::{Asked, TokenAnswer, TokenRequest};
@@ -131,6 +133,8 @@ pub struct Settings {
     pub require_pushed_requests: bool,
     /// The rules that every client must keep.
     pub profile: Profile,
+    /// How often clients may ask.
+    pub rate_limits: RateLimits,
     /// Whether the doors hand on the certificates of clients (RFC 8705).
     pub mutual_tls: bool,
     /// Who may vouch for the certificates of clients with `tls_client_auth`.
@@ -178,6 +182,8 @@ pub struct AuthorizationServer {
     account_pages: RootKey,
     /// The key of the hashes of user codes.
     user_codes: RootKey,
+    /// Requests of clients.
+    rates: rates::Rates,
     /// Device authorization requests.
     device_requests: Throttle,
     /// Wrong user codes.
@@ -207,6 +213,7 @@ impl AuthorizationServer {
             device_questions: root.derive("questions about devices"),
             account_pages: root.derive("account pages"),
             user_codes: root.derive("user codes"),
+            rates: rates::Rates::new(settings.rate_limits),
             device_requests: Throttle::default(),
             guesses: Throttle::default(),
             pushes: Throttle::default(),
