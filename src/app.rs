@@ -207,10 +207,11 @@ impl App {
         };
         let gate = gate.map(|door| (door, shared.gate(protected_resources, &server.settings)));
         let clock = Arc::clone(&shared.clock);
+        let branding = server.branding;
         let server = AuthorizationServer::new(server.settings, shared.dependencies(people, seams.entropy));
         let server = Arc::new(server);
         let admin_api = admin_api.map(|door| (door, AdminService::new(Arc::clone(&server), Arc::clone(&clock))));
-        let site: Arc<dyn Site> = Arc::new(AuthorizationSite::new(server, clock));
+        let site: Arc<dyn Site> = Arc::new(AuthorizationSite::new(server, clock, branding));
         let (public, admin) = (Some((public, site)), (admin, admin_site));
         Ok(Self { public, admin, gate, admin_api, upkeep: Some(upkeep) })
     }

@@ -17,9 +17,10 @@ use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::secret::seal::RootKey;
 use crate::store::Limits;
-use crate::web::TlsFiles;
+use crate::web::{Branding, TlsFiles};
 
 mod authorization_server;
+mod branding;
 mod check;
 mod client;
 mod client_certificate;
@@ -36,6 +37,7 @@ mod named_file;
 mod protected_resource;
 mod reference;
 mod tree;
+mod words;
 
 pub use document::{Document, FILE_LIMIT};
 pub use mistake::{Mistake, Mistakes};
@@ -132,6 +134,8 @@ pub struct AuthorizationServer {
     pub login: Option<Login>,
     /// The keys that sign access tokens.
     pub signing: Signing,
+    /// What the pages look like.
+    pub branding: Branding,
 }
 
 /// How people sign in.

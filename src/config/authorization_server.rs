@@ -11,7 +11,8 @@ use super::file::{
 };
 use super::given::Given;
 use super::mistake::{Mistake, Place};
-use super::{AuthorizationServer, Login, Signing, Store, client, detail_types, fapi, named_file};
+use super::words::WordsFile;
+use super::{AuthorizationServer, Login, Signing, Store, branding, client, detail_types, fapi, named_file};
 use crate::authz::ResourceSettings;
 use crate::dpop::Window;
 use crate::ident::{Audience, Issuer};
@@ -19,7 +20,7 @@ use crate::identity::{UsersFault, users_file_subjects};
 use crate::jose::Algorithm;
 use crate::keys::KeySchedule;
 use crate::oauth::id_token::OPENID_SCOPES;
-use crate::oauth::{self, Client, DpopSettings, ExternalEndpoint, Lifetimes, NonceMode, RateLimits, Settings};
+use crate::oauth::{self, Client, DpopSettings, ExternalEndpoint, Lifetimes, NonceMode, RateLimits, Settings, Words};
 use crate::scope::{Scope, Scopes};
 
 /// The highest rate that may be set: a million a second.
@@ -59,6 +60,7 @@ pub(super) fn judge(
     };
     let clients = file.clients.as_ref().map(|clients| client::all(judge, clients, &around)).unwrap_or_default();
     let login = login(judge, given, &clients);
+    let branding = branding::judge(judge, file.branding.as_ref());
     let issuer = issuer?;
     let resources = resources(judge, file, protected, &issuer);
     let client_files = file.clients.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
@@ -80,13 +82,13 @@ pub(super) fn judge(
         external_login: file.login.as_ref().and_then(|given| external_endpoint(&given.value)),
         client_authorities: None,
     };
-    Some(AuthorizationServer { settings, login, signing: signing? })
+    Some(AuthorizationServer { settings, login, signing: signing?, branding })
 }
 
 /// The scopes that exist.
 pub(super) struct KnownScopes {
     /// Each with words for people.
-    words: BTreeMap<Scope, String>,
+    words: BTreeMap<Scope, Words>,
     /// Whether some were taken out because of a mistake, so that no scope can be called unknown.
     incomplete: bool,
 }
@@ -97,7 +99,8 @@ impl KnownScopes {
         let Some(given) = &server.value.scopes else {
             return Self { words: openid_scopes().collect(), incomplete: server.place.lost("scopes") };
         };
-        let words = given.value.iter().map(|(scope, words)| (scope.0.clone(), words.value.clone()));
+        let words = |scope: &Scope, words: &WordsFile| words.words().unwrap_or_else(|| scope.as_str().into());
+        let words = given.value.iter().map(|(scope, given)| (scope.0.clone(), words(&scope.0, &given.value)));
         Self { words: openid_scopes().chain(words).collect(), incomplete: !given.place.gaps.is_empty() }
     }
 
@@ -113,15 +116,25 @@ impl KnownScopes {
 }
 
 /// The scopes of OpenID Connect, which need not be written down; the file may give them other words.
-fn openid_scopes() -> impl Iterator<Item = (Scope, String)> {
-    OPENID_SCOPES.iter().filter_map(|(scope, words)| Some((scope.parse().ok()?, (*words).to_owned())))
+fn openid_scopes() -> impl Iterator<Item = (Scope, Words)> {
+    OPENID_SCOPES.iter().filter_map(|(scope, english, german)| {
+        let words = Words::in_languages([("en", *english), ("de", *german)])?;
+        Some((scope.parse().ok()?, words))
+    })
 }
 
 /// People read these words before they agree.
 fn check_scope_words(judge: &mut Judge<'_>, file: &AuthorizationServerFile) {
     let scopes = file.scopes.iter().flat_map(|given| &given.value);
     for words in scopes.map(|(_, words)| words) {
-        judge.readable(words);
+        match &words.value {
+            WordsFile::One(text) => judge.readable(&Given { value: text.clone(), place: words.place.clone() }),
+            WordsFile::Each(languages) if languages.is_empty() && words.place.gaps.is_empty() => {
+                let mistake = Mistake::about(&words.place, "says nothing in any language");
+                judge.report(mistake.help("say it in one language at least: `{ en: \"Read your orders\" }`"));
+            }
+            WordsFile::Each(languages) => languages.iter().for_each(|(_, text)| judge.readable(text)),
+        }
     }
 }
 

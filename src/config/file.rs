@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::duration::Lifetime;
 use super::given::{Given, Parsed};
 use super::listen_address::{ProxyNetwork, TcpAddress};
+use super::words::WordsFile;
 use crate::authz::{Method, PathPattern};
 use crate::certificate::DistinguishedName;
 use crate::grpc::ListenAddress;
@@ -22,6 +23,7 @@ use crate::oauth::ExternalEndpoint;
 use crate::scope::{Scope, Scopes};
 use crate::secret::ClientSecretHash;
 use crate::uri::RedirectUri;
+use crate::web::Colour;
 
 /// The configuration of Tollgate.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -226,8 +228,10 @@ pub(super) struct AuthorizationServerFile {
     pub(super) dpop: Option<Given<DpopFile>>,
     /// How often clients may ask, at the endpoints at which they authenticate. At more, 429 with `Retry-After`.
     pub(super) rate_limits: Option<Given<RateLimitsFile>>,
-    /// The scopes that exist, each with 1 to 200 characters for the people who are asked to grant it.
-    pub(super) scopes: Option<Given<BTreeMap<Parsed<Scope>, Given<String>>>>,
+    /// The scopes that exist, each with 1 to 200 characters for the people who are asked to grant it: for everybody, or
+    /// by language, `{ en: "Read your orders", de: "Ihre Bestellungen lesen" }`. The first one counts where a language is
+    /// missing.
+    pub(super) scopes: Option<Given<BTreeMap<Parsed<Scope>, Given<WordsFile>>>>,
     /// What clients may ask for in detail (RFC 9396), by the `type` of the objects in `authorization_details`.
     pub(super) authorization_details_types: Option<Given<BTreeMap<String, Given<DetailTypeFile>>>>,
     /// Resources, besides those under `protected_resources`, that tokens may be issued for (RFC 8707): absolute http(s)
@@ -236,6 +240,32 @@ pub(super) struct AuthorizationServerFile {
     pub(super) resources: Option<Given<Vec<Given<Parsed<ResourceUri>>>>>,
     /// The registered clients, by the metadata of RFC 7591.
     pub(super) clients: Option<Given<Vec<Given<ClientFile>>>>,
+    /// What the pages for people look like.
+    pub(super) branding: Option<Given<BrandingFile>>,
+}
+
+/// What the pages for people look like.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BrandingFile {
+    /// What stands above every page and in its title; 1 to 200 characters.
+    pub(super) name: Option<Given<String>>,
+    /// A file with the picture beside the name: PNG, WebP or SVG, at most 64 KiB, shown up to 144 by 40 pixels large.
+    pub(super) logo_file: Option<Given<String>>,
+    /// The colour of buttons and links.
+    pub(super) accent_color: Option<Given<AccentColourFile>>,
+}
+
+/// The colour of buttons and links, as `"#rrggbb"`. It must be readable as text: a contrast of 4.5 to what is behind it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AccentColourFile {
+    /// On light pages, whose background is white.
+    #[schemars(extend("default" = "#1d4fd8"))]
+    pub(super) light: Option<Given<Parsed<Colour>>>,
+    /// On dark pages, whose background is nearly black.
+    #[schemars(extend("default" = "#8fb2ff"))]
+    pub(super) dark: Option<Given<Parsed<Colour>>>,
 }
 
 /// How often clients may ask, from 1 to 1000000. Ten seconds' worth of requests may come at once, and a minute's worth of wrong

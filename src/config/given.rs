@@ -160,7 +160,7 @@ impl Fault {
             }
             FaultKind::WrongKind { wanted, found } => {
                 let mistake = Mistake::about(place, format!("must be {wanted}, not {found}"));
-                let unquoted = wanted == "text" && matches!(*found, "a number" | "true or false");
+                let unquoted = wanted.starts_with("text") && matches!(*found, "a number" | "true or false");
                 if unquoted { mistake.help("put it in quotes") } else { mistake }
             }
             FaultKind::Unfit(predicate) => Mistake::about(place, predicate),

@@ -15,6 +15,7 @@ use super::mistake::Mistake;
 use crate::certificate::Authorities;
 use crate::secret::ClientSecretHash;
 use crate::secret::seal::RootKey;
+use crate::web::Logo;
 
 /// The largest secret file, in bytes.
 const SECRET_LIMIT: u64 = 4 * 1024;
@@ -54,6 +55,29 @@ pub(super) fn key(judge: &mut Judge<'_>, given: &Given<String>) -> Option<RootKe
 /// Reads the users file.
 pub(super) fn users(judge: &mut Judge<'_>, given: &Given<String>) -> Option<Zeroizing<String>> {
     read(judge, given, FILE_LIMIT)
+}
+
+/// Reads a picture.
+pub(super) fn logo(judge: &mut Judge<'_>, given: &Given<String>) -> Option<Logo> {
+    let mut bytes = Vec::new();
+    let read = open(&judge.path(&given.value))
+        .and_then(|file| file.take(Logo::LIMIT + 1).read_to_end(&mut bytes).map_err(|error| error.to_string()));
+    if let Err(reason) = read {
+        report_unreadable(judge, given, &reason);
+        return None;
+    }
+    if bytes.len() as u64 > Logo::LIMIT {
+        let mistake = Mistake::about(&given.place, format!("names a file larger than {} KiB", Logo::LIMIT / 1024));
+        judge.report(mistake.help("every page shows it at 144 by 40 pixels at most: make it smaller"));
+        return None;
+    }
+    match Logo::new(bytes) {
+        Ok(logo) => Some(logo),
+        Err(fault) => {
+            judge.report(Mistake::about(&given.place, format!("names a file that {fault}")));
+            None
+        }
+    }
 }
 
 /// The largest file with certificates, in bytes.

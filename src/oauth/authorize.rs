@@ -19,11 +19,11 @@
 //! What steps 1 to 8 have found travels with the pages as a sealed [`Transaction`], so a sign-in that is abandoned costs
 //! no memory. A form is believed in what the person typed and pressed; all else comes from the transaction.
 //!
-//! The pages for devices ([`activation`](super::activation)) are a client of this endpoint too. They get their code without
+//! Pages of our own ([`first_party`](super::first_party)) are clients of this endpoint too. They get their code without
 //! step 10: it opens nothing, and they ask the person themselves.
 //!
-//! Invariant: consent is asked for every time, and a transaction gives one code at most. A pushed request is one transaction,
-//! however often its page is loaded.
+//! Invariant: consent is asked for every time, and a transaction gives one code at most, and none once it was declined. A
+//! pushed request is one transaction, however often its page is loaded.
 //!
 //! Choice: a redirect URI is registered by the operator and therefore trusted, so errors are redirected to it at once
 //! (RFC 9700 §4.11.2 leaves this to the server). Whoever opens registration to strangers must show a page first.
@@ -32,10 +32,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::account::Account;
 use super::activation::{ConfirmDevice, EnterCode};
 use super::authorization_details::DetailShown;
 use super::client::Client;
-use super::{ACTIVATION_CLIENT, AuthorizationServer, Error, Parameters, Refusal};
+use super::first_party::SignInFor;
+use super::{AuthorizationServer, Error, Parameters, Refusal, Words};
 use crate::clock::Timestamp;
 use crate::ident::{Acr, Subject};
 use crate::identity::{Attempt, Authentication, Person};
@@ -66,8 +68,8 @@ pub struct Browser<'a> {
     pub session: Option<&'a str>,
     /// The value of the cookie that ties forms to it.
     pub token: Option<&'a str>,
-    /// The value of the cookie that holds a user code while its person signs in.
-    pub activation: Option<&'a str>,
+    /// The value of the cookie that holds what a page of ours has somebody sign in for.
+    pub errand: Option<&'a str>,
     /// The `Origin` header.
     pub origin: Option<&'a str>,
     /// The `Sec-Fetch-Site` header.
@@ -102,7 +104,7 @@ pub enum View {
     SignedOut,
     /// The page that asks for a user code.
     EnterCode(EnterCode),
-    /// Away from that page, to the authorization endpoint.
+    /// Away from a page of ours, to the authorization endpoint.
     SignInFirst {
         /// The authorization request.
         location: String,
@@ -113,6 +115,10 @@ pub enum View {
     DeviceApproved,
     /// The page that says that it will not.
     DeviceDeclined,
+    /// The page that shows what a person has allowed.
+    Account(Account),
+    /// Away to that page.
+    ToAccount,
     /// Back to the client.
     Redirect(Redirect),
 }
@@ -125,10 +131,10 @@ pub enum Cookie {
     Session(SessionToken),
     /// There is no session any more.
     SessionEnded,
-    /// Holds a user code, sealed, while its person signs in.
-    Activation(String),
+    /// Holds, sealed, what a page of ours has somebody sign in for.
+    Errand(String),
     /// That is over.
-    ActivationEnded,
+    ErrandEnded,
 }
 
 /// The hidden fields of a form.
@@ -143,8 +149,8 @@ pub struct Form {
 pub struct SignIn {
     /// The hidden fields.
     pub form: Form,
-    /// `client_name`.
-    pub client_name: String,
+    /// What they are to sign in for.
+    pub sign_in_for: SignInFor,
     /// What the name field begins with.
     pub username: String,
     /// Why the page is shown again.
@@ -172,7 +178,7 @@ pub struct Consent {
     /// Who is signed in.
     pub person: String,
     /// What each scope means, in the operator's words.
-    pub permissions: Vec<String>,
+    pub permissions: Vec<Words>,
     /// What is asked for in detail.
     pub details: Vec<DetailShown>,
     /// The origin or the scheme to which the browser will go.
@@ -351,7 +357,7 @@ impl AuthorizationServer {
         token: &BrowserToken,
         now: Timestamp,
     ) -> Result<Answer, Error> {
-        if transaction.destination.client.id == self.activation_client.id {
+        if self.first_party.client(transaction.destination.client.id.as_str()).is_some() {
             self.approve(&transaction, by, now).await
         } else {
             Ok(self.ask_consent(transaction, &by, token))
@@ -426,7 +432,7 @@ impl AuthorizationServer {
 
     /// The client of an authorization request: a registered one, or our own pages.
     fn client_here(&self, id: &str) -> Option<Arc<Client>> {
-        if id == ACTIVATION_CLIENT { Some(Arc::clone(&self.activation_client)) } else { self.client(id) }
+        self.first_party.client(id).or_else(|| self.client(id))
     }
 
     /// Sends a refusal to the client (RFC 6749 §4.1.2.1).
@@ -448,7 +454,7 @@ impl AuthorizationServer {
     ) -> Answer {
         transaction.session = None;
         Answer::new(View::SignIn(SignIn {
-            client_name: transaction.destination.client.name.clone(),
+            sign_in_for: SignInFor::client(&transaction.destination.client),
             form: self.form(&transaction, token),
             username: username.chars().take(USERNAME_SHOWN).collect(),
             fault,

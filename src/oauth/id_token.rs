@@ -18,8 +18,12 @@ use crate::token::{KeyLookup as _, TOKEN_LIMIT};
 pub const OPENID: &str = "openid";
 
 /// The scopes that OpenID Connect Core §5.4 defines and we know, each with words for the people who are asked to grant it.
-pub const OPENID_SCOPES: [(&str, &str); 3] =
-    [(OPENID, "Know who you are"), ("profile", "Know your name"), ("email", "Know your e-mail address")];
+/// In English, then in German.
+pub const OPENID_SCOPES: [(&str, &str, &str); 3] = [
+    (OPENID, "Know who you are", "Wissen, wer Sie sind"),
+    ("profile", "Know your name", "Ihren Namen kennen"),
+    ("email", "Know your e-mail address", "Ihre E-Mail-Adresse kennen"),
+];
 
 /// The `typ` of an ID token; no access token has it (RFC 8725 §3.11).
 const ID_TOKEN_TYPE: &str = "JWT";

@@ -6,7 +6,7 @@ use super::{AuthorizationSite, Received, Response};
 pub(super) async fn login(site: &AuthorizationSite, request: &Received) -> Response {
     let form = match request.form() {
         Ok(form) => form,
-        Err(refusal) => return answer(site, "login", Err(refusal.into())),
+        Err(refusal) => return answer(site, request, "login", Err(refusal.into())),
     };
-    answer(site, "login", site.server.sign_in(&form, browser(site, request), site.clock.now()).await)
+    answer(site, request, "login", site.server.sign_in(&form, browser(site, request), site.clock.now()).await)
 }

@@ -21,7 +21,7 @@ use tollgate::replay::LocalReplayGuard;
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{AuthorizationCode, base64url};
 use tollgate::store::{CodeRecord, Limits as StoreLimits, MemoryStore, Store};
-use tollgate::web::{AuthorizationSite, Door, Limits};
+use tollgate::web::{AuthorizationSite, Branding, Door, Limits};
 
 use crate::browser::{Browser, Page};
 use crate::client::{CHALLENGE, VERIFIER, answer};
@@ -109,10 +109,10 @@ fn settings(url: &str) -> Settings {
             client("batch", "Batch", &[CALLBACK], &[GrantType::ClientCredentials]),
         ],
         scopes: BTreeMap::from([
-            (parsed("openid"), "Know who you are".to_owned()),
-            (parsed("orders:read"), "Read <b>your</b> orders".to_owned()),
-            (parsed("orders:write"), "Change your orders".to_owned()),
-            (parsed("admin"), "Everything".to_owned()),
+            (parsed("openid"), "Know who you are".into()),
+            (parsed("orders:read"), "Read <b>your</b> orders".into()),
+            (parsed("orders:write"), "Change your orders".into()),
+            (parsed("admin"), "Everything".into()),
         ]),
         resources: vec![parsed("https://api.example.com")],
         details: BTreeMap::new(),
@@ -171,7 +171,7 @@ impl Issuer {
                 root,
             },
         );
-        let site = AuthorizationSite::new(Arc::new(server), Arc::clone(&clock) as Arc<_>);
+        let site = AuthorizationSite::new(Arc::new(server), Arc::clone(&clock) as Arc<_>, Branding::default());
         let door = Door::bind(([127, 0, 0, 1], port).into(), Limits::default()).await.expect("a free port");
         let door = tokio::spawn(door.serve(Arc::new(site), std::future::pending()));
         Self { url, origin, clock, store, events, _listening: listening, door }
@@ -558,9 +558,22 @@ async fn forms_count_only_from_our_pages_in_the_same_browser() {
     }
 
     for origin in [None, Some("null".to_owned()), Some(issuer.url.clone())] {
-        let mut ours = Browser { origin, fetch_site: None, ..browser.clone() };
+        let (browser, consent) = issuer.at_consent().await;
+        let mut ours = Browser { origin, fetch_site: None, ..browser };
         let page = ours.submit(&consent, &[("decision", "deny")]).await;
         assert_eq!(page.parameter("error").as_deref(), Some("access_denied"));
+    }
+}
+
+#[tokio::test]
+async fn who_has_declined_cannot_go_back_and_approve() {
+    let issuer = Issuer::start().await;
+    let (mut browser, consent) = issuer.at_consent().await;
+    let declined = browser.submit(&consent, &[("decision", "deny")]).await;
+    assert_eq!(declined.parameter("error").as_deref(), Some("access_denied"));
+    for decision in ["approve", "deny"] {
+        let again = browser.submit(&consent, &[("decision", decision)]).await;
+        assert_refused(&issuer, &again, 400, Refusal::TransactionSpent);
     }
 }
 

@@ -14,6 +14,7 @@ pub struct Browser {
     /// `Origin` and `Sec-Fetch-Site` of the forms it posts. Our pages make browsers say `null`.
     pub origin: Option<String>,
     pub fetch_site: Option<String>,
+    pub accept_language: Option<String>,
 }
 
 /// What it shows.
@@ -32,6 +33,7 @@ impl Browser {
             cookies: BTreeMap::new(),
             origin: Some("null".to_owned()),
             fetch_site: Some("same-origin".to_owned()),
+            accept_language: None,
         }
     }
 
@@ -86,6 +88,9 @@ impl Browser {
         if !self.cookies.is_empty() {
             let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
             request = request.header("cookie", cookies.join("; "));
+        }
+        if let Some(languages) = &self.accept_language {
+            request = request.header("accept-language", languages);
         }
         for (name, value) in headers {
             request = request.header(*name, value);

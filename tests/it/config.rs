@@ -32,6 +32,8 @@ fn directory() -> TempDir {
     write("short", "too short\n");
     write("binary", "0123456789abcdef0123456789abcdef\u{1}");
     write("huge", &"x".repeat(5_000));
+    write("vast", &"x".repeat(64 * 1024 + 1));
+    write("logo.svg", &example("logo.svg"));
     directory
 }
 
@@ -242,6 +244,18 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("authorization_server.dpop.required", "yes")], "authorization_server.dpop.required", "must be true or false"),
         (&[("authorization_server.scopes", "{ read: Read, write: Write, \"a b\": Both }")], "authorization_server.scopes.\"a b\"", "a scope is"),
         (&[("authorization_server.scopes.read", "\"\"")], "authorization_server.scopes.read", "people are shown it"),
+        (&[("authorization_server.scopes.read", "12")], "authorization_server.scopes.read", "must be text, or a map of texts by language, not a number"),
+        (&[("authorization_server.scopes.read", "{}")], "authorization_server.scopes.read", "says nothing in any language"),
+        (&[("authorization_server.scopes.read", "{ en: Read, de: \"\" }")], "authorization_server.scopes.read.de", "people are shown it"),
+        (&[("authorization_server.scopes.read", "{ en: Read, english: Read }")], "authorization_server.scopes.read.english", "a language such as `en`"),
+        (&[("authorization_server.scopes.read", "{ en: Read, de: [Lesen] }")], "authorization_server.scopes.read.de", "must be text, not a list"),
+        (&[("authorization_server.branding.name", "\"\"")], "authorization_server.branding.name", "people are shown it"),
+        (&[("authorization_server.branding.logo_file", "nothing")], "authorization_server.branding.logo_file", "cannot be read"),
+        (&[("authorization_server.branding.logo_file", "users.yaml")], "authorization_server.branding.logo_file", "no PNG, SVG or WebP picture"),
+        (&[("authorization_server.branding.logo_file", "vast")], "authorization_server.branding.logo_file", "larger than 64 KiB"),
+        (&[("authorization_server.branding.accent_color", "{ light: red }")], "authorization_server.branding.accent_color.light", "must be a colour such as"),
+        (&[("authorization_server.branding.accent_color", "{ light: \"#ffd400\" }")], "authorization_server.branding.accent_color.light", "its contrast to #ffffff is 1.4, not 4.5"),
+        (&[("authorization_server.branding.accent_color", "{ dark: \"#1d4fd8\" }")], "authorization_server.branding.accent_color.dark", "its contrast to #1b2028 is"),
         (&[("authorization_server.clients.0.client_name", "\"two\\nlines\"")], "authorization_server.clients[0].client_name", "people are shown it"),
         (&[("protected_resources.0.upstream.header", "{}")], "protected_resources[0].upstream.header", "is unknown"),
         (&[("authorization_server.resources", "[not-a-uri]")], "authorization_server.resources[0]", "must begin with"),
@@ -272,7 +286,8 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("authorization_server.clients.0.grant_types", "[]")], "authorization_server.clients[0].grant_types", "is empty"),
         (&[("authorization_server.clients.0.grant_types", "[authorization_code, authorization_code]")], "authorization_server.clients[0].grant_types[1]", "twice"),
         (&[("authorization_server.clients.0.grant_types", "[refresh_token]")], "authorization_server.clients[0].grant_types", "no grant that gives"),
-        (&[("authorization_server.clients.0.client_id", "tollgate-activation")], "authorization_server.clients[0].client_id", "the pages at `/activate`"),
+        (&[("authorization_server.clients.0.client_id", "tollgate-activation")], "authorization_server.clients[0].client_id", "pages of this server"),
+        (&[("authorization_server.clients.0.client_id", "tollgate-account")], "authorization_server.clients[0].client_id", "pages of this server"),
         (&[("authorization_server.clients.0.grant_types", "[password]")], "authorization_server.clients[0].grant_types[0]", "cannot be `password`"),
         (&[("authorization_server.clients.0.redirect_uris", "null")], "authorization_server.clients[0]", "lacks `redirect_uris`"),
         (&[("authorization_server.clients.0.redirect_uris", "[\"http://app.example/cb\"]")], "authorization_server.clients[0].redirect_uris[0]", "loopback only"),

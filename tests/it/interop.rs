@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::browser::Browser;
+use crate::chromium::chromium;
 use crate::machine::{Machine, Running, between};
 use crate::process::{Installation, PASSWORD, run};
 use crate::world::{SECRET, World, free_port};
@@ -17,7 +18,7 @@ use oauth2::{
 };
 
 /// A file of the repository.
-fn repository(path: &str) -> PathBuf {
+pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
@@ -100,7 +101,7 @@ async fn lets_in(mut device: Command) {
     assert_eq!(dev.stop("-INT").await, 0);
 }
 
-fn node(script: &str) -> Command {
+pub fn node(script: &str) -> Command {
     installed("tests/interop/node_modules/.package-lock.json");
     let mut command = Command::new("node");
     command.arg(script);
@@ -214,10 +215,7 @@ async fn requests_oauth2client_gets_a_token() {
 
 #[tokio::test]
 async fn a_person_signs_in_with_chromium_by_keyboard_and_without_scripts() {
-    let output = run(&mut Command::new(repository("scripts/install-chromium"))).await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let path = String::from_utf8(output.stdout).expect("UTF-8");
     let mut command = node("chromium.mjs");
-    command.env("CHROMIUM_BIN", path.trim());
+    command.env("CHROMIUM_BIN", chromium().await);
     satisfies(command).await;
 }

@@ -1,11 +1,13 @@
 //! Tests through the doors: one binary, real sockets on free ports, nothing shared.
 #![expect(unreachable_pub, reason = "a test binary has no callers")]
 
+mod account;
 mod architecture;
 mod authorization_details;
 mod authorize;
 mod browser;
 mod check;
+mod chromium;
 mod cli;
 mod client;
 mod concurrency;
@@ -31,6 +33,7 @@ mod machine;
 mod mutual_tls;
 mod openid;
 mod outage;
+mod pages;
 mod par;
 mod process;
 mod proxy;

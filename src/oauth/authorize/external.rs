@@ -182,7 +182,10 @@ impl AuthorizationServer {
         };
         let transaction = self.new_transaction(destination, (request, submission.way), now);
         let Transaction { destination, request, expires_at, .. } = &transaction;
+        let hints = Hints::of(&submission.parameters);
+        let language = hints.ui_locales.first().and_then(|tag| tag.split('-').next()).unwrap_or_default();
         let words = self.in_words(&request.scopes);
+        let words = words.iter().map(|words| words.said_in(&language.to_ascii_lowercase()).to_owned());
         Ok(Begun::Ask(Box::new(Asking {
             handle: transaction.seal(self.forms.external_transactions(), &[]),
             expires_at: *expires_at,
@@ -191,9 +194,9 @@ impl AuthorizationServer {
             destination: destination.redirect_uri.destination(),
             scopes: request.scopes.iter().map(ToString::to_string).zip(words).collect(),
             resource: request.resource.to_string(),
-            needs_consent: destination.client.id != self.activation_client.id,
+            needs_consent: self.first_party.client(destination.client.id.as_str()).is_none(),
             max_age: request.max_age.map(|age| age.as_secs()),
-            hints: Hints::of(&submission.parameters),
+            hints,
         })))
     }
 
