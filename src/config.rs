@@ -10,7 +10,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::authz::ResourceSettings;
+use crate::fetch::FetchLimits;
 use crate::grpc::ListenAddress;
+use crate::identity::{OidcSettings, ProxyHeaders};
 use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::secret::seal::RootKey;
@@ -28,6 +30,7 @@ mod fapi;
 mod file;
 mod given;
 mod listen_address;
+mod login;
 mod mistake;
 mod named_file;
 mod protected_resource;
@@ -126,6 +129,15 @@ pub enum Login {
         /// The file with the users.
         users_file: PathBuf,
     },
+    /// At an upstream OpenID provider.
+    Oidc {
+        /// What there is to know about it.
+        settings: OidcSettings,
+        /// What a request to it may cost.
+        limits: FetchLimits,
+    },
+    /// At a proxy in front.
+    Header(ProxyHeaders),
 }
 
 /// The keys that sign access tokens.

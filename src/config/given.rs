@@ -214,12 +214,10 @@ impl de::Error for Fault {
 
 /// Keys that this version has not, but a later one will have: a misspelling would be bad advice. Each is named with a
 /// key that is known beside it.
-const PLANNED: [(&str, &str); 12] = [
+const PLANNED: [(&str, &str); 10] = [
     ("grpc", "address"),
     ("postgres", "sqlite"),
     ("redis", "local"),
-    ("oidc", "local"),
-    ("header", "local"),
     ("external", "local"),
     ("jwks_uri", "jwks"),
     ("access_token_format", "client_id"),

@@ -90,6 +90,8 @@ pub struct ConfirmDevice {
     pub client_name: String,
     /// Who is signed in.
     pub person: String,
+    /// Whether another person can be asked to sign in instead.
+    pub can_switch: bool,
     /// What each scope means, in the operator's words.
     pub permissions: Vec<String>,
     /// The code, to be compared.
@@ -205,7 +207,7 @@ impl AuthorizationServer {
         }
         let typed = form.get("user_code").unwrap_or_default();
         match typed.parse() {
-            Ok(user_code) => Ok(self.sign_in_first(&user_code, &token, now)),
+            Ok(user_code) => Ok(self.sign_in_first(&user_code, &[], &token, now)),
             Err(_) => Ok(self.enter_code(typed, Some(CodeFault::Malformed), browser)),
         }
     }
@@ -237,7 +239,13 @@ impl AuthorizationServer {
     }
 
     /// Sends a browser to the authorization endpoint (RFC 6749 §4.1.1, RFC 7636 §4.3).
-    fn sign_in_first(&self, user_code: &UserCode, token: &BrowserToken, now: Timestamp) -> Answer {
+    fn sign_in_first(
+        &self,
+        user_code: &UserCode,
+        wishes: &[(&str, &str)],
+        token: &BrowserToken,
+        now: Timestamp,
+    ) -> Answer {
         let activation = Activation::begin(user_code, now + self.settings.lifetimes.transaction, &*self.entropy);
         let challenge = base64url(&sha256(base64url(&activation.verifier).as_bytes()));
         let callback = self.settings.url(ACTIVATE_CALLBACK);
@@ -249,7 +257,8 @@ impl AuthorizationServer {
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
         ];
-        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+        let query =
+            form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).extend_pairs(wishes).finish();
         let location = format!("{}?{query}", self.settings.url(AUTHORIZE));
         let sealed = seal(&activation, &self.activation_keys.activations, token);
         Answer::new(View::SignInFirst { location }).with(Cookie::Activation(sealed))
@@ -334,6 +343,7 @@ impl AuthorizationServer {
             },
             client_name: client.name.clone(),
             person: by.person.name.clone(),
+            can_switch: self.can_switch(),
             permissions: self.in_words(&device.scopes),
             user_code: question.user_code,
             age: now.since(device.created_at),
@@ -359,10 +369,12 @@ impl AuthorizationServer {
                 (Decision::Approve { subject: person.subject, auth_time, acr }, View::DeviceApproved)
             }
             Some("deny") => (Decision::Decline, View::DeviceDeclined),
-            Some("switch") => {
+            Some("switch") if self.can_switch() => {
                 let user_code = question.user_code.parse().map_err(|_| Refusal::TransactionUnknown)?;
                 self.store.end_session(session).await?;
-                return Ok(self.sign_in_first(&user_code, token, now).with(Cookie::SessionEnded));
+                return Ok(self
+                    .sign_in_first(&user_code, &[("prompt", "select_account")], token, now)
+                    .with(Cookie::SessionEnded));
             }
             Some(_) | None => return Err(Refusal::DecisionMissing.into()),
         };

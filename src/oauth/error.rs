@@ -56,6 +56,10 @@ pub enum ErrorCode {
     LoginRequired,
     /// OpenID Connect Core §3.1.2.6.
     ConsentRequired,
+    /// OpenID Connect Core Unmet Authentication Requirements 1.0 §2.
+    UnmetAuthenticationRequirements,
+    /// RFC 6749 §4.1.2.1.
+    ServerError,
     /// RFC 6750 §3.1.
     InvalidToken,
     /// RFC 6750 §3.1.
@@ -89,6 +93,8 @@ impl ErrorCode {
             Self::ExpiredToken => "expired_token",
             Self::LoginRequired => "login_required",
             Self::ConsentRequired => "consent_required",
+            Self::UnmetAuthenticationRequirements => "unmet_authentication_requirements",
+            Self::ServerError => "server_error",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
             Self::InvalidRequestObject => "invalid_request_object",
@@ -118,6 +124,8 @@ impl ErrorCode {
             | Self::ExpiredToken
             | Self::LoginRequired
             | Self::ConsentRequired
+            | Self::UnmetAuthenticationRequirements
+            | Self::ServerError
             | Self::InvalidRequestObject
             | Self::InvalidRequestUri
             | Self::RequestUriNotSupported => 400,

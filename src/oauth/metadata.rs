@@ -25,6 +25,8 @@ pub const PUSHED_AUTHORIZATION_REQUEST: &str = "/oauth/par";
 pub const ACTIVATE: &str = "/activate";
 /// The path to which they come back from signing in, below the issuer.
 pub const ACTIVATE_CALLBACK: &str = "/activate/callback";
+/// The path at which an upstream provider gives people back, below the issuer.
+pub const LOGIN_CALLBACK: &str = "/login/callback";
 /// The path of the key set, below the issuer.
 pub const JWKS: &str = "/oauth/jwks";
 

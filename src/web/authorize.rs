@@ -30,6 +30,7 @@ pub(super) fn browser<'a>(site: &AuthorizationSite, request: &'a Received) -> Br
         origin: request.header(ORIGIN).next(),
         fetch_site: request.header("sec-fetch-site").next(),
         address: request.peer,
+        headers: request,
     }
 }
 

@@ -51,6 +51,7 @@ struct ConsentPage<'a> {
     csrf_token: &'a str,
     client_name: &'a str,
     person: &'a str,
+    can_switch: bool,
     permissions: &'a [String],
     destination: &'a str,
 }
@@ -74,6 +75,7 @@ struct ConfirmDevicePage<'a> {
     csrf_token: &'a str,
     client_name: &'a str,
     person: &'a str,
+    can_switch: bool,
     permissions: &'a [String],
     user_code: &'a str,
     age: String,
@@ -107,6 +109,8 @@ pub(super) struct Pages {
     policy: String,
     /// The policy of the consent page.
     consent_policy: String,
+    /// The policy of the pages for devices.
+    activation_policy: String,
 }
 
 impl Pages {
@@ -116,7 +120,13 @@ impl Pages {
         // follow, and where the client sends the browser then is nobody's business here.
         let consent_policy =
             format!("default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; frame-ancestors 'none'");
-        Self { base: base.to_owned(), policy: format!("{consent_policy}; form-action 'self'"), consent_policy }
+        let policy = format!("{consent_policy}; form-action 'self'");
+        Self { base: base.to_owned(), activation_policy: policy.clone(), policy, consent_policy }
+    }
+
+    /// The same, where the way from the pages for devices leads to somebody else's sign-in page.
+    pub(super) fn with_sign_in_elsewhere(self) -> Self {
+        Self { activation_policy: self.consent_policy.clone(), ..self }
     }
 
     /// 200; or 403 after a wrong name or password, 429 after too many.
@@ -152,6 +162,7 @@ impl Pages {
             csrf_token: &consent.form.csrf_token,
             client_name: &consent.client_name,
             person: &consent.person,
+            can_switch: consent.can_switch,
             permissions: &consent.permissions,
             destination: &consent.destination,
         };
@@ -189,7 +200,7 @@ impl Pages {
             user_code: &enter_code.user_code,
             fault,
         };
-        Page { retry_after, ..self.page(status, &page) }
+        Page { retry_after, policy: self.activation_policy.clone(), ..self.page(status, &page) }
     }
 
     pub(super) fn confirm_device(&self, confirm: &ConfirmDevice) -> Page {
@@ -204,13 +215,14 @@ impl Pages {
             csrf_token: &confirm.form.csrf_token,
             client_name: &confirm.client_name,
             person: &confirm.person,
+            can_switch: confirm.can_switch,
             permissions: &confirm.permissions,
             user_code: &confirm.user_code,
             age,
             address: confirm.address,
             is_nearby: confirm.is_nearby,
         };
-        self.page(StatusCode::OK, &page)
+        Page { policy: self.activation_policy.clone(), ..self.page(StatusCode::OK, &page) }
     }
 
     pub(super) fn device_approved(&self) -> Page {
@@ -234,9 +246,13 @@ impl Pages {
         self.message(StatusCode::OK, "You are signed out", "You may close this window.", None)
     }
 
-    /// What is wrong with a request that must not be redirected: 400, or 403 for a form that came from elsewhere.
+    /// What is wrong with a request that must not be redirected: 400, or 403 for a form that came from elsewhere and for
+    /// people who may not come in.
     pub(super) fn refusal(&self, refusal: Refusal) -> Page {
-        let status = if refusal == Refusal::CrossSiteForm { StatusCode::FORBIDDEN } else { StatusCode::BAD_REQUEST };
+        let status = match refusal {
+            Refusal::CrossSiteForm | Refusal::ProxyAbsent | Refusal::PersonDisabled => StatusCode::FORBIDDEN,
+            _ => StatusCode::BAD_REQUEST,
+        };
         let text = format!(
             "Go back to the application that you came from and start again. If that does not help, tell its makers: {}.",
             refusal.description()

@@ -13,6 +13,7 @@ use hyper::body::{Body as _, Incoming};
 
 use super::Limits;
 use crate::certificate::ClientCertificate;
+use crate::identity::Headers;
 use crate::oauth::{Parameters, Refusal};
 
 /// Why a request was not read.
@@ -178,6 +179,12 @@ impl Received {
             return Err(Refusal::ContentTypeWrong);
         }
         std::str::from_utf8(&self.body).map_err(|_| Refusal::FormMalformed)
+    }
+}
+
+impl Headers for Received {
+    fn values(&self, name: &str) -> Vec<&str> {
+        self.headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or_default()).collect()
     }
 }
 

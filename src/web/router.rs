@@ -14,8 +14,8 @@ use super::{
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
 use crate::oauth::metadata::{
-    ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, JWKS, LOGOUT, PUSHED_AUTHORIZATION_REQUEST, TOKEN,
-    USERINFO,
+    ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, JWKS, LOGIN_CALLBACK, LOGOUT,
+    PUSHED_AUTHORIZATION_REQUEST, TOKEN, USERINFO,
 };
 use crate::uri::HttpUri;
 
@@ -40,7 +40,9 @@ impl AuthorizationSite {
         let issuer = HttpUri::parse(server.settings().issuer.as_str()).expect("the issuer is an http(s) URL");
         let base = issuer.path().trim_end_matches('/').to_owned();
         let https = issuer.is_https();
-        Self { server, clock, pages: Pages::new(&base), cookies: Cookies::new(https), base, https }
+        let pages = Pages::new(&base);
+        let pages = if server.asks_for_passwords() { pages } else { pages.with_sign_in_elsewhere() };
+        Self { server, clock, pages, cookies: Cookies::new(https), base, https }
     }
 
     /// 405, for people.
@@ -55,7 +57,7 @@ impl AuthorizationSite {
 
     /// Whether people are at a path, who want a page.
     fn is_page(&self, path: &str) -> bool {
-        let pages = [AUTHORIZE, ACTIVATE, ACTIVATE_CALLBACK, LOGIN, CONSENT, LOGOUT];
+        let pages = [AUTHORIZE, ACTIVATE, ACTIVATE_CALLBACK, LOGIN, LOGIN_CALLBACK, CONSENT, LOGOUT];
         path.strip_prefix(self.base.as_str()).is_some_and(|path| pages.contains(&path))
     }
 
@@ -107,6 +109,10 @@ impl Site for AuthorizationSite {
             LOGIN => match request.method {
                 Method::POST => login::login(self, &request).await,
                 _ => self.wrong_method("POST"),
+            },
+            LOGIN_CALLBACK => match request.method {
+                Method::GET => login::callback(self, &request).await, // no HEAD: it spends the code
+                _ => self.wrong_method("GET"),
             },
             CONSENT => match request.method {
                 Method::POST => consent::consent(self, &request).await,

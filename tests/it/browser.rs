@@ -14,6 +14,8 @@ pub struct Browser {
     /// `Origin` and `Sec-Fetch-Site` of the forms it posts. Our pages make browsers say `null`.
     pub origin: Option<String>,
     pub fetch_site: Option<String>,
+    /// Headers that a proxy adds to everything it sends.
+    pub said: Vec<(&'static str, String)>,
 }
 
 /// What it shows.
@@ -32,6 +34,7 @@ impl Browser {
             cookies: BTreeMap::new(),
             origin: Some("null".to_owned()),
             fetch_site: Some("same-origin".to_owned()),
+            said: Vec::new(),
         }
     }
 
@@ -87,7 +90,7 @@ impl Browser {
             let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
             request = request.header("cookie", cookies.join("; "));
         }
-        for (name, value) in headers {
+        for (name, value) in headers.iter().chain(&self.said) {
             request = request.header(*name, value);
         }
         if let Some(form) = form {

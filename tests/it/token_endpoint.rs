@@ -72,7 +72,7 @@ pub const OF_USERINFO: [Refusal; 5] = [
 ];
 
 /// The refusals that only the authorization endpoint has: `authorize.rs` reaches each of them.
-pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 24] = [
+pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 25] = [
     Refusal::AuthorizeClientUnknown,
     Refusal::RedirectUriUnregistered,
     Refusal::ResponseTypeMissing,
@@ -90,6 +90,7 @@ pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 24] = [
     Refusal::RequestUriUnsupported,
     Refusal::PromptUnsupported,
     Refusal::MaxAgeMalformed,
+    Refusal::AcrValuesMalformed,
     Refusal::LoginRequired,
     Refusal::ConsentRequired,
     Refusal::ConsentDeclined,
@@ -97,6 +98,17 @@ pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 24] = [
     Refusal::DecisionMissing,
     Refusal::TransactionUnknown,
     Refusal::TransactionSpent,
+];
+
+/// The refusals of sign-ins that others vouch for: `upstream_login.rs` and `proxy_login.rs` reach each of them.
+pub const OF_SIGN_INS_ELSEWHERE: [Refusal; 7] = [
+    Refusal::ReauthenticationMissing,
+    Refusal::AcrUnmet,
+    Refusal::UpstreamDeclined,
+    Refusal::UpstreamUntrusted,
+    Refusal::PersonDisabled,
+    Refusal::ProxyAbsent,
+    Refusal::ProxyHeaderMalformed,
 ];
 
 /// The refusals of requests that are pushed or signed: `par.rs` and `request_object.rs` reach each of them.
@@ -123,6 +135,7 @@ fn of_the_token_endpoint() -> BTreeSet<String> {
         !matches!(fault, ProofFault::TokenHashMismatch | ProofFault::BeforeRestart)
     });
     let ours = Refusal::ALL.iter().copied().filter(|refusal| !OF_THE_AUTHORIZATION_ENDPOINT.contains(refusal));
+    let ours = ours.filter(|refusal| !OF_SIGN_INS_ELSEWHERE.contains(refusal));
     let ours = ours.filter(|refusal| !OF_PUSHED_AND_SIGNED_REQUESTS.contains(refusal));
     // Overtaken needs two rotations between a read and a write: `concurrency.rs` and the state machine's own tests. That
     // `dpop_jkt` contradicts a proof is a matter of the device authorization endpoint: `device.rs`. Certificates need TLS:

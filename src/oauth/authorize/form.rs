@@ -14,6 +14,7 @@ pub(in crate::oauth) struct FormKeys {
     transactions: RootKey,
     csrf_tokens: RootKey,
     sign_outs: RootKey,
+    detours: RootKey,
 }
 
 impl FormKeys {
@@ -22,6 +23,7 @@ impl FormKeys {
             transactions: root.derive("authorization transactions"),
             csrf_tokens: root.derive("CSRF tokens"),
             sign_outs: root.derive("sign-outs"),
+            detours: root.derive("detours to an upstream provider"),
         }
     }
 
@@ -33,6 +35,11 @@ impl FormKeys {
     /// The key under which it is sealed where a browser goes after signing out.
     pub(in crate::oauth) fn sign_outs(&self) -> &RootKey {
         &self.sign_outs
+    }
+
+    /// The key under which transactions are sealed that wait for an upstream provider.
+    pub(super) fn detours(&self) -> &RootKey {
+        &self.detours
     }
 
     /// The `csrf_token` of every form that is sent to a browser.

@@ -33,7 +33,7 @@ pub(super) struct Transaction {
 
 /// What is sealed, in JSON. `state` is encoded once more, since JSON would make six bytes of one.
 #[derive(Deserialize, Serialize)]
-struct Sealed {
+pub(super) struct Sealed {
     id: [u8; 16],
     client_id: String,
     redirect_uri: String,
@@ -63,8 +63,14 @@ impl Transaction {
 
     /// Seals the transaction for a browser.
     pub(super) fn seal(&self, key: &RootKey, browser: &BrowserToken) -> String {
+        let json = serde_json::to_vec(&self.sealed()).expect("strings and numbers are plain JSON");
+        base64url(&key.seal(browser.digest().as_bytes(), &json))
+    }
+
+    /// What is to be sealed.
+    pub(super) fn sealed(&self) -> Sealed {
         let Self { id, destination, request, is_pushed, expires_at, session } = self;
-        let sealed = Sealed {
+        Sealed {
             id: id.0,
             client_id: destination.client.id.to_string(),
             redirect_uri: destination.redirect_uri.as_str().to_owned(),
@@ -78,9 +84,7 @@ impl Transaction {
             resource: request.resource.to_string(),
             expires_at: expires_at.millis(),
             session: session.map(|session| *session.as_bytes()),
-        };
-        let json = serde_json::to_vec(&sealed).expect("strings and numbers are plain JSON");
-        base64url(&key.seal(browser.digest().as_bytes(), &json))
+        }
     }
 }
 
@@ -94,13 +98,23 @@ impl AuthorizationServer {
         browser: &BrowserToken,
         now: Timestamp,
     ) -> Result<Transaction, Refusal> {
-        let transaction = form.get("transaction").and_then(|text| self.open_transaction(text, browser));
+        let text = form.get("transaction").ok_or(Refusal::TransactionUnknown)?;
+        let sealed = self.open_transaction(text, browser).ok_or(Refusal::TransactionUnknown)?;
+        self.resume(&sealed, now)
+    }
+
+    fn open_transaction(&self, text: &str, browser: &BrowserToken) -> Option<Sealed> {
+        let json = self.forms.transactions().open(browser.digest().as_bytes(), &from_base64url(text)?).ok()?;
+        serde_json::from_slice(&json).ok()
+    }
+
+    /// Goes on with a transaction that was sealed, if its time is not over.
+    pub(super) fn resume(&self, sealed: &Sealed, now: Timestamp) -> Result<Transaction, Refusal> {
+        let transaction = self.unsealed(sealed);
         transaction.filter(|transaction| now < transaction.expires_at).ok_or(Refusal::TransactionUnknown)
     }
 
-    fn open_transaction(&self, text: &str, browser: &BrowserToken) -> Option<Transaction> {
-        let json = self.forms.transactions().open(browser.digest().as_bytes(), &from_base64url(text)?).ok()?;
-        let sealed: Sealed = serde_json::from_slice(&json).ok()?;
+    fn unsealed(&self, sealed: &Sealed) -> Option<Transaction> {
         let text = |encoded: &str| String::from_utf8(from_base64url(encoded)?).ok();
         let state = match &sealed.state {
             Some(state) => Some(text(state)?),
@@ -115,12 +129,13 @@ impl AuthorizationServer {
         let response_mode = if sealed.signs_response { ResponseMode::QueryJwt } else { ResponseMode::Query };
         let request = AuthorizationRequest {
             challenge: CodeChallenge::from_bytes(sealed.challenge),
-            dpop_jkt: sealed.dpop_jkt.map(|key| key.parse()).transpose().ok()?,
+            dpop_jkt: sealed.dpop_jkt.as_ref().map(|key| key.parse()).transpose().ok()?,
             nonce,
             scopes: sealed.scope.parse().ok()?,
             resource: sealed.resource.parse().ok()?,
             prompt: Prompt::AsNeeded, // what was asked for in the beginning has been done
             max_age: None,
+            acr_values: Vec::new(),
         };
         let allowed = client.may_redirect_to(&redirect_uri)
             && request.scopes.is_within(&client.scopes)
