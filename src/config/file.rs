@@ -230,9 +230,9 @@ pub(super) enum LoginFile {
     /// With a password that this server knows the Argon2id hash of.
     Local(Given<LocalLoginFile>),
     /// At an upstream OpenID provider. This server is a client of it, with the redirect URI `ISSUER/login/callback`.
-    Oidc(Given<OidcLoginFile>),
+    Oidc(Box<Given<OidcLoginFile>>),
     /// At a proxy in front, such as oauth2-proxy, which says in headers who it is.
-    Header(Given<HeaderLoginFile>),
+    Header(Box<Given<HeaderLoginFile>>),
 }
 
 /// Sign-in at an upstream OpenID provider.

@@ -67,12 +67,11 @@ impl OidcProvider {
         ];
         let (assertion, mut authorization) = (self.assertion(now), None);
         match &self.settings.client {
-            OidcClient::None => form.push(("client_id", client_id)),
+            OidcClient::None | OidcClient::Key(_) => form.push(("client_id", client_id)),
             OidcClient::Basic(secret) => authorization = Some(basic(client_id, secret.expose_secret())),
             OidcClient::Post(secret) => {
                 form.extend([("client_id", client_id), ("client_secret", secret.expose_secret())]);
             }
-            OidcClient::Key(_) => form.push(("client_id", client_id)),
         }
         if let Some(assertion) = &assertion {
             form.extend([("client_assertion_type", JWT_BEARER), ("client_assertion", assertion.as_str())]);
@@ -82,7 +81,7 @@ impl OidcProvider {
         let fetched = fetched.map_err(|fault| unreachable(endpoint, fault))?;
         match fetched.status {
             200 => read(&fetched.body),
-            status @ 500.. | status @ 429 => {
+            status @ (500.. | 429) => {
                 tracing::error!(status, "the token endpoint of the upstream provider does not work");
                 Err(Unavailable::Down.into())
             }
