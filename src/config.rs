@@ -9,6 +9,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
+
 use crate::authz::ResourceSettings;
 use crate::fetch::FetchLimits;
 use crate::grpc::ListenAddress;
@@ -24,6 +26,7 @@ mod check;
 mod client;
 mod client_certificate;
 mod client_requests;
+mod detail_types;
 mod document;
 mod duration;
 mod fapi;
@@ -84,6 +87,8 @@ pub struct Listen {
 pub struct PublicListener {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<IpNet>,
     /// What it encrypts with.
     pub tls: Option<TlsFiles>,
 }

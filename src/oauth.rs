@@ -1,6 +1,7 @@
 //! The rules of the authorization server.
 //!
-//! Ruled by RFC 6749, RFC 7636, RFC 8414, RFC 8628, RFC 9068, RFC 9101, RFC 9126, RFC 9207, RFC 9449 and RFC 9700. Methods of [`AuthorizationServer`]
+//! Ruled by RFC 6749, RFC 7009, RFC 7636, RFC 7662, RFC 8414, RFC 8628, RFC 8693, RFC 8705, RFC 9068, RFC 9101, RFC 9126,
+//! RFC 9207, RFC 9449, RFC 9700 and OpenID Connect Core. Methods of [`AuthorizationServer`]
 //! are its endpoints.
 //!
 //! Invariant: knows no transport and no concrete store; a request that fails a check changes nothing; what costs the
@@ -24,6 +25,7 @@ use crate::store::{Store, Unavailable};
 use crate::throttle::Throttle;
 
 mod activation;
+mod authorization_details;
 mod authorize;
 pub mod client;
 mod client_assertion;
@@ -32,26 +34,34 @@ mod device;
 mod error;
 mod grant;
 pub mod id_token;
+mod introspect;
 mod issue;
 pub mod metadata;
+mod own_token;
 mod par;
 pub mod params;
 pub mod pkce;
+mod rates;
 mod refusal;
 mod request_object;
+mod revoke;
 mod sign_out;
 mod token;
 mod userinfo;
 
 pub use activation::{ACTIVATION_CLIENT, CodeFault, ConfirmDevice, EnterCode};
+pub use authorization_details::{DetailShown, DetailType};
 pub use authorize::{Answer, Browser, Consent, Cookie, Form, Redirect, SignIn, SignInFault, View};
 pub use client::{Client, Profile};
-pub use device::{DeviceAnswer, DeviceAuthorization, DeviceAuthorizationResponse};
+pub use device::{DeviceAnswer, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
+pub use introspect::{AnswerForm, Introspection, IntrospectionAnswer};
 pub use issue::TokenResponse;
-pub use par::{Push, PushAnswer, PushedResponse};
+pub use par::{PushAnswer, PushedResponse};
 pub use params::Parameters;
+pub use rates::RateLimits;
 pub use refusal::Refusal;
+pub use revoke::{Revocation, RevocationAnswer};
 pub use token::{Asked, TokenAnswer, TokenRequest};
 pub use userinfo::{UserInfoAnswer, UserInfoRequest};
 
@@ -113,6 +123,8 @@ pub struct Settings {
     pub scopes: BTreeMap<Scope, String>,
     /// The resources that tokens are issued for (RFC 8707); the first is the default. Never empty.
     pub resources: Vec<Audience>,
+    /// The types of `authorization_details` that exist (RFC 9396 §10), by name.
+    pub details: BTreeMap<String, DetailType>,
     /// How long things live.
     pub lifetimes: Lifetimes,
     /// About proofs.
@@ -121,6 +133,8 @@ pub struct Settings {
     pub require_pushed_requests: bool,
     /// The rules that every client must keep.
     pub profile: Profile,
+    /// How often clients may ask.
+    pub rate_limits: RateLimits,
     /// Whether the doors hand on the certificates of clients (RFC 8705).
     pub mutual_tls: bool,
     /// Who may vouch for the certificates of clients with `tls_client_auth`.
@@ -168,6 +182,8 @@ pub struct AuthorizationServer {
     activation_keys: activation::ActivationKeys,
     /// The key of the hashes of user codes.
     user_codes: RootKey,
+    /// Requests of clients.
+    rates: rates::Rates,
     /// Device authorization requests.
     device_requests: Throttle,
     /// Wrong user codes.
@@ -196,6 +212,7 @@ impl AuthorizationServer {
             activation_client: Arc::new(activation::client(&settings)),
             activation_keys: activation::ActivationKeys::new(&root),
             user_codes: root.derive("user codes"),
+            rates: rates::Rates::new(settings.rate_limits),
             device_requests: Throttle::default(),
             guesses: Throttle::default(),
             pushes: Throttle::default(),

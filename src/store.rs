@@ -20,7 +20,8 @@ mod sqlite;
 pub use memory::MemoryStore;
 pub use record::{
     ALIVE_EVERY, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Pace,
-    PersonRecord, Previous, PushedRequest, RefreshState, Rotation, SenderConstraint, SessionRecord, TransactionId,
+    PersonRecord, Previous, PushedRequest, RefreshState, Rotation, SenderConstraint, SessionRecord, TokenName,
+    TransactionId,
 };
 pub use sqlite::{OpenError, SqliteStore};
 
@@ -50,6 +51,8 @@ pub struct Limits {
     pub people: u64,
     /// `jti` of client assertions. 1,000,000 by default: three thousand assertions of five minutes a second.
     pub assertions: u64,
+    /// Revoked access tokens that no grant ends with, until they expire. 1,000,000 by default.
+    pub revocations: u64,
     /// How long codes, grants, pushed requests and devices are kept after their end. Ten minutes by default. No authorization transaction and no
     /// access token may live longer: a transaction whose code was forgotten could give another one, and a code that was
     /// forgotten could no longer end the grant whose tokens are still good when it is replayed (RFC 6749 §4.1.2).
@@ -68,6 +71,7 @@ impl Default for Limits {
             sessions: 1_000_000,
             people: 1_000_000,
             assertions: 1_000_000,
+            revocations: 1_000_000,
             kept: Duration::from_mins(10),
         }
     }
@@ -267,6 +271,13 @@ pub trait Store: Send + Sync {
     /// Spends the `jti` of a client assertion until `expires` (RFC 7523 §3-7): durable, so a restart does not re-open it.
     /// After that moment the same key may be spent again; an assertion that old is refused by its `exp`.
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable>;
+
+    /// Revokes an access token that belongs to no grant of its client (RFC 7009 §2.1); what it was revoked for is over when
+    /// it `expires`.
+    async fn revoke_token(&self, token: TokenName, expires: Timestamp) -> Result<(), Unavailable>;
+
+    /// Whether an access token was revoked by its name.
+    async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable>;
 
     /// Records the session of a browser that signed in.
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable>;

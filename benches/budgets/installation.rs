@@ -14,6 +14,7 @@ use tollgate::entropy::{Entropy, SystemEntropy};
 use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::secret::{AuthorizationCode, from_base64url};
 use tollgate::store::{CodeRecord, Limits, Recorded, SqliteStore, Store as _, TransactionId};
+use tollgate::token::AuthorizationDetails;
 
 use crate::IN_FLIGHT;
 use crate::client::{Client, assertion};
@@ -156,6 +157,7 @@ authorization_server:
   login: {{ local: {{ users_file: users.yaml }} }}
   signing: {{ encryption_key_file: kek }}
   tokens: {{ access_token: 30m }}
+  rate_limits: {{ client: 1000000, address: 1000000 }}
   scopes: {{ "orders:read": Read your orders, "orders:write": Change your orders }}
   clients:
     - client_id: shop
@@ -204,8 +206,10 @@ async fn approve_codes(database: &Path) -> Vec<AuthorizationCode> {
             challenge,
             subject: "0b6f".parse().expect("a name"),
             auth_time: now,
+            acr: None,
             scopes: "orders:read orders:write".parse().expect("scopes"),
             resource: API.parse().expect("a resource"),
+            details: AuthorizationDetails::default(),
             dpop_jkt: None,
             nonce: None,
             expires_at: now + Duration::from_mins(5),

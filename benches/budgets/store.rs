@@ -12,6 +12,7 @@ use tollgate::store::{
     CodeRecord, Grant, GrantHandle, Limits, Previous, Recorded, Redeemed, RefreshState, Rotated, Rotation,
     SenderConstraint, SqliteStore, Store, TransactionId,
 };
+use tollgate::token::AuthorizationDetails;
 
 use crate::installation::{API, folder};
 use crate::report::{Budget, Report, Row};
@@ -100,8 +101,10 @@ async fn begin(store: &dyn Store) -> GrantHandle {
         challenge: entropy.draw(),
         subject: "0b6f".parse().expect("a name"),
         auth_time: now,
+        acr: None,
         scopes: "orders:read".parse().expect("scopes"),
         resource: API.parse().expect("a resource"),
+        details: AuthorizationDetails::default(),
         dpop_jkt: None,
         nonce: None,
         expires_at: now + Duration::from_mins(1),
@@ -121,7 +124,9 @@ fn grant(handle: GrantHandle, now: Timestamp) -> Grant {
         subject: "0b6f".parse().expect("a name"),
         scopes: "orders:read".parse().expect("scopes"),
         resource: API.parse().expect("a resource"),
+        details: AuthorizationDetails::default(),
         auth_time: now,
+        acr: None,
         sender_constraint: SenderConstraint::Dpop,
         refresh: RefreshState { tag_key: entropy.draw(), current_n: 0, current_hash: entropy.draw(), previous: None },
         created_at: now,

@@ -5,25 +5,30 @@ use std::time::Duration;
 
 use super::check::Judge;
 use super::client_certificate::Certificates;
-use super::file::{AuthorizationServerFile, DpopFile, ServerNonce, SigningAlgorithm, SigningFile, TokensFile};
+use super::file::{
+    AuthorizationServerFile, DpopFile, RateLimitsFile, ServerNonce, SigningAlgorithm, SigningFile, TokensFile,
+};
 use super::given::Given;
 use super::mistake::{Mistake, Place};
-use super::{AuthorizationServer, Login, Signing, Store, client, fapi, login, named_file};
+use super::{AuthorizationServer, Login, Signing, Store, client, detail_types, fapi, login, named_file};
 use crate::authz::ResourceSettings;
 use crate::dpop::Window;
 use crate::ident::{Audience, Issuer};
 use crate::jose::Algorithm;
 use crate::keys::KeySchedule;
 use crate::oauth::id_token::OPENID_SCOPES;
-use crate::oauth::{self, Client, DpopSettings, Lifetimes, NonceMode, Settings};
+use crate::oauth::{self, Client, DpopSettings, Lifetimes, NonceMode, RateLimits, Settings};
 use crate::scope::{Scope, Scopes};
+
+/// The highest rate that may be set: a million a second.
+const FASTEST: u32 = 1_000_000;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
 /// The longest life of a `request_uri` (FAPI 2.0 §5.3.2.2-12: less than ten minutes).
-const PUSHED_REQUEST: Duration = Duration::from_secs(599);
+const PUSHED_REQUEST: Duration = Duration::from_mins(9);
 
 /// Judges everything about the authorization server. `None` only if there are mistakes.
 pub(super) fn judge(
@@ -42,14 +47,21 @@ pub(super) fn judge(
     let dpop = dpop(judge, file.dpop.as_ref());
     let known = KnownScopes::of(given);
     check_scope_words(judge, file);
-    let around = client::Surroundings { known: &known, certificates, profile, signing: signing_algorithm(file) };
+    let details = detail_types::known(judge, given);
+    let around = client::Surroundings {
+        known: &known,
+        details: &details,
+        certificates,
+        profile,
+        signing: signing_algorithm(file),
+    };
     let clients = file.clients.as_ref().map(|clients| client::all(judge, clients, &around)).unwrap_or_default();
     let login = sign_in(judge, given, &clients);
     let issuer = issuer?;
     let resources = resources(judge, file, protected, &issuer);
     let client_files = file.clients.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
     if !place.lost("resources") {
-        client::check_exchanges(judge, client_files, &resources);
+        client::check_resources(judge, client_files, &resources);
     }
     let settings = Settings {
         issuer,
@@ -58,8 +70,10 @@ pub(super) fn judge(
         resources,
         lifetimes,
         dpop,
+        details: details.types,
         require_pushed_requests: file.require_pushed_authorization_requests.as_ref().is_some_and(|given| given.value),
         profile,
+        rate_limits: rate_limits(judge, file.rate_limits.as_ref()),
         mutual_tls: false,
         client_authorities: None,
     };
@@ -144,6 +158,23 @@ pub(super) fn dpop(judge: &mut Judge<'_>, given: Option<&Given<DpopFile>>) -> Dp
             skew: judge.duration(file.clock_skew.as_ref(), Duration::from_secs(10), Some(MINUTE)),
         },
         required: file.required.as_ref().is_some_and(|required| required.value),
+    }
+}
+
+fn rate_limits(judge: &mut Judge<'_>, given: Option<&Given<RateLimitsFile>>) -> RateLimits {
+    let default = RateLimits::default();
+    let Some(Given { value: RateLimitsFile { client, address, wrong_secrets }, .. }) = given else { return default };
+    let mut rate = |given: &Option<Given<u32>>, default| {
+        let Some(given) = given else { return default };
+        if !(1..=FASTEST).contains(&given.value) {
+            judge.report(Mistake::about(&given.place, format!("must be from 1 to {FASTEST}")));
+        }
+        given.value.clamp(1, FASTEST)
+    };
+    RateLimits {
+        client: rate(client, default.client),
+        address: rate(address, default.address),
+        wrong_secrets: rate(wrong_secrets, default.wrong_secrets),
     }
 }
 

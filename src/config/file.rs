@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::duration::Lifetime;
 use super::given::{Given, Parsed};
-use super::listen_address::TcpAddress;
+use super::listen_address::{ProxyNetwork, TcpAddress};
 use crate::authz::{Method, PathPattern};
 use crate::certificate::DistinguishedName;
 use crate::grpc::ListenAddress;
@@ -61,6 +61,9 @@ pub(super) struct PublicFile {
     /// IP address and port. Port 0 takes a free one.
     #[schemars(extend("default" = "127.0.0.1:8080"))]
     pub(super) address: Option<Given<Parsed<TcpAddress>>>,
+    /// The networks of the proxies, such as `10.0.0.0/8` or `127.0.0.1`, whose `X-Forwarded-For` tells who has asked: for rate
+    /// limits, and for people who approve a device. Nothing else is ever read from such a header. Default: none.
+    pub(super) trusted_proxies: Option<Given<Vec<Given<Parsed<ProxyNetwork>>>>>,
     /// Speaks TLS: 1.3, and 1.2 with the suites that FAPI 2.0 allows.
     pub(super) tls: Option<Given<TlsFile>>,
 }
@@ -160,6 +163,9 @@ pub(super) struct LimitsFile {
     /// Used client assertions.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) assertions: Option<Given<u64>>,
+    /// Revoked access tokens of clients that speak for themselves, until they expire.
+    #[schemars(extend("default" = 1_000_000))]
+    pub(super) revocations: Option<Given<u64>>,
 }
 
 /// Where used DPoP proofs are remembered.
@@ -202,14 +208,55 @@ pub(super) struct AuthorizationServerFile {
     pub(super) signing: Option<Given<SigningFile>>,
     /// About DPoP proofs (RFC 9449), here and at the gate.
     pub(super) dpop: Option<Given<DpopFile>>,
+    /// How often clients may ask, at the endpoints at which they authenticate. At more, 429 with `Retry-After`.
+    pub(super) rate_limits: Option<Given<RateLimitsFile>>,
     /// The scopes that exist, each with 1 to 200 characters for the people who are asked to grant it.
     pub(super) scopes: Option<Given<BTreeMap<Parsed<Scope>, Given<String>>>>,
+    /// What clients may ask for in detail (RFC 9396), by the `type` of the objects in `authorization_details`.
+    pub(super) authorization_details_types: Option<Given<BTreeMap<String, Given<DetailTypeFile>>>>,
     /// Resources, besides those under `protected_resources`, that tokens may be issued for (RFC 8707): absolute http(s)
     /// URIs without a fragment. The first resource of all is the audience of tokens whose request names none. If there
     /// is no resource at all, the issuer is the only one.
     pub(super) resources: Option<Given<Vec<Given<Parsed<ResourceUri>>>>>,
     /// The registered clients, by the metadata of RFC 7591.
     pub(super) clients: Option<Given<Vec<Given<ClientFile>>>>,
+}
+
+/// How often clients may ask, from 1 to 1000000. Ten seconds' worth of requests may come at once, and a minute's worth of wrong
+/// secrets.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RateLimitsFile {
+    /// Requests a second of one client.
+    #[schemars(extend("default" = 2_000))]
+    pub(super) client: Option<Given<u32>>,
+    /// Requests a second from one address. Behind a proxy that `listen.public.trusted_proxies` does not name, everybody has
+    /// the address of the proxy.
+    #[schemars(extend("default" = 2_000))]
+    pub(super) address: Option<Given<u32>>,
+    /// Wrong secrets a minute for one client from one address.
+    #[schemars(extend("default" = 60))]
+    pub(super) wrong_secrets: Option<Given<u32>>,
+}
+
+/// A type of `authorization_details`. Objects may have the members that are described here, `identifier`, which is a text,
+/// and `locations`, which are resources; any other is refused.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DetailTypeFile {
+    /// What it allows: 1 to 200 characters for the people who are asked to grant it. They are shown the members too.
+    #[schemars(required)]
+    pub(super) description: Option<Given<String>>,
+    /// The values that `actions` may have. Default: there are no `actions`.
+    pub(super) actions: Option<Given<Vec<Given<String>>>>,
+    /// The values that `datatypes` may have. Default: there are no `datatypes`.
+    pub(super) datatypes: Option<Given<Vec<Given<String>>>>,
+    /// The values that `privileges` may have. Default: there are no `privileges`.
+    pub(super) privileges: Option<Given<Vec<Given<String>>>>,
+    /// Other members that there may be, of any JSON type. The resource must judge their values.
+    pub(super) fields: Option<Given<Vec<Given<String>>>>,
+    /// The members that there must be.
+    pub(super) required: Option<Given<Vec<Given<String>>>>,
 }
 
 /// A set of rules that clients must keep.
@@ -316,7 +363,7 @@ pub(super) struct LocalLoginFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TokensFile {
-    /// Access tokens. Short, as a revocation is not seen before they end.
+    /// Access tokens. Short, as the gate does not see that one was revoked before it ends.
     #[schemars(extend("default" = "5m"))]
     pub(super) access_token: Option<Given<Lifetime>>,
     /// Grants, counted from approval: afterwards the person is asked again, whatever was refreshed.
@@ -331,7 +378,7 @@ pub(super) struct TokensFile {
     /// Device codes and user codes: how long a device waits for a person. At most 15 minutes.
     #[schemars(extend("default" = "10m"))]
     pub(super) device_code: Option<Given<Lifetime>>,
-    /// `request_uri` of pushed authorization requests: until the browser brings it. At most 599 seconds.
+    /// `request_uri` of pushed authorization requests: until the browser brings it. At most 9 minutes.
     #[schemars(extend("default" = "90s"))]
     pub(super) pushed_request: Option<Given<Lifetime>>,
     /// Sign-in and consent: from the authorization request to its answer.
@@ -478,11 +525,16 @@ pub(super) struct ClientFile {
     /// What authorization responses are signed with that the client asks for with `response_mode=jwt` (JARM). It must be
     /// `signing.algorithm`, and is so by default.
     pub(super) authorization_signed_response_alg: Option<Given<SigningAlgorithm>>,
+    /// The types of `authorization_details` that the client may ask for; each must be one of the server's. Default: none.
+    pub(super) authorization_details_types: Option<Given<Vec<Given<String>>>>,
     /// The set of rules that the client must keep. Default: that of the server.
     pub(super) profile: Option<Given<Profile>>,
     /// Whether each refresh gives a new refresh token. Default under `profile: fapi2`: `never`.
     #[schemars(extend("default" = "always"))]
     pub(super) refresh_token_rotation: Option<Given<RotationWord>>,
+    /// The resources that the client is the server of: it may ask whether the access tokens that it is called with are good
+    /// (RFC 7662). Any client that authenticates may ask about its own tokens. Default: none.
+    pub(super) introspects: Option<Given<Vec<Given<Parsed<ResourceUri>>>>>,
     /// For `urn:ietf:params:oauth:grant-type:token-exchange`: on whose behalf the client may act, and where.
     pub(super) token_exchange: Option<Given<TokenExchangeFile>>,
 }

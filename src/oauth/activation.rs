@@ -154,6 +154,7 @@ pub(super) fn client(settings: &Settings) -> Client {
         rotation: RefreshTokenRotation::Always,
         requests: RequestRules::default(),
         profile: Profile::Default,
+        introspects: Vec::new(),
         exchange: None,
     }
 }

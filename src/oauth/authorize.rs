@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::activation::{ConfirmDevice, EnterCode};
+use super::authorization_details::DetailShown;
 use super::client::Client;
 use super::{ACTIVATION_CLIENT, AuthorizationServer, Error, Parameters, Refusal};
 use crate::clock::Timestamp;
@@ -72,8 +73,10 @@ pub struct Browser<'a> {
     pub origin: Option<&'a str>,
     /// The `Sec-Fetch-Site` header.
     pub fetch_site: Option<&'a str>,
-    /// The address that the connection came from.
+    /// The address of the browser.
     pub address: IpAddr,
+    /// Who connected, whatever was forwarded: the proxy, if there is one.
+    pub peer: IpAddr,
     /// All headers, for a proxy in front that signs people in.
     pub headers: &'a dyn Headers,
 }
@@ -177,6 +180,8 @@ pub struct Consent {
     pub permissions: Vec<String>,
     /// Whether another person can be asked to sign in instead.
     pub can_switch: bool,
+    /// What is asked for in detail.
+    pub details: Vec<DetailShown>,
     /// The origin or the scheme to which the browser will go.
     pub destination: String,
 }
@@ -323,6 +328,7 @@ impl AuthorizationServer {
             acr: by.acr,
             scopes: request.scopes.clone(),
             resource: request.resource.clone(),
+            details: request.details.clone(),
             dpop_jkt: request.dpop_jkt,
             nonce: request.nonce.clone(),
             expires_at: now + self.settings.lifetimes.authorization_code,
@@ -390,6 +396,7 @@ impl AuthorizationServer {
             client_name: transaction.destination.client.name.clone(),
             person: by.person.name.clone(),
             permissions: self.in_words(&transaction.request.scopes),
+            details: self.shown(&transaction.request.details),
             destination: transaction.destination.redirect_uri.destination(),
             can_switch: self.can_switch(),
             form: self.form(&transaction, token),

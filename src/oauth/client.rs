@@ -167,6 +167,8 @@ pub struct RequestRules {
     pub signed_only: bool,
     /// `request_object_signing_alg`: the only algorithm of request objects, if it registered one.
     pub object_algorithm: Option<Algorithm>,
+    /// `authorization_details_types` (RFC 9396 §10): what it may ask for in detail.
+    pub detail_types: Vec<String>,
     /// The keys of request objects, for a client that does not authenticate with keys.
     pub object_keys: Vec<PublicKey>,
 }
@@ -198,6 +200,8 @@ pub struct Client {
     pub requests: RequestRules,
     /// The rules that it must keep.
     pub profile: Profile,
+    /// `introspects`: the resources that it is the server of; it may ask about tokens for them (RFC 7662 §2.1).
+    pub introspects: Vec<Audience>,
     /// `token_exchange`; there if the client may use that grant.
     pub exchange: Option<ExchangePolicy>,
 }

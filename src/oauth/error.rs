@@ -1,9 +1,11 @@
 //! What can go wrong in a use case, and the error codes of the wire.
 
+use std::time::Duration;
+
 use super::Refusal;
 use crate::store::Unavailable;
 
-/// What can go wrong in a use case. Neither side ever turns into the other.
+/// What can go wrong in a use case. None of them ever turns into another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Error {
     /// The request broke a rule: the caller's doing, and the caller is told which.
@@ -12,6 +14,12 @@ pub enum Error {
     /// Something we depend on did not answer, or is full: nobody's doing, worth a retry.
     #[error("unavailable")]
     Unavailable(#[from] Unavailable),
+    /// The caller asks too often, whatever it asks: worth a retry later (RFC 6585 §4).
+    #[error("throttled")]
+    Throttled {
+        /// How long to wait.
+        retry_after: Duration,
+    },
 }
 
 impl From<Refusal> for Error {
@@ -64,6 +72,8 @@ pub enum ErrorCode {
     InvalidToken,
     /// RFC 6750 §3.1.
     InsufficientScope,
+    /// RFC 9396 §5.
+    InvalidAuthorizationDetails,
     /// RFC 9101 §7: the request object is not valid.
     InvalidRequestObject,
     /// RFC 9101 §7: the `request_uri` leads to no valid request.
@@ -97,6 +107,7 @@ impl ErrorCode {
             Self::ServerError => "server_error",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
+            Self::InvalidAuthorizationDetails => "invalid_authorization_details",
             Self::InvalidRequestObject => "invalid_request_object",
             Self::InvalidRequestUri => "invalid_request_uri",
             Self::RequestUriNotSupported => "request_uri_not_supported",
@@ -126,6 +137,7 @@ impl ErrorCode {
             | Self::ConsentRequired
             | Self::UnmetAuthenticationRequirements
             | Self::ServerError
+            | Self::InvalidAuthorizationDetails
             | Self::InvalidRequestObject
             | Self::InvalidRequestUri
             | Self::RequestUriNotSupported => 400,

@@ -27,6 +27,10 @@ pub const ACTIVATE: &str = "/activate";
 pub const ACTIVATE_CALLBACK: &str = "/activate/callback";
 /// The path at which an upstream provider gives people back, below the issuer.
 pub const LOGIN_CALLBACK: &str = "/login/callback";
+/// The path of the revocation endpoint, below the issuer.
+pub const REVOKE: &str = "/oauth/revoke";
+/// The path of the introspection endpoint, below the issuer.
+pub const INTROSPECT: &str = "/oauth/introspect";
 /// The path of the key set, below the issuer.
 pub const JWKS: &str = "/oauth/jwks";
 
@@ -59,12 +63,9 @@ impl AuthorizationServer {
             "response_modes_supported": ResponseMode::NAMES,
             "authorization_signing_alg_values_supported": names(&self.keys.algorithms()), // JARM §4
             "grant_types_supported": GrantType::ALL.map(GrantType::name),
-            "token_endpoint_auth_methods_supported":
-                match profile {
-                    Profile::Default => ["private_key_jwt", "client_secret_basic", "client_secret_post", "none"].as_slice(),
-                    Profile::Fapi2 => &["private_key_jwt"],
-                },
-            "token_endpoint_auth_signing_alg_values_supported": names(profile.assertion_algorithms()),
+            "revocation_endpoint": settings.url(REVOKE),
+            "introspection_endpoint": settings.url(INTROSPECT),
+            "introspection_signing_alg_values_supported": [self.keys.signs_with().name()],
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": true,
             "dpop_signing_alg_values_supported": names(PROOF_ALGORITHMS),
@@ -85,15 +86,35 @@ impl AuthorizationServer {
         }
         if settings.mutual_tls {
             document["tls_client_certificate_bound_access_tokens"] = true.into(); // RFC 8705 §3.3
-            let methods = ["tls_client_auth", "self_signed_tls_client_auth"].map(Value::from);
-            if let Some(supported) = document["token_endpoint_auth_methods_supported"].as_array_mut() {
-                supported.extend(methods);
-            }
+        }
+        for (endpoint, public) in [("token", true), ("revocation", true), ("introspection", false)] {
+            document[format!("{endpoint}_endpoint_auth_methods_supported")] = self.auth_methods(public).into();
+            document[format!("{endpoint}_endpoint_auth_signing_alg_values_supported")] =
+                names(profile.assertion_algorithms()).into();
+        }
+        if !settings.details.is_empty() {
+            document["authorization_details_types_supported"] = settings.details.keys().cloned().collect();
         }
         if !scopes.is_empty() {
             document["scopes_supported"] = scopes.into(); // RFC 8414 §3.2: no empty arrays
         }
         document
+    }
+
+    /// How clients authenticate at an endpoint that public ones may use too, or not.
+    fn auth_methods(&self, public: bool) -> Vec<&'static str> {
+        let mut methods = vec!["private_key_jwt"];
+        match self.settings.profile {
+            Profile::Default => methods.extend(["client_secret_basic", "client_secret_post"]),
+            Profile::Fapi2 => {} // FAPI 2.0 §5.3.2.1-6
+        }
+        if public && !self.settings.profile.is_fapi() {
+            methods.push("none");
+        }
+        if self.settings.mutual_tls {
+            methods.extend(["tls_client_auth", "self_signed_tls_client_auth"]);
+        }
+        methods
     }
 
     /// The published key set (RFC 7517 §5).

@@ -173,6 +173,12 @@ refusals! {
     AccessTokenBindingWrong "access_token_binding_wrong" InvalidToken "the access token is bound to another key, certificate or scheme";
     /// OpenID Connect Core §5.3: the token lacks the scope `openid`.
     AccessTokenScopeMissing "access_token_scope_missing" InsufficientScope "the access token lacks the scope openid";
+    /// RFC 7009 §2.1, RFC 7662 §2.1: `token` is required.
+    TokenMissing "token_missing" InvalidRequest "token is missing";
+    /// RFC 7662 §2.1, §4: whoever introspects must authenticate.
+    IntrospectionByPublicClient "introspection_by_public_client" InvalidClient "introspection is for clients that authenticate";
+    /// RFC 9701 §5: whom a signed answer is for must be known; without credentials that is a 400.
+    IntrospectionCallerMissing "introspection_caller_missing" InvalidRequest "signed introspection answers are for clients that authenticate";
     /// RFC 8693 §2.1: `subject_token` is required.
     SubjectTokenMissing "subject_token_missing" InvalidRequest "subject_token is missing";
     /// RFC 8693 §3: only access tokens of ours.
@@ -191,6 +197,15 @@ refusals! {
     ScopeNotAllowed "scope_not_allowed" InvalidScope "a requested scope is unknown or not allowed here";
     /// RFC 8707 §2: unknown, malformed, several, or not in the grant.
     ResourceUnknown "resource_unknown" InvalidTarget "resource is not one that this server issues tokens for here";
+
+    /// RFC 9396 §5: no array of objects with a `type`, or too much.
+    DetailsMalformed "details_malformed" InvalidAuthorizationDetails "authorization_details is not a JSON array of objects with a type, or too long";
+    /// RFC 9396 §5: a type that does not exist, is not allowed to this client, or not here.
+    DetailTypeNotAllowed "detail_type_not_allowed" InvalidAuthorizationDetails "a type in authorization_details is unknown or not allowed here";
+    /// RFC 9396 §5: a member or a value that the type has not, or a member that it must have.
+    DetailNotAllowed "detail_not_allowed" InvalidAuthorizationDetails "authorization_details has a member or a value that its type does not allow, or lacks one";
+    /// RFC 9396 §6: more than was granted.
+    DetailsNotGranted "details_not_granted" InvalidAuthorizationDetails "authorization_details is not within what was granted";
 
     /// RFC 6749 §3.1.2.4: no client of that name; never redirected.
     AuthorizeClientUnknown "authorize_client_unknown" InvalidRequest "client_id is missing or not registered";

@@ -3,6 +3,9 @@
 //! Invariant: what stands beside a request object is not read but for `client_id`, and an object that is in doubt says
 //! nothing, not even where a refusal may go.
 //!
+//! Choice: RFC 9101 leaves it to the server how long an object is good; it must say so with `nbf` and `exp`, an hour apart at
+//! most, whatever the profile of its client. So a request that leaks is worth nothing the next day.
+//!
 //! An object may come again: browsers reload pages. What it asks for is protected by its state, its challenge and the
 //! person who is asked, so its `jti` is not remembered.
 

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 
 use super::{
     Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, PersonRecord,
-    Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TransactionId,
-    Unavailable,
+    Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TokenName,
+    TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -43,6 +43,7 @@ struct Held {
     sessions: Shelf<[u8; 32], SessionRecord>,
     people: Shelf<Subject, PersonRecord>,
     assertions: Shelf<[u8; 32], Timestamp>,
+    revocations: Shelf<[u8; 32], Timestamp>,
     keys: BTreeMap<u64, KeyRecord>,
     root_key: Option<Vec<u8>>,
     last_alive: Option<LastAlive>,
@@ -298,6 +299,18 @@ impl Store for MemoryStore {
         }
     }
 
+    async fn revoke_token(&self, token: TokenName, expires: Timestamp) -> Result<(), Unavailable> {
+        let mut held = self.held();
+        if held.revocations.records.contains_key(&token.0) {
+            return Ok(());
+        }
+        held.revocations.put(token.0, expires, expires, self.limits.revocations)
+    }
+
+    async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable> {
+        Ok(self.held().revocations.records.contains_key(&token.0))
+    }
+
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {
         let digest = *session.digest.as_bytes();
         self.held().sessions.put(digest, session.clone(), session_due(session), self.limits.sessions)
@@ -404,6 +417,7 @@ impl Store for MemoryStore {
             sessions,
             people,
             assertions,
+            revocations,
             keys,
             ..
         } = &mut *self.held();
@@ -450,6 +464,7 @@ impl Store for MemoryStore {
         sessions.sweep(now, &mut left, session_due, drop);
         people.sweep(now, &mut left, person_due, drop);
         assertions.sweep(now, &mut left, |until| *until, drop);
+        revocations.sweep(now, &mut left, |until| *until, drop);
         let newest = keys.last_key_value().map(|(generation, _)| *generation);
         keys.retain(|generation, key| {
             let goes = left > 0 && key.drop_at < now && Some(*generation) != newest;

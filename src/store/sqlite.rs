@@ -15,8 +15,8 @@ use self::readers::Readers;
 use self::writer::Writer;
 use super::{
     Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, PersonRecord,
-    Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TransactionId,
-    Unavailable,
+    Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TokenName,
+    TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -34,6 +34,7 @@ mod limit;
 mod people;
 mod pushed_requests;
 mod readers;
+mod revocations;
 mod sessions;
 mod signing_keys;
 mod sweep;
@@ -222,6 +223,15 @@ impl Store for SqliteStore {
         self.writer
             .run("spend_assertion", move |connection| assertions::spend(connection, key, expires, limit, now))
             .await
+    }
+
+    async fn revoke_token(&self, token: TokenName, expires: Timestamp) -> Result<(), Unavailable> {
+        let limit = self.limits.revocations;
+        self.writer.run("revoke_token", move |connection| revocations::record(connection, token, expires, limit)).await
+    }
+
+    async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable> {
+        self.readers.read("is_token_revoked", move |connection| revocations::holds(connection, token)).await
     }
 
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {

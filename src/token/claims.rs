@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::AuthorizationDetails;
 use crate::certificate::CertificateThumbprint;
 use crate::jose::{Json, Thumbprint};
 
@@ -21,12 +22,18 @@ pub struct AccessTokenClaims<'a> {
     pub client_id: &'a str,
     /// What it allows.
     pub scope: String,
+    /// What it allows in detail (RFC 9396 §9.1).
+    #[serde(skip_serializing_if = "AuthorizationDetails::is_empty")]
+    pub authorization_details: AuthorizationDetails,
     /// When it was issued, in seconds since the epoch.
     pub iat: i64,
     /// When it ends, in seconds since the epoch.
     pub exp: i64,
     /// Its own name.
     pub jti: String,
+    /// The grant with which it ends, in base64url; a client that speaks for itself has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant_id: Option<String>,
     /// When the person signed in; a client that speaks for itself has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<i64>,

@@ -11,7 +11,7 @@ use http::StatusCode;
 
 use super::request::Refused;
 use super::respond::whole_seconds;
-use crate::oauth::{CodeFault, ConfirmDevice, Consent, EnterCode, Refusal, SignIn, SignInFault};
+use crate::oauth::{CodeFault, ConfirmDevice, Consent, DetailShown, EnterCode, Refusal, SignIn, SignInFault};
 use crate::secret::sha256;
 
 /// The stylesheet; it stands in the page, where its hash admits it.
@@ -53,6 +53,7 @@ struct ConsentPage<'a> {
     person: &'a str,
     can_switch: bool,
     permissions: &'a [String],
+    details: &'a [DetailShown],
     destination: &'a str,
 }
 
@@ -164,6 +165,7 @@ impl Pages {
             person: &consent.person,
             can_switch: consent.can_switch,
             permissions: &consent.permissions,
+            details: &consent.details,
             destination: &consent.destination,
         };
         Page { policy: self.consent_policy.clone(), ..self.page(StatusCode::OK, &page) }

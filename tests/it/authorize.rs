@@ -15,7 +15,7 @@ use tollgate::jose::Algorithm;
 use tollgate::keys::{KeySchedule, SigningKeys};
 use tollgate::oauth::client::{ClientAuthentication, GrantType, Profile, RefreshTokenRotation, RequestRules};
 use tollgate::oauth::{
-    AuthorizationServer, Client, Dependencies, DpopSettings, Lifetimes, NonceMode, Refusal, Settings,
+    AuthorizationServer, Client, Dependencies, DpopSettings, Lifetimes, NonceMode, RateLimits, Refusal, Settings,
 };
 use tollgate::replay::LocalReplayGuard;
 use tollgate::secret::seal::RootKey;
@@ -80,6 +80,7 @@ fn client(id: &str, name: &str, redirect_uris: &[&str], grant_types: &[GrantType
         rotation: RefreshTokenRotation::Always,
         requests: RequestRules::default(),
         profile: Profile::Default,
+        introspects: Vec::new(),
         exchange: None,
     }
 }
@@ -114,6 +115,7 @@ fn settings(url: &str) -> Settings {
             (parsed("admin"), "Everything".to_owned()),
         ]),
         resources: vec![parsed("https://api.example.com")],
+        details: BTreeMap::new(),
         lifetimes: Lifetimes {
             access_token: minutes(5),
             refresh_token: minutes(60),
@@ -127,6 +129,7 @@ fn settings(url: &str) -> Settings {
         },
         require_pushed_requests: false,
         profile: Profile::Default,
+        rate_limits: RateLimits::default(),
         mutual_tls: false,
         client_authorities: None,
         dpop: DpopSettings {

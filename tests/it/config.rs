@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollgate::config::{self, Config, Document, Mistakes};
+use tollgate::jose::{Algorithm, SigningKey};
 
 /// A directory with the files that configurations name.
 fn directory() -> TempDir {
@@ -265,6 +266,23 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("protected_resources.0.upstream.header", "{}")], "protected_resources[0].upstream.header", "is unknown"),
         (&[("authorization_server.resources", "[not-a-uri]")], "authorization_server.resources[0]", "must begin with"),
         (&[("authorization_server.resources", "[\"https://r.example\", \"https://r.example\"]")], "authorization_server.resources[1]", "twice"),
+        // Requests that are pushed or signed, and FAPI 2.0.
+        (&[("authorization_server.tokens.pushed_request", "10m")], "authorization_server.tokens.pushed_request", "at most \"9m\""),
+        (&[("store", "{ memory: { limits: { pushed_requests_per_client: 0 } } }")], "store.memory.limits.pushed_requests_per_client", "from 1"),
+        (&[("authorization_server.clients.0.require_signed_request_object", "true")], "authorization_server.clients[0].require_signed_request_object", "needs `jwks`"),
+        (&[("authorization_server.clients.0.request_object_signing_alg", "ES256")], "authorization_server.clients[0]", "needs `jwks`"),
+        (&[("authorization_server.clients.2.request_object_signing_alg", "ES256")], "authorization_server.clients[2].request_object_signing_alg", "no key in `jwks` can sign"),
+        (&[("authorization_server.clients.2.authorization_signed_response_alg", "PS256")], "authorization_server.clients[2].authorization_signed_response_alg", "is not `signing.algorithm`"),
+        (&[("authorization_server.profile", "fapi2"), ("authorization_server.clients", "[{ client_id: public, token_endpoint_auth_method: none, redirect_uris: [\"https://a.example\"] }]")], "authorization_server.clients[0].token_endpoint_auth_method", "cannot be `none` under `profile: fapi2`"),
+        (&[("authorization_server.clients.1.profile", "fapi2")], "authorization_server.clients[1].profile", "cannot be `client_secret_basic` under"),
+        (&[("authorization_server.clients.2.profile", "fapi2"), ("authorization_server.signing", "{ algorithm: RS256 }")], "authorization_server.clients[2].profile", "does not go with"),
+        (&[("authorization_server.clients.2.profile", "fapi2"), ("authorization_server.clients.2.refresh_token_rotation", "always")], "authorization_server.clients[2].refresh_token_rotation", "cannot be `always`"),
+        (&[("authorization_server.clients.2.profile", "fapi2"), ("authorization_server.clients.2.dpop_bound_access_tokens", "false")], "authorization_server.clients[2].dpop_bound_access_tokens", "cannot be `false`"),
+        (&[("authorization_server.profile", "fapi2"), ("authorization_server.clients", "[{ client_id: k, profile: default, token_endpoint_auth_method: private_key_jwt, grant_types: [client_credentials], jwks: { keys: [ { kty: OKP, crv: Ed25519, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo } ] } }]")], "authorization_server.clients[0].profile", "is looser than"),
+        (&[("authorization_server.authorization_details_types", "{ payment: {} }")], "authorization_server.authorization_details_types.payment", "lacks `description`"),
+        (&[("authorization_server.authorization_details_types", "{ payment: { description: Pay, fields: [actions] } }")], "authorization_server.authorization_details_types.payment.fields[0]", "a meaning of its own"),
+        (&[("authorization_server.authorization_details_types", "{ payment: { description: Pay, required: [amount] } }")], "authorization_server.authorization_details_types.payment.required[0]", "not in `fields`"),
+        (&[("authorization_server.clients.0.authorization_details_types", "[payment]")], "authorization_server.clients[0].authorization_details_types[0]", "which is not in `authorization_server.authorization_details_types`"),
         // Clients.
         (&[("authorization_server.clients.3", "{ client_id: public, token_endpoint_auth_method: none, redirect_uris: [\"https://a.example\"] }")], "authorization_server.clients[3].client_id", "earlier client"),
         (&[("authorization_server.clients.0.client_id", "null")], "authorization_server.clients[0]", "lacks `client_id`"),
@@ -314,6 +332,15 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[EXCHANGE, ("authorization_server.clients.1.token_exchange", "{ from: [\"https://api.example\"], to: [] }")], "authorization_server.clients[1].token_exchange.to", "is empty"),
         (&[EXCHANGE, ("authorization_server.clients.1.token_exchange", "{ from: [\"https://api.example\"], to: [\"https://b.example\"] }")], "authorization_server.clients[1].token_exchange.to[0]", "no resource that tokens"),
         (&[("authorization_server.clients.0.grant_types", "[\"urn:ietf:params:oauth:grant-type:token-exchange\"]"), ("authorization_server.clients.0.token_exchange", "{ from: [\"https://api.example\"], to: [\"https://api.example\"] }")], "authorization_server.clients[0].grant_types[0]", "public client"),
+        (&[("authorization_server.clients.1.introspects", "[]")], "authorization_server.clients[1].introspects", "is empty"),
+        (&[("authorization_server.clients.1.introspects", "[\"https://b.example\"]")], "authorization_server.clients[1].introspects[0]", "no resource that tokens"),
+        (&[("authorization_server.clients.1.introspects", "[\"https://api.example\", \"https://api.example\"]")], "authorization_server.clients[1].introspects[1]", "twice"),
+        (&[("authorization_server.clients.0.introspects", "[\"https://api.example\"]")], "authorization_server.clients[0].introspects", "public client"),
+        (&[("authorization_server.rate_limits", "{ client: 0 }")], "authorization_server.rate_limits.client", "from 1 to"),
+        (&[("authorization_server.rate_limits", "{ wrong_secrets: 1000001 }")], "authorization_server.rate_limits.wrong_secrets", "from 1 to"),
+        (&[("listen.public.trusted_proxies", "[\"10.0.0.7/8\"]")], "listen.public.trusted_proxies[0]", "whose address is its first"),
+        (&[("listen.public.trusted_proxies", "[envoy]")], "listen.public.trusted_proxies[0]", "must be an IP address"),
+        (&[("listen.public.trusted_proxies", "[\"10.0.0.7\", \"10.0.0.7/32\"]")], "listen.public.trusted_proxies[1]", "twice"),
         // Protected resources.
         (&[("authorization_server", "null")], "protected_resources", "needs `authorization_server`"),
         (&[("protected_resources.1", "{ resource: \"https://api.example\", rules: [{ path: /, allow: anyone }] }")], "protected_resources[1].resource", "earlier one"),
@@ -572,6 +599,48 @@ proptest! {
             prop_assert!(mistakes.iter().count() > 0);
             prop_assert!(!mistakes.to_text().is_empty());
             prop_assert!(mistakes.to_json().is_array());
+        }
+    }
+}
+
+#[test]
+fn what_follows_from_fapi_is_filled_in() {
+    use tollgate::oauth::Profile;
+    use tollgate::oauth::client::RefreshTokenRotation;
+    let key = "jwks: { keys: [ { kty: OKP, crv: Ed25519, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo } ] }";
+    let client =
+        format!("client_id: k, token_endpoint_auth_method: private_key_jwt, grant_types: [client_credentials], {key}");
+    for (server, own, expected) in [
+        ("default", "default", Profile::Default),
+        ("fapi2", "fapi2", Profile::Fapi2),
+        ("default", "fapi2", Profile::Fapi2),
+    ] {
+        let clients = format!("[{{ {client}, profile: {own} }}]");
+        let overrides = [("authorization_server.profile", server), ("authorization_server.clients", &clients)];
+        let config = check(BASE, &overrides).unwrap_or_else(|mistakes| panic!("{}", mistakes.to_text()));
+        let settings = config.authorization_server.expect("an authorization server").settings;
+        let [client] = settings.clients.as_slice() else { panic!("one client") };
+        let (bound, rotation) = match expected {
+            Profile::Default => (false, RefreshTokenRotation::Always),
+            Profile::Fapi2 => (true, RefreshTokenRotation::Never),
+        };
+        assert_eq!((client.profile, client.dpop_bound_access_tokens, client.rotation), (expected, bound, rotation));
+    }
+}
+
+#[test]
+fn nothing_is_signed_with_rs256_under_fapi() {
+    let key = SigningKey::generate(Algorithm::Rs256).expect("a key").proof_jwk();
+    for setting in ["token_endpoint_auth_signing_alg", "request_object_signing_alg"] {
+        for (algorithm, allowed) in [("PS256", true), ("RS256", false)] {
+            let client = json!([{
+                "client_id": "k", "profile": "fapi2", "token_endpoint_auth_method": "private_key_jwt",
+                "grant_types": ["client_credentials"], "jwks": { "keys": [key] }, (setting): algorithm,
+            }]);
+            let checked = check(BASE, &[("authorization_server.clients", &client.to_string())]);
+            let report = checked.err().map(|mistakes| mistakes.to_text()).unwrap_or_default();
+            assert_eq!(report.is_empty(), allowed, "{report}");
+            assert!(allowed || report.contains(&format!("clients[0].{setting}` cannot be `RS256`")), "{report}");
         }
     }
 }

@@ -9,8 +9,8 @@ use tollgate::clock::{Clock as _, SystemClock};
 
 use crate::browser::{Browser, Page};
 use crate::client::{
-    Answer, CHALLENGE, CLIENT_CREDENTIALS, Client, TokenCall, VERIFIER, answer, code_request, poll_request,
-    refresh_request,
+    AUTHORIZATION_REQUEST, Answer, CHALLENGE, CLIENT_CREDENTIALS, Client, PAR, TokenCall, VERIFIER, answer,
+    code_request, poll_request, refresh_request,
 };
 use crate::process::{Installation, PASSWORD};
 use crate::proxy::Proxy;
@@ -75,7 +75,7 @@ impl Secrets {
         assert!(answer.status < 500, "{answer:?}");
         assert_eq!(answer.header("content-type"), Some("application/json"));
         assert_eq!(answer.header("cache-control"), Some("no-store"));
-        if answer.status == 200 {
+        if answer.status < 400 {
             for token in ["access_token", "refresh_token"] {
                 answer.body[token].as_str().into_iter().for_each(|token| self.add(token));
             }
@@ -131,6 +131,29 @@ async fn approve(installation: &Installation, secrets: &mut Secrets) -> String {
     let back = browser.submit(&consent, &[("decision", "approve")]).await;
     assert!(back.headers.keys().all(|name| KNOWN_HEADERS.contains(&name.as_str())), "{back:?}");
     back.code()
+}
+
+/// A request that is pushed, good and bad, and the browser that comes with it.
+async fn push(installation: &Installation, secrets: &mut Secrets) {
+    let (web, now) = (installation.client("web"), SystemClock.now());
+    let state = "another-state-that-is-nobodys-business";
+    secrets.add(state);
+    let call = || web.push(now, &AUTHORIZATION_REQUEST).with("state", state).proof(&web.proof_at(PAR, now));
+    let pushed = secrets.send(call()).await.expect(201, "");
+    let request_uri = pushed.text("request_uri");
+    secrets.add(&request_uri[request_uri.len() - 43..]);
+    secrets.send(call().with("request_uri", request_uri)).await.expect(400, "invalid_request");
+    let object = web.sign_assertion(&web.assertion_claims(now));
+    secrets.add(&object);
+    secrets.send(call().with("request", &object)).await.expect(400, "invalid_request_object");
+    let mut browser = Browser::new(&installation.issuer);
+    let page = browser.open(&web.pushed_path(&pushed)).await;
+    let page = secrets.page(page, &browser);
+    let page = browser.submit(&page, &[("username", "ada"), ("password", PASSWORD)]).await;
+    let page = secrets.page(page, &browser);
+    secrets.add(&browser.submit(&page, &[("decision", "approve")]).await.code());
+    let page = browser.open(&web.pushed_path(&pushed)).await;
+    assert_eq!(secrets.page(page, &browser).status, 400);
 }
 
 /// Redeems, refreshes, and makes the mistakes that clients make.
@@ -240,6 +263,7 @@ async fn nothing_secret_is_in_the_log_and_nothing_unknown_in_an_answer() {
     let spa = installation.client("spa");
     let code = approve(&installation, &mut secrets).await;
     let token = get_tokens(&spa, &code, &mut secrets).await;
+    push(&installation, &mut secrets).await;
     authenticate(&installation, &mut secrets).await;
     let_a_device_in(&installation, &mut secrets).await;
     pass_the_gate(&installation, &spa, &token, &mut secrets).await;

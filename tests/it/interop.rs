@@ -43,18 +43,24 @@ fn private_jwk(installation: &Installation) -> Value {
 
 /// Starts the program, which demands nonces, and runs somebody's client against it.
 async fn satisfies(client: Command) {
-    satisfies_at(&Installation::new(), &[], client).await;
+    satisfies_with(client, &[]).await;
 }
 
-/// The same, with other settings.
-async fn satisfies_at(installation: &Installation, settings: &[&str], mut client: Command) {
+/// The same with more settings.
+async fn satisfies_with(client: Command, settings: &[&str]) {
+    satisfies_at(&Installation::new(), client, settings).await;
+}
+
+/// The same with an installation that was made ready for them.
+async fn satisfies_at(installation: &Installation, mut client: Command, settings: &[&str]) {
     std::fs::write(installation.path("client.jwk"), private_jwk(installation).to_string()).expect("a file");
     let dpop = "authorization_server.dpop={\"nonce\":\"required\",\"required\":true}";
     let redirect_uri = format!("http://127.0.0.1:{}/cb", free_port());
     let scope = "authorization_server.clients.1.scope=\"openid profile email orders:read orders:write\"";
     let redirect_uris = format!("authorization_server.clients.1.redirect_uris=[\"{redirect_uri}\"]"); // of `web`
-    let process =
-        installation.start(&[&["--set", dpop, "--set", scope, "--set", &redirect_uris][..], settings].concat()).await;
+    let settings = [dpop, scope, &redirect_uris].into_iter().chain(settings.iter().copied());
+    let arguments: Vec<_> = settings.flat_map(|setting| ["--set", setting]).collect();
+    let process = installation.start(&arguments).await;
     client
         .current_dir(repository("tests/interop"))
         .env("ISSUER", &installation.issuer)
@@ -113,6 +119,18 @@ async fn openid_client_completes_every_flow() {
 #[tokio::test]
 async fn openid_client_learns_who_signed_in() {
     satisfies(node("openid-connect.mjs")).await;
+}
+
+#[tokio::test]
+async fn openid_client_signs_and_pushes_its_requests() {
+    let settings = ["profile=\"fapi2\"", "require_signed_request_object=true"];
+    let settings = settings.map(|setting| format!("authorization_server.clients.1.{setting}"));
+    satisfies_with(node("fapi.mjs"), &settings.each_ref().map(String::as_str)).await;
+}
+
+#[tokio::test]
+async fn openid_client_introspects_and_revokes() {
+    satisfies(node("introspection.mjs")).await;
 }
 
 #[tokio::test]
@@ -225,5 +243,5 @@ async fn a_person_signs_in_at_oidc_provider_with_chromium() {
         .env("UPSTREAM_ISSUER", &upstream)
         .env("UPSTREAM_CLIENT_ID", client_id)
         .env("UPSTREAM_CLIENT_SECRET", secret);
-    satisfies_at(&installation, &["--set", &format!("authorization_server.login={login}")], command).await;
+    satisfies_at(&installation, command, &[&format!("authorization_server.login={login}")]).await;
 }

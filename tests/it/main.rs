@@ -2,6 +2,7 @@
 #![expect(unreachable_pub, reason = "a test binary has no callers")]
 
 mod architecture;
+mod authorization_details;
 mod authorize;
 mod browser;
 mod check;
@@ -9,6 +10,7 @@ mod cli;
 mod client;
 mod concurrency;
 mod config;
+mod cors;
 mod crash;
 mod device;
 mod docs;
@@ -20,6 +22,7 @@ mod hygiene;
 mod input;
 mod interleaving;
 mod interop;
+mod introspect;
 mod jarm;
 mod keys;
 mod login_cli;
@@ -32,9 +35,11 @@ mod process;
 mod provider;
 mod proxy;
 mod proxy_login;
+mod rates;
 mod replay;
 mod request_object;
 mod restart;
+mod revoke;
 mod session;
 mod shutdown;
 mod sidecar;

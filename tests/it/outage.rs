@@ -12,7 +12,8 @@ use tollgate::store::{Limits, MemoryStore, Store, Unavailable};
 
 use crate::browser::{Browser, Page};
 use crate::client::{
-    Answer, CHALLENGE, CLIENT_CREDENTIALS, Client, answer, code_request, http, poll_request, refresh_request,
+    AUTHORIZATION_REQUEST, Answer, CHALLENGE, CLIENT_CREDENTIALS, Client, PAR, answer, code_request, http,
+    poll_request, refresh_request,
 };
 use crate::process::eventually;
 use crate::proxy::Proxy;
@@ -355,6 +356,44 @@ async fn people_are_told_to_come_back_and_then_go_on_where_they_were() {
     assert_eq!(breaker.calls(), ["end_session"]);
     breaker.arm(None);
     assert_eq!(browser.submit(&page, &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_pushed_request_outlives_every_failure_before_it_is_answered() {
+    let Fragile { world, breaker, guard } = Fragile::start().await;
+    let (web, now) = (world.client("web"), world.clock.now());
+    let push = async || web.push(now, &AUTHORIZATION_REQUEST).proof(&web.proof_at(PAR, now)).send().await;
+    for (number, call) in [(1, "spend_assertion"), (2, "push_request")] {
+        breaker.arm(Some((number, Failure::Refused)));
+        assert_unavailable(push().await);
+        assert_eq!(breaker.calls().last(), Some(&call));
+    }
+    breaker.arm(None);
+    guard.fail(Some(Unavailable::Down));
+    assert_unavailable(push().await);
+    guard.fail(None);
+
+    for (decision, calls) in
+        [("approve", ["session", "record_code"].as_slice()), ("deny", &["session", "answer_pushed_request"])]
+    {
+        let path = web.pushed_path(&push().await.expect(201, ""));
+        let mut browser = Browser::new(&world.issuer);
+        breaker.arm(Some((1, Failure::Refused)));
+        assert_unavailable_page(&browser.open(&path).await);
+        assert_eq!(breaker.calls(), ["pushed_request"]);
+        breaker.arm(None);
+        let page = browser.open(&path).await;
+        let page = browser.submit(&page, &[("username", "ada"), ("password", "ada")]).await;
+        for number in 1..=calls.len() {
+            breaker.arm(Some((number, Failure::Refused)));
+            assert_unavailable_page(&browser.submit(&page, &[("decision", decision)]).await);
+            assert_eq!(breaker.calls(), calls[..number]);
+        }
+        breaker.arm(None);
+        let back = browser.submit(&page, &[("decision", decision)]).await;
+        assert_eq!(back.parameter("code").is_some(), decision == "approve");
+        assert_eq!(browser.open(&path).await.status, 400, "it is answered");
+    }
 }
 
 #[tokio::test]

@@ -313,6 +313,9 @@ async fn what_an_operator_has_taken_back_since_is_not_granted() {
     assert_eq!(page.parameter("error").as_deref(), Some("invalid_scope"));
 }
 
+/// Who must push: a change of the settings, who must after it, and who need not.
+type Demand = (fn(&mut Settings), &'static [&'static str], &'static [&'static str]);
+
 #[tokio::test]
 async fn whoever_must_push_may_not_come_otherwise() {
     let plain = |id: &str| {
@@ -322,8 +325,7 @@ async fn whoever_must_push_may_not_come_otherwise() {
             form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
         )
     };
-    type Change = fn(&mut Settings);
-    let changes: [(Change, &[&str], &[&str]); 3] = [
+    let changes: [Demand; 3] = [
         (|settings| settings.require_pushed_requests = true, &["spa", "web", "backend"], &[]),
         (|settings| under_fapi(settings, "web"), &["web"], &["spa", "backend"]),
         (

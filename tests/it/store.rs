@@ -17,8 +17,9 @@ use tollgate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUri
 use tollgate::store::{
     Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, MemoryStore,
     OpenError, Pace, PersonRecord, Polled, Previous, Pushed, PushedRequest, Recorded, Redeemed, RefreshState, Rotated,
-    Rotation, SenderConstraint, SessionRecord, SqliteStore, Store, TransactionId, Unavailable,
+    Rotation, SenderConstraint, SessionRecord, SqliteStore, Store, TokenName, TransactionId, Unavailable,
 };
+use tollgate::token::AuthorizationDetails;
 
 /// So many callers at once.
 const CALLERS: u64 = 64;
@@ -96,6 +97,7 @@ conformance! {
     of_many_claims_decisions_and_redemptions_at_once_one_counts
     a_device_is_over_when_its_time_has_come
     an_assertion_is_spent_once
+    a_token_that_was_revoked_stays_revoked
     an_assertion_may_come_again_after_its_time
     of_many_assertions_at_once_one_is_first
     a_session_lasts_until_its_end
@@ -125,7 +127,8 @@ type Make = fn(Limits) -> Fixture;
 async fn a_code_is_read_as_it_was_recorded(make: Make) {
     let Fixture { store, _directory } = make(Limits::default());
     let bare = code(1);
-    let bound = CodeRecord { dpop_jkt: Some(Thumbprint::from_bytes([9; 32])), ..code(2) };
+    let details = r#"[{"amount":{"é":1.5},"type":"payment"}]"#.parse().expect("details");
+    let bound = CodeRecord { dpop_jkt: Some(Thumbprint::from_bytes([9; 32])), details, ..code(2) };
     for code in [&bare, &bound] {
         assert_eq!(store.record_code(code).await, Ok(Recorded::First));
         assert_eq!(store.code(code.digest).await, Ok(Some(code.clone())));
@@ -219,7 +222,8 @@ async fn a_grant_is_read_as_it_was_recorded(make: Make) {
     let constraints =
         [SenderConstraint::None, SenderConstraint::Dpop, SenderConstraint::DpopKey(Thumbprint::from_bytes([5; 32]))];
     for (number, sender_constraint) in (1..).zip(constraints) {
-        let grant = Grant { sender_constraint, ..grant(number) };
+        let details = r#"[{"type":"payment"}]"#.parse().expect("details");
+        let grant = Grant { sender_constraint, details, ..grant(number) };
         begin(&*store, &grant).await;
         assert_eq!(store.grant(grant.handle).await, Ok(Some(grant)));
     }
@@ -615,6 +619,26 @@ async fn an_assertion_is_spent_once(make: Make) {
     assert_eq!(store.spend_assertion(assertion(2), expires, now()).await, Ok(Seen::First));
 }
 
+async fn a_token_that_was_revoked_stays_revoked(make: Make) {
+    let Fixture { store, _directory } = make(Limits { revocations: 2, ..Limits::default() });
+    let name = |number| TokenName(bytes(number));
+    assert_eq!(store.is_token_revoked(name(1)).await, Ok(false));
+    for number in [1, 2, 1] {
+        assert_eq!(
+            store.revoke_token(name(number), now() + SECOND * u32::try_from(number).expect("few")).await,
+            Ok(())
+        );
+    }
+    assert_eq!(store.revoke_token(name(3), now() + SECOND).await, Err(Unavailable::Full));
+    assert_eq!(store.sweep(now() + SECOND * 2, 100).await, Ok(1));
+    let mut revoked = Vec::new();
+    for number in 1..=3 {
+        revoked.push(store.is_token_revoked(name(number)).await.expect("an answer"));
+    }
+    assert_eq!(revoked, [false, true, false]);
+    assert_eq!(store.revoke_token(name(3), now() + SECOND * 3).await, Ok(()));
+}
+
 async fn an_assertion_may_come_again_after_its_time(make: Make) {
     let Fixture { store, _directory } = make(Limits { assertions: 1, ..Limits::default() });
     let later = now() + SECOND * 2;
@@ -949,6 +973,7 @@ async fn a_reopened_file_holds_everything() {
     assert_eq!(store.open_session(&session(1)).await, Ok(()));
     assert_eq!(store.remember_person(&person(1)).await, Ok(true));
     assert_eq!(store.spend_assertion(assertion(1), now() + SECOND, now()).await, Ok(Seen::First));
+    assert_eq!(store.revoke_token(TokenName(bytes(1)), now() + SECOND).await, Ok(()));
     assert_eq!(store.add_signing_key(&key(1), &[]).await, Ok(true));
     assert_eq!(store.root_key(b"sealed").await, Ok(b"sealed".to_vec()));
     let alive = LastAlive { at: now(), stopped: true };
@@ -964,6 +989,7 @@ async fn a_reopened_file_holds_everything() {
     assert_eq!(store.person(&person(1).subject).await, Ok(Some(person(1))));
     assert_eq!(store.spend_assertion(assertion(1), now() + SECOND, now()).await, Ok(Seen::Replayed));
     assert_eq!(store.spend_assertion(assertion(2), now() + SECOND, now()).await, Err(Unavailable::Full));
+    assert_eq!(store.is_token_revoked(TokenName(bytes(1))).await, Ok(true));
     assert_eq!(store.signing_keys().await, Ok(vec![key(1)]));
     assert_eq!(store.root_key(b"other").await, Ok(b"sealed".to_vec()));
     assert_eq!(store.last_alive().await, Ok(Some(alive)));
@@ -1112,6 +1138,7 @@ fn code(number: u64) -> CodeRecord {
         acr: Some("urn:mfa".parse().expect("a class")),
         scopes: "orders:read orders:write".parse().expect("scopes"),
         resource: "https://api.example".parse().expect("a resource"),
+        details: AuthorizationDetails::default(),
         dpop_jkt: None,
         nonce: Some("n-0S6_WzA2Mj".to_owned()),
         expires_at: now() + SECOND * 60,
@@ -1169,6 +1196,7 @@ fn grant(number: u64) -> Grant {
         subject: "0b6f".parse().expect("a subject"),
         scopes: "orders:read".parse().expect("scopes"),
         resource: "https://api.example".parse().expect("a resource"),
+        details: AuthorizationDetails::default(),
         auth_time: now().before(SECOND),
         acr: Some("urn:mfa".parse().expect("a class")),
         sender_constraint: SenderConstraint::Dpop,
@@ -1277,6 +1305,7 @@ enum Call {
     Extend(u64, u64),
     End(u64, EndedBy),
     Assert(u64, u64),
+    RevokeToken(u64, u64),
     Sign(u64),
     Leave(u64),
     Use(u64, u64),
@@ -1307,6 +1336,7 @@ fn call() -> impl Strategy<Value = Call> {
         (few(), prop_oneof![Just(EndedBy::Fork), Just(EndedBy::Revoked)])
             .prop_map(|(grant, why)| Call::End(grant, why)),
         (few(), 0_u64..100).prop_map(|(key, seconds)| Call::Assert(key, seconds)),
+        (few(), 0_u64..100).prop_map(|(token, seconds)| Call::RevokeToken(token, seconds)),
         few().prop_map(Call::Sign),
         few().prop_map(Call::Leave),
         (few(), 0_u64..60).prop_map(|(session, seconds)| Call::Use(session, seconds)),
@@ -1360,6 +1390,9 @@ async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
         Call::Assert(number, seconds) => {
             let expires = *now + Duration::from_secs(seconds);
             format!("{:?}", store.spend_assertion(assertion(number), expires, *now).await)
+        }
+        Call::RevokeToken(number, seconds) => {
+            format!("{:?}", store.revoke_token(TokenName(bytes(number)), *now + Duration::from_secs(seconds)).await)
         }
         Call::Sign(number) => {
             let taken = store.session(session(number).digest, Timestamp::default()).await.expect("an answer").is_some();
@@ -1428,6 +1461,7 @@ async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
         seen.push(format!("{:?}", store.grant(grant(number).handle).await));
         seen.push(format!("{:?}", store.device(device(number).digest).await));
         seen.push(format!("{:?}", store.pushed_request(pushed(number).digest).await));
+        seen.push(format!("{:?}", store.is_token_revoked(TokenName(bytes(number))).await));
         seen.push(format!("{:?}", store.session(session(number).digest, *now).await));
         let found = store.person(&person(number).subject).await.expect("an answer");
         seen.push(format!("{:?}", found.map(|found| (found.disabled, found.last_seen, found.needed_until))));
@@ -1451,6 +1485,7 @@ proptest! {
             sessions: 2,
             people: 2,
             assertions: 2,
+            revocations: 2,
             kept: SECOND * 30,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

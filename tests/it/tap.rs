@@ -9,7 +9,8 @@ use tollgate::replay::{ReplayKey, Seen};
 use tollgate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
 use tollgate::store::{
     Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, PersonRecord, Polled,
-    Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TransactionId, Unavailable,
+    Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TokenName, TransactionId,
+    Unavailable,
 };
 
 /// What is done around each call.
@@ -139,6 +140,14 @@ impl Store for TappedStore {
 
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable> {
         tapped!(self.spend_assertion(key, expires, now))
+    }
+
+    async fn revoke_token(&self, token: TokenName, expires: Timestamp) -> Result<(), Unavailable> {
+        tapped!(self.revoke_token(token, expires))
+    }
+
+    async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable> {
+        tapped!(self.is_token_revoked(token))
     }
 
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {

@@ -352,6 +352,24 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "Ask for `scope=openid` in the authorization request.",
     ),
     row(
+        "token_missing",
+        "RFC 7009 §2.1, RFC 7662 §2.1",
+        "The form has no `token`, or an empty one.",
+        "Send the token that is meant in the body: `token=...`.",
+    ),
+    row(
+        "introspection_by_public_client",
+        "RFC 7662 §2.1, §4",
+        "A client with `token_endpoint_auth_method: none` asked about a token: anybody could try tokens out in its name.",
+        "Give the resource server a client of its own that authenticates, with `introspects`.",
+    ),
+    row(
+        "introspection_caller_missing",
+        "RFC 9701 §5",
+        "A signed answer was asked for without credentials, so nobody knows for whom it would be.",
+        "Authenticate as at the token endpoint, or take `application/token-introspection+jwt` out of `Accept`.",
+    ),
+    row(
         "subject_token_missing",
         "RFC 8693 §2.1",
         "The form has no `subject_token`.",
@@ -404,6 +422,30 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "RFC 8707 §2",
         "`resource` is not one of `protected_resources`, came several times, or was not granted.",
         "Send one of `protected_resources` in the metadata, byte for byte.",
+    ),
+    row(
+        "details_malformed",
+        "RFC 9396 §2, §5",
+        "`authorization_details` is one object, has a member of the wrong JSON type, or is very long.",
+        "Send a JSON array of at most 8 objects with a `type`, in at most 4 KiB.",
+    ),
+    row(
+        "detail_type_not_allowed",
+        "RFC 9396 §5, §10",
+        "The type is not configured, not among the client's `authorization_details_types`, or the endpoint or grant takes none.",
+        "Compare the request with `authorization_details_types_supported` of the metadata.",
+    ),
+    row(
+        "detail_not_allowed",
+        "RFC 9396 §5",
+        "An object has a member or a value that its type does not name, a location that is no resource, or lacks a required member.",
+        "Compare it with the type under `authorization_server.authorization_details_types`.",
+    ),
+    row(
+        "details_not_granted",
+        "RFC 9396 §6",
+        "The token request asks for another object than the person approved, or for more.",
+        "Repeat what was granted, with shorter lists where less is wanted, or leave it out.",
     ),
     row(
         "authorize_client_unknown",

@@ -67,7 +67,7 @@ impl AuthorizationServer {
         browser: Browser<'_>,
         now: Timestamp,
     ) -> Result<Option<SignedIn>, Error> {
-        let vouched = proxy.vouched(browser.address, browser.headers).map_err(|_| Refusal::ProxyHeaderMalformed)?;
+        let vouched = proxy.vouched(browser.peer, browser.headers).map_err(|_| Refusal::ProxyHeaderMalformed)?;
         let Some(Vouched { person, auth_time, acr }) = vouched else { return Ok(None) };
         if self.client(person.subject.as_str()).is_some() {
             return Err(Refusal::ProxyHeaderMalformed.into()); // one could be taken for the other (RFC 9700 §4.15)

@@ -15,6 +15,7 @@ use crate::oauth::{AuthorizationServer, Parameters, Refusal};
 use crate::secret::seal::RootKey;
 use crate::secret::{BrowserToken, Digest, SessionKind, base64url, from_base64url};
 use crate::store::TransactionId;
+use crate::token::AuthorizationDetails;
 
 /// A validated authorization request that waits for a person.
 ///
@@ -46,6 +47,8 @@ pub(super) struct Sealed {
     nonce: Option<String>,
     scope: String,
     resource: String,
+    /// Encoded like `state`, if there are any.
+    details: Option<String>,
     expires_at: i64,
     session: Option<[u8; 32]>,
 }
@@ -82,6 +85,9 @@ impl Transaction {
             nonce: request.nonce.as_ref().map(|nonce| base64url(nonce.as_bytes())),
             scope: request.scopes.to_string(),
             resource: request.resource.to_string(),
+            details: Some(&request.details)
+                .filter(|details| !details.is_empty())
+                .map(|details| base64url(details.to_string().as_bytes())),
             expires_at: expires_at.millis(),
             session: session.map(|session| *session.as_bytes()),
         }
@@ -124,6 +130,10 @@ impl AuthorizationServer {
             Some(nonce) => Some(text(nonce)?),
             None => None,
         };
+        let details = match &sealed.details {
+            Some(details) => text(details)?.parse().ok()?,
+            None => AuthorizationDetails::default(),
+        };
         let client = self.client_here(&sealed.client_id)?;
         let redirect_uri = sealed.redirect_uri.parse().ok()?;
         let response_mode = if sealed.signs_response { ResponseMode::QueryJwt } else { ResponseMode::Query };
@@ -133,6 +143,7 @@ impl AuthorizationServer {
             nonce,
             scopes: sealed.scope.parse().ok()?,
             resource: sealed.resource.parse().ok()?,
+            details,
             prompt: Prompt::AsNeeded, // what was asked for in the beginning has been done
             max_age: None,
             acr_values: Vec::new(),

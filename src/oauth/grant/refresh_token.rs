@@ -80,6 +80,7 @@ impl Request<'_> {
         grant.check_key(exchange)?;
         let scopes = server.narrowed(self.parameters.get("scope"), &grant.scopes, exchange.client)?;
         let resource = server.granted_resource(self.parameters, &grant.resource)?;
+        let details = server.narrowed_details(self.parameters, &grant.details, exchange.client)?;
 
         server.spend(exchange).await?;
         let authorization = |grant: Grant, moved: Moved| Authorization {
@@ -87,11 +88,13 @@ impl Request<'_> {
             subject: grant.subject,
             scopes,
             resource,
+            details,
             auth_time: Some(grant.auth_time),
             acr: grant.acr,
             binding: exchange.binding(),
             nonce: None, // OpenID Connect Core §12.2: none with a refresh
             refresh_token: Some(moved.token),
+            grant: Some(handle),
             delegation: None,
             outcome: moved.outcome,
         };
@@ -207,6 +210,11 @@ impl AuthorizationServer {
         }
         Ok(())
     }
+}
+
+/// Whether a token is one of this grant with which its client could refresh, if the grant lives.
+pub(in crate::oauth) fn would_refresh(grant: &Grant, token: &RefreshToken) -> bool {
+    matches!(position(grant, token), Some(Position::Current | Position::Previous))
 }
 
 /// Which token of the grant this is; `None` if we never issued it, or the store was set back to before it was issued.
