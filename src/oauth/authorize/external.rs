@@ -290,7 +290,9 @@ impl Transaction {
         let begun_at = Timestamp::from_seconds(self.begun_at.seconds()); // as precise as `auth_time`
         let young_enough = match self.request.prompt {
             Prompt::SignIn => auth_time >= begun_at,
-            Prompt::None | Prompt::AsNeeded => self.request.accepts(auth_time, begun_at),
+            Prompt::None | Prompt::SelectAccount | Prompt::AsNeeded => {
+                self.request.max_age.is_none_or(|max_age| begun_at.since(auth_time) <= max_age)
+            }
         };
         if young_enough { Ok(()) } else { Err(Refusal::SignInTooOld) }
     }
