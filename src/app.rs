@@ -16,8 +16,8 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config};
 use crate::dpop::{Fence, Nonces, ProofKeys};
 use crate::entropy::{Entropy, SystemEntropy};
-use crate::grpc::{self, CheckService};
-use crate::identity::{IdentityProvider, LocalUsers, Nobody, UsersFault};
+use crate::grpc::{self, AdminService, CheckService};
+use crate::identity::{IdentityProvider, LocalUsers, Nobody, UsersFault, VouchedPeople};
 use crate::keys::{KeysError, SigningKeys, root_secrets};
 use crate::oauth::{AuthorizationServer, Dependencies};
 use crate::replay::{LocalReplayGuard, ReplayGuard};
@@ -63,9 +63,9 @@ pub enum AppError {
         #[source]
         cause: io::Error,
     },
-    /// A listener of the gate could not be bound; the cause names it.
+    /// A gRPC listener could not be bound; the cause names it.
     #[error(transparent)]
-    BindGate(io::Error),
+    BindGrpc(io::Error),
     /// The certificate of the public listener cannot be used.
     #[error("cannot speak TLS")]
     Tls(#[from] TlsFault),
@@ -109,6 +109,7 @@ pub struct App {
     public: Option<(Door, Arc<dyn Site>)>,
     admin: (Door, Arc<dyn Site>),
     gate: Option<(grpc::Door, CheckService)>,
+    admin_api: Option<(grpc::Door, AdminService)>,
     upkeep: Option<Upkeep>,
 }
 
@@ -123,6 +124,8 @@ pub struct Addresses {
     pub gate: Vec<SocketAddr>,
     /// The Unix sockets of the gate.
     pub sockets: Vec<PathBuf>,
+    /// The Unix socket of our own API.
+    pub admin_api: Option<PathBuf>,
 }
 
 /// What both sides of an installation share.
@@ -151,7 +154,8 @@ impl App {
                 clock: seams.clock,
                 takes_writes: Arc::new(AtomicBool::new(true)),
             });
-            return Ok(Self { public: None, admin: (bind(listen.admin).await?, site), gate: None, upkeep: None });
+            let admin = (bind(listen.admin).await?, site);
+            return Ok(Self { public: None, admin, gate: None, admin_api: None, upkeep: None });
         };
         let asks = server.settings.mutual_tls;
         let tls = listen.public.tls.map(|files| Tls::new(files, asks)).transpose()?;
@@ -171,11 +175,18 @@ impl App {
         let gate = match listen.ext_authz.as_slice() {
             _ if protected_resources.is_empty() => None, // nothing to be asked about
             [] => None,
-            addresses => Some(grpc::Door::bind(addresses).await.map_err(AppError::BindGate)?),
+            addresses => Some(grpc::Door::bind(addresses).await.map_err(AppError::BindGrpc)?),
+        };
+        // It has nothing to offer where people do not sign in elsewhere.
+        let admin_api = match &listen.admin_api {
+            Some(api) if server.settings.external_login.is_some() => {
+                Some(grpc::Door::bind_admin(&api.path, api.access).await.map_err(AppError::BindGrpc)?)
+            }
+            Some(_) | None => None,
         };
         let interval = server.signing.schedule.interval();
         let state = State { store, replay, signing: server.signing, skew: server.settings.dpop.window.skew };
-        let people = people(server.login, &server.settings, seams.people.take())?;
+        let people = people(server.login, &server.settings, &state.store, seams.people.take())?;
         let shared = state.open(&mut seams).await?;
 
         let takes_writes = Arc::new(AtomicBool::new(true)); // the start has written
@@ -198,8 +209,11 @@ impl App {
         let clock = Arc::clone(&shared.clock);
         let branding = server.branding;
         let server = AuthorizationServer::new(server.settings, shared.dependencies(people, seams.entropy));
-        let site: Arc<dyn Site> = Arc::new(AuthorizationSite::new(Arc::new(server), clock, branding));
-        Ok(Self { public: Some((public, site)), admin: (admin, admin_site), gate, upkeep: Some(upkeep) })
+        let server = Arc::new(server);
+        let admin_api = admin_api.map(|door| (door, AdminService::new(Arc::clone(&server), Arc::clone(&clock))));
+        let site: Arc<dyn Site> = Arc::new(AuthorizationSite::new(server, clock, branding));
+        let (public, admin) = (Some((public, site)), (admin, admin_site));
+        Ok(Self { public, admin, gate, admin_api, upkeep: Some(upkeep) })
     }
 
     /// Where it listens.
@@ -212,6 +226,7 @@ impl App {
             admin: self.admin.0.address()?,
             gate: self.gate.as_ref().map(|(door, _)| door.tcp_addresses()).transpose()?.unwrap_or_default(),
             sockets: self.gate.as_ref().map(|(door, _)| door.sockets()).unwrap_or_default(),
+            admin_api: self.admin_api.as_ref().and_then(|(door, _)| door.sockets().pop()),
         })
     }
 
@@ -239,6 +254,10 @@ impl App {
         if let Some((door, check)) = self.gate {
             let stopped = told(&stop);
             tasks.spawn(async move { door.serve(check, stopped).await });
+        }
+        if let Some((door, api)) = self.admin_api {
+            let stopped = told(&stop);
+            tasks.spawn(async move { door.serve_admin(api, stopped).await });
         }
         let mut behind = JoinSet::new(); // ends with this future, as everything does
         if let Some(upkeep) = self.upkeep {
@@ -283,12 +302,17 @@ async fn bind(address: SocketAddr) -> Result<Door, AppError> {
 fn people(
     login: Option<config::Login>,
     settings: &crate::oauth::Settings,
+    store: &Arc<dyn Store>,
     instead: Option<Arc<dyn IdentityProvider>>,
 ) -> Result<Arc<dyn IdentityProvider>, AppError> {
     if let Some(people) = instead {
         return Ok(people);
     }
-    let Some(config::Login::Local { users_file: path }) = login else { return Ok(Arc::new(Nobody)) };
+    let path = match login {
+        Some(config::Login::Local { users_file }) => users_file,
+        Some(config::Login::External) => return Ok(Arc::new(VouchedPeople::new(Arc::clone(store)))),
+        None => return Ok(Arc::new(Nobody)),
+    };
     let text = std::fs::read_to_string(&path).map_err(|cause| AppError::Users { path: path.clone(), cause })?;
     let users: LocalUsers = text.parse().map_err(|cause| AppError::UsersMistakes { path, cause })?;
     let is_client =

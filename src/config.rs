@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use crate::authz::ResourceSettings;
-use crate::grpc::ListenAddress;
+use crate::grpc::{Access, ListenAddress};
 use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::secret::seal::RootKey;
@@ -25,6 +25,7 @@ mod check;
 mod client;
 mod client_certificate;
 mod client_requests;
+mod detail_types;
 mod document;
 mod duration;
 mod fapi;
@@ -78,6 +79,17 @@ pub struct Listen {
     pub ext_authz: Vec<ListenAddress>,
     /// Health.
     pub admin: SocketAddr,
+    /// Our own API.
+    pub admin_api: Option<AdminApi>,
+}
+
+/// The socket of our own API.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AdminApi {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Who may connect.
+    pub access: Access,
 }
 
 /// The listener of the authorization server.
@@ -134,6 +146,8 @@ pub enum Login {
         /// The file with the users.
         users_file: PathBuf,
     },
+    /// At an authorization endpoint that exists already; `settings.external_login` says where.
+    External,
 }
 
 /// The keys that sign access tokens.

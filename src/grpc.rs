@@ -1,4 +1,5 @@
-//! The gRPC door of the gate: Unix and TCP listeners, `envoy.service.auth.v3.Authorization` and `grpc.health.v1.Health`.
+//! The gRPC doors: that of the gate, with Unix and TCP listeners and `envoy.service.auth.v3.Authorization`, and that of our
+//! own API, with one Unix listener and `tollgate.admin.v1`; `grpc.health.v1.Health` at both.
 //!
 //! Invariant: a socket file is put in place by renaming, so that a proxy never meets a name without a listener behind it,
 //! and is removed at the end only if it still is ours.
@@ -8,7 +9,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::str::FromStr;
 use std::task::{Context, Poll};
@@ -26,11 +27,14 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
+pub mod admin;
 mod check;
 mod question;
 mod socket;
 
+pub use admin::AdminService;
 pub use check::CheckService;
+pub use socket::Access;
 use socket::Socket;
 
 /// How many questions one connection may have open at once. More would only wait for a processor, past their deadline.
@@ -44,6 +48,12 @@ const HEAD_LIMIT: u32 = 16 * 1_024;
 
 /// What the paths of health checks begin with.
 const HEALTH_PREFIX: &str = "/grpc.health.v1.Health/";
+
+/// How many calls of our own API one connection may have open at once.
+const ADMIN_STREAMS_PER_CONNECTION: u32 = 64;
+
+/// How long a call of our own API may take.
+const ADMIN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long calls in flight may take to end once the door closes.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -86,24 +96,32 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// The state that health checks see: that of the door as a whole, and of the one service behind it.
+/// The state that health checks see: that of the door as a whole, and of each service behind it.
 #[derive(Clone, Debug)]
-pub struct Health(HealthReporter);
+pub struct Health {
+    reporter: HealthReporter,
+    services: &'static [&'static str],
+}
 
 impl Health {
     /// Tells health checks whether questions are answered.
     pub async fn set(&self, status: ServingStatus) {
-        for service in ["", CheckService::NAME] {
-            self.0.set_service_status(service, status).await;
+        for service in self.names() {
+            self.reporter.set_service_status(service, status).await;
         }
+    }
+
+    /// The name of the door as a whole, and those of its services.
+    fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        std::iter::once("").chain(self.services.iter().copied())
     }
 
     /// Tells watchers that nothing is answered any more, and ends their streams: they would last as long as their
     /// connections, and hold up the end of the door.
     async fn end(mut self) {
         self.set(ServingStatus::NotServing).await;
-        for service in ["", CheckService::NAME] {
-            self.0.clear_service_status(service).await;
+        for service in self.names() {
+            self.reporter.clear_service_status(service).await;
         }
     }
 }
@@ -119,7 +137,7 @@ pub struct Door {
 }
 
 impl Door {
-    /// Binds every address, or none. Must be called inside a tokio runtime.
+    /// Binds every address of a gate, or none. Must be called inside a tokio runtime.
     ///
     /// A socket file that is already there is replaced: a new process takes over from an old one without a gap. Health is
     /// `NOT_SERVING` until [`Door::serve`].
@@ -127,7 +145,7 @@ impl Door {
     /// # Errors
     /// The error of the first address that cannot be bound, with the address in its text.
     pub async fn bind(addresses: &[ListenAddress]) -> io::Result<Self> {
-        let mut door = Self { unix: Vec::new(), tcp: Vec::new(), health: Health(HealthReporter::new()) };
+        let mut door = Self::unbound(&[CheckService::NAME]);
         for address in addresses {
             door.listen(address)
                 .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
@@ -136,10 +154,29 @@ impl Door {
         Ok(door)
     }
 
+    /// Binds the socket of our own API, in the same way.
+    ///
+    /// # Errors
+    /// That of the operating system, with the path in its text.
+    pub async fn bind_admin(path: &Path, access: Access) -> io::Result<Self> {
+        let mut door = Self::unbound(admin::SERVICES);
+        let socket = Socket::bind(path, access).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot listen on unix:{}: {error}", path.display()))
+        })?;
+        door.unix.push(socket);
+        door.health.set(ServingStatus::NotServing).await;
+        Ok(door)
+    }
+
+    fn unbound(services: &'static [&'static str]) -> Self {
+        let health = Health { reporter: HealthReporter::new(), services };
+        Self { unix: Vec::new(), tcp: Vec::new(), health }
+    }
+
     /// Binds one more address.
     fn listen(&mut self, address: &ListenAddress) -> io::Result<()> {
         match address {
-            ListenAddress::Unix(path) => self.unix.push(Socket::bind(path)?),
+            ListenAddress::Unix(path) => self.unix.push(Socket::bind(path, Access::Group)?),
             ListenAddress::Tcp(address) => self.tcp.push(TcpIncoming::bind(*address)?.with_nodelay(Some(true))),
         }
         Ok(())
@@ -165,15 +202,36 @@ impl Door {
         self.health.clone()
     }
 
-    /// Answers calls until `shutdown` is over: then reports `NOT_SERVING`, lets calls in flight end for ten seconds at
+    /// Answers questions of proxies until `shutdown` is over: then reports `NOT_SERVING`, lets calls in flight end for ten seconds at
     /// most, and removes the socket files that still are its own.
     ///
     /// # Errors
     /// When a listener fails; the others are closed with it.
     pub async fn serve(self, check: CheckService, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        self.run("the gate", &gate_server(), check, shutdown).await
+    }
+
+    /// Answers calls of our own API, and ends in the same way.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve_admin(self, api: AdminService, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        self.run("the admin API", &admin_server(), api, shutdown).await
+    }
+
+    async fn run<S>(
+        self,
+        what: &'static str,
+        server: &Server,
+        service: S,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<()>
+    where
+        S: Behind + Clone + Send + Sync + 'static,
+    {
         let Self { unix, tcp, health } = self;
-        let health_service = HealthServer::new(HealthService::from_health_reporter(health.0.clone()));
-        let services = Services { check, health: health_service };
+        let health_service = HealthServer::new(HealthService::from_health_reporter(health.reporter.clone()));
+        let services = Services { service, health: health_service };
         let (stop, stopped) = watch::channel(());
         let mut servers = JoinSet::new();
         let mut sockets = Vec::new();
@@ -181,10 +239,18 @@ impl Door {
             let (listener, file) = socket.into_parts();
             sockets.push(file);
             let incoming = unhurried(UnixListenerStream::new(listener));
-            servers.spawn(server().serve_with_incoming_shutdown(services.clone(), incoming, closed(stopped.clone())));
+            servers.spawn(server.clone().serve_with_incoming_shutdown(
+                services.clone(),
+                incoming,
+                closed(stopped.clone()),
+            ));
         }
         for incoming in tcp.into_iter().map(unhurried) {
-            servers.spawn(server().serve_with_incoming_shutdown(services.clone(), incoming, closed(stopped.clone())));
+            servers.spawn(server.clone().serve_with_incoming_shutdown(
+                services.clone(),
+                incoming,
+                closed(stopped.clone()),
+            ));
         }
         health.set(ServingStatus::Serving).await;
         let failed = tokio::select! {
@@ -195,12 +261,12 @@ impl Door {
         drop(stop);
         let drain = async { while servers.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN_LIMIT, drain).await.is_err() {
-            tracing::warn!("calls to the gate did not end within {DRAIN_LIMIT:?} and were cut off");
+            tracing::warn!("calls to {what} did not end within {DRAIN_LIMIT:?} and were cut off");
         }
         drop(sockets);
         match failed {
             None => Ok(()),
-            Some(Ok(Ok(()))) => Err(io::Error::other("a listener of the gate closed")),
+            Some(Ok(Ok(()))) => Err(io::Error::other(format!("a listener of {what} closed"))),
             Some(Ok(Err(error))) => Err(io::Error::other(error)),
             Some(Err(error)) => Err(io::Error::other(error)),
         }
@@ -214,7 +280,7 @@ fn unhurried<T>(incoming: impl Stream<Item = io::Result<T>>) -> impl Stream<Item
     incoming.then(move |accepted| {
         let failed = accepted.is_err();
         if let Some(error) = accepted.as_ref().err().filter(|_| !failing) {
-            tracing::warn!(%error, "the gate cannot accept connections");
+            tracing::warn!(%error, "a gRPC door cannot accept connections");
         }
         failing = failed;
         async move {
@@ -226,34 +292,57 @@ fn unhurried<T>(incoming: impl Stream<Item = io::Result<T>>) -> impl Stream<Item
     })
 }
 
-/// A server with our bounds.
-fn server() -> Server {
+/// A server for the questions of proxies, with our bounds.
+fn gate_server() -> Server {
     Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .initial_stream_window_size(STREAM_WINDOW)
         .http2_max_header_list_size(HEAD_LIMIT)
 }
 
-/// The two services behind the door.
+/// A server for calls of our own API, with our bounds.
+fn admin_server() -> Server {
+    Server::builder()
+        .max_concurrent_streams(ADMIN_STREAMS_PER_CONNECTION)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .http2_max_header_list_size(HEAD_LIMIT)
+        .timeout(ADMIN_DEADLINE)
+}
+
+/// An answer on its way.
+type Answering = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Never>> + Send>>;
+
+/// What stands behind a door.
+trait Behind:
+    tower::Service<http::Request<Body>, Response = http::Response<Body>, Error = Never, Future = Answering>
+{
+}
+
+impl<S> Behind for S where
+    S: tower::Service<http::Request<Body>, Response = http::Response<Body>, Error = Never, Future = Answering>
+{
+}
+
+/// The two services behind a door.
 #[derive(Clone)]
-struct Services {
-    /// Questions of proxies.
-    check: CheckService,
+struct Services<S> {
+    /// What the door is for.
+    service: S,
     /// Health checks.
     health: HealthServer<HealthService>,
 }
 
-impl tower::Service<http::Request<Body>> for Services {
+impl<S: Behind> tower::Service<http::Request<Body>> for Services<S> {
     type Response = http::Response<Body>;
     type Error = Never;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Never>> + Send>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Never>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, call: http::Request<Body>) -> Self::Future {
-        if call.uri().path().starts_with(HEALTH_PREFIX) { self.health.call(call) } else { self.check.call(call) }
+        if call.uri().path().starts_with(HEALTH_PREFIX) { self.health.call(call) } else { self.service.call(call) }
     }
 }
 

@@ -15,8 +15,10 @@ use crate::store::Unavailable;
 
 mod attempts;
 mod local;
+mod vouched;
 
 pub use local::{LocalUsers, PasswordFault, UsersFault, hash_password, users_file_subjects};
+pub use vouched::VouchedPeople;
 
 /// A person who may sign in.
 #[derive(Clone, Eq, PartialEq)]

@@ -26,6 +26,7 @@ use crate::throttle::Throttle;
 
 mod account;
 mod activation;
+mod authorization_details;
 mod authorize;
 pub mod client;
 mod client_assertion;
@@ -53,7 +54,11 @@ mod words;
 
 pub use account::{Account, AccountNotice, AllowedClient, Began, GRANTS_SHOWN};
 pub use activation::{CodeFault, ConfirmDevice, EnterCode};
-pub use authorize::{Answer, Browser, Consent, Cookie, Form, Redirect, SignIn, SignInFault, View};
+pub use authorization_details::{DetailShown, DetailType};
+pub use authorize::{
+    Answer, Asking, Begun, Browser, Consent, Cookie, DenyReason, ExternalApproval, ExternalEndpoint,
+    ExternalEndpointFault, Form, Hints, Redirect, SignIn, SignInFault, View,
+};
 pub use client::{Client, Profile};
 pub use device::{DeviceAnswer, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
@@ -125,6 +130,8 @@ pub struct Settings {
     pub scopes: BTreeMap<Scope, Words>,
     /// The resources that tokens are issued for (RFC 8707); the first is the default. Never empty.
     pub resources: Vec<Audience>,
+    /// The types of `authorization_details` that exist (RFC 9396 §10), by name.
+    pub details: BTreeMap<String, DetailType>,
     /// How long things live.
     pub lifetimes: Lifetimes,
     /// About proofs.
@@ -137,6 +144,8 @@ pub struct Settings {
     pub rate_limits: RateLimits,
     /// Whether the doors hand on the certificates of clients (RFC 8705).
     pub mutual_tls: bool,
+    /// The authorization endpoint of somebody else, if people sign in there.
+    pub external_login: Option<ExternalEndpoint>,
     /// Who may vouch for the certificates of clients with `tls_client_auth`.
     pub client_authorities: Option<Authorities>,
 }

@@ -29,7 +29,7 @@ pub use sqlite::{OpenError, SqliteStore};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
     /// Authorization codes, those that were spent or expired and are still kept included. 200,000 by default: three
-    /// hundred sign-ins a second.
+    /// hundred sign-ins a second. As many transactions that ended without a code are remembered besides.
     pub codes: u64,
     /// Grants, ended ones that are still kept included. 1,000,000 by default: about half a gigabyte.
     pub grants: u64,
@@ -195,6 +195,11 @@ pub trait Store: Send + Sync {
     /// kept. Of any number of concurrent calls, and of calls of [`Store::record_code`] for the same transaction, exactly one
     /// answers it.
     async fn answer_pushed_request(&self, transaction: TransactionId) -> Result<bool, Unavailable>;
+
+    /// Ends a transaction without a code, and answers the pushed request that began it; [`Recorded::TransactionSpent`] if it
+    /// gave a code or was ended before. Until `expires_at`, when its time is over anyway, it gives none.
+    async fn end_transaction(&self, transaction: TransactionId, expires_at: Timestamp)
+    -> Result<Recorded, Unavailable>;
 
     /// Records a code that an approved transaction turned into. A transaction gives one code, however often its consent
     /// form is posted. If a pushed request began it, that is answered in the same step; if it was before, there is no code.

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::Args;
+use tonic::Code;
 
 use crate::authz::{ChallengeError, Denial};
 use crate::dpop::ProofFault;
+use crate::grpc::admin;
 use crate::oauth::Refusal;
 
 mod rows;
@@ -51,6 +53,7 @@ impl Explain {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Door {
     AuthorizationServer,
+    AdminApi,
     Gate,
 }
 
@@ -58,6 +61,7 @@ impl Door {
     const fn name(self) -> &'static str {
         match self {
             Self::AuthorizationServer => "authorization server",
+            Self::AdminApi => "admin API",
             Self::Gate => "gate",
         }
     }
@@ -66,6 +70,7 @@ impl Door {
     fn row(self, name: &str) -> Option<&'static Row> {
         let own = match self {
             Self::AuthorizationServer => rows::AT_THE_AUTHORIZATION_SERVER,
+            Self::AdminApi => rows::AT_THE_ADMIN_API,
             Self::Gate => rows::AT_THE_GATE,
         };
         own.iter().chain(rows::OF_PROOFS).find(|row| row.name == name)
@@ -96,12 +101,21 @@ impl Answer {
 /// Every answer of every door.
 fn answers() -> impl Iterator<Item = Answer> {
     let proofs = ProofFault::ALL.into_iter().map(Refusal::Proof);
-    let refused = Refusal::ALL.iter().copied().chain(proofs).map(|refusal| Answer {
+    let external = |refusal: &Refusal| Refusal::OF_EXTERNAL_LOGINS.contains(refusal);
+    let refused = Refusal::ALL.iter().copied().filter(move |refusal| !external(refusal)).chain(proofs);
+    let refused = refused.map(|refusal| Answer {
         door: Door::AuthorizationServer,
         name: refusal.name(),
         status: refusal.code().status(),
         error: refusal.code().name(),
         text: refusal.description(),
+    });
+    let of_external_logins = Refusal::OF_EXTERNAL_LOGINS.into_iter().map(|refusal| {
+        let (status, error) = match admin::code(refusal) {
+            Code::FailedPrecondition => (9, "FAILED_PRECONDITION"),
+            _ => (3, "INVALID_ARGUMENT"),
+        };
+        Answer { door: Door::AdminApi, name: refusal.name(), status, error, text: refusal.description() }
     });
     let denied = Denial::all().map(|denial| Answer {
         door: Door::Gate,
@@ -118,7 +132,7 @@ fn answers() -> impl Iterator<Item = Answer> {
         text: "the request cannot be checked at the moment",
     };
     let allowed = Answer { door: Door::Gate, name: "allowed", status: 200, error: "", text: "every rule was kept" };
-    refused.chain(denied).chain([unavailable, allowed])
+    refused.chain(of_external_logins).chain(denied).chain([unavailable, allowed])
 }
 
 /// The name behind a text that a server answered with, if only one has that text.

@@ -12,7 +12,7 @@ use super::file::{
 use super::given::Given;
 use super::mistake::{Mistake, Place};
 use super::words::WordsFile;
-use super::{AuthorizationServer, Login, Signing, Store, branding, client, fapi, named_file};
+use super::{AuthorizationServer, Login, Signing, Store, branding, client, detail_types, fapi, named_file};
 use crate::authz::ResourceSettings;
 use crate::dpop::Window;
 use crate::ident::{Audience, Issuer};
@@ -20,7 +20,7 @@ use crate::identity::{UsersFault, users_file_subjects};
 use crate::jose::Algorithm;
 use crate::keys::KeySchedule;
 use crate::oauth::id_token::OPENID_SCOPES;
-use crate::oauth::{self, Client, DpopSettings, Lifetimes, NonceMode, RateLimits, Settings, Words};
+use crate::oauth::{self, Client, DpopSettings, ExternalEndpoint, Lifetimes, NonceMode, RateLimits, Settings, Words};
 use crate::scope::{Scope, Scopes};
 
 /// The highest rate that may be set: a million a second.
@@ -50,7 +50,14 @@ pub(super) fn judge(
     let dpop = dpop(judge, file.dpop.as_ref());
     let known = KnownScopes::of(given);
     check_scope_words(judge, file);
-    let around = client::Surroundings { known: &known, certificates, profile, signing: signing_algorithm(file) };
+    let details = detail_types::known(judge, given);
+    let around = client::Surroundings {
+        known: &known,
+        details: &details,
+        certificates,
+        profile,
+        signing: signing_algorithm(file),
+    };
     let clients = file.clients.as_ref().map(|clients| client::all(judge, clients, &around)).unwrap_or_default();
     let login = login(judge, given, &clients);
     let branding = branding::judge(judge, file.branding.as_ref());
@@ -67,10 +74,12 @@ pub(super) fn judge(
         resources,
         lifetimes,
         dpop,
+        details: details.types,
         require_pushed_requests: file.require_pushed_authorization_requests.as_ref().is_some_and(|given| given.value),
         profile,
         rate_limits: rate_limits(judge, file.rate_limits.as_ref()),
         mutual_tls: false,
+        external_login: file.login.as_ref().and_then(|given| external_endpoint(&given.value)),
         client_authorities: None,
     };
     Some(AuthorizationServer { settings, login, signing: signing?, branding })
@@ -247,10 +256,25 @@ fn login(judge: &mut Judge<'_>, server: &Given<AuthorizationServerFile>, clients
         }
         return None;
     };
-    let LoginFile::Local(given) = &given.value;
-    let users_file = judge.required(&given.place, "users_file", given.value.users_file.as_ref())?;
-    check_users(judge, users_file, server);
-    Some(Login::Local { users_file: judge.path(&users_file.value) })
+    match &given.value {
+        LoginFile::Local(given) => {
+            let users_file = judge.required(&given.place, "users_file", given.value.users_file.as_ref())?;
+            check_users(judge, users_file, server);
+            Some(Login::Local { users_file: judge.path(&users_file.value) })
+        }
+        LoginFile::External(given) => {
+            let endpoint = given.value.authorization_endpoint.as_ref();
+            judge.required(&given.place, "authorization_endpoint", endpoint).map(|_| Login::External)
+        }
+    }
+}
+
+/// The authorization endpoint of an external login.
+fn external_endpoint(login: &LoginFile) -> Option<ExternalEndpoint> {
+    match login {
+        LoginFile::External(given) => given.value.authorization_endpoint.as_ref().map(|given| given.value.0.clone()),
+        LoginFile::Local(_) => None,
+    }
 }
 
 /// Reports what is wrong in the users file, and clients with the name of a person: a token's `sub` must not be both

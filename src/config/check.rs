@@ -7,13 +7,18 @@ use std::time::Duration;
 
 use super::client_certificate::Certificates;
 use super::duration::{self, Lifetime};
-use super::file::{ExtAuthzFile, File, ListenFile, ReplayFile, StoreFile, TlsFile};
+use super::file::{
+    AdminFile, AuthorizationServerFile, ExtAuthzFile, File, ListenFile, ReplayFile, SocketAccess, StoreFile, TlsFile,
+};
 use super::given::{Given, Parsed};
 use super::listen_address::TcpAddress;
 use super::mistake::{Mistake, Place};
-use super::{Config, Listen, PublicListener, Replay, Store, authorization_server, named_file, protected_resource};
+use super::{
+    AdminApi, AuthorizationServer, Config, Listen, Login, PublicListener, Replay, Store, authorization_server,
+    named_file, protected_resource,
+};
 use crate::certificate::Authorities;
-use crate::grpc::ListenAddress;
+use crate::grpc::{Access, ListenAddress};
 use crate::oauth::Client;
 use crate::replay::DEFAULT_ENTRIES;
 use crate::store::Limits;
@@ -47,15 +52,18 @@ pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mi
     let replay = self::replay(&mut judge, replay.as_ref());
     let limits = self::limits(&mut judge, store.as_ref());
     let store = if place.lost("store") { None } else { self::store(&mut judge, store.as_ref()) };
-    let server = authorization_server.as_ref();
+    let server_file = authorization_server.as_ref();
     let resources = protected_resource::all(&mut judge, file);
     let certificates = certificates(listen_file);
-    let server =
-        server.map(|server| authorization_server::judge(&mut judge, server, store.as_ref(), &resources, certificates));
+    let server = server_file
+        .map(|server| authorization_server::judge(&mut judge, server, store.as_ref(), &resources, certificates));
     let mut authorization_server = match server {
         Some(server) => Some(server?),
         None => None,
     };
+    if let (Some(given), Some(server)) = (server_file, &authorization_server) {
+        check_admin_api(&mut judge, given, server, &listen, listen_file);
+    }
     if let Some(server) = &mut authorization_server {
         server.settings.mutual_tls =
             listen.public.tls.is_some() && server.settings.clients.iter().any(Client::uses_certificates);
@@ -66,6 +74,33 @@ pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mi
     let kept = lifetimes.map(|lifetimes| lifetimes.access_token.max(lifetimes.transaction));
     let limits = Limits { kept: kept.unwrap_or_default().max(limits.kept), ..limits };
     Some(Config { listen, store: store?, limits, replay, authorization_server, protected_resources: resources })
+}
+
+/// An external login is nothing without the door through which it comes, and that door must not be where Envoy's is.
+fn check_admin_api(
+    judge: &mut Judge<'_>,
+    given: &Given<AuthorizationServerFile>,
+    server: &AuthorizationServer,
+    listen: &Listen,
+    listen_file: Option<&Given<ListenFile>>,
+) {
+    let admin = listen_file.and_then(|given| given.value.admin.as_ref());
+    let lost = listen_file.is_some_and(|given| given.place.lost("admin"))
+        || admin.is_some_and(|given| given.place.lost("grpc") || given.value.grpc.is_some());
+    match (&listen.admin_api, &server.login) {
+        (None, Some(Login::External)) if !lost => {
+            let place = given.value.login.as_ref().map_or(&given.place, |login| &login.place);
+            let mistake = Mistake::about(place, "is `external` and lacks the socket through which that login comes");
+            judge.report(mistake.help("set `listen: { admin: { grpc: \"unix:/run/tollgate/admin.sock\" } }`"));
+        }
+        (Some(api), _) if listen.ext_authz.contains(&ListenAddress::Unix(api.path.clone())) => {
+            let grpc = admin.and_then(|given| given.value.grpc.as_ref());
+            let place = grpc.map_or(&given.place, |grpc| &grpc.place);
+            let mistake = Mistake::about(place, "is taken: `listen.ext_authz` is there");
+            judge.report(mistake.help("give each listener a socket of its own"));
+        }
+        (None | Some(_), _) => {}
+    }
 }
 
 /// What every judge needs.
@@ -152,6 +187,7 @@ fn certificates(given: Option<&Given<ListenFile>>) -> Certificates {
 fn listen(judge: &mut Judge<'_>, given: Option<&Given<ListenFile>>) -> (Listen, Option<Authorities>) {
     let absent = ListenFile::default();
     let ListenFile { public, ext_authz, admin } = given.map_or(&absent, |given| &given.value);
+    let admin_api = admin.as_ref().and_then(|given| admin_api(judge, given));
     let public_file = public.as_ref();
     let public = public_file.and_then(|given| given.value.address.as_ref());
     let admin = admin.as_ref().and_then(|given| given.value.address.as_ref());
@@ -180,7 +216,38 @@ fn listen(judge: &mut Judge<'_>, given: Option<&Given<ListenFile>>) -> (Listen, 
     let tls = tls.and_then(|tls| self::tls(judge, tls));
     let public = PublicListener { address: public, trusted_proxies, tls };
     let ext_authz = ext_authz.into_iter().map(|(address, _)| address).collect();
-    (Listen { public, ext_authz, admin }, client_ca)
+    (Listen { public, ext_authz, admin, admin_api }, client_ca)
+}
+
+/// The socket of our own API: no port, since whoever may connect can sign anybody in.
+fn admin_api(judge: &mut Judge<'_>, given: &Given<AdminFile>) -> Option<AdminApi> {
+    let AdminFile { grpc, grpc_access, .. } = &given.value;
+    let Some(grpc) = grpc else {
+        let opened = grpc_access.as_ref().filter(|access| access.value == SocketAccess::Group);
+        if let Some(access) = opened.filter(|_| !given.place.lost("grpc")) {
+            let mistake = Mistake::about(&access.place, "is for a socket that is not there");
+            judge.report(mistake.help("set `grpc: \"unix:/run/tollgate/admin.sock\"` beside it"));
+        }
+        return None;
+    };
+    let ListenAddress::Unix(path) = &grpc.value.0 else {
+        let mistake = Mistake::about(&grpc.place, "must be a socket: whoever may connect can sign anybody in");
+        judge.report(mistake.help("such as `unix:/run/tollgate/admin.sock`"));
+        return None;
+    };
+    let path = judge.directory.join(path);
+    check_socket_path(judge, &path, &grpc.place);
+    let access = match grpc_access.as_ref().map(|given| given.value) {
+        None | Some(SocketAccess::Owner) => Access::Owner,
+        Some(SocketAccess::Group) => Access::Group,
+    };
+    Some(AdminApi { path, access })
+}
+
+fn check_socket_path(judge: &mut Judge<'_>, path: &Path, place: &Place) {
+    if path.as_os_str().len() > SOCKET_PATH_LIMIT {
+        judge.report(Mistake::about(place, "must be at most 107 bytes long: no socket has a longer path"));
+    }
 }
 
 /// Certificate and key are tried: what cannot be used now would stop the start.
@@ -230,8 +297,8 @@ fn ext_authz(judge: &mut Judge<'_>, given: &Given<Vec<Given<ExtAuthzFile>>>) -> 
             ListenAddress::Tcp(address) => ListenAddress::Tcp(*address),
             ListenAddress::Unix(path) => ListenAddress::Unix(judge.directory.join(path)),
         };
-        if matches!(&address, ListenAddress::Unix(path) if path.as_os_str().len() > SOCKET_PATH_LIMIT) {
-            judge.report(Mistake::about(place, "must be at most 107 bytes long: no socket has a longer path"));
+        if let ListenAddress::Unix(path) = &address {
+            check_socket_path(judge, path, place);
         }
         addresses.push((address, place));
     }

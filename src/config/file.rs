@@ -19,6 +19,7 @@ use crate::certificate::DistinguishedName;
 use crate::grpc::ListenAddress;
 use crate::ident::{ClientId, Issuer};
 use crate::jose::Members;
+use crate::oauth::ExternalEndpoint;
 use crate::scope::{Scope, Scopes};
 use crate::secret::ClientSecretHash;
 use crate::uri::RedirectUri;
@@ -51,7 +52,7 @@ pub(super) struct ListenFile {
     /// Where Envoy asks (`envoy.service.auth.v3.Authorization` over gRPC). Several at once are fine.
     #[schemars(extend("default" = [{ "address": "unix:/run/tollgate/authz.sock" }]))]
     pub(super) ext_authz: Option<Given<Vec<Given<ExtAuthzFile>>>>,
-    /// Health. Keep it from the public.
+    /// Health, and our own API. Keep it from the public.
     pub(super) admin: Option<Given<AdminFile>>,
 }
 
@@ -94,13 +95,29 @@ pub(super) struct ExtAuthzFile {
     pub(super) address: Option<Given<Parsed<ListenAddress>>>,
 }
 
-/// Health.
+/// Health, and our own API.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AdminFile {
     /// IP address and port. Port 0 takes a free one.
     #[schemars(extend("default" = "127.0.0.1:9090"))]
     pub(super) address: Option<Given<Parsed<TcpAddress>>>,
+    /// Where an external login, or a user directory, calls `tollgate.admin.v1` over gRPC: `unix:` and the path of a socket,
+    /// such as `unix:/run/tollgate/admin.sock`. Whoever may connect can sign anybody in. Nowhere if it is absent.
+    pub(super) grpc: Option<Given<Parsed<ListenAddress>>>,
+    /// Who may connect to that socket.
+    #[schemars(extend("default" = "owner"))]
+    pub(super) grpc_access: Option<Given<SocketAccess>>,
+}
+
+/// Who may connect to a socket.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SocketAccess {
+    /// The user whom Tollgate runs as (mode 0600).
+    Owner,
+    /// That user, and the group that the socket gets from its directory or from Tollgate (mode 0660).
+    Group,
 }
 
 /// Where grants, codes, sessions and signing keys are kept.
@@ -215,6 +232,8 @@ pub(super) struct AuthorizationServerFile {
     /// by language, `{ en: "Read your orders", de: "Ihre Bestellungen lesen" }`. The first one counts where a language is
     /// missing.
     pub(super) scopes: Option<Given<BTreeMap<Parsed<Scope>, Given<WordsFile>>>>,
+    /// What clients may ask for in detail (RFC 9396), by the `type` of the objects in `authorization_details`.
+    pub(super) authorization_details_types: Option<Given<BTreeMap<String, Given<DetailTypeFile>>>>,
     /// Resources, besides those under `protected_resources`, that tokens may be issued for (RFC 8707): absolute http(s)
     /// URIs without a fragment. The first resource of all is the audience of tokens whose request names none. If there
     /// is no resource at all, the issuer is the only one.
@@ -266,6 +285,26 @@ pub(super) struct RateLimitsFile {
     pub(super) wrong_secrets: Option<Given<u32>>,
 }
 
+/// A type of `authorization_details`. Objects may have the members that are described here, `identifier`, which is a text,
+/// and `locations`, which are resources; any other is refused.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DetailTypeFile {
+    /// What it allows: 1 to 200 characters for the people who are asked to grant it. They are shown the members too.
+    #[schemars(required)]
+    pub(super) description: Option<Given<String>>,
+    /// The values that `actions` may have. Default: there are no `actions`.
+    pub(super) actions: Option<Given<Vec<Given<String>>>>,
+    /// The values that `datatypes` may have. Default: there are no `datatypes`.
+    pub(super) datatypes: Option<Given<Vec<Given<String>>>>,
+    /// The values that `privileges` may have. Default: there are no `privileges`.
+    pub(super) privileges: Option<Given<Vec<Given<String>>>>,
+    /// Other members that there may be, of any JSON type. The resource must judge their values.
+    pub(super) fields: Option<Given<Vec<Given<String>>>>,
+    /// The members that there must be.
+    pub(super) required: Option<Given<Vec<Given<String>>>>,
+}
+
 /// A set of rules that clients must keep.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(rename_all = "snake_case")]
@@ -283,6 +322,18 @@ pub(super) enum Profile {
 pub(super) enum LoginFile {
     /// With a password that this server knows the Argon2id hash of.
     Local(Given<LocalLoginFile>),
+    /// At an authorization endpoint that exists already. It drives Tollgate through `tollgate.admin.v1`, and requires
+    /// `listen.admin.grpc`.
+    External(Given<ExternalLoginFile>),
+}
+
+/// Sign-in at an authorization endpoint that exists already.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExternalLoginFile {
+    /// Its URL: https, or http on loopback. The metadata names it, and browsers that come to ours are sent there.
+    #[schemars(required)]
+    pub(super) authorization_endpoint: Option<Given<Parsed<ExternalEndpoint>>>,
 }
 
 /// Sign-in with a password.
@@ -457,6 +508,8 @@ pub(super) struct ClientFile {
     /// What authorization responses are signed with that the client asks for with `response_mode=jwt` (JARM). It must be
     /// `signing.algorithm`, and is so by default.
     pub(super) authorization_signed_response_alg: Option<Given<SigningAlgorithm>>,
+    /// The types of `authorization_details` that the client may ask for; each must be one of the server's. Default: none.
+    pub(super) authorization_details_types: Option<Given<Vec<Given<String>>>>,
     /// The set of rules that the client must keep. Default: that of the server.
     pub(super) profile: Option<Given<Profile>>,
     /// Whether each refresh gives a new refresh token. Default under `profile: fapi2`: `never`.

@@ -214,13 +214,11 @@ impl de::Error for Fault {
 
 /// Keys that this version has not, but a later one will have: a misspelling would be bad advice. Each is named with a
 /// key that is known beside it.
-const PLANNED: [(&str, &str); 12] = [
-    ("grpc", "address"),
+const PLANNED: [(&str, &str); 10] = [
     ("postgres", "sqlite"),
     ("redis", "local"),
     ("oidc", "local"),
     ("header", "local"),
-    ("external", "local"),
     ("jwks_uri", "jwks"),
     ("access_token_format", "client_id"),
     ("access_token_format", "resource"),

@@ -8,8 +8,23 @@ use std::process;
 
 use tokio::net::UnixListener;
 
-/// Owner and group may connect.
-const MODE: u32 = 0o660;
+/// Who may connect to a Unix socket.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Access {
+    /// Its owner.
+    Owner,
+    /// Its owner and its group.
+    Group,
+}
+
+impl Access {
+    const fn mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Group => 0o660,
+        }
+    }
+}
 
 /// A listening socket and its file.
 pub(super) struct Socket {
@@ -22,7 +37,7 @@ pub(super) struct Socket {
 impl Socket {
     /// Binds a temporary name beside `path`, sets its mode, and renames it into place: there is no moment at which the
     /// name is missing, or refers to a socket that is not ready.
-    pub(super) fn bind(path: &Path) -> io::Result<Self> {
+    pub(super) fn bind(path: &Path, access: Access) -> io::Result<Self> {
         let mut temporary = path.to_owned().into_os_string();
         temporary.push(format!(".{}", process::id()));
         let temporary = PathBuf::from(temporary);
@@ -31,7 +46,7 @@ impl Socket {
             Ok(()) | Err(_) => {}
         }
         let listener = UnixListener::bind(&temporary)?;
-        let placed = fs::set_permissions(&temporary, Permissions::from_mode(MODE))
+        let placed = fs::set_permissions(&temporary, Permissions::from_mode(access.mode()))
             .and_then(|()| fs::symlink_metadata(&temporary))
             .and_then(|metadata| fs::rename(&temporary, path).map(|()| metadata));
         match placed {
@@ -87,9 +102,11 @@ mod tests {
     async fn a_successor_takes_the_name_and_keeps_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("authz.sock");
-        let first = Socket::bind(&path).expect("a socket");
-        assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, MODE);
-        let second = Socket::bind(&path).expect("the same name again");
+        let first = Socket::bind(&path, Access::Owner).expect("a socket");
+        let mode = || fs::metadata(&path).expect("a file").permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o600);
+        let second = Socket::bind(&path, Access::Group).expect("the same name again");
+        assert_eq!(mode(), 0o660);
         drop(first);
         assert!(path.exists(), "the first one removed the file of the second");
         drop(second);

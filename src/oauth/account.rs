@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::authorize::SignedIn;
-use super::first_party::{Errand, open, seal};
+use super::first_party::{Errand, Returned, open, seal};
 use super::{Answer, AuthorizationServer, Browser, Cookie, Error, Form, Parameters, Refusal, View, Words};
 use crate::clock::Timestamp;
 use crate::secret::{BrowserToken, base64url, from_base64url};
@@ -96,7 +96,7 @@ impl AuthorizationServer {
         let token = known.unwrap_or_else(|| BrowserToken::draw(&*self.entropy));
         let answer = match self.signed_in(browser, now).await? {
             Some(signed_in) => self.show_account(&signed_in, None, &token, now).await?,
-            None => self.sign_in_first(Errand::Account, &token, now),
+            None => self.sign_in_first(Errand::Account, None, &token, now),
         };
         Ok(if is_new { answer.with(Cookie::Browser(token)) } else { answer })
     }
@@ -111,8 +111,11 @@ impl AuthorizationServer {
         let token = token.ok_or(Refusal::TransactionUnknown)?;
         match self.returned(&query, (&token, browser), now).await? {
             // To an address that may be reloaded and kept.
-            Some((Errand::Account, _)) => Ok(Answer::new(View::ToAccount).with(Cookie::ErrandEnded)),
-            Some((Errand::Activate { .. }, _)) | None => Err(Refusal::TransactionUnknown.into()),
+            Some(Returned { errand: Errand::Account, signed_in, begins }) => {
+                let answer = Answer::new(View::ToAccount).with(Cookie::ErrandEnded);
+                self.keep_session(answer, (&signed_in, begins), now).await
+            }
+            Some(Returned { errand: Errand::Activate { .. }, .. }) | None => Err(Refusal::TransactionUnknown.into()),
         }
     }
 

@@ -11,6 +11,11 @@
 //! Against a link that makes somebody let in the device of another (RFC 8628 §5.4, RFC 10027): nothing is granted by a
 //! GET, and the last page shows which client asks, for what, when and from where, and the code to compare.
 //!
+//! With `login: external` the endpoint of step 2 is somebody else's, and there is no session of ours that could tell in step 3
+//! who is signed in. It is the authorization code that tells: it answers the `state` and meets the PKCE verifier that are
+//! sealed in this browser, so nobody else's sign-in can have been slipped in. A session of ours begins with it, and ends
+//! with the decision, or when a page of ours would be too old.
+//!
 //! Invariant: only the browser in which a signed-in person entered the code decides, while that person is signed in there,
 //! and the first decision counts. Unknown, expired, used and foreign codes cost the same work and get the same page.
 
@@ -20,7 +25,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::authorize::SignedIn;
-use super::first_party::{Errand, open, seal};
+use super::first_party::{Errand, Returned, open, seal};
 use super::{Answer, AuthorizationServer, Browser, Cookie, Error, Form, Parameters, Refusal, View, Words};
 use crate::clock::Timestamp;
 use crate::secret::{BrowserToken, DeviceCodeKind, Digest, SessionKind, UserCode};
@@ -127,7 +132,9 @@ impl AuthorizationServer {
         }
         let typed = form.get("user_code").unwrap_or_default();
         match typed.parse::<UserCode>() {
-            Ok(user_code) => Ok(self.sign_in_first(Errand::Activate { user_code: user_code.shown() }, &token, now)),
+            Ok(user_code) => {
+                Ok(self.sign_in_first(Errand::Activate { user_code: user_code.shown() }, None, &token, now))
+            }
             Err(_) => Ok(self.enter_code(typed, Some(CodeFault::Malformed), browser)),
         }
     }
@@ -165,8 +172,8 @@ impl AuthorizationServer {
         (token, browser): (&BrowserToken, Browser<'_>),
         now: Timestamp,
     ) -> Result<Result<Answer, CodeFault>, Error> {
-        let Some((Errand::Activate { user_code }, signed_in)) = self.returned(response, (token, browser), now).await?
-        else {
+        let returned = self.returned(response, (token, browser), now).await?;
+        let Some(Returned { errand: Errand::Activate { user_code }, signed_in, begins }) = returned else {
             return Ok(Err(CodeFault::Interrupted));
         };
         let Ok(user_code) = user_code.parse::<UserCode>() else { return Ok(Err(CodeFault::Malformed)) };
@@ -180,7 +187,11 @@ impl AuthorizationServer {
         let Some(device) = device else { return Ok(Err(CodeFault::Unknown)) };
         self.guesses.take_back(&own);
         self.guesses.take_back(&[overall]);
-        Ok(self.confirm_device(&device, &user_code, &signed_in, (token, browser), now))
+        let answer = self.confirm_device(&device, &user_code, &signed_in, (token, browser), now);
+        Ok(match answer {
+            Ok(answer) => Ok(self.keep_session(answer, (&signed_in, begins), now).await?),
+            Err(fault) => Err(fault),
+        })
     }
 
     /// The page that asks about a device.
@@ -234,15 +245,18 @@ impl AuthorizationServer {
             Some("switch") => {
                 self.store.end_session(session).await?;
                 let errand = Errand::Activate { user_code: question.user_code.clone() };
-                return Ok(self.sign_in_first(errand, token, now).with(Cookie::SessionEnded));
+                return Ok(self.sign_in_first(errand, Some("login"), token, now).with(Cookie::SessionEnded));
             }
             Some(_) | None => return Err(Refusal::DecisionMissing.into()),
         };
         let device: Digest<DeviceCodeKind> = Digest::from_bytes(question.device);
-        if self.store.decide_device(device, token.digest(), &decision, now).await? {
-            Ok(Answer::new(view))
-        } else {
-            Err(Refusal::TransactionSpent.into())
+        if !self.store.decide_device(device, token.digest(), &decision, now).await? {
+            return Err(Refusal::TransactionSpent.into());
         }
+        if self.settings.external_login.is_none() {
+            return Ok(Answer::new(view));
+        }
+        self.store.end_session(session).await?; // it was for this decision
+        Ok(Answer::new(view).with(Cookie::SessionEnded))
     }
 }

@@ -34,16 +34,18 @@ use std::time::Duration;
 
 use super::account::Account;
 use super::activation::{ConfirmDevice, EnterCode};
+use super::authorization_details::DetailShown;
 use super::client::Client;
 use super::first_party::SignInFor;
 use super::{AuthorizationServer, Error, Parameters, Refusal, Words};
 use crate::clock::Timestamp;
-use crate::ident::Acr;
+use crate::ident::{Acr, Subject};
 use crate::identity::{Attempt, Authentication, Person};
 use crate::secret::{AuthorizationCode, BrowserToken, Digest, SessionKind, SessionToken};
-use crate::store::{Recorded, SessionRecord};
+use crate::store::{CodeRecord, Recorded, SessionRecord};
 
 mod destination;
+mod external;
 mod form;
 mod request;
 mod response;
@@ -51,8 +53,9 @@ mod submission;
 mod transaction;
 
 use destination::Destination;
+pub use external::{Asking, Begun, DenyReason, ExternalApproval, ExternalEndpoint, ExternalEndpointFault, Hints};
 pub(super) use form::FormKeys;
-use request::Prompt;
+use request::{AuthorizationRequest, Prompt};
 pub(super) use response::ResponseMode;
 use submission::Submission;
 pub(super) use submission::Way;
@@ -176,6 +179,8 @@ pub struct Consent {
     pub person: String,
     /// What each scope means, in the operator's words.
     pub permissions: Vec<Words>,
+    /// What is asked for in detail.
+    pub details: Vec<DetailShown>,
     /// The origin or the scheme to which the browser will go.
     pub destination: String,
 }
@@ -213,6 +218,21 @@ pub(super) struct SignedIn {
     pub(super) acr: Option<Acr>,
 }
 
+/// What steps 1 to 8 have found.
+enum Judged {
+    /// A request whose person may be asked.
+    Good(Box<(Destination, AuthorizationRequest, Submission)>),
+    /// The client is told what is wrong with its request.
+    Refused(Redirect),
+}
+
+/// Who approved, and how they were recognised.
+struct Approval {
+    subject: Subject,
+    auth_time: Timestamp,
+    acr: Option<Acr>,
+}
+
 impl Answer {
     pub(super) fn new(view: View) -> Self {
         Self { view, cookies: Vec::new() }
@@ -230,14 +250,15 @@ impl AuthorizationServer {
     /// # Errors
     /// A [`Refusal`] that must not be redirected, or `Unavailable`.
     pub async fn authorize(&self, parameters: &str, browser: Browser<'_>, now: Timestamp) -> Result<Answer, Error> {
-        let (parameters, repeated) = Parameters::parse_with_repeats(parameters)?;
-        let Submission { parameters, repeated, way } = self.submission(parameters, repeated, now).await?;
-        let destination = self.destination(&parameters, &repeated)?;
-        let allowed = self.check_way(way, &destination.client);
-        let request = match allowed.and_then(|()| self.judge(&parameters, &repeated, &destination.client)) {
-            Ok(request) => request,
-            Err(refusal) => return self.refuse(&destination, refusal, now),
+        if let Some(endpoint) = &self.settings.external_login {
+            let location = self.elsewhere(endpoint, parameters)?;
+            return Ok(Answer::new(View::SignInFirst { location }));
+        }
+        let (destination, request, submission) = match self.judged(parameters, now).await? {
+            Judged::Good(good) => *good,
+            Judged::Refused(redirect) => return Ok(Answer::new(View::Redirect(redirect))),
         };
+        let Submission { parameters, way, .. } = submission;
         let signed_in = self.signed_in(browser, now).await?;
         let signed_in = signed_in.filter(|signed_in| request.accepts(signed_in.auth_time, now));
         if request.prompt == Prompt::None {
@@ -245,8 +266,7 @@ impl AuthorizationServer {
             return self.answer_unasked(&destination, (refusal, way), now).await;
         }
 
-        let expires_at = now + self.settings.lifetimes.transaction;
-        let transaction = Transaction::begin(destination, (request, way), expires_at, &*self.entropy);
+        let transaction = self.new_transaction(destination, (request, way), now);
         let (token, is_new) = match browser.token.and_then(|token| token.parse().ok()) {
             Some(token) => (token, false),
             None => (BrowserToken::draw(&*self.entropy), true),
@@ -257,6 +277,29 @@ impl AuthorizationServer {
             self.ask_who(transaction, parameters.get("login_hint").unwrap_or_default(), None, &token)
         };
         Ok(if is_new { answer.with(Cookie::Browser(token)) } else { answer })
+    }
+
+    /// Steps 1 to 8.
+    async fn judged(&self, parameters: &str, now: Timestamp) -> Result<Judged, Error> {
+        let (parameters, repeated) = Parameters::parse_with_repeats(parameters)?;
+        let submission = self.submission(parameters, repeated, now).await?;
+        let Submission { parameters, repeated, way } = &submission;
+        let destination = self.destination(parameters, repeated)?;
+        let allowed = self.check_way(*way, &destination.client);
+        match allowed.and_then(|()| self.judge(parameters, repeated, &destination.client)) {
+            Ok(request) => Ok(Judged::Good(Box::new((destination, request, submission)))),
+            Err(refusal) => Ok(Judged::Refused(self.refusal_redirect(&destination, refusal, now)?)),
+        }
+    }
+
+    fn new_transaction(
+        &self,
+        destination: Destination,
+        (request, way): (AuthorizationRequest, Way),
+        now: Timestamp,
+    ) -> Transaction {
+        let times = (now, now + self.settings.lifetimes.transaction);
+        Transaction::begin(destination, (request, way), times, &*self.entropy)
     }
 
     /// Hears the sign-in page: `username` and `password` of the form, and its hidden fields.
@@ -293,7 +336,10 @@ impl AuthorizationServer {
         let signed_in = signed_in.ok_or(Refusal::TransactionUnknown)?;
         match form.get("decision") {
             Some("approve") => self.approve(&transaction, signed_in, now).await,
-            Some("deny") => self.decline(&transaction, signed_in, now).await,
+            Some("deny") => {
+                let redirect = self.end_unapproved(&transaction, Refusal::ConsentDeclined, now).await?;
+                Ok(Answer::new(View::Redirect(redirect)))
+            }
             Some("switch") => {
                 self.store.end_session(signed_in.session).await?;
                 Ok(self.ask_who(transaction, "", None, &token).with(Cookie::SessionEnded))
@@ -318,31 +364,54 @@ impl AuthorizationServer {
         }
     }
 
-    /// Turns an approved transaction into a code (RFC 6749 §4.1.2).
     async fn approve(&self, transaction: &Transaction, by: SignedIn, now: Timestamp) -> Result<Answer, Error> {
+        let by = Approval { subject: by.person.subject, auth_time: by.auth_time, acr: by.acr };
+        Ok(Answer::new(View::Redirect(self.issue_code(transaction, by, now).await?)))
+    }
+
+    /// Turns an approved transaction into a code (RFC 6749 §4.1.2).
+    async fn issue_code(&self, transaction: &Transaction, by: Approval, now: Timestamp) -> Result<Redirect, Error> {
         let envelope = self.envelope(&transaction.destination, now)?;
         let code = AuthorizationCode::draw(&*self.entropy);
-        let record = transaction.code(&code, by, now + self.settings.lifetimes.authorization_code);
+        let request = &transaction.request;
+        let record = CodeRecord {
+            digest: code.digest(),
+            transaction: transaction.id,
+            client_id: transaction.destination.client.id.clone(),
+            redirect_uri: transaction.destination.redirect_uri.as_str().to_owned(),
+            challenge: *request.challenge.as_bytes(),
+            subject: by.subject,
+            auth_time: by.auth_time,
+            acr: by.acr,
+            scopes: request.scopes.clone(),
+            resource: request.resource.clone(),
+            details: request.details.clone(),
+            dpop_jkt: request.dpop_jkt,
+            nonce: request.nonce.clone(),
+            expires_at: now + self.settings.lifetimes.authorization_code,
+            spent_for: None,
+        };
         match self.store.record_code(&record).await? {
             Recorded::First => {
                 let location = transaction.destination.approved(&code, &envelope);
-                Ok(Answer::new(View::Redirect(Redirect { location, refusal: None })))
+                Ok(Redirect { location, refusal: None })
             }
             Recorded::TransactionSpent => Err(Refusal::TransactionSpent.into()),
         }
     }
 
-    /// Sends the client away who was declined. Whoever goes back cannot approve any more: a pushed request is answered, and
-    /// the transaction of any other is spent for a code that is over already and that nobody gets.
-    async fn decline(&self, transaction: &Transaction, by: SignedIn, now: Timestamp) -> Result<Answer, Error> {
-        let answer = self.refuse(&transaction.destination, Refusal::ConsentDeclined, now)?;
-        let first = if transaction.is_pushed {
-            self.store.answer_pushed_request(transaction.id).await?
-        } else {
-            let nobodys = AuthorizationCode::draw(&*self.entropy);
-            self.store.record_code(&transaction.code(&nobodys, by, now)).await? == Recorded::First
-        };
-        if first { Ok(answer) } else { Err(Refusal::TransactionSpent.into()) }
+    /// Ends a transaction that nobody has approved, and sends the client away.
+    async fn end_unapproved(
+        &self,
+        transaction: &Transaction,
+        refusal: Refusal,
+        now: Timestamp,
+    ) -> Result<Redirect, Error> {
+        let redirect = self.refusal_redirect(&transaction.destination, refusal, now)?;
+        match self.store.end_transaction(transaction.id, transaction.expires_at).await? {
+            Recorded::First => Ok(redirect),
+            Recorded::TransactionSpent => Err(Refusal::TransactionSpent.into()),
+        }
     }
 
     /// Sends the client away who wanted nobody to be asked.
@@ -368,8 +437,12 @@ impl AuthorizationServer {
 
     /// Sends a refusal to the client (RFC 6749 §4.1.2.1).
     fn refuse(&self, destination: &Destination, refusal: Refusal, now: Timestamp) -> Result<Answer, Error> {
+        Ok(Answer::new(View::Redirect(self.refusal_redirect(destination, refusal, now)?)))
+    }
+
+    fn refusal_redirect(&self, destination: &Destination, refusal: Refusal, now: Timestamp) -> Result<Redirect, Error> {
         let location = destination.refused(refusal, &self.envelope(destination, now)?);
-        Ok(Answer::new(View::Redirect(Redirect { location, refusal: Some(refusal) })))
+        Ok(Redirect { location, refusal: Some(refusal) })
     }
 
     fn ask_who(
@@ -394,6 +467,7 @@ impl AuthorizationServer {
             client_name: transaction.destination.client.name.clone(),
             person: by.person.name.clone(),
             permissions: self.in_words(&transaction.request.scopes),
+            details: self.shown(&transaction.request.details),
             destination: transaction.destination.redirect_uri.destination(),
             form: self.form(&transaction, token),
         }))
@@ -418,19 +492,23 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<(SessionToken, SignedIn), Error> {
         let token = SessionToken::draw(&*self.entropy);
-        let session = token.digest();
-        self.store
-            .open_session(&SessionRecord {
-                digest: session,
-                subject: person.subject.clone(),
-                auth_time: now,
-                acr: None,
-                idle_expires_at: now + self.settings.lifetimes.session,
-                expires_at: now + self.settings.lifetimes.session,
-            })
-            .await?;
+        let signed_in = SignedIn { session: token.digest(), person, auth_time: now, acr: None };
+        self.record_session(&signed_in, now + self.settings.lifetimes.session).await?;
         self.end_session(browser).await?;
-        Ok((token, SignedIn { session, person, auth_time: now, acr: None }))
+        Ok((token, signed_in))
+    }
+
+    pub(super) async fn record_session(&self, signed_in: &SignedIn, expires_at: Timestamp) -> Result<(), Error> {
+        let SignedIn { session, person, auth_time, acr } = signed_in;
+        let record = SessionRecord {
+            digest: *session,
+            subject: person.subject.clone(),
+            auth_time: *auth_time,
+            acr: acr.clone(),
+            idle_expires_at: expires_at,
+            expires_at,
+        };
+        Ok(self.store.open_session(&record).await?)
     }
 
     pub(super) async fn end_session(&self, browser: Browser<'_>) -> Result<(), Error> {

@@ -11,14 +11,15 @@ use subtle::ConstantTimeEq as _;
 
 use super::authorize::SignedIn;
 use super::client::{Client, ClientAuthentication, GrantType, Profile, RefreshTokenRotation, RequestRules};
-use super::metadata::{ACCOUNT_CALLBACK, ACTIVATE_CALLBACK, AUTHORIZE};
+use super::metadata::{ACCOUNT_CALLBACK, ACTIVATE_CALLBACK};
 use super::pkce::{CodeChallenge, CodeVerifier};
 use super::{Answer, AuthorizationServer, Browser, Cookie, Error, Parameters, Settings, View};
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::scope::Scopes;
 use crate::secret::seal::RootKey;
-use crate::secret::{AuthorizationCode, BrowserToken, base64url, from_base64url, sha256};
+use crate::secret::{AuthorizationCode, BrowserToken, SessionToken, base64url, from_base64url, sha256};
+use crate::store::CodeRecord;
 
 /// `client_id` of the pages at `/activate` at the authorization endpoint.
 const ACTIVATION_CLIENT: &str = "tollgate-activation";
@@ -74,6 +75,14 @@ struct Waiting {
     /// What the PKCE verifier is the base64url of.
     verifier: [u8; 32],
     expires_at: i64,
+}
+
+/// Who came back from signing in, and to what.
+pub(super) struct Returned {
+    pub(super) errand: Errand,
+    pub(super) signed_in: SignedIn,
+    /// The secret of the session that begins with it, if the sign-in was not at our own endpoint.
+    pub(super) begins: Option<SessionToken>,
 }
 
 impl Waiting {
@@ -158,8 +167,15 @@ pub(super) fn open<T: for<'de> Deserialize<'de>>(text: &str, key: &RootKey, brow
 }
 
 impl AuthorizationServer {
-    /// Sends a browser to the authorization endpoint (RFC 6749 §4.1.1, RFC 7636 §4.3), and remembers what for.
-    pub(super) fn sign_in_first(&self, errand: Errand, token: &BrowserToken, now: Timestamp) -> Answer {
+    /// Sends a browser to the authorization endpoint (RFC 6749 §4.1.1, RFC 7636 §4.3), ours or that of somebody else, and
+    /// remembers what for.
+    pub(super) fn sign_in_first(
+        &self,
+        errand: Errand,
+        prompt: Option<&str>,
+        token: &BrowserToken,
+        now: Timestamp,
+    ) -> Answer {
         let callback = self.settings.url(errand.callback());
         let client_id = errand.client_id();
         let waiting = Waiting::begin(errand, now + self.settings.lifetimes.transaction, &*self.entropy);
@@ -172,8 +188,9 @@ impl AuthorizationServer {
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
         ];
+        let parameters = parameters.into_iter().chain(prompt.map(|prompt| ("prompt", prompt)));
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
-        let location = format!("{}?{query}", self.settings.url(AUTHORIZE));
+        let location = self.settings.authorization_request(&query);
         let sealed = seal(&waiting, &self.first_party.errands, token);
         Answer::new(View::SignInFirst { location }).with(Cookie::Errand(sealed))
     }
@@ -185,13 +202,13 @@ impl AuthorizationServer {
         response: &Parameters,
         (token, browser): (&BrowserToken, Browser<'_>),
         now: Timestamp,
-    ) -> Result<Option<(Errand, SignedIn)>, Error> {
+    ) -> Result<Option<Returned>, Error> {
         let waiting = browser.errand.and_then(|text| open(text, &self.first_party.errands, token));
         let Some(waiting) = waiting.filter(|waiting| self.is_answer_to(waiting, response, now)) else {
             return Ok(None);
         };
-        let signed_in = self.who_returned(&waiting, response, browser, now).await?;
-        Ok(signed_in.map(|signed_in| (waiting.errand, signed_in)))
+        let by = self.who_returned(&waiting, response, browser, now).await?;
+        Ok(by.map(|(signed_in, begins)| Returned { errand: waiting.errand, signed_in, begins }))
     }
 
     /// Whether an authorization response answers the request that was made (RFC 6749 §10.12, RFC 9207 §2.4).
@@ -202,14 +219,15 @@ impl AuthorizationServer {
         same_state && ours && now < Timestamp::from_millis(waiting.expires_at)
     }
 
-    /// Who signed in, by the authorization code of the response, which is spent here; and still is in this browser.
+    /// Who signed in, by the authorization code of the response, which is spent here; and, if it was at our own endpoint,
+    /// still is in this browser.
     async fn who_returned(
         &self,
         waiting: &Waiting,
         response: &Parameters,
         browser: Browser<'_>,
         now: Timestamp,
-    ) -> Result<Option<SignedIn>, Error> {
+    ) -> Result<Option<(SignedIn, Option<SessionToken>)>, Error> {
         let code = response.get("code").and_then(|code| code.parse::<AuthorizationCode>().ok());
         let Some(code) = code.map(|code| code.digest()) else { return Ok(None) };
         let Some(record) = self.store.code(code).await? else { return Ok(None) };
@@ -218,7 +236,32 @@ impl AuthorizationServer {
         if !ours || !self.store.take_code(code, now).await? {
             return Ok(None);
         }
+        if self.settings.external_login.is_some() {
+            return self.begin_session(record).await;
+        }
         let signed_in = self.signed_in(browser, now).await?;
-        Ok(signed_in.filter(|signed_in| signed_in.person.subject == record.subject))
+        let signed_in = signed_in.filter(|signed_in| signed_in.person.subject == record.subject);
+        Ok(signed_in.map(|signed_in| (signed_in, None)))
+    }
+
+    /// A session, not recorded yet, for whom a code names, unless they may not sign in any more.
+    async fn begin_session(&self, record: CodeRecord) -> Result<Option<(SignedIn, Option<SessionToken>)>, Error> {
+        let Some(person) = self.check_person(&record.subject).await? else { return Ok(None) };
+        let token = SessionToken::draw(&*self.entropy);
+        let signed_in = SignedIn { session: token.digest(), person, auth_time: record.auth_time, acr: record.acr };
+        Ok(Some((signed_in, Some(token))))
+    }
+
+    /// Records the session that begins with a sign-in elsewhere, for as long as a page may take, and gives the browser its
+    /// cookie.
+    pub(super) async fn keep_session(
+        &self,
+        answer: Answer,
+        (signed_in, begins): (&SignedIn, Option<SessionToken>),
+        now: Timestamp,
+    ) -> Result<Answer, Error> {
+        let Some(token) = begins else { return Ok(answer) };
+        self.record_session(signed_in, now + self.settings.lifetimes.transaction).await?;
+        Ok(answer.with(Cookie::Session(token)))
     }
 }

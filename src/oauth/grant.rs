@@ -8,7 +8,7 @@ use crate::jose::Thumbprint;
 use crate::scope::{Scope, Scopes};
 use crate::secret::RefreshToken;
 use crate::store::{Grant, GrantHandle, GrantOrigin, RefreshState, SenderConstraint};
-use crate::token::Binding;
+use crate::token::{AuthorizationDetails, Binding};
 
 use super::client::GrantType;
 use super::client_authentication::AuthenticatedClient;
@@ -73,6 +73,7 @@ struct Approval {
     acr: Option<Acr>,
     scopes: Scopes,
     resource: Audience,
+    details: AuthorizationDetails,
     origin: GrantOrigin,
 }
 
@@ -85,6 +86,7 @@ pub(super) struct Authorization {
     pub(super) subject: Subject,
     pub(super) scopes: Scopes,
     pub(super) resource: Audience,
+    pub(super) details: AuthorizationDetails,
     pub(super) auth_time: Option<Timestamp>,
     pub(super) acr: Option<Acr>,
     pub(super) binding: Option<Binding>,
@@ -132,6 +134,7 @@ impl AuthorizationServer {
             subject: approval.subject,
             scopes: approval.scopes,
             resource: approval.resource,
+            details: approval.details,
             origin: approval.origin,
             auth_time: approval.auth_time,
             acr: approval.acr,

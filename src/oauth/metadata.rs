@@ -45,6 +45,20 @@ impl Settings {
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.issuer)
     }
+
+    /// The URL of an authorization request with this query.
+    pub(super) fn authorization_request(&self, query: &str) -> String {
+        match &self.external_login {
+            Some(endpoint) => endpoint.with_query(query),
+            None => format!("{}?{query}", self.url(AUTHORIZE)),
+        }
+    }
+
+    /// The URL of the authorization endpoint, ours or that of somebody else.
+    #[must_use]
+    pub fn authorization_endpoint(&self) -> String {
+        self.external_login.as_ref().map_or_else(|| self.url(AUTHORIZE), |endpoint| endpoint.as_str().to_owned())
+    }
 }
 
 impl AuthorizationServer {
@@ -58,7 +72,7 @@ impl AuthorizationServer {
         let scopes: Vec<_> = settings.scopes.keys().filter(is_offered).map(ToString::to_string).collect();
         let mut document = json!({
             "issuer": settings.issuer.as_str(),
-            "authorization_endpoint": settings.url(AUTHORIZE),
+            "authorization_endpoint": settings.authorization_endpoint(),
             "token_endpoint": settings.url(TOKEN),
             "device_authorization_endpoint": settings.url(DEVICE_AUTHORIZATION),
             "pushed_authorization_request_endpoint": settings.url(PUSHED_AUTHORIZATION_REQUEST),
@@ -84,7 +98,9 @@ impl AuthorizationServer {
         if openid {
             // OpenID Connect Discovery §3.
             document["userinfo_endpoint"] = settings.url(USERINFO).into();
-            document["end_session_endpoint"] = settings.url(LOGOUT).into();
+            if settings.external_login.is_none() {
+                document["end_session_endpoint"] = settings.url(LOGOUT).into(); // sessions are not ours to end
+            }
             document["subject_types_supported"] = json!(["public"]);
             document["id_token_signing_alg_values_supported"] = json!([self.keys.signs_with().name()]);
             document["claim_types_supported"] = json!(["normal"]);
@@ -97,6 +113,9 @@ impl AuthorizationServer {
             document[format!("{endpoint}_endpoint_auth_methods_supported")] = self.auth_methods(public).into();
             document[format!("{endpoint}_endpoint_auth_signing_alg_values_supported")] =
                 names(profile.assertion_algorithms()).into();
+        }
+        if !settings.details.is_empty() {
+            document["authorization_details_types_supported"] = settings.details.keys().cloned().collect();
         }
         if !scopes.is_empty() {
             document["scopes_supported"] = scopes.into(); // RFC 8414 §3.2: no empty arrays

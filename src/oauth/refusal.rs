@@ -198,6 +198,15 @@ refusals! {
     /// RFC 8707 §2: unknown, malformed, several, or not in the grant.
     ResourceUnknown "resource_unknown" InvalidTarget "resource is not one that this server issues tokens for here";
 
+    /// RFC 9396 §5: no array of objects with a `type`, or too much.
+    DetailsMalformed "details_malformed" InvalidAuthorizationDetails "authorization_details is not a JSON array of objects with a type, or too long";
+    /// RFC 9396 §5: a type that does not exist, is not allowed to this client, or not here.
+    DetailTypeNotAllowed "detail_type_not_allowed" InvalidAuthorizationDetails "a type in authorization_details is unknown or not allowed here";
+    /// RFC 9396 §5: a member or a value that the type has not, or a member that it must have.
+    DetailNotAllowed "detail_not_allowed" InvalidAuthorizationDetails "authorization_details has a member or a value that its type does not allow, or lacks one";
+    /// RFC 9396 §6: more than was granted.
+    DetailsNotGranted "details_not_granted" InvalidAuthorizationDetails "authorization_details is not within what was granted";
+
     /// RFC 6749 §3.1.2.4: no client of that name; never redirected.
     AuthorizeClientUnknown "authorize_client_unknown" InvalidRequest "client_id is missing or not registered";
     /// RFC 6749 §3.1.2.4: `redirect_uri` is not registered; never redirected.
@@ -274,6 +283,23 @@ refusals! {
     TransactionUnknown "transaction_unknown" InvalidRequest "this page has expired or belongs to another browser";
     /// The transaction has been decided before; never redirected.
     TransactionSpent "transaction_spent" InvalidRequest "this request has been answered already";
+
+    /// RFC 9068 §5: an external login names a person as no person can be named, or as a client is; told to that login.
+    SubjectUnusable "subject_unusable" InvalidRequest "subject must be 1 to 512 printable ASCII characters, and no client_id";
+    /// OpenID Connect Core §2: an external login says that a person signed in at no time, or in the future; told to that login.
+    AuthTimeWrong "auth_time_wrong" InvalidRequest "auth_time must be a time in seconds since 1970, and not in the future";
+    /// OpenID Connect Core §3.1.2.1: the sign-in is older than `max_age` or `prompt` allow; told to an external login.
+    SignInTooOld "sign_in_too_old" LoginRequired "the person must sign in again for this request";
+    /// What an external login says about a person is malformed or too long; told to that login.
+    PersonMalformed "person_malformed" InvalidRequest "acr, name, email or claims is malformed or too long";
+    /// The person is disabled here; told to an external login.
+    PersonDisabled "person_disabled" AccessDenied "this person may not sign in";
+}
+
+impl Refusal {
+    /// The refusals of what an external login says about a person.
+    pub const OF_EXTERNAL_LOGINS: [Self; 5] =
+        [Self::SubjectUnusable, Self::AuthTimeWrong, Self::SignInTooOld, Self::PersonMalformed, Self::PersonDisabled];
 }
 
 impl From<ProofFault> for Refusal {

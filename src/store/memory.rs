@@ -36,6 +36,8 @@ struct Held {
     waiting: HashMap<ClientId, BTreeSet<(Timestamp, [u8; 32])>>,
     codes: Shelf<[u8; 32], CodeRecord>,
     transactions: HashMap<TransactionId, [u8; 32]>,
+    /// The transactions that ended without a code, until their time is over.
+    ended_transactions: Shelf<[u8; 16], Timestamp>,
     devices: Shelf<[u8; 32], DeviceRecord>,
     user_codes: HashMap<[u8; 32], [u8; 32]>,
     grants: Shelf<[u8; 16], Grant>,
@@ -78,6 +80,14 @@ impl Held {
         request.parameters.clear();
         waits_no_longer(&mut self.waiting, request);
         Some(true)
+    }
+
+    /// Whether a transaction gave a code, ended without one, or its pushed request was answered.
+    fn is_answered(&self, transaction: TransactionId) -> bool {
+        let pushed = self.begun_by.get(&transaction).and_then(|digest| self.pushed_requests.records.get(digest));
+        self.transactions.contains_key(&transaction)
+            || self.ended_transactions.records.contains_key(&transaction.0)
+            || pushed.is_some_and(|request| request.spent)
     }
 
     /// Ends the oldest grants of a person at a client that are one too many with the `newest`.
@@ -123,10 +133,23 @@ impl Store for MemoryStore {
         Ok(self.held().answer_pushed_request(transaction).unwrap_or(false))
     }
 
+    async fn end_transaction(
+        &self,
+        transaction: TransactionId,
+        expires_at: Timestamp,
+    ) -> Result<Recorded, Unavailable> {
+        let mut held = self.held();
+        if held.is_answered(transaction) {
+            return Ok(Recorded::TransactionSpent);
+        }
+        held.ended_transactions.put(transaction.0, expires_at, expires_at, self.limits.codes)?;
+        held.answer_pushed_request(transaction);
+        Ok(Recorded::First)
+    }
+
     async fn record_code(&self, code: &CodeRecord) -> Result<Recorded, Unavailable> {
         let mut held = self.held();
-        let answered = held.begun_by.get(&code.transaction).and_then(|digest| held.pushed_requests.records.get(digest));
-        if held.transactions.contains_key(&code.transaction) || answered.is_some_and(|request| request.spent) {
+        if held.is_answered(code.transaction) {
             return Ok(Recorded::TransactionSpent);
         }
         let digest = *code.digest.as_bytes();
@@ -444,6 +467,7 @@ impl Store for MemoryStore {
             waiting,
             codes,
             transactions,
+            ended_transactions,
             devices,
             user_codes,
             grants,
@@ -497,6 +521,7 @@ impl Store for MemoryStore {
         );
         sessions.sweep(now, &mut left, session_due, drop);
         people.sweep(now, &mut left, person_due, drop);
+        ended_transactions.sweep(now, &mut left, |until| *until, drop);
         assertions.sweep(now, &mut left, |until| *until, drop);
         revocations.sweep(now, &mut left, |until| *until, drop);
         let newest = keys.last_key_value().map(|(generation, _)| *generation);

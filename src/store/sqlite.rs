@@ -27,6 +27,7 @@ mod assertions;
 mod codes;
 mod column;
 mod devices;
+mod ended_transactions;
 mod file;
 mod grants;
 mod installation;
@@ -122,6 +123,19 @@ impl Store for SqliteStore {
     async fn answer_pushed_request(&self, transaction: TransactionId) -> Result<bool, Unavailable> {
         self.writer
             .run("answer_pushed_request", move |connection| pushed_requests::spend(connection, transaction))
+            .await
+    }
+
+    async fn end_transaction(
+        &self,
+        transaction: TransactionId,
+        expires_at: Timestamp,
+    ) -> Result<Recorded, Unavailable> {
+        let limit = self.limits.codes;
+        self.writer
+            .run("end_transaction", move |connection| {
+                ended_transactions::end(connection, transaction, expires_at, limit)
+            })
             .await
     }
 

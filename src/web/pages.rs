@@ -16,8 +16,8 @@ use super::branding::{Branding, Colour, Logo};
 use super::request::Refused;
 use super::respond::whole_seconds;
 use crate::oauth::{
-    Account, AccountNotice, AllowedClient, Began, CodeFault, ConfirmDevice, Consent, EnterCode, Refusal, SignIn,
-    SignInFault, SignInFor, Words,
+    Account, AccountNotice, AllowedClient, Began, CodeFault, ConfirmDevice, Consent, DetailShown, EnterCode, Refusal,
+    SignIn, SignInFault, SignInFor, Words,
 };
 use crate::secret::sha256;
 
@@ -90,6 +90,7 @@ struct ConsentPage<'a> {
     client_name: &'a str,
     person: &'a str,
     permissions: Vec<&'a str>,
+    details: &'a [DetailShown],
     destination: &'a str,
 }
 
@@ -114,6 +115,8 @@ struct ConfirmDevicePage<'a> {
     client_name: &'a str,
     person: &'a str,
     permissions: Vec<&'a str>,
+    /// Devices do not ask for details.
+    details: &'a [DetailShown],
     user_code: &'a str,
     age: String,
     address: IpAddr,
@@ -172,6 +175,15 @@ struct RefusedPage<'a> {
     code: Option<&'static str>,
 }
 
+/// Where people sign in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    /// On these pages.
+    Here,
+    /// At the authorization endpoint of somebody else.
+    Elsewhere,
+}
+
 /// Makes the pages of one issuer.
 pub(super) struct Pages {
     frame: Frame,
@@ -183,7 +195,7 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    pub(super) fn new(base: &str, branding: Branding) -> Self {
+    pub(super) fn new(base: &str, people_sign_in: Place, branding: Branding) -> Self {
         let style = format!("{STYLE}{}", colours(&branding));
         let hash = STANDARD.encode(sha256(style.as_bytes()));
         let images = if branding.logo.is_some() { "; img-src 'self'" } else { "" };
@@ -193,7 +205,12 @@ impl Pages {
             format!("default-src 'none'; style-src 'sha256-{hash}'{images}; base-uri 'none'; frame-ancestors 'none'");
         let Branding { name, logo, .. } = branding;
         let frame = Frame { base: base.to_owned(), style, name, logo: logo.as_ref().map(Logo::path) };
-        Self { frame, logo, policy: format!("{consent_policy}; form-action 'self'"), consent_policy }
+        // So it is with the form for user codes, if it leads to a sign-in elsewhere.
+        let policy = match people_sign_in {
+            Place::Here => format!("{consent_policy}; form-action 'self'"),
+            Place::Elsewhere => consent_policy.clone(),
+        };
+        Self { frame, logo, policy, consent_policy }
     }
 
     /// The logo, if it is at this path below the issuer.
@@ -233,6 +250,7 @@ impl Pages {
             client_name: &consent.client_name,
             person: &consent.person,
             permissions: said_in(&consent.permissions, language),
+            details: &consent.details,
             destination: &consent.destination,
         };
         Page { policy: self.consent_policy.clone(), ..self.page(StatusCode::OK, language, &page) }
@@ -272,6 +290,7 @@ impl Pages {
             client_name: &confirm.client_name,
             person: &confirm.person,
             permissions: said_in(&confirm.permissions, language),
+            details: &[],
             user_code: &confirm.user_code,
             age: (text.ago)(confirm.age),
             address: confirm.address,

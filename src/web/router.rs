@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use http::Method;
 
 use super::cookie::Cookies;
-use super::pages::Pages;
+use super::pages::{Pages, Place};
 use super::{
     Branding, Received, Refused, Response, Site, account, activate, authorize, consent, device_authorization,
     introspect, login, logout, metadata, par, respond, revoke, token, userinfo,
@@ -40,7 +40,15 @@ impl AuthorizationSite {
         let issuer = HttpUri::parse(server.settings().issuer.as_str()).expect("the issuer is an http(s) URL");
         let base = issuer.path().trim_end_matches('/').to_owned();
         let https = issuer.is_https();
-        Self { server, clock, pages: Pages::new(&base, branding), cookies: Cookies::new(https), base, https }
+        let people_sign_in = if server.settings().external_login.is_some() { Place::Elsewhere } else { Place::Here };
+        Self {
+            pages: Pages::new(&base, people_sign_in, branding),
+            server,
+            clock,
+            cookies: Cookies::new(https),
+            base,
+            https,
+        }
     }
 
     /// 405, for people.
@@ -122,6 +130,7 @@ impl Site for AuthorizationSite {
                 Method::GET => account::callback(self, &request).await, // no HEAD: it spends the code
                 _ => self.wrong_method(&request, "GET"),
             },
+            LOGIN | CONSENT | LOGOUT if self.server.settings().external_login.is_some() => respond::not_found(),
             LOGIN => match request.method {
                 Method::POST => login::login(self, &request).await,
                 _ => self.wrong_method(&request, "POST"),

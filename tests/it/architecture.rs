@@ -145,7 +145,15 @@ fn arrows_point_down() {
 
 #[test]
 fn only_the_composition_root_names_concrete_parts() {
-    let parts = ["MemoryStore", "SqliteStore", "LocalReplayGuard", "SystemClock", "SystemEntropy", "LocalUsers"];
+    let parts = [
+        "MemoryStore",
+        "SqliteStore",
+        "LocalReplayGuard",
+        "SystemClock",
+        "SystemEntropy",
+        "LocalUsers",
+        "VouchedPeople",
+    ];
     let homes = ["app", "store", "replay", "clock", "entropy", "identity", "cli"];
     forbid(&parts, &[], &homes, "one place to swap them");
     forbid(&["MemoryStore", "SqliteStore", "LocalReplayGuard"], &["cli"], &["cli/keys"], "a verb asks app");

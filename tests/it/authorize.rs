@@ -115,6 +115,7 @@ fn settings(url: &str) -> Settings {
             (parsed("admin"), "Everything".into()),
         ]),
         resources: vec![parsed("https://api.example.com")],
+        details: BTreeMap::new(),
         lifetimes: Lifetimes {
             access_token: minutes(5),
             refresh_token: minutes(60),
@@ -129,6 +130,7 @@ fn settings(url: &str) -> Settings {
         profile: Profile::Default,
         rate_limits: RateLimits::default(),
         mutual_tls: false,
+        external_login: None,
         client_authorities: None,
         dpop: DpopSettings {
             nonce: NonceMode::Optional,

@@ -273,6 +273,10 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("authorization_server.clients.2.profile", "fapi2"), ("authorization_server.clients.2.refresh_token_rotation", "always")], "authorization_server.clients[2].refresh_token_rotation", "cannot be `always`"),
         (&[("authorization_server.clients.2.profile", "fapi2"), ("authorization_server.clients.2.dpop_bound_access_tokens", "false")], "authorization_server.clients[2].dpop_bound_access_tokens", "cannot be `false`"),
         (&[("authorization_server.profile", "fapi2"), ("authorization_server.clients", "[{ client_id: k, profile: default, token_endpoint_auth_method: private_key_jwt, grant_types: [client_credentials], jwks: { keys: [ { kty: OKP, crv: Ed25519, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo } ] } }]")], "authorization_server.clients[0].profile", "is looser than"),
+        (&[("authorization_server.authorization_details_types", "{ payment: {} }")], "authorization_server.authorization_details_types.payment", "lacks `description`"),
+        (&[("authorization_server.authorization_details_types", "{ payment: { description: Pay, fields: [actions] } }")], "authorization_server.authorization_details_types.payment.fields[0]", "a meaning of its own"),
+        (&[("authorization_server.authorization_details_types", "{ payment: { description: Pay, required: [amount] } }")], "authorization_server.authorization_details_types.payment.required[0]", "not in `fields`"),
+        (&[("authorization_server.clients.0.authorization_details_types", "[payment]")], "authorization_server.clients[0].authorization_details_types[0]", "which is not in `authorization_server.authorization_details_types`"),
         // Clients.
         (&[("authorization_server.clients.3", "{ client_id: public, token_endpoint_auth_method: none, redirect_uris: [\"https://a.example\"] }")], "authorization_server.clients[3].client_id", "earlier client"),
         (&[("authorization_server.clients.0.client_id", "null")], "authorization_server.clients[0]", "lacks `client_id`"),

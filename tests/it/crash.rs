@@ -14,6 +14,7 @@ use tollgate::store::{
     CodeRecord, Grant, GrantHandle, GrantOrigin, Limits, Redeemed, RefreshState, SenderConstraint, SqliteStore,
     Store as _,
 };
+use tollgate::token::AuthorizationDetails;
 
 use crate::client::{Client, code_request, refresh_request};
 use crate::process::{Installation, eventually};
@@ -90,6 +91,7 @@ fn grant(code: &CodeRecord, sender_constraint: SenderConstraint) -> (RefreshToke
         subject: code.subject.clone(),
         scopes: code.scopes.clone(),
         resource: code.resource.clone(),
+        details: AuthorizationDetails::default(),
         origin: GrantOrigin::Browser,
         auth_time: code.auth_time,
         acr: code.acr.clone(),

@@ -3,6 +3,7 @@
 
 mod account;
 mod architecture;
+mod authorization_details;
 mod authorize;
 mod browser;
 mod check;
@@ -18,6 +19,7 @@ mod docs;
 mod door;
 mod envoy;
 mod envoy_proxy;
+mod external;
 mod gate;
 mod hygiene;
 mod input;

@@ -20,6 +20,7 @@ use tollgate::store::{
     RefreshState, Rotated, Rotation, SenderConstraint, SessionRecord, SqliteStore, Store, TokenName, TransactionId,
     Unavailable,
 };
+use tollgate::token::AuthorizationDetails;
 
 /// So many callers at once.
 const CALLERS: u64 = 64;
@@ -130,7 +131,8 @@ type Make = fn(Limits) -> Fixture;
 async fn a_code_is_read_as_it_was_recorded(make: Make) {
     let Fixture { store, _directory } = make(Limits::default());
     let bare = code(1);
-    let bound = CodeRecord { dpop_jkt: Some(Thumbprint::from_bytes([9; 32])), ..code(2) };
+    let details = r#"[{"amount":{"é":1.5},"type":"payment"}]"#.parse().expect("details");
+    let bound = CodeRecord { dpop_jkt: Some(Thumbprint::from_bytes([9; 32])), details, ..code(2) };
     for code in [&bare, &bound] {
         assert_eq!(store.record_code(code).await, Ok(Recorded::First));
         assert_eq!(store.code(code.digest).await, Ok(Some(code.clone())));
@@ -224,7 +226,8 @@ async fn a_grant_is_read_as_it_was_recorded(make: Make) {
     let constraints =
         [SenderConstraint::None, SenderConstraint::Dpop, SenderConstraint::DpopKey(Thumbprint::from_bytes([5; 32]))];
     for (number, sender_constraint) in (1..).zip(constraints) {
-        let grant = Grant { sender_constraint, ..grant(number) };
+        let details = r#"[{"type":"payment"}]"#.parse().expect("details");
+        let grant = Grant { sender_constraint, details, ..grant(number) };
         begin(&*store, &grant).await;
         assert_eq!(store.grant(grant.handle).await, Ok(Some(grant)));
     }
@@ -1200,6 +1203,7 @@ fn code(number: u64) -> CodeRecord {
         acr: Some("urn:mfa".parse().expect("a class")),
         scopes: "orders:read orders:write".parse().expect("scopes"),
         resource: "https://api.example".parse().expect("a resource"),
+        details: AuthorizationDetails::default(),
         dpop_jkt: None,
         nonce: Some("n-0S6_WzA2Mj".to_owned()),
         expires_at: now() + SECOND * 60,
@@ -1257,6 +1261,7 @@ fn grant(number: u64) -> Grant {
         subject: "0b6f".parse().expect("a subject"),
         scopes: "orders:read".parse().expect("scopes"),
         resource: "https://api.example".parse().expect("a resource"),
+        details: AuthorizationDetails::default(),
         origin: GrantOrigin::Browser,
         auth_time: now().before(SECOND),
         acr: Some("urn:mfa".parse().expect("a class")),

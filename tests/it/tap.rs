@@ -56,6 +56,14 @@ impl Store for TappedStore {
         tapped!(self.answer_pushed_request(transaction))
     }
 
+    async fn end_transaction(
+        &self,
+        transaction: TransactionId,
+        expires_at: Timestamp,
+    ) -> Result<Recorded, Unavailable> {
+        tapped!(self.end_transaction(transaction, expires_at))
+    }
+
     async fn record_code(&self, code: &CodeRecord) -> Result<Recorded, Unavailable> {
         tapped!(self.record_code(code))
     }

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tollgate::app::{Addresses, App, AppError, Seams};
 use tollgate::clock::{Clock, Timestamp};
-use tollgate::config::{Config, Document};
+use tollgate::config::{AdminApi, Config, Document, Login};
 use tollgate::entropy::{Entropy, SystemEntropy};
+use tollgate::grpc::Access;
 use tollgate::ident::Subject;
 use tollgate::identity::{Attempt, Authentication, IdentityProvider, Person};
 use tollgate::jose::{Algorithm, SigningKey, Thumbprint};
@@ -19,6 +21,7 @@ use tollgate::oauth::Settings;
 use tollgate::replay::ReplayGuard;
 use tollgate::secret::{AuthorizationCode, DeviceCode, Digest, base64url, sha256};
 use tollgate::store::{CodeRecord, Decision, Limits, MemoryStore, Recorded, Store, TransactionId, Unavailable};
+use tollgate::token::AuthorizationDetails;
 use tracing::Dispatch;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
@@ -166,6 +169,8 @@ pub struct World {
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<Result<(), AppError>>,
     listening: Option<tracing::subscriber::DefaultGuard>,
+    /// Where the socket of our own API is, if people sign in elsewhere.
+    _folder: TempDir,
 }
 
 /// How a life of a world ends.
@@ -237,12 +242,19 @@ impl World {
         let (events, listening) = Events::listen();
         let key = SigningKey::from_pkcs8(Algorithm::Es256, &web_key).expect("the key");
         let mut config = configuration(&issuer, &key);
-        change(&mut config.authorization_server.as_mut().expect("an authorization server").settings);
+        let server = config.authorization_server.as_mut().expect("an authorization server");
+        change(&mut server.settings);
+        let external = server.settings.external_login.is_some();
+        let folder = tempfile::tempdir().expect("a folder");
+        if external {
+            server.login = Some(Login::External);
+            config.listen.admin_api = Some(AdminApi { path: folder.path().join("admin.sock"), access: Access::Owner });
+        }
         let seams = Seams {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             store: Some(Arc::clone(&store)),
             guard,
-            people: Some(Arc::clone(&people) as Arc<dyn IdentityProvider>),
+            people: (!external).then(|| Arc::clone(&people) as Arc<dyn IdentityProvider>),
             ..Seams::default()
         };
         let app = App::start(config, seams).await.expect("a start");
@@ -252,7 +264,7 @@ impl World {
             let _ = stopped.await;
         }));
         let (stop, listening) = (Some(stop), Some(listening));
-        Self { issuer, clock, store, events, addresses, people, web_key, stop, served, listening }
+        Self { issuer, clock, store, events, addresses, people, web_key, stop, served, listening, _folder: folder }
     }
 
     /// A client with a DPoP key of its own; a second one of the same name is a thief, or a second device.
@@ -325,6 +337,7 @@ pub async fn record_code(store: &dyn Store, now: Timestamp, client: &str, dpop_j
         acr: None,
         scopes: "orders:read orders:write".parse().expect("scopes"),
         resource: "https://api.example.com".parse().expect("a resource"),
+        details: AuthorizationDetails::default(),
         dpop_jkt,
         nonce: None,
         expires_at: now + Duration::from_mins(1),

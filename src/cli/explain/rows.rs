@@ -424,6 +424,30 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "Send one of `protected_resources` in the metadata, byte for byte.",
     ),
     row(
+        "details_malformed",
+        "RFC 9396 §2, §5",
+        "`authorization_details` is one object, has a member of the wrong JSON type, or is very long.",
+        "Send a JSON array of at most 8 objects with a `type`, in at most 4 KiB.",
+    ),
+    row(
+        "detail_type_not_allowed",
+        "RFC 9396 §5, §10",
+        "The type is not configured, not among the client's `authorization_details_types`, or the endpoint or grant takes none.",
+        "Compare the request with `authorization_details_types_supported` of the metadata.",
+    ),
+    row(
+        "detail_not_allowed",
+        "RFC 9396 §5",
+        "An object has a member or a value that its type does not name, a location that is no resource, or lacks a required member.",
+        "Compare it with the type under `authorization_server.authorization_details_types`.",
+    ),
+    row(
+        "details_not_granted",
+        "RFC 9396 §6",
+        "The token request asks for another object than the person approved, or for more.",
+        "Repeat what was granted, with shorter lists where less is wanted, or leave it out.",
+    ),
+    row(
         "authorize_client_unknown",
         "RFC 6749 §3.1.2.4",
         "No client of this name is registered. The browser is not sent on: nobody knows to whom.",
@@ -650,6 +674,41 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "a rule of this server",
         "The form was sent twice: by a double click, or by going back.",
         "Go back to the application; start again if it has nothing.",
+    ),
+];
+
+/// Refusals of our own API.
+pub(super) const AT_THE_ADMIN_API: &[Row] = &[
+    row(
+        "subject_unusable",
+        "RFC 9068 §5, RFC 9700 §4.15",
+        "The external login sends no subject, one with characters outside printable ASCII, or the `client_id` of a client.",
+        "Send what names the person for good: the key of the user directory, not a name that may change hands.",
+    ),
+    row(
+        "auth_time_wrong",
+        "OpenID Connect Core §2",
+        "`auth_time` is absent, in milliseconds, or ahead of the clock of this machine.",
+        "Send the second at which the person proved who they are, and let both clocks be set by NTP.",
+    ),
+    row(
+        "sign_in_too_old",
+        "OpenID Connect Core §3.1.2.1",
+        "The client asked for `prompt=login` or a `max_age`, and the external login took an older session.",
+        "Let the person sign in again and approve the same transaction with the new `auth_time`, or deny it.",
+    ),
+    row(
+        "person_malformed",
+        "OpenID Connect Core §5.1",
+        "`acr` is not printable ASCII, `name` or `email` is empty, has control characters or more than 256 characters, or \
+         `claims` is not a JSON object of at most 8 KiB.",
+        "Leave out what is not known, and send the rest as OpenID Connect writes it.",
+    ),
+    row(
+        "person_disabled",
+        "a rule of this server",
+        "`PersonService.Disable` was called for the subject.",
+        "Deny the request; call `PersonService.Enable` when the person may sign in again.",
     ),
 ];
 

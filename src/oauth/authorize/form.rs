@@ -12,6 +12,7 @@ use crate::uri::Origin;
 /// The keys of forms, derived from the root that replicas share.
 pub(in crate::oauth) struct FormKeys {
     transactions: RootKey,
+    external_transactions: RootKey,
     csrf_tokens: RootKey,
     sign_outs: RootKey,
 }
@@ -20,6 +21,7 @@ impl FormKeys {
     pub(in crate::oauth) fn new(root: &RootKey) -> Self {
         Self {
             transactions: root.derive("authorization transactions"),
+            external_transactions: root.derive("transactions of an external login"),
             csrf_tokens: root.derive("CSRF tokens"),
             sign_outs: root.derive("sign-outs"),
         }
@@ -28,6 +30,11 @@ impl FormKeys {
     /// The key under which transactions are sealed.
     pub(super) fn transactions(&self) -> &RootKey {
         &self.transactions
+    }
+
+    /// The key under which transactions are sealed for an external endpoint.
+    pub(super) fn external_transactions(&self) -> &RootKey {
+        &self.external_transactions
     }
 
     /// The key under which it is sealed where a browser goes after signing out.
@@ -45,7 +52,7 @@ impl AuthorizationServer {
     /// The hidden fields of a form for a browser.
     pub(super) fn form(&self, transaction: &Transaction, browser: &BrowserToken) -> Form {
         Form {
-            transaction: transaction.seal(self.forms.transactions(), browser),
+            transaction: transaction.seal(self.forms.transactions(), browser.digest().as_bytes()),
             csrf_token: self.forms.csrf_token(browser),
         }
     }

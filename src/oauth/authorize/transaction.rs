@@ -1,10 +1,10 @@
 //! A validated authorization request on its way through the pages.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::SignedIn;
 use super::destination::Destination;
 use super::request::{AuthorizationRequest, Prompt};
 use super::response::ResponseMode;
@@ -14,8 +14,9 @@ use crate::entropy::Entropy;
 use crate::oauth::pkce::CodeChallenge;
 use crate::oauth::{AuthorizationServer, Parameters, Refusal};
 use crate::secret::seal::RootKey;
-use crate::secret::{AuthorizationCode, BrowserToken, Digest, SessionKind, base64url, from_base64url};
-use crate::store::{CodeRecord, TransactionId};
+use crate::secret::{BrowserToken, Digest, SessionKind, base64url, from_base64url};
+use crate::store::TransactionId;
+use crate::token::AuthorizationDetails;
 
 /// A validated authorization request that waits for a person.
 ///
@@ -27,6 +28,7 @@ pub(super) struct Transaction {
     pub(super) request: AuthorizationRequest,
     /// Whether a pushed request began it, which is answered with it.
     pub(super) is_pushed: bool,
+    pub(super) begun_at: Timestamp,
     pub(super) expires_at: Timestamp,
     /// The session of the person to whom the consent page is shown.
     pub(super) session: Option<Digest<SessionKind>>,
@@ -47,6 +49,13 @@ struct Sealed {
     nonce: Option<String>,
     scope: String,
     resource: String,
+    /// Encoded like `state`, if there are any.
+    details: Option<String>,
+    /// Whether a sign-in is asked for, whoever is signed in.
+    signs_in: bool,
+    /// In seconds.
+    max_age: Option<u64>,
+    begun_at: i64,
     expires_at: i64,
     session: Option<[u8; 32]>,
 }
@@ -55,37 +64,16 @@ impl Transaction {
     pub(super) fn begin(
         destination: Destination,
         (request, way): (AuthorizationRequest, Way),
-        expires_at: Timestamp,
+        (begun_at, expires_at): (Timestamp, Timestamp),
         entropy: &dyn Entropy,
     ) -> Self {
         let id = way.pushed().unwrap_or_else(|| TransactionId(entropy.draw()));
-        Self { id, destination, request, is_pushed: way.pushed().is_some(), expires_at, session: None }
+        Self { id, destination, request, is_pushed: way.pushed().is_some(), begun_at, expires_at, session: None }
     }
 
-    /// The record of a code that it turns into, approved by whoever is signed in.
-    pub(super) fn code(&self, code: &AuthorizationCode, by: SignedIn, expires_at: Timestamp) -> CodeRecord {
-        let Self { destination, request, .. } = self;
-        CodeRecord {
-            digest: code.digest(),
-            transaction: self.id,
-            client_id: destination.client.id.clone(),
-            redirect_uri: destination.redirect_uri.as_str().to_owned(),
-            challenge: *request.challenge.as_bytes(),
-            subject: by.person.subject,
-            auth_time: by.auth_time,
-            acr: by.acr,
-            scopes: request.scopes.clone(),
-            resource: request.resource.clone(),
-            dpop_jkt: request.dpop_jkt,
-            nonce: request.nonce.clone(),
-            expires_at,
-            spent_for: None,
-        }
-    }
-
-    /// Seals the transaction for a browser.
-    pub(super) fn seal(&self, key: &RootKey, browser: &BrowserToken) -> String {
-        let Self { id, destination, request, is_pushed, expires_at, session } = self;
+    /// Seals the transaction; `context` is the browser that it is for.
+    pub(super) fn seal(&self, key: &RootKey, context: &[u8]) -> String {
+        let Self { id, destination, request, is_pushed, begun_at, expires_at, session } = self;
         let sealed = Sealed {
             id: id.0,
             client_id: destination.client.id.to_string(),
@@ -98,11 +86,17 @@ impl Transaction {
             nonce: request.nonce.as_ref().map(|nonce| base64url(nonce.as_bytes())),
             scope: request.scopes.to_string(),
             resource: request.resource.to_string(),
+            details: Some(&request.details)
+                .filter(|details| !details.is_empty())
+                .map(|details| base64url(details.to_string().as_bytes())),
+            signs_in: request.prompt == Prompt::SignIn,
+            max_age: request.max_age.map(|age| age.as_secs()),
+            begun_at: begun_at.millis(),
             expires_at: expires_at.millis(),
             session: session.map(|session| *session.as_bytes()),
         };
         let json = serde_json::to_vec(&sealed).expect("strings and numbers are plain JSON");
-        base64url(&key.seal(browser.digest().as_bytes(), &json))
+        base64url(&key.seal(context, &json))
     }
 }
 
@@ -116,12 +110,13 @@ impl AuthorizationServer {
         browser: &BrowserToken,
         now: Timestamp,
     ) -> Result<Transaction, Refusal> {
-        let transaction = form.get("transaction").and_then(|text| self.open_transaction(text, browser));
+        let (key, context) = (self.forms.transactions(), browser.digest());
+        let transaction = form.get("transaction").and_then(|text| self.open_transaction(text, key, context.as_bytes()));
         transaction.filter(|transaction| now < transaction.expires_at).ok_or(Refusal::TransactionUnknown)
     }
 
-    fn open_transaction(&self, text: &str, browser: &BrowserToken) -> Option<Transaction> {
-        let json = self.forms.transactions().open(browser.digest().as_bytes(), &from_base64url(text)?).ok()?;
+    pub(super) fn open_transaction(&self, text: &str, key: &RootKey, context: &[u8]) -> Option<Transaction> {
+        let json = key.open(context, &from_base64url(text)?).ok()?;
         let sealed: Sealed = serde_json::from_slice(&json).ok()?;
         let text = |encoded: &str| String::from_utf8(from_base64url(encoded)?).ok();
         let state = match &sealed.state {
@@ -132,6 +127,10 @@ impl AuthorizationServer {
             Some(nonce) => Some(text(nonce)?),
             None => None,
         };
+        let details = match &sealed.details {
+            Some(details) => text(details)?.parse().ok()?,
+            None => AuthorizationDetails::default(),
+        };
         let client = self.client_here(&sealed.client_id)?;
         let redirect_uri = sealed.redirect_uri.parse().ok()?;
         let response_mode = if sealed.signs_response { ResponseMode::QueryJwt } else { ResponseMode::Query };
@@ -141,8 +140,9 @@ impl AuthorizationServer {
             nonce,
             scopes: sealed.scope.parse().ok()?,
             resource: sealed.resource.parse().ok()?,
-            prompt: Prompt::AsNeeded, // what was asked for in the beginning has been done
-            max_age: None,
+            details,
+            prompt: if sealed.signs_in { Prompt::SignIn } else { Prompt::AsNeeded },
+            max_age: sealed.max_age.map(Duration::from_secs),
         };
         let allowed = client.may_redirect_to(&redirect_uri)
             && request.scopes.is_within(&client.scopes)
@@ -152,6 +152,7 @@ impl AuthorizationServer {
             destination: Destination { client: Arc::clone(&client), redirect_uri, state, response_mode },
             request,
             is_pushed: sealed.is_pushed,
+            begun_at: Timestamp::from_millis(sealed.begun_at),
             expires_at: Timestamp::from_millis(sealed.expires_at),
             session: sealed.session.map(Digest::from_bytes),
         })

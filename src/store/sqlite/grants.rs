@@ -20,11 +20,11 @@ pub(super) fn record(connection: &Connection, grant: &Grant, limits: &Limits, no
     let (origin, origin_address) = origin_columns(grant.origin);
     let previous = grant.refresh.previous.as_ref();
     let mut insert = connection.prepare_cached(
-        "INSERT INTO grants (handle, client_id, subject, scope, resource, origin, origin_address, auth_time, acr,
+        "INSERT INTO grants (handle, client_id, subject, scope, resource, authorization_details, origin, origin_address, auth_time, acr,
                              sender_constraint, bound_key,
                              tag_key, current_n, current_hash, previous_n, previous_hash, seed, rotated_at,
                              created_at, used_at, idle_expires_at, expires_at, ended_at, ended_by)
-         VALUES (:handle, :client_id, :subject, :scope, :resource, :origin, :origin_address, :auth_time, :acr,
+         VALUES (:handle, :client_id, :subject, :scope, :resource, :details, :origin, :origin_address, :auth_time, :acr,
                  :sender_constraint, :bound_key,
                  :tag_key, :current_n, :current_hash, :previous_n, :previous_hash, :seed, :rotated_at,
                  :created_at, :used_at, :idle_expires_at, :expires_at, :ended_at, :ended_by)",
@@ -35,6 +35,7 @@ pub(super) fn record(connection: &Connection, grant: &Grant, limits: &Limits, no
         ":subject": grant.subject,
         ":scope": grant.scopes,
         ":resource": grant.resource,
+        ":details": grant.details,
         ":origin": origin,
         ":origin_address": origin_address,
         ":auth_time": grant.auth_time,
@@ -178,6 +179,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Grant> {
         subject: row.get("subject")?,
         scopes: row.get("scope")?,
         resource: row.get("resource")?,
+        details: row.get("authorization_details")?,
         origin: origin(row)?,
         auth_time: row.get("auth_time")?,
         acr: row.get("acr")?,

@@ -26,6 +26,8 @@ const OVER: &[&str] = &[
     "DELETE FROM sessions WHERE digest IN (SELECT digest FROM sessions WHERE idle_expires_at < :before LIMIT :limit)",
     "DELETE FROM people WHERE subject IN (
        SELECT subject FROM people WHERE needed_until < :before AND disabled = 0 LIMIT :limit)",
+    "DELETE FROM ended_transactions WHERE id IN (
+       SELECT id FROM ended_transactions WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM assertions WHERE rowid IN (SELECT rowid FROM assertions WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM revocations WHERE token IN (SELECT token FROM revocations WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM signing_keys WHERE generation IN (

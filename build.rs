@@ -1,0 +1,17 @@
+//! Compiles the messages of our own API; needs no `protoc`.
+
+use std::path::PathBuf;
+use std::{env, error, fs};
+
+use prost::Message as _;
+
+const FILES: [&str; 2] = ["tollgate/admin/v1/authorization.proto", "tollgate/admin/v1/person.proto"];
+
+fn main() -> Result<(), Box<dyn error::Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
+    fs::write(out.join("tollgate.admin.v1.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().build_client(true).compile_fds(descriptors)?;
+    Ok(())
+}
