@@ -24,6 +24,7 @@ mod check;
 mod client;
 mod client_certificate;
 mod client_requests;
+mod detail_types;
 mod document;
 mod duration;
 mod fapi;

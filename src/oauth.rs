@@ -25,6 +25,7 @@ use crate::store::{Store, Unavailable};
 use crate::throttle::Throttle;
 
 mod activation;
+mod authorization_details;
 mod authorize;
 pub mod client;
 mod client_assertion;
@@ -49,6 +50,7 @@ mod token;
 mod userinfo;
 
 pub use activation::{ACTIVATION_CLIENT, CodeFault, ConfirmDevice, EnterCode};
+pub use authorization_details::{DetailShown, DetailType};
 pub use authorize::{
     Answer, Asking, Begun, Browser, Consent, Cookie, DenyReason, ExternalApproval, ExternalEndpoint,
     ExternalEndpointFault, Form, Hints, Redirect, SignIn, SignInFault, View,
@@ -122,6 +124,8 @@ pub struct Settings {
     pub scopes: BTreeMap<Scope, String>,
     /// The resources that tokens are issued for (RFC 8707); the first is the default. Never empty.
     pub resources: Vec<Audience>,
+    /// The types of `authorization_details` that exist (RFC 9396 §10), by name.
+    pub details: BTreeMap<String, DetailType>,
     /// How long things live.
     pub lifetimes: Lifetimes,
     /// About proofs.

@@ -1,7 +1,9 @@
 //! JWT access tokens (RFC 9068): their claims, and how a resource server verifies them.
 
+mod authorization_details;
 mod claims;
 mod verify;
 
+pub use authorization_details::{AuthorizationDetails, DetailsFault, LISTS};
 pub use claims::{ACCESS_TOKEN_TYPE, AccessTokenClaims, Binding, Confirmation};
 pub use verify::{KeyLookup, TOKEN_LIMIT, TokenExpectation, TokenFault, VerifiedToken, VerifyError, verify};

@@ -14,6 +14,7 @@ use tollgate::entropy::{Entropy, SystemEntropy};
 use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::secret::{AuthorizationCode, from_base64url};
 use tollgate::store::{CodeRecord, Limits, Recorded, SqliteStore, Store as _, TransactionId};
+use tollgate::token::AuthorizationDetails;
 
 use crate::IN_FLIGHT;
 use crate::client::{Client, assertion};
@@ -208,6 +209,7 @@ async fn approve_codes(database: &Path) -> Vec<AuthorizationCode> {
             acr: None,
             scopes: "orders:read orders:write".parse().expect("scopes"),
             resource: API.parse().expect("a resource"),
+            details: AuthorizationDetails::default(),
             dpop_jkt: None,
             nonce: None,
             expires_at: now + Duration::from_mins(5),

@@ -12,6 +12,7 @@ use tollgate::store::{
     CodeRecord, Grant, GrantHandle, Limits, Previous, Recorded, Redeemed, RefreshState, Rotated, Rotation,
     SenderConstraint, SqliteStore, Store, TransactionId,
 };
+use tollgate::token::AuthorizationDetails;
 
 use crate::installation::{API, folder};
 use crate::report::{Budget, Report, Row};
@@ -103,6 +104,7 @@ async fn begin(store: &dyn Store) -> GrantHandle {
         acr: None,
         scopes: "orders:read".parse().expect("scopes"),
         resource: API.parse().expect("a resource"),
+        details: AuthorizationDetails::default(),
         dpop_jkt: None,
         nonce: None,
         expires_at: now + Duration::from_mins(1),
@@ -122,6 +124,7 @@ fn grant(handle: GrantHandle, now: Timestamp) -> Grant {
         subject: "0b6f".parse().expect("a name"),
         scopes: "orders:read".parse().expect("scopes"),
         resource: API.parse().expect("a resource"),
+        details: AuthorizationDetails::default(),
         auth_time: now,
         acr: None,
         sender_constraint: SenderConstraint::Dpop,

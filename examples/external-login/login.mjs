@@ -94,8 +94,9 @@ async function submitted(request, response, form) {
   return go(response, (await call("deny", { transaction: transaction.handle })).redirect_to);
 }
 
-async function approve(response, { subject, name, email, auth_time }, { handle }) {
-  const { redirect_to } = await call("approve", { transaction: handle, subject, auth_time, name, email });
+async function approve(response, { subject, name, email, auth_time }, { handle, authorization_details }) {
+  const said = { transaction: handle, subject, auth_time, name, email, authorization_details };
+  const { redirect_to } = await call("approve", said);
   return go(response, redirect_to);
 }
 
@@ -114,7 +115,9 @@ async function consent(response, browser, id) {
     browser.requests.delete(id);
     return approve(response, browser, transaction);
   }
-  const items = transaction.scopes.map(({ description }) => `<li>${text(description)}</li>`).join("");
+  const list = (members) => members.map(({ name, value }) => `, ${text(name)}: ${text(value)}`).join("");
+  const asked = [...transaction.scopes, ...transaction.details];
+  const items = asked.map(({ description, members = [] }) => `<li>${text(description)}${list(members)}</li>`).join("");
   show(response, 200, `<h1>${text(transaction.client_name)}</h1>
     <p>asks ${text(browser.name)} to let it:</p><ul>${items}</ul>
     <p>You will go on to ${text(transaction.redirect_host)}.</p>${form(browser, id)}

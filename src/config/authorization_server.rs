@@ -11,7 +11,7 @@ use super::file::{
 };
 use super::given::Given;
 use super::mistake::{Mistake, Place};
-use super::{AuthorizationServer, Login, Signing, Store, client, fapi, named_file};
+use super::{AuthorizationServer, Login, Signing, Store, client, detail_types, fapi, named_file};
 use crate::authz::ResourceSettings;
 use crate::dpop::Window;
 use crate::ident::{Audience, Issuer};
@@ -49,7 +49,14 @@ pub(super) fn judge(
     let dpop = dpop(judge, file.dpop.as_ref());
     let known = KnownScopes::of(given);
     check_scope_words(judge, file);
-    let around = client::Surroundings { known: &known, certificates, profile, signing: signing_algorithm(file) };
+    let details = detail_types::known(judge, given);
+    let around = client::Surroundings {
+        known: &known,
+        details: &details,
+        certificates,
+        profile,
+        signing: signing_algorithm(file),
+    };
     let clients = file.clients.as_ref().map(|clients| client::all(judge, clients, &around)).unwrap_or_default();
     let login = login(judge, given, &clients);
     let issuer = issuer?;
@@ -65,6 +72,7 @@ pub(super) fn judge(
         resources,
         lifetimes,
         dpop,
+        details: details.types,
         require_pushed_requests: file.require_pushed_authorization_requests.as_ref().is_some_and(|given| given.value),
         profile,
         rate_limits: rate_limits(judge, file.rate_limits.as_ref()),

@@ -3,6 +3,7 @@
 use super::authorization_server::{KnownScopes, algorithm};
 use super::check::Judge;
 use super::client_certificate::{self, Certificates};
+use super::detail_types::KnownTypes;
 use super::file::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, ResourceUri, RotationWord};
 use super::given::{Given, Parsed};
 use super::mistake::{Mistake, Place};
@@ -18,6 +19,8 @@ use crate::secret::ClientSecretHash;
 pub(super) struct Surroundings<'a> {
     /// The scopes that exist.
     pub(super) known: &'a KnownScopes,
+    /// The types of `authorization_details` that exist.
+    pub(super) details: &'a KnownTypes,
     /// Whether clients can show certificates.
     pub(super) certificates: Certificates,
     /// The rules of the server.

@@ -3,6 +3,7 @@
 use super::authorization_server::algorithm;
 use super::check::Judge;
 use super::client::{Surroundings, key_set};
+use super::detail_types;
 use super::file::{AuthMethod, ClientFile};
 use super::given::Given;
 use super::mistake::{Mistake, Place};
@@ -37,6 +38,7 @@ pub(super) fn rules(
         pushed_only: file.require_pushed_authorization_requests.as_ref().is_some_and(|given| given.value),
         signed_only: file.require_signed_request_object.as_ref().is_some_and(|given| given.value),
         object_algorithm: file.request_object_signing_alg.as_ref().map(|given| algorithm(given.value)),
+        detail_types: detail_types::of_client(judge, file, around.details),
         object_keys,
     };
     let keys = match authentication {

@@ -228,6 +228,8 @@ pub(super) struct AuthorizationServerFile {
     pub(super) rate_limits: Option<Given<RateLimitsFile>>,
     /// The scopes that exist, each with 1 to 200 characters for the people who are asked to grant it.
     pub(super) scopes: Option<Given<BTreeMap<Parsed<Scope>, Given<String>>>>,
+    /// What clients may ask for in detail (RFC 9396), by the `type` of the objects in `authorization_details`.
+    pub(super) authorization_details_types: Option<Given<BTreeMap<String, Given<DetailTypeFile>>>>,
     /// Resources, besides those under `protected_resources`, that tokens may be issued for (RFC 8707): absolute http(s)
     /// URIs without a fragment. The first resource of all is the audience of tokens whose request names none. If there
     /// is no resource at all, the issuer is the only one.
@@ -251,6 +253,26 @@ pub(super) struct RateLimitsFile {
     /// Wrong secrets a minute for one client from one address.
     #[schemars(extend("default" = 60))]
     pub(super) wrong_secrets: Option<Given<u32>>,
+}
+
+/// A type of `authorization_details`. Objects may have the members that are described here, `identifier`, which is a text,
+/// and `locations`, which are resources; any other is refused.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DetailTypeFile {
+    /// What it allows: 1 to 200 characters for the people who are asked to grant it. They are shown the members too.
+    #[schemars(required)]
+    pub(super) description: Option<Given<String>>,
+    /// The values that `actions` may have. Default: there are no `actions`.
+    pub(super) actions: Option<Given<Vec<Given<String>>>>,
+    /// The values that `datatypes` may have. Default: there are no `datatypes`.
+    pub(super) datatypes: Option<Given<Vec<Given<String>>>>,
+    /// The values that `privileges` may have. Default: there are no `privileges`.
+    pub(super) privileges: Option<Given<Vec<Given<String>>>>,
+    /// Other members that there may be, of any JSON type. The resource must judge their values.
+    pub(super) fields: Option<Given<Vec<Given<String>>>>,
+    /// The members that there must be.
+    pub(super) required: Option<Given<Vec<Given<String>>>>,
 }
 
 /// A set of rules that clients must keep.
@@ -456,6 +478,8 @@ pub(super) struct ClientFile {
     /// What authorization responses are signed with that the client asks for with `response_mode=jwt` (JARM). It must be
     /// `signing.algorithm`, and is so by default.
     pub(super) authorization_signed_response_alg: Option<Given<SigningAlgorithm>>,
+    /// The types of `authorization_details` that the client may ask for; each must be one of the server's. Default: none.
+    pub(super) authorization_details_types: Option<Given<Vec<Given<String>>>>,
     /// The set of rules that the client must keep. Default: that of the server.
     pub(super) profile: Option<Given<Profile>>,
     /// Whether each refresh gives a new refresh token. Default under `profile: fapi2`: `never`.

@@ -35,13 +35,28 @@ pub enum JsonFault {
 /// [`JsonFault::Malformed`] for anything else: arrays, trailing text, a byte-order mark, duplicate members (RFC 7515 §4
 /// lets a receiver refuse them), objects nested deeper than eight levels.
 pub fn object(bytes: &[u8]) -> Result<Members, JsonFault> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: 0 }.deserialize(&mut deserializer).map_err(|_| JsonFault::Malformed)?;
-    deserializer.end().map_err(|_| JsonFault::Malformed)?;
-    match value {
+    match value(bytes)? {
         Json::Object(members) => Ok(members),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => Err(JsonFault::Malformed),
     }
+}
+
+/// Parses one JSON array, as strictly as [`object`].
+///
+/// # Errors
+/// [`JsonFault::Malformed`] for anything else.
+pub fn array(bytes: &[u8]) -> Result<Vec<Json>, JsonFault> {
+    match value(bytes)? {
+        Json::Array(items) => Ok(items),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Object(_) => Err(JsonFault::Malformed),
+    }
+}
+
+fn value(bytes: &[u8]) -> Result<Json, JsonFault> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = Strict { depth: 0 }.deserialize(&mut deserializer).map_err(|_| JsonFault::Malformed)?;
+    deserializer.end().map_err(|_| JsonFault::Malformed)?;
+    Ok(value)
 }
 
 /// Reads a string member; `None` if it is absent.

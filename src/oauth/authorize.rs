@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::activation::{ConfirmDevice, EnterCode};
+use super::authorization_details::DetailShown;
 use super::client::Client;
 use super::{ACTIVATION_CLIENT, AuthorizationServer, Error, Parameters, Refusal};
 use crate::clock::Timestamp;
@@ -172,6 +173,8 @@ pub struct Consent {
     pub person: String,
     /// What each scope means, in the operator's words.
     pub permissions: Vec<String>,
+    /// What is asked for in detail.
+    pub details: Vec<DetailShown>,
     /// The origin or the scheme to which the browser will go.
     pub destination: String,
 }
@@ -376,6 +379,7 @@ impl AuthorizationServer {
             acr: by.acr,
             scopes: request.scopes.clone(),
             resource: request.resource.clone(),
+            details: request.details.clone(),
             dpop_jkt: request.dpop_jkt,
             nonce: request.nonce.clone(),
             expires_at: now + self.settings.lifetimes.authorization_code,
@@ -457,6 +461,7 @@ impl AuthorizationServer {
             client_name: transaction.destination.client.name.clone(),
             person: by.person.name.clone(),
             permissions: self.in_words(&transaction.request.scopes),
+            details: self.shown(&transaction.request.details),
             destination: transaction.destination.redirect_uri.destination(),
             form: self.form(&transaction, token),
         }))

@@ -167,6 +167,8 @@ pub struct RequestRules {
     pub signed_only: bool,
     /// `request_object_signing_alg`: the only algorithm of request objects, if it registered one.
     pub object_algorithm: Option<Algorithm>,
+    /// `authorization_details_types` (RFC 9396 §10): what it may ask for in detail.
+    pub detail_types: Vec<String>,
     /// The keys of request objects, for a client that does not authenticate with keys.
     pub object_keys: Vec<PublicKey>,
 }

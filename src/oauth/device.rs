@@ -93,6 +93,7 @@ impl AuthorizationServer {
         }
         let scopes = self.requested_scopes(parameters, &client)?;
         let resource = self.resource(parameters)?;
+        Self::refuse_details(parameters)?;
         let dpop_jkt = bound_key(parameters.get("dpop_jkt"), proof)?;
         if let Counted::TooMany { retry_after } = self.device_requests.count(&buckets(&client, address), now)? {
             return Err(Error::Throttled { retry_after });

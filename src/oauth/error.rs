@@ -68,6 +68,8 @@ pub enum ErrorCode {
     InvalidToken,
     /// RFC 6750 §3.1.
     InsufficientScope,
+    /// RFC 9396 §5.
+    InvalidAuthorizationDetails,
     /// RFC 9101 §7: the request object is not valid.
     InvalidRequestObject,
     /// RFC 9101 §7: the `request_uri` leads to no valid request.
@@ -99,6 +101,7 @@ impl ErrorCode {
             Self::ConsentRequired => "consent_required",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
+            Self::InvalidAuthorizationDetails => "invalid_authorization_details",
             Self::InvalidRequestObject => "invalid_request_object",
             Self::InvalidRequestUri => "invalid_request_uri",
             Self::RequestUriNotSupported => "request_uri_not_supported",
@@ -126,6 +129,7 @@ impl ErrorCode {
             | Self::ExpiredToken
             | Self::LoginRequired
             | Self::ConsentRequired
+            | Self::InvalidAuthorizationDetails
             | Self::InvalidRequestObject
             | Self::InvalidRequestUri
             | Self::RequestUriNotSupported => 400,

@@ -8,7 +8,7 @@ use crate::jose::Thumbprint;
 use crate::scope::{Scope, Scopes};
 use crate::secret::RefreshToken;
 use crate::store::{Grant, GrantHandle, RefreshState, SenderConstraint};
-use crate::token::Binding;
+use crate::token::{AuthorizationDetails, Binding};
 
 use super::client::GrantType;
 use super::client_authentication::AuthenticatedClient;
@@ -73,6 +73,7 @@ struct Approval {
     acr: Option<Acr>,
     scopes: Scopes,
     resource: Audience,
+    details: AuthorizationDetails,
 }
 
 /// A grant that was redeemed: the only thing that [`AuthorizationServer::issue`] takes.
@@ -84,6 +85,7 @@ pub(super) struct Authorization {
     pub(super) subject: Subject,
     pub(super) scopes: Scopes,
     pub(super) resource: Audience,
+    pub(super) details: AuthorizationDetails,
     pub(super) auth_time: Option<Timestamp>,
     pub(super) acr: Option<Acr>,
     pub(super) binding: Option<Binding>,
@@ -131,6 +133,7 @@ impl AuthorizationServer {
             subject: approval.subject,
             scopes: approval.scopes,
             resource: approval.resource,
+            details: approval.details,
             auth_time: approval.auth_time,
             acr: approval.acr,
             sender_constraint: exchange.sender_constraint(),

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::ident::Acr;
 use crate::jose::SigningKey;
 use crate::secret::base64url;
-use crate::token::{ACCESS_TOKEN_TYPE, AccessTokenClaims, Binding};
+use crate::token::{ACCESS_TOKEN_TYPE, AccessTokenClaims, AuthorizationDetails, Binding};
 
 /// The body of a successful answer (RFC 6749 §5.1).
 #[derive(Serialize)]
@@ -22,6 +22,9 @@ pub struct TokenResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     id_token: Option<String>,
     scope: String,
+    /// RFC 9396 §7: as granted.
+    #[serde(skip_serializing_if = "AuthorizationDetails::is_empty")]
+    authorization_details: AuthorizationDetails,
     /// RFC 8693 §2.2.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     issued_token_type: Option<&'static str>,
@@ -50,6 +53,7 @@ impl AuthorizationServer {
             aud: authorization.resource.as_str(),
             client_id: authorization.client_id.as_str(),
             scope: authorization.scopes.to_string(),
+            authorization_details: authorization.details.at(authorization.resource.as_str()),
             iat: now.seconds(),
             exp: expires.seconds(),
             jti: base64url(&self.entropy.draw::<16>()),
@@ -72,6 +76,7 @@ impl AuthorizationServer {
             issued_token_type: delegation.map(|_| ACCESS_TOKEN),
             refresh_token: authorization.refresh_token.as_ref().map(crate::secret::RefreshToken::reveal),
             scope: claims.scope,
+            authorization_details: authorization.details.clone(),
             outcome: authorization.outcome,
         }
     }

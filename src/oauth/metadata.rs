@@ -106,6 +106,9 @@ impl AuthorizationServer {
             document[format!("{endpoint}_endpoint_auth_signing_alg_values_supported")] =
                 names(profile.assertion_algorithms()).into();
         }
+        if !settings.details.is_empty() {
+            document["authorization_details_types_supported"] = settings.details.keys().cloned().collect();
+        }
         if !scopes.is_empty() {
             document["scopes_supported"] = scopes.into(); // RFC 8414 §3.2: no empty arrays
         }

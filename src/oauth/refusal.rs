@@ -198,6 +198,15 @@ refusals! {
     /// RFC 8707 §2: unknown, malformed, several, or not in the grant.
     ResourceUnknown "resource_unknown" InvalidTarget "resource is not one that this server issues tokens for here";
 
+    /// RFC 9396 §5: no array of objects with a `type`, or too much.
+    DetailsMalformed "details_malformed" InvalidAuthorizationDetails "authorization_details is not a JSON array of objects with a type, or too long";
+    /// RFC 9396 §5: a type that does not exist, is not allowed to this client, or not here.
+    DetailTypeNotAllowed "detail_type_not_allowed" InvalidAuthorizationDetails "a type in authorization_details is unknown or not allowed here";
+    /// RFC 9396 §5: a member or a value that the type has not, or a member that it must have.
+    DetailNotAllowed "detail_not_allowed" InvalidAuthorizationDetails "authorization_details has a member or a value that its type does not allow, or lacks one";
+    /// RFC 9396 §6: more than was granted.
+    DetailsNotGranted "details_not_granted" InvalidAuthorizationDetails "authorization_details is not within what was granted";
+
     /// RFC 6749 §3.1.2.4: no client of that name; never redirected.
     AuthorizeClientUnknown "authorize_client_unknown" InvalidRequest "client_id is missing or not registered";
     /// RFC 6749 §3.1.2.4: `redirect_uri` is not registered; never redirected.

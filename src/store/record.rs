@@ -13,6 +13,7 @@ use crate::ident::{Acr, Audience, ClientId, Subject};
 use crate::jose::{Algorithm, Members, Thumbprint};
 use crate::scope::Scopes;
 use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
+use crate::token::AuthorizationDetails;
 
 /// The name of a grant: 16 random bytes. Not a secret; it opens nothing.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
@@ -57,6 +58,8 @@ pub struct CodeRecord {
     pub scopes: Scopes,
     /// The resource that access tokens are for (RFC 8707).
     pub resource: Audience,
+    /// What was approved in detail (RFC 9396).
+    pub details: AuthorizationDetails,
     /// The key to which `dpop_jkt` bound the code (RFC 9449 §10).
     pub dpop_jkt: Option<Thumbprint>,
     /// `nonce` of the request, for the ID token (OpenID Connect Core §3.1.2.1).
@@ -165,6 +168,8 @@ pub struct Grant {
     pub scopes: Scopes,
     /// The resource that access tokens are for.
     pub resource: Audience,
+    /// What was granted in detail (RFC 9396); never narrowed by a refresh.
+    pub details: AuthorizationDetails,
     /// When the person signed in.
     pub auth_time: Timestamp,
     /// How well the person was recognised, if it is known.

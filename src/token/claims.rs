@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::AuthorizationDetails;
 use crate::certificate::CertificateThumbprint;
 use crate::jose::{Json, Thumbprint};
 
@@ -21,6 +22,9 @@ pub struct AccessTokenClaims<'a> {
     pub client_id: &'a str,
     /// What it allows.
     pub scope: String,
+    /// What it allows in detail (RFC 9396 §9.1).
+    #[serde(skip_serializing_if = "AuthorizationDetails::is_empty")]
+    pub authorization_details: AuthorizationDetails,
     /// When it was issued, in seconds since the epoch.
     pub iat: i64,
     /// When it ends, in seconds since the epoch.

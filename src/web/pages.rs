@@ -11,7 +11,7 @@ use http::StatusCode;
 
 use super::request::Refused;
 use super::respond::whole_seconds;
-use crate::oauth::{CodeFault, ConfirmDevice, Consent, EnterCode, Refusal, SignIn, SignInFault};
+use crate::oauth::{CodeFault, ConfirmDevice, Consent, DetailShown, EnterCode, Refusal, SignIn, SignInFault};
 use crate::secret::sha256;
 
 /// The stylesheet; it stands in the page, where its hash admits it.
@@ -52,6 +52,7 @@ struct ConsentPage<'a> {
     client_name: &'a str,
     person: &'a str,
     permissions: &'a [String],
+    details: &'a [DetailShown],
     destination: &'a str,
 }
 
@@ -167,6 +168,7 @@ impl Pages {
             client_name: &consent.client_name,
             person: &consent.person,
             permissions: &consent.permissions,
+            details: &consent.details,
             destination: &consent.destination,
         };
         Page { policy: self.consent_policy.clone(), ..self.page(StatusCode::OK, &page) }

@@ -115,6 +115,7 @@ fn settings(url: &str) -> Settings {
             (parsed("admin"), "Everything".to_owned()),
         ]),
         resources: vec![parsed("https://api.example.com")],
+        details: BTreeMap::new(),
         lifetimes: Lifetimes {
             access_token: minutes(5),
             refresh_token: minutes(60),

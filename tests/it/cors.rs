@@ -40,6 +40,7 @@ async fn scripts_may_use_what_a_single_page_application_needs_and_nothing_else()
     for (method, path) in [
         (Method::POST, "/oauth/token"),
         (Method::POST, REVOKE),
+        (Method::POST, "/oauth/par"),
         (Method::GET, "/oauth/userinfo"),
         (Method::POST, "/oauth/userinfo"),
         (Method::GET, "/oauth/jwks"),

@@ -13,6 +13,7 @@ use tollgate::secret::RefreshToken;
 use tollgate::store::{
     CodeRecord, Grant, GrantHandle, Limits, Redeemed, RefreshState, SenderConstraint, SqliteStore, Store as _,
 };
+use tollgate::token::AuthorizationDetails;
 
 use crate::client::{Client, code_request, refresh_request};
 use crate::process::{Installation, eventually};
@@ -89,6 +90,7 @@ fn grant(code: &CodeRecord, sender_constraint: SenderConstraint) -> (RefreshToke
         subject: code.subject.clone(),
         scopes: code.scopes.clone(),
         resource: code.resource.clone(),
+        details: AuthorizationDetails::default(),
         auth_time: code.auth_time,
         acr: code.acr.clone(),
         sender_constraint,

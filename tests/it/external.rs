@@ -34,6 +34,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::StatusExt as _;
 
+use crate::authorization_details;
 use crate::browser::{Browser, Page};
 use crate::client::{AUTHORIZATION_REQUEST, claims, code_request, poll_request, refresh_request};
 use crate::process::{Installation, Process, eventually};
@@ -187,6 +188,41 @@ async fn a_request_is_explained_to_the_login_and_its_code_becomes_tokens() {
     for secret in [&transaction.handle, &code] {
         assert!(!log.contains(secret.as_str()), "a secret is in the log");
     }
+}
+
+#[tokio::test]
+async fn what_is_asked_in_detail_is_granted_only_if_the_login_says_so() {
+    let world = World::start_with(|settings| {
+        elsewhere(settings);
+        authorization_details::configure(settings);
+    })
+    .await;
+    let (login, client) = (Login::of(&world), world.client("spa"));
+    let asked = r#"[{"type":"payment","actions":["initiate","status"],"amount":1}]"#;
+    let begin = async || login.begin(&[("authorization_details", asked)]).await;
+    let transaction = begin().await;
+    assert_eq!(transaction.details.len(), 1);
+    assert_eq!(transaction.details[0].description, "Make a <payment>");
+    assert!(transaction.details[0].members.iter().any(|member| (&*member.name, &*member.value) == ("amount", "1")));
+    let with = |handle: &str, details: &str| ApproveRequest {
+        authorization_details: details.to_owned(),
+        ..ada(&world, handle)
+    };
+    let more = r#"[{"type":"payment","amount":2}]"#;
+    for (details, refusal) in [("x", Refusal::DetailsMalformed), (more, Refusal::DetailsNotGranted)] {
+        let answer = login.approve(with(&transaction.handle, details)).await;
+        assert_refused(answer, Code::InvalidArgument, refusal);
+    }
+    let granted = async |handle: &str, details: &str| {
+        let back = login.approve(with(handle, details)).await.expect("a redirect");
+        let code = parameter(&back, "code").expect("a code");
+        let tokens = client.request(world.clock.now(), &code_request(&code)).send().await.expect_tokens();
+        claims(tokens.text("access_token")).get("authorization_details").cloned()
+    };
+    assert_eq!(granted(&transaction.handle, "").await, None, "who does not know of details grants none");
+    let transaction = begin().await;
+    let details = granted(&transaction.handle, &transaction.authorization_details).await.expect("details");
+    assert_eq!(details[0]["amount"], 1);
 }
 
 #[tokio::test]

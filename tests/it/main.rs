@@ -2,6 +2,7 @@
 #![expect(unreachable_pub, reason = "a test binary has no callers")]
 
 mod architecture;
+mod authorization_details;
 mod authorize;
 mod browser;
 mod check;

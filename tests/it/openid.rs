@@ -11,7 +11,7 @@ use tollgate::jose::{Jws, PublicKey};
 use tollgate::oauth::Refusal;
 use tollgate::secret::{AuthorizationCode, base64url, sha256};
 use tollgate::store::{CodeRecord, Recorded, TransactionId};
-use tollgate::token::TOKEN_LIMIT;
+use tollgate::token::{AuthorizationDetails, TOKEN_LIMIT};
 
 use crate::client::{
     Answer, CHALLENGE, CLIENT_CREDENTIALS, Client, answer, claims, code_request, poll_request, refresh_request,
@@ -46,6 +46,7 @@ async fn code(world: &World, client: &Client, scopes: &str, nonce: Option<&str>)
         acr: None,
         scopes: scopes.parse().expect("scopes"),
         resource: "https://api.example.com".parse().expect("a resource"),
+        details: AuthorizationDetails::default(),
         dpop_jkt: None,
         nonce: nonce.map(str::to_owned),
         expires_at: now + Duration::from_mins(1),

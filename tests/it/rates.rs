@@ -8,7 +8,7 @@ use crate::client::{Answer, CLIENT_CREDENTIALS, Client, DEVICE_AUTHORIZATION, IN
 use crate::process::Installation;
 use crate::world::{SECRET, World};
 
-const PATHS: [&str; 4] = ["/oauth/token", REVOKE, INTROSPECT, DEVICE_AUTHORIZATION];
+const PATHS: [&str; 5] = ["/oauth/token", REVOKE, INTROSPECT, DEVICE_AUTHORIZATION, "/oauth/par"];
 
 /// A request that is good enough to be counted.
 fn call<'a>(world: &World, client: &'a Client, path: &'static str) -> TokenCall<'a> {

@@ -19,6 +19,7 @@ use tollgate::store::{
     OpenError, Pace, PersonRecord, Polled, Previous, Pushed, PushedRequest, Recorded, Redeemed, RefreshState, Rotated,
     Rotation, SenderConstraint, SessionRecord, SqliteStore, Store, TokenName, TransactionId, Unavailable,
 };
+use tollgate::token::AuthorizationDetails;
 
 /// So many callers at once.
 const CALLERS: u64 = 64;
@@ -83,6 +84,7 @@ conformance! {
     a_code_is_taken_once
     a_pushed_request_is_read_as_it_was_recorded
     a_pushed_request_is_answered_once
+    a_transaction_that_ended_gives_no_code
     of_many_answers_to_a_pushed_request_at_once_one_counts
     a_pushed_request_stays_unanswered_when_there_is_no_room_for_its_code
     a_client_has_so_many_pushed_requests_that_wait
@@ -126,7 +128,8 @@ type Make = fn(Limits) -> Fixture;
 async fn a_code_is_read_as_it_was_recorded(make: Make) {
     let Fixture { store, _directory } = make(Limits::default());
     let bare = code(1);
-    let bound = CodeRecord { dpop_jkt: Some(Thumbprint::from_bytes([9; 32])), ..code(2) };
+    let details = r#"[{"amount":{"é":1.5},"type":"payment"}]"#.parse().expect("details");
+    let bound = CodeRecord { dpop_jkt: Some(Thumbprint::from_bytes([9; 32])), details, ..code(2) };
     for code in [&bare, &bound] {
         assert_eq!(store.record_code(code).await, Ok(Recorded::First));
         assert_eq!(store.code(code.digest).await, Ok(Some(code.clone())));
@@ -220,7 +223,8 @@ async fn a_grant_is_read_as_it_was_recorded(make: Make) {
     let constraints =
         [SenderConstraint::None, SenderConstraint::Dpop, SenderConstraint::DpopKey(Thumbprint::from_bytes([5; 32]))];
     for (number, sender_constraint) in (1..).zip(constraints) {
-        let grant = Grant { sender_constraint, ..grant(number) };
+        let details = r#"[{"type":"payment"}]"#.parse().expect("details");
+        let grant = Grant { sender_constraint, details, ..grant(number) };
         begin(&*store, &grant).await;
         assert_eq!(store.grant(grant.handle).await, Ok(Some(grant)));
     }
@@ -394,6 +398,32 @@ async fn a_pushed_request_is_answered_once(make: Make) {
     assert_eq!(store.pushed_request(pushed(3).digest).await, Ok(Some(pushed(3))), "the others wait");
     assert_eq!(store.answer_pushed_request(TransactionId(bytes(9))).await, Ok(false));
     assert_eq!(store.record_code(&code(9)).await, Ok(Recorded::First), "which nobody pushed");
+}
+
+async fn a_transaction_that_ended_gives_no_code(make: Make) {
+    let Fixture { store, _directory } = make(Limits { codes: 2, ..Limits::default() });
+    let soon = now() + SECOND * 10;
+    assert_eq!(store.end_transaction(code(1).transaction, soon).await, Ok(Recorded::First));
+    assert_eq!(store.end_transaction(code(1).transaction, soon).await, SPENT);
+    assert_eq!(store.record_code(&code(1)).await, SPENT);
+    assert_eq!(store.code(code(1).digest).await, Ok(None));
+    // One that gave a code does not end.
+    assert_eq!(store.record_code(&code(2)).await, Ok(Recorded::First));
+    assert_eq!(store.end_transaction(code(2).transaction, soon).await, SPENT);
+    // Its pushed request ends with it, and the other way round.
+    for number in 3..=4 {
+        assert_eq!(store.push_request(&pushed(number), now()).await, Ok(Pushed::First));
+    }
+    assert_eq!(store.end_transaction(pushed(3).transaction, soon).await, Ok(Recorded::First));
+    assert_eq!(store.answer_pushed_request(pushed(3).transaction).await, Ok(false));
+    assert_eq!(store.answer_pushed_request(pushed(4).transaction).await, Ok(true));
+    assert_eq!(store.end_transaction(pushed(4).transaction, soon).await, SPENT);
+    // What is full says so, until the time of some is over.
+    let full = store.end_transaction(TransactionId(bytes(9)), soon).await;
+    assert_eq!(full, Err(Unavailable::Full));
+    assert_eq!(store.sweep(soon, 100).await, Ok(0));
+    assert_eq!(store.sweep(soon + SECOND, 100).await, Ok(2));
+    assert_eq!(store.end_transaction(TransactionId(bytes(9)), soon + SECOND * 9).await, Ok(Recorded::First));
 }
 
 async fn of_many_answers_to_a_pushed_request_at_once_one_counts(make: Make) {
@@ -1135,6 +1165,7 @@ fn code(number: u64) -> CodeRecord {
         acr: Some("urn:mfa".parse().expect("a class")),
         scopes: "orders:read orders:write".parse().expect("scopes"),
         resource: "https://api.example".parse().expect("a resource"),
+        details: AuthorizationDetails::default(),
         dpop_jkt: None,
         nonce: Some("n-0S6_WzA2Mj".to_owned()),
         expires_at: now() + SECOND * 60,
@@ -1192,6 +1223,7 @@ fn grant(number: u64) -> Grant {
         subject: "0b6f".parse().expect("a subject"),
         scopes: "orders:read".parse().expect("scopes"),
         resource: "https://api.example".parse().expect("a resource"),
+        details: AuthorizationDetails::default(),
         auth_time: now().before(SECOND),
         acr: Some("urn:mfa".parse().expect("a class")),
         sender_constraint: SenderConstraint::Dpop,
@@ -1316,6 +1348,7 @@ enum Call {
     RedeemDevice(u64, u64),
     Push(u64),
     Answer(u64),
+    EndTransaction(u64),
     Pass(u64),
     Sweep(u32),
 }
@@ -1348,6 +1381,7 @@ fn call() -> impl Strategy<Value = Call> {
         (few(), few()).prop_map(|(device, grant)| Call::RedeemDevice(device, grant)),
         few().prop_map(Call::Push),
         few().prop_map(Call::Answer),
+        few().prop_map(Call::EndTransaction),
         (0_u64..90).prop_map(Call::Pass),
         Just(Call::Sweep(100)), // everything at once: which records go first is up to the store
     ]
@@ -1444,6 +1478,9 @@ async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
             if taken { String::new() } else { format!("{:?}", store.push_request(&request, *now).await) }
         }
         Call::Answer(number) => format!("{:?}", store.answer_pushed_request(pushed(number).transaction).await),
+        Call::EndTransaction(number) => {
+            format!("{:?}", store.end_transaction(code(number).transaction, *now + SECOND * 60).await)
+        }
         Call::Pass(seconds) => {
             *now = *now + Duration::from_secs(seconds);
             String::new()

@@ -103,6 +103,10 @@ pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 24] = [
     Refusal::TransactionSpent,
 ];
 
+/// The refusals of rich authorization requests: `authorization_details.rs` reaches each of them.
+pub const OF_AUTHORIZATION_DETAILS: [Refusal; 4] =
+    [Refusal::DetailsMalformed, Refusal::DetailTypeNotAllowed, Refusal::DetailNotAllowed, Refusal::DetailsNotGranted];
+
 /// The refusals of requests that are pushed or signed: `par.rs` and `request_object.rs` reach each of them.
 pub const OF_PUSHED_AND_SIGNED_REQUESTS: [Refusal; 13] = [
     Refusal::RequestAmbiguous,
@@ -128,6 +132,7 @@ fn of_the_token_endpoint() -> BTreeSet<String> {
     });
     let ours = Refusal::ALL.iter().copied().filter(|refusal| !OF_THE_AUTHORIZATION_ENDPOINT.contains(refusal));
     let ours = ours.filter(|refusal| !OF_PUSHED_AND_SIGNED_REQUESTS.contains(refusal));
+    let ours = ours.filter(|refusal| !OF_AUTHORIZATION_DETAILS.contains(refusal));
     // Overtaken needs two rotations between a read and a write: `concurrency.rs` and the state machine's own tests. That
     // `dpop_jkt` contradicts a proof is a matter of the device authorization endpoint: `device.rs`. Certificates need TLS:
     // `mutual_tls.rs`.

@@ -21,6 +21,7 @@ use tollgate::oauth::Settings;
 use tollgate::replay::ReplayGuard;
 use tollgate::secret::{AuthorizationCode, DeviceCode, Digest, base64url, sha256};
 use tollgate::store::{CodeRecord, Decision, Limits, MemoryStore, Recorded, Store, TransactionId, Unavailable};
+use tollgate::token::AuthorizationDetails;
 use tracing::Dispatch;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
@@ -336,6 +337,7 @@ pub async fn record_code(store: &dyn Store, now: Timestamp, client: &str, dpop_j
         acr: None,
         scopes: "orders:read orders:write".parse().expect("scopes"),
         resource: "https://api.example.com".parse().expect("a resource"),
+        details: AuthorizationDetails::default(),
         dpop_jkt,
         nonce: None,
         expires_at: now + Duration::from_mins(1),

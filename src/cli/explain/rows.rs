@@ -424,6 +424,30 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "Send one of `protected_resources` in the metadata, byte for byte.",
     ),
     row(
+        "details_malformed",
+        "RFC 9396 §2, §5",
+        "`authorization_details` is one object, has a member of the wrong JSON type, or is very long.",
+        "Send a JSON array of at most 8 objects with a `type`, in at most 4 KiB.",
+    ),
+    row(
+        "detail_type_not_allowed",
+        "RFC 9396 §5, §10",
+        "The type is not configured, not among the client's `authorization_details_types`, or the endpoint or grant takes none.",
+        "Compare the request with `authorization_details_types_supported` of the metadata.",
+    ),
+    row(
+        "detail_not_allowed",
+        "RFC 9396 §5",
+        "An object has a member or a value that its type does not name, a location that is no resource, or lacks a required member.",
+        "Compare it with the type under `authorization_server.authorization_details_types`.",
+    ),
+    row(
+        "details_not_granted",
+        "RFC 9396 §6",
+        "The token request asks for another object than the person approved, or for more.",
+        "Repeat what was granted, with shorter lists where less is wanted, or leave it out.",
+    ),
+    row(
         "authorize_client_unknown",
         "RFC 6749 §3.1.2.4",
         "No client of this name is registered. The browser is not sent on: nobody knows to whom.",

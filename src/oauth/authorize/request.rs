@@ -10,6 +10,7 @@ use crate::oauth::client::{Client, GrantType};
 use crate::oauth::pkce::CodeChallenge;
 use crate::oauth::{AuthorizationServer, Parameters, Refusal};
 use crate::scope::Scopes;
+use crate::token::AuthorizationDetails;
 
 /// The longest `state` that is taken, in bytes after decoding.
 const STATE_LIMIT: usize = 2_048;
@@ -25,6 +26,8 @@ pub(in crate::oauth) struct AuthorizationRequest {
     pub(super) nonce: Option<String>,
     pub(super) scopes: Scopes,
     pub(super) resource: Audience,
+    /// What is asked for in detail (RFC 9396).
+    pub(super) details: AuthorizationDetails,
     pub(super) prompt: Prompt,
     /// The age that a sign-in may have.
     pub(super) max_age: Option<Duration>,
@@ -67,6 +70,7 @@ impl AuthorizationServer {
             nonce: nonce(parameters)?,
             scopes: self.requested_scopes(parameters, client)?,
             resource: self.resource(parameters)?,
+            details: self.requested_details(parameters, client)?,
             prompt,
             max_age,
         })

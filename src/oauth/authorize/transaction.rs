@@ -16,6 +16,7 @@ use crate::oauth::{AuthorizationServer, Parameters, Refusal};
 use crate::secret::seal::RootKey;
 use crate::secret::{BrowserToken, Digest, SessionKind, base64url, from_base64url};
 use crate::store::TransactionId;
+use crate::token::AuthorizationDetails;
 
 /// A validated authorization request that waits for a person.
 ///
@@ -48,6 +49,8 @@ struct Sealed {
     nonce: Option<String>,
     scope: String,
     resource: String,
+    /// Encoded like `state`, if there are any.
+    details: Option<String>,
     /// Whether a sign-in is asked for, whoever is signed in.
     signs_in: bool,
     /// In seconds.
@@ -83,6 +86,9 @@ impl Transaction {
             nonce: request.nonce.as_ref().map(|nonce| base64url(nonce.as_bytes())),
             scope: request.scopes.to_string(),
             resource: request.resource.to_string(),
+            details: Some(&request.details)
+                .filter(|details| !details.is_empty())
+                .map(|details| base64url(details.to_string().as_bytes())),
             signs_in: request.prompt == Prompt::SignIn,
             max_age: request.max_age.map(|age| age.as_secs()),
             begun_at: begun_at.millis(),
@@ -121,6 +127,10 @@ impl AuthorizationServer {
             Some(nonce) => Some(text(nonce)?),
             None => None,
         };
+        let details = match &sealed.details {
+            Some(details) => text(details)?.parse().ok()?,
+            None => AuthorizationDetails::default(),
+        };
         let client = self.client_here(&sealed.client_id)?;
         let redirect_uri = sealed.redirect_uri.parse().ok()?;
         let response_mode = if sealed.signs_response { ResponseMode::QueryJwt } else { ResponseMode::Query };
@@ -130,6 +140,7 @@ impl AuthorizationServer {
             nonce,
             scopes: sealed.scope.parse().ok()?,
             resource: sealed.resource.parse().ok()?,
+            details,
             prompt: if sealed.signs_in { Prompt::SignIn } else { Prompt::AsNeeded },
             max_age: sealed.max_age.map(Duration::from_secs),
         };

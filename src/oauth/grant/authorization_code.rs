@@ -47,12 +47,12 @@ impl Request<'_> {
         record.check_key(exchange)?;
         let scopes = server.narrowed(self.parameters.get("scope"), &record.scopes, exchange.client)?;
         let resource = server.granted_resource(self.parameters, &record.resource)?;
+        let details = server.narrowed_details(self.parameters, &record.details, exchange.client)?;
         server.check_person(&record.subject).await?.ok_or(Refusal::CodeUnknown)?;
 
         server.spend(exchange).await?;
-        let CodeRecord { subject, auth_time, acr, scopes: approved, resource: approved_for, nonce, .. } = record;
-        let approval = Approval { subject, auth_time, acr, scopes: approved, resource: approved_for };
-        let (grant, refresh_token) = server.begin_grant(approval, exchange);
+        let nonce = record.nonce.clone();
+        let (grant, refresh_token) = server.begin_grant(record.into_approval(), exchange);
         match server.store.redeem_code(code, &grant, exchange.now).await? {
             Redeemed::First => {}
             Redeemed::Replayed(earlier) => {
@@ -66,6 +66,7 @@ impl Request<'_> {
             subject: grant.subject,
             scopes,
             resource,
+            details,
             auth_time: Some(grant.auth_time),
             acr: grant.acr,
             binding: exchange.binding(),
@@ -79,6 +80,11 @@ impl Request<'_> {
 }
 
 impl CodeRecord {
+    fn into_approval(self) -> Approval {
+        let Self { subject, auth_time, acr, scopes, resource, details, .. } = self;
+        Approval { subject, auth_time, acr, scopes, resource, details }
+    }
+
     fn check_client(&self, exchange: &Exchange<'_>) -> Result<(), Refusal> {
         if self.client_id == exchange.client.id { Ok(()) } else { Err(Refusal::CodeClientMismatch) }
     }

@@ -28,6 +28,7 @@ impl Request<'_> {
         }
         let scopes = server.narrowed(self.parameters.get("scope"), &exchange.client.scopes, exchange.client)?;
         let resource = server.resource(self.parameters)?;
+        let details = server.requested_details(self.parameters, exchange.client)?;
         let subject: Subject = exchange.client.id.as_str().parse().expect("a client_id is a name");
         server.spend(exchange).await?;
         Ok(Authorization {
@@ -35,6 +36,7 @@ impl Request<'_> {
             subject,
             scopes,
             resource,
+            details,
             auth_time: None,
             acr: None,
             binding: exchange.binding(),

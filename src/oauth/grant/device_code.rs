@@ -18,6 +18,7 @@ use crate::oauth::params::Parameters;
 use crate::oauth::{AuthorizationServer, Error, Refusal};
 use crate::secret::{DeviceCode, DeviceCodeKind, Digest};
 use crate::store::{Decision, DeviceRecord, Polled};
+use crate::token::AuthorizationDetails;
 
 /// A token request of this grant.
 pub(in crate::oauth) struct Request<'a> {
@@ -54,7 +55,14 @@ impl Request<'_> {
         server.check_person(&subject).await?.ok_or(Refusal::DeviceSubjectDisabled)?;
 
         server.spend(exchange).await?;
-        let approval = Approval { subject, auth_time, acr, scopes: record.scopes, resource: record.resource };
+        let approval = Approval {
+            subject,
+            auth_time,
+            acr,
+            scopes: record.scopes,
+            resource: record.resource,
+            details: AuthorizationDetails::default(),
+        };
         let (grant, refresh_token) = server.begin_grant(approval, exchange);
         if !server.store.redeem_device(code, &grant, exchange.now).await? {
             return Err(Refusal::DeviceCodeUnknown.into());
@@ -64,6 +72,7 @@ impl Request<'_> {
             subject: grant.subject,
             scopes,
             resource,
+            details: AuthorizationDetails::default(), // the device authorization endpoint takes none
             auth_time: Some(grant.auth_time),
             acr: grant.acr,
             binding: exchange.binding(),

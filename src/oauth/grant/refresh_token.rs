@@ -80,6 +80,7 @@ impl Request<'_> {
         grant.check_key(exchange)?;
         let scopes = server.narrowed(self.parameters.get("scope"), &grant.scopes, exchange.client)?;
         let resource = server.granted_resource(self.parameters, &grant.resource)?;
+        let details = server.narrowed_details(self.parameters, &grant.details, exchange.client)?;
 
         server.spend(exchange).await?;
         let authorization = |grant: Grant, moved: Moved| Authorization {
@@ -87,6 +88,7 @@ impl Request<'_> {
             subject: grant.subject,
             scopes,
             resource,
+            details,
             auth_time: Some(grant.auth_time),
             acr: grant.acr,
             binding: exchange.binding(),

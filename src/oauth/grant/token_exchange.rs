@@ -24,7 +24,7 @@ use crate::oauth::client::ExchangePolicy;
 use crate::oauth::params::Parameters;
 use crate::oauth::{AuthorizationServer, Error, Refusal, own_token};
 use crate::scope::Scopes;
-use crate::token::{TokenFault, VerifiedToken};
+use crate::token::{AuthorizationDetails, TokenFault, VerifiedToken};
 
 /// The type of the tokens that we take and give (RFC 8693 §3).
 pub(in crate::oauth) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -72,6 +72,7 @@ impl Request<'_> {
         exchange: &Exchange<'_>,
         server: &AuthorizationServer,
     ) -> Result<Authorization, Error> {
+        AuthorizationServer::refuse_details(self.parameters)?;
         let policy = exchange.client.exchange.as_ref().filter(|_| !exchange.client.is_public());
         let policy = policy.ok_or(Refusal::GrantTypeNotAllowed)?;
         let token = server.verify_own_token(self.subject_token, &policy.from, exchange.now)?;
@@ -94,6 +95,7 @@ impl Request<'_> {
             subject: token.subject().clone(),
             scopes,
             resource,
+            details: AuthorizationDetails::default(), // they do not travel on
             auth_time: token.claims().get("auth_time").and_then(Value::as_i64).map(Timestamp::from_seconds),
             acr: token.claims().get("acr").and_then(Value::as_str).and_then(|acr| acr.parse().ok()),
             binding: exchange.binding(),

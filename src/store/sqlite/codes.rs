@@ -16,9 +16,9 @@ pub(super) fn record(connection: &Connection, code: &CodeRecord, limit: u64) -> 
     }
     let mut insert = connection.prepare_cached(
         "INSERT INTO codes (digest, transaction_id, client_id, redirect_uri, challenge, subject, auth_time, acr, scope,
-                            resource, dpop_jkt, nonce, expires_at, spent_for)
+                            resource, authorization_details, dpop_jkt, nonce, expires_at, spent_for)
          VALUES (:digest, :transaction_id, :client_id, :redirect_uri, :challenge, :subject, :auth_time, :acr, :scope,
-                 :resource, :dpop_jkt, :nonce, :expires_at, :spent_for)
+                 :resource, :details, :dpop_jkt, :nonce, :expires_at, :spent_for)
          ON CONFLICT (transaction_id) DO NOTHING",
     )?;
     let inserted = insert.execute(named_params! {
@@ -32,6 +32,7 @@ pub(super) fn record(connection: &Connection, code: &CodeRecord, limit: u64) -> 
         ":acr": code.acr,
         ":scope": code.scopes,
         ":resource": code.resource,
+        ":details": code.details,
         ":dpop_jkt": code.dpop_jkt,
         ":nonce": code.nonce,
         ":expires_at": code.expires_at,
@@ -92,6 +93,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<CodeRecord> {
         acr: row.get("acr")?,
         scopes: row.get("scope")?,
         resource: row.get("resource")?,
+        details: row.get("authorization_details")?,
         dpop_jkt: row.get("dpop_jkt")?,
         nonce: row.get("nonce")?,
         expires_at: row.get("expires_at")?,

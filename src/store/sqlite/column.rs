@@ -11,6 +11,7 @@ use crate::scope::Scopes;
 use crate::secret::{Digest, Kind};
 use crate::store::record::UnknownName;
 use crate::store::{EndedBy, GrantHandle, TransactionId};
+use crate::token::AuthorizationDetails;
 
 /// Reads a text column of a type that checks its grammar: what an unknown version wrote is a fault, not a guess.
 fn parse<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(value: ValueRef<'_>) -> FromSqlResult<T> {
@@ -42,6 +43,18 @@ impl FromSql for Scopes {
 }
 
 impl ToSql for Scopes {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.to_string().into())
+    }
+}
+
+impl FromSql for AuthorizationDetails {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        parse(value)
+    }
+}
+
+impl ToSql for AuthorizationDetails {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(self.to_string().into())
     }
