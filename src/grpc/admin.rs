@@ -123,6 +123,7 @@ impl AuthorizationService for Api {
             auth_time: said.auth_time,
             acr: said.acr.as_deref(),
             scope: said.scope.as_deref(),
+            authorization_details: &said.authorization_details,
             name: said.name.as_deref(),
             email: said.email.as_deref(),
             claims: said.claims.as_deref(),
@@ -178,6 +179,8 @@ impl From<oauth::Asking> for v1::Transaction {
             redirect_host: asking.destination,
             scopes: scopes.map(|(scope, description)| v1::RequestedScope { scope, description }).collect(),
             resource: asking.resource,
+            authorization_details: asking.authorization_details,
+            details: asking.details.into_iter().map(v1::RequestedDetail::from).collect(),
             needs_consent: asking.needs_consent,
             prompt: asking.hints.prompt,
             max_age: asking.max_age.map(u64::cast_signed),
@@ -185,6 +188,13 @@ impl From<oauth::Asking> for v1::Transaction {
             acr_values: asking.hints.acr_values,
             ui_locales: asking.hints.ui_locales,
         }
+    }
+}
+
+impl From<oauth::DetailShown> for v1::RequestedDetail {
+    fn from(shown: oauth::DetailShown) -> Self {
+        let members = shown.members.into_iter().map(|(name, value)| v1::DetailMember { name, value });
+        Self { description: shown.description, members: members.collect() }
     }
 }
 

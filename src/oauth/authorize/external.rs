@@ -21,8 +21,10 @@ use crate::clock::Timestamp;
 use crate::ident::{Acr, Subject};
 use crate::jose::{self, Members};
 use crate::oauth::Parameters;
+use crate::oauth::authorization_details::DetailShown;
 use crate::scope::Scopes;
 use crate::store::PersonRecord;
+use crate::token::AuthorizationDetails;
 use crate::uri::HttpUri;
 
 /// The longest address to which a browser is sent with its request.
@@ -92,6 +94,10 @@ pub struct Asking {
     pub scopes: Vec<(String, String)>,
     /// The resource.
     pub resource: String,
+    /// What is asked for in detail, as a JSON array; empty if nothing is.
+    pub authorization_details: String,
+    /// The same for people.
+    pub details: Vec<DetailShown>,
     /// Whether consent must be asked for: not for our own pages, which ask themselves.
     pub needs_consent: bool,
     /// The age that a sign-in may have, in seconds.
@@ -141,6 +147,8 @@ pub struct ExternalApproval<'a> {
     pub acr: Option<&'a str>,
     /// What they consented to; `None` for all that was asked for.
     pub scope: Option<&'a str>,
+    /// What they consented to in detail: a JSON array; empty for nothing.
+    pub authorization_details: &'a str,
     /// What they are called.
     pub name: Option<&'a str>,
     /// Their e-mail address.
@@ -194,6 +202,8 @@ impl AuthorizationServer {
             destination: destination.redirect_uri.destination(),
             scopes: request.scopes.iter().map(ToString::to_string).zip(words).collect(),
             resource: request.resource.to_string(),
+            authorization_details: written(&request.details),
+            details: self.shown(&request.details),
             needs_consent: self.first_party.client(destination.client.id.as_str()).is_none(),
             max_age: request.max_age.map(|age| age.as_secs()),
             hints,
@@ -211,7 +221,7 @@ impl AuthorizationServer {
         let acr: Option<Acr> = said.acr.map(str::parse).transpose().map_err(|_| Refusal::PersonMalformed)?;
         let auth_time = said_auth_time(&said, now)?;
         transaction.check_sign_in(auth_time)?;
-        transaction.request.narrow(said.scope)?;
+        transaction.request.narrow(said.scope, said.authorization_details)?;
         if !self.store.remember_person(&person).await? {
             return Err(Refusal::PersonDisabled.into());
         }
@@ -300,18 +310,31 @@ impl Transaction {
 
 impl AuthorizationRequest {
     /// Leaves what the person consented to.
-    fn narrow(&mut self, scope: Option<&str>) -> Result<(), Refusal> {
-        let granted = match scope {
-            None => return Ok(()),
+    fn narrow(&mut self, scope: Option<&str>, details: &str) -> Result<(), Refusal> {
+        let scopes = match scope {
+            None => self.scopes.clone(),
             Some("") => Scopes::default(),
             Some(scope) => scope.parse().map_err(|_| Refusal::ScopeMalformed)?,
         };
-        if !granted.is_within(&self.scopes) {
+        let details = match details {
+            "" => AuthorizationDetails::default(),
+            details => details.parse().map_err(|_| Refusal::DetailsMalformed)?,
+        };
+        if !scopes.is_within(&self.scopes) {
             return Err(Refusal::ScopeNotAllowed);
         }
-        self.scopes = granted;
+        if !details.is_within(&self.details) {
+            return Err(Refusal::DetailsNotGranted);
+        }
+        self.scopes = scopes;
+        self.details = details;
         Ok(())
     }
+}
+
+/// `authorization_details` as a JSON array.
+fn written(details: &AuthorizationDetails) -> String {
+    if details.is_empty() { String::new() } else { details.to_string() }
 }
 
 fn said_auth_time(said: &ExternalApproval<'_>, now: Timestamp) -> Result<Timestamp, Refusal> {
