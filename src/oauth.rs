@@ -123,12 +123,12 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// About proofs.
     pub dpop: DpopSettings,
-    /// How often clients may ask.
-    pub rate_limits: RateLimits,
     /// `require_pushed_authorization_requests` (RFC 9126 §5), for every client.
     pub require_pushed_requests: bool,
     /// The rules that every client must keep.
     pub profile: Profile,
+    /// How often clients may ask.
+    pub rate_limits: RateLimits,
     /// Whether the doors hand on the certificates of clients (RFC 8705).
     pub mutual_tls: bool,
     /// Who may vouch for the certificates of clients with `tls_client_auth`.

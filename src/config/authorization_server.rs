@@ -65,9 +65,9 @@ pub(super) fn judge(
         resources,
         lifetimes,
         dpop,
-        rate_limits: rate_limits(judge, file.rate_limits.as_ref()),
         require_pushed_requests: file.require_pushed_authorization_requests.as_ref().is_some_and(|given| given.value),
         profile,
+        rate_limits: rate_limits(judge, file.rate_limits.as_ref()),
         mutual_tls: false,
         client_authorities: None,
     };

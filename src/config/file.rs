@@ -156,6 +156,9 @@ pub(super) struct LimitsFile {
     /// Browser sessions.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) sessions: Option<Given<u64>>,
+    /// People whom somebody else vouches for (every `login` but `local`), those who are disabled included.
+    #[schemars(extend("default" = 1_000_000))]
+    pub(super) people: Option<Given<u64>>,
     /// Used client assertions.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) assertions: Option<Given<u64>>,

@@ -62,13 +62,13 @@ pub struct PushAnswer {
 }
 
 impl AuthorizationServer {
-    /// Answers a pushed authorization request, which came from `address`.
-    pub async fn push(&self, request: TokenRequest<'_>, address: IpAddr, now: Timestamp) -> PushAnswer {
+    /// Answers a pushed authorization request.
+    pub async fn push(&self, request: TokenRequest<'_>, now: Timestamp) -> PushAnswer {
         let proof = self.verify_proof(request.proofs, &Occasion::post(&self.pushed_request_endpoint()), now);
         let offered = self.offer_nonce(proof.as_ref().ok().and_then(Option::as_ref), now);
         let mut client = None;
         let result = match proof {
-            Ok(proof) => self.take_push(&request, proof.as_ref(), (address, now), &mut client).await,
+            Ok(proof) => self.take_push(&request, proof.as_ref(), now, &mut client).await,
             Err(refusal) => Err(refusal.into()),
         };
         let nonce = self.demanded_nonce(&result, now).or(offered);
@@ -79,13 +79,13 @@ impl AuthorizationServer {
         &self,
         request: &TokenRequest<'_>,
         proof: Option<&VerifiedProof>,
-        (address, now): (IpAddr, Timestamp),
+        now: Timestamp,
         authenticated: &mut Option<ClientId>,
     ) -> Result<PushedResponse, Error> {
         let client = self.authenticate(request.credentials(), now).await?;
         *authenticated = Some(client.id.clone());
         let parameters = self.judge_push(request.parameters, &client, proof, now)?;
-        if let Counted::TooMany { retry_after } = self.pushes.count(&[bucket(&client, address)], now)? {
+        if let Counted::TooMany { retry_after } = self.pushes.count(&[bucket(&client, request.address)], now)? {
             return Err(Error::Throttled { retry_after });
         }
         self.spend(&Exchange { client: &client, proof, certificate: request.certificate, now }).await?;
@@ -100,8 +100,7 @@ impl AuthorizationServer {
         };
         match self.store.push_request(&record, now).await? {
             Pushed::First => Ok(PushedResponse { request_uri: request_uri.reveal(), expires_in: lifetime.as_secs() }),
-            // Too many requests of this client wait already (RFC 9126 §2.3).
-            Pushed::TooMany => Err(Error::Throttled { retry_after: lifetime }),
+            Pushed::TooMany => Err(Error::Throttled { retry_after: lifetime }), // RFC 9126 §2.3
         }
     }
 

@@ -17,7 +17,7 @@ pub(super) async fn par(site: &AuthorizationSite, request: &Received) -> Respons
 
 async fn answer(site: &AuthorizationSite, request: &Received) -> Result<PushAnswer, Refusal> {
     let sent = token::read(request)?;
-    Ok(site.server.push(sent.request(), request.address, site.clock.now()).await)
+    Ok(site.server.push(sent.request(), site.clock.now()).await)
 }
 
 /// The one event of a request.
@@ -25,8 +25,8 @@ fn log(answer: &PushAnswer) {
     let client = answer.client.as_ref().map_or("-", ClientId::as_str);
     let (outcome, refusal, status) = match &answer.result {
         Ok(_) => ("pushed", None, 201),
-        Err(Error::Throttled { .. }) => ("throttled", None, 429),
         Err(Error::Refused(refusal)) => ("refused", Some(refusal.name()), refusal.code().status()),
+        Err(Error::Throttled { .. }) => ("throttled", None, 429),
         Err(Error::Unavailable(_)) => ("unavailable", None, 503),
     };
     let endpoint = "par";

@@ -125,9 +125,9 @@ fn settings(url: &str) -> Settings {
             transaction: minutes(10),
             session: minutes(480),
         },
-        rate_limits: RateLimits::default(),
         require_pushed_requests: false,
         profile: Profile::Default,
+        rate_limits: RateLimits::default(),
         mutual_tls: false,
         client_authorities: None,
         dpop: DpopSettings {

@@ -90,6 +90,7 @@ fn grant(code: &CodeRecord, sender_constraint: SenderConstraint) -> (RefreshToke
         scopes: code.scopes.clone(),
         resource: code.resource.clone(),
         auth_time: code.auth_time,
+        acr: code.acr.clone(),
         sender_constraint,
         refresh: RefreshState { tag_key, current_n: 0, current_hash: token.hash(), previous: None },
         created_at: now,

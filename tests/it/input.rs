@@ -194,9 +194,9 @@ const PAGES: [(&str, &str); 4] =
 /// Where programs are, each with the methods that it takes.
 const DOCUMENTS: [(&str, &str); 6] = [
     ("/oauth/token", "POST"),
+    ("/oauth/par", "POST"),
     ("/oauth/revoke", "POST"),
     ("/oauth/introspect", "POST"),
-    ("/oauth/par", "POST"),
     ("/oauth/jwks", "GET, HEAD"),
     ("/.well-known/oauth-authorization-server", "GET, HEAD"),
 ];

@@ -118,15 +118,15 @@ async fn openid_client_learns_who_signed_in() {
 }
 
 #[tokio::test]
-async fn openid_client_introspects_and_revokes() {
-    satisfies(node("introspection.mjs")).await;
-}
-
-#[tokio::test]
 async fn openid_client_signs_and_pushes_its_requests() {
     let settings = ["profile=\"fapi2\"", "require_signed_request_object=true"];
     let settings = settings.map(|setting| format!("authorization_server.clients.1.{setting}"));
     satisfies_with(node("fapi.mjs"), &settings.each_ref().map(String::as_str)).await;
+}
+
+#[tokio::test]
+async fn openid_client_introspects_and_revokes() {
+    satisfies(node("introspection.mjs")).await;
 }
 
 #[tokio::test]

@@ -50,8 +50,8 @@ impl Request<'_> {
         server.check_person(&record.subject).await?.ok_or(Refusal::CodeUnknown)?;
 
         server.spend(exchange).await?;
-        let CodeRecord { subject, auth_time, scopes: approved, resource: approved_for, nonce, .. } = record;
-        let approval = Approval { subject, auth_time, scopes: approved, resource: approved_for };
+        let CodeRecord { subject, auth_time, acr, scopes: approved, resource: approved_for, nonce, .. } = record;
+        let approval = Approval { subject, auth_time, acr, scopes: approved, resource: approved_for };
         let (grant, refresh_token) = server.begin_grant(approval, exchange);
         match server.store.redeem_code(code, &grant, exchange.now).await? {
             Redeemed::First => {}
@@ -67,6 +67,7 @@ impl Request<'_> {
             scopes,
             resource,
             auth_time: Some(grant.auth_time),
+            acr: grant.acr,
             binding: exchange.binding(),
             nonce,
             refresh_token: exchange.client.may_use(GrantType::RefreshToken).then_some(refresh_token),

@@ -36,6 +36,7 @@ impl Request<'_> {
             scopes,
             resource,
             auth_time: None,
+            acr: None,
             binding: exchange.binding(),
             nonce: None,
             refresh_token: None,

@@ -44,17 +44,17 @@ impl Request<'_> {
         record.check_client(exchange)?;
         record.check_key(exchange)?;
         record.check_fresh(exchange)?;
-        let (subject, auth_time) = match record.decision {
+        let (subject, auth_time, acr) = match record.decision {
             None => return Err(server.count_poll(code, exchange).await?.into()),
             Some(Decision::Decline) => return Err(Refusal::DeviceDeclined.into()),
-            Some(Decision::Approve { subject, auth_time }) => (subject, auth_time),
+            Some(Decision::Approve { subject, auth_time, acr }) => (subject, auth_time, acr),
         };
         let scopes = server.narrowed(self.parameters.get("scope"), &record.scopes, exchange.client)?;
         let resource = server.granted_resource(self.parameters, &record.resource)?;
         server.check_person(&subject).await?.ok_or(Refusal::DeviceSubjectDisabled)?;
 
         server.spend(exchange).await?;
-        let approval = Approval { subject, auth_time, scopes: record.scopes, resource: record.resource };
+        let approval = Approval { subject, auth_time, acr, scopes: record.scopes, resource: record.resource };
         let (grant, refresh_token) = server.begin_grant(approval, exchange);
         if !server.store.redeem_device(code, &grant, exchange.now).await? {
             return Err(Refusal::DeviceCodeUnknown.into());
@@ -65,6 +65,7 @@ impl Request<'_> {
             scopes,
             resource,
             auth_time: Some(grant.auth_time),
+            acr: grant.acr,
             binding: exchange.binding(),
             nonce: None,
             refresh_token: exchange.client.may_use(GrantType::RefreshToken).then_some(refresh_token),

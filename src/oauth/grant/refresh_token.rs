@@ -88,6 +88,7 @@ impl Request<'_> {
             scopes,
             resource,
             auth_time: Some(grant.auth_time),
+            acr: grant.acr,
             binding: exchange.binding(),
             nonce: None, // OpenID Connect Core §12.2: none with a refresh
             refresh_token: Some(moved.token),

@@ -95,6 +95,7 @@ impl Request<'_> {
             scopes,
             resource,
             auth_time: token.claims().get("auth_time").and_then(Value::as_i64).map(Timestamp::from_seconds),
+            acr: token.claims().get("acr").and_then(Value::as_str).and_then(|acr| acr.parse().ok()),
             binding: exchange.binding(),
             nonce: None,
             refresh_token: None, // RFC 8693 §2.2.1: typically not issued; the next call brings another subject token

@@ -16,10 +16,10 @@ pub(super) fn record(connection: &Connection, grant: &Grant, limits: &Limits, no
     let (sender_constraint, bound_key) = constraint_columns(grant.sender_constraint);
     let previous = grant.refresh.previous.as_ref();
     let mut insert = connection.prepare_cached(
-        "INSERT INTO grants (handle, client_id, subject, scope, resource, auth_time, sender_constraint, bound_key,
+        "INSERT INTO grants (handle, client_id, subject, scope, resource, auth_time, acr, sender_constraint, bound_key,
                              tag_key, current_n, current_hash, previous_n, previous_hash, seed, rotated_at,
                              created_at, idle_expires_at, expires_at, ended_at, ended_by)
-         VALUES (:handle, :client_id, :subject, :scope, :resource, :auth_time, :sender_constraint, :bound_key,
+         VALUES (:handle, :client_id, :subject, :scope, :resource, :auth_time, :acr, :sender_constraint, :bound_key,
                  :tag_key, :current_n, :current_hash, :previous_n, :previous_hash, :seed, :rotated_at,
                  :created_at, :idle_expires_at, :expires_at, :ended_at, :ended_by)",
     )?;
@@ -30,6 +30,7 @@ pub(super) fn record(connection: &Connection, grant: &Grant, limits: &Limits, no
         ":scope": grant.scopes,
         ":resource": grant.resource,
         ":auth_time": grant.auth_time,
+        ":acr": grant.acr,
         ":sender_constraint": sender_constraint,
         ":bound_key": bound_key,
         ":tag_key": grant.refresh.tag_key,
@@ -142,6 +143,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Grant> {
         scopes: row.get("scope")?,
         resource: row.get("resource")?,
         auth_time: row.get("auth_time")?,
+        acr: row.get("acr")?,
         sender_constraint,
         refresh: RefreshState {
             tag_key: row.get("tag_key")?,
