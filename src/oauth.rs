@@ -54,7 +54,7 @@ pub use client::{Client, Profile};
 pub use device::{DeviceAnswer, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
 pub use introspect::{AnswerForm, Introspection, IntrospectionAnswer};
-pub use issue::TokenResponse;
+pub use issue::{Issued, TokenResponse};
 pub use par::{PushAnswer, PushedResponse};
 pub use params::Parameters;
 pub use rates::RateLimits;

@@ -25,6 +25,7 @@ use super::client::{Client, ClientAuthentication, GrantType, Profile, RefreshTok
 use super::metadata::{ACTIVATE_CALLBACK, AUTHORIZE};
 use super::pkce::{CodeChallenge, CodeVerifier};
 use super::{Answer, AuthorizationServer, Browser, Cookie, Error, Form, Parameters, Refusal, Settings, View};
+use crate::audit;
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::scope::Scopes;
@@ -274,7 +275,13 @@ impl AuthorizationServer {
 
         let (own, overall) = (guesses::own(token, &signed_in.person.subject, browser.address), guesses::overall());
         if let Counted::TooMany { retry_after } = self.guesses.count_shared(&own, overall, now)? {
-            tracing::warn!(subject = %signed_in.person.subject, "too many wrong user codes");
+            tracing::warn!(
+                target: audit::TARGET,
+                event = audit::USER_CODE_THROTTLED,
+                subject = %signed_in.person.subject,
+                address = %browser.address,
+                "too many wrong user codes"
+            );
             return Ok(Err(CodeFault::Throttled { retry_after }));
         }
         let device = self.store.claim_device(user_code.digest(&self.user_codes), token.digest(), now).await?;

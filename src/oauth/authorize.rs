@@ -35,6 +35,7 @@ use std::time::Duration;
 use super::activation::{ConfirmDevice, EnterCode};
 use super::client::Client;
 use super::{ACTIVATION_CLIENT, AuthorizationServer, Error, Parameters, Refusal};
+use crate::audit;
 use crate::clock::Timestamp;
 use crate::ident::Acr;
 use crate::identity::{Attempt, Authentication, Person};
@@ -160,6 +161,16 @@ pub enum SignInFault {
     },
 }
 
+impl SignInFault {
+    /// The name in logs.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Throttled { .. } => "throttled",
+        }
+    }
+}
+
 /// What the consent page shows. Texts are as others supplied them, not escaped yet.
 pub struct Consent {
     /// The hidden fields.
@@ -271,6 +282,15 @@ impl AuthorizationServer {
             Authentication::Unknown => SignInFault::Unknown,
             Authentication::Throttled { retry_after } => SignInFault::Throttled { retry_after },
         };
+        let name = fault.name();
+        // Not who it was to be: people type passwords there, too.
+        tracing::warn!(
+            target: audit::TARGET,
+            event = audit::SIGN_IN_REFUSED,
+            address = %browser.address,
+            fault = name,
+            "somebody was not signed in: {name}"
+        );
         Ok(self.ask_who(transaction, username, Some(fault), &token))
     }
 
@@ -335,6 +355,15 @@ impl AuthorizationServer {
         };
         match self.store.record_code(&record).await? {
             Recorded::First => {
+                tracing::info!(
+                    target: audit::TARGET,
+                    event = audit::AUTHORIZATION_GRANTED,
+                    client.id = %record.client_id,
+                    subject = %record.subject,
+                    scope = %record.scopes,
+                    resource = %record.resource,
+                    "`{}` got a code", record.client_id
+                );
                 let location = transaction.destination.approved(&code, &envelope);
                 Ok(Answer::new(View::Redirect(Redirect { location, refusal: None })))
             }
@@ -435,6 +464,13 @@ impl AuthorizationServer {
                 expires_at: now + self.settings.lifetimes.session,
             })
             .await?;
+        tracing::info!(
+            target: audit::TARGET,
+            event = audit::SESSION_OPENED,
+            subject = %person.subject,
+            address = %browser.address,
+            "`{}` has signed in", person.subject
+        );
         self.end_session(browser).await?;
         Ok((token, SignedIn { session, person, auth_time: now, acr: None }))
     }

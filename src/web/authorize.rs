@@ -4,6 +4,7 @@ use http::Method;
 use http::header::ORIGIN;
 
 use super::{AuthorizationSite, Received, Response, respond};
+use crate::audit;
 use crate::oauth::{Answer, Browser, CodeFault, Error, Refusal, View};
 
 pub(super) async fn authorize(site: &AuthorizationSite, request: &Received) -> Response {
@@ -75,7 +76,17 @@ pub(super) fn answer(site: &AuthorizationSite, endpoint: &'static str, answer: R
         | View::DeviceDeclined => None,
     };
     let status = response.status().as_u16();
-    tracing::info!(endpoint, outcome, refusal, status, "a browser was answered");
+    let event = match (&answer.view, refusal) {
+        (View::DeviceApproved, _) => Some(audit::DEVICE_APPROVED),
+        (View::DeviceDeclined, _) => Some(audit::DEVICE_DECLINED),
+        (_, Some(_)) => Some(audit::AUTHORIZATION_REFUSED),
+        (_, None) => None,
+    };
+    if let Some(event) = event {
+        tracing::info!(target: audit::TARGET, event, endpoint, outcome, refusal, status, "a browser was answered");
+    } else {
+        tracing::info!(endpoint, outcome, status, "a browser was answered");
+    }
     respond::with_cookies(response, cookies)
 }
 
@@ -84,7 +95,15 @@ fn refuse(site: &AuthorizationSite, endpoint: &'static str, error: Error) -> Res
         Error::Refused(refusal) => {
             let page = site.pages.refusal(refusal);
             let (refusal, status) = (refusal.name(), page.status.as_u16());
-            tracing::info!(endpoint, outcome = "refused", refusal, status, "a browser was shown what is wrong");
+            tracing::info!(
+                target: audit::TARGET,
+                event = audit::AUTHORIZATION_REFUSED,
+                endpoint,
+                outcome = "refused",
+                refusal,
+                status,
+                "a browser was shown what is wrong"
+            );
             page
         }
         // Browsers are not counted as clients are; whoever is, is told the same.

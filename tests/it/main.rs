@@ -16,6 +16,7 @@ mod docs;
 mod door;
 mod envoy;
 mod envoy_proxy;
+mod events;
 mod gate;
 mod hygiene;
 mod input;
