@@ -12,6 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// After everything else.
+    pub const MAX: Self = Self(i64::MAX);
+
     /// The point `seconds` after the epoch.
     #[must_use]
     pub const fn from_seconds(seconds: i64) -> Self {

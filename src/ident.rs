@@ -80,6 +80,11 @@ name! {
     Audience, |_| Ok(())
 }
 
+name! {
+    /// An authentication context class (OpenID Connect Core §2 `acr`): how well a person was recognised.
+    Acr, |_| Ok(())
+}
+
 fn printable(text: &str) -> Result<(), NameFault> {
     let fits = (1..=NAME_LIMIT).contains(&text.len());
     let visible = text.bytes().all(|byte| (0x20..=0x7e).contains(&byte));

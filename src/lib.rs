@@ -17,6 +17,7 @@ pub mod identity;
 pub mod keys;
 
 pub mod dpop;
+pub mod fetch;
 pub mod replay;
 pub mod store;
 pub mod token;

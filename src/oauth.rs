@@ -1,6 +1,7 @@
 //! The rules of the authorization server.
 //!
-//! Ruled by RFC 6749, RFC 7636, RFC 8414, RFC 8628, RFC 9068, RFC 9101, RFC 9126, RFC 9207, RFC 9449 and RFC 9700. Methods of [`AuthorizationServer`]
+//! Ruled by RFC 6749, RFC 7009, RFC 7636, RFC 7662, RFC 8414, RFC 8628, RFC 8693, RFC 8705, RFC 9068, RFC 9101, RFC 9126,
+//! RFC 9207, RFC 9449, RFC 9700 and OpenID Connect Core. Methods of [`AuthorizationServer`]
 //! are its endpoints.
 //!
 //! Invariant: knows no transport and no concrete store; a request that fails a check changes nothing; what costs the
@@ -33,13 +34,16 @@ mod device;
 mod error;
 mod grant;
 pub mod id_token;
+mod introspect;
 mod issue;
 pub mod metadata;
+mod own_token;
 mod par;
 pub mod params;
 pub mod pkce;
 mod refusal;
 mod request_object;
+mod revoke;
 mod sign_out;
 mod token;
 mod userinfo;
@@ -50,10 +54,12 @@ pub use authorize::{Answer, Browser, Consent, Cookie, Form, Redirect, SignIn, Si
 pub use client::{Client, Profile};
 pub use device::{DeviceAnswer, DeviceAuthorization, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
+pub use introspect::{AnswerForm, Introspection, IntrospectionAnswer};
 pub use issue::TokenResponse;
 pub use par::{Push, PushAnswer, PushedResponse};
 pub use params::Parameters;
 pub use refusal::Refusal;
+pub use revoke::{Revocation, RevocationAnswer};
 pub use token::{Asked, TokenAnswer, TokenRequest};
 pub use userinfo::{UserInfoAnswer, UserInfoRequest};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
-use crate::ident::ClientId;
+use crate::ident::{ClientId, Subject};
 use crate::replay::{ReplayKey, Seen};
 use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
 pub use crate::unavailable::Unavailable;
@@ -19,8 +19,9 @@ mod sqlite;
 
 pub use memory::MemoryStore;
 pub use record::{
-    ALIVE_EVERY, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Pace, Previous,
-    PushedRequest, RefreshState, Rotation, SenderConstraint, SessionRecord, TransactionId,
+    ALIVE_EVERY, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Pace,
+    PersonRecord, Previous, PushedRequest, RefreshState, Rotation, SenderConstraint, SessionRecord, TokenName,
+    TransactionId,
 };
 pub use sqlite::{OpenError, SqliteStore};
 
@@ -46,8 +47,12 @@ pub struct Limits {
     pub pushed_requests_per_client: u64,
     /// Sessions of browsers. 1,000,000 by default.
     pub sessions: u64,
+    /// People whom somebody else vouches for, disabled ones included. 1,000,000 by default.
+    pub people: u64,
     /// `jti` of client assertions. 1,000,000 by default: three thousand assertions of five minutes a second.
     pub assertions: u64,
+    /// Revoked access tokens that no grant ends with, until they expire. 1,000,000 by default.
+    pub revocations: u64,
     /// How long codes, grants, pushed requests and devices are kept after their end. Ten minutes by default. No authorization transaction and no
     /// access token may live longer: a transaction whose code was forgotten could give another one, and a code that was
     /// forgotten could no longer end the grant whose tokens are still good when it is replayed (RFC 6749 §4.1.2).
@@ -64,7 +69,9 @@ impl Default for Limits {
             pushed_requests: 200_000,
             pushed_requests_per_client: 20_000,
             sessions: 1_000_000,
+            people: 1_000_000,
             assertions: 1_000_000,
+            revocations: 1_000_000,
             kept: Duration::from_mins(10),
         }
     }
@@ -265,14 +272,37 @@ pub trait Store: Send + Sync {
     /// After that moment the same key may be spent again; an assertion that old is refused by its `exp`.
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable>;
 
+    /// Revokes an access token that belongs to no grant of its client (RFC 7009 §2.1); what it was revoked for is over when
+    /// it `expires`.
+    async fn revoke_token(&self, token: TokenName, expires: Timestamp) -> Result<(), Unavailable>;
+
+    /// Whether an access token was revoked by its name.
+    async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable>;
+
     /// Records the session of a browser that signed in.
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable>;
 
-    /// Reads a session whose time is not over: `now` is before its `expires_at`.
+    /// Reads a session whose time is not over: `now` is before its `idle_expires_at` and its `expires_at`.
     async fn session(&self, token: Digest<SessionKind>, now: Timestamp) -> Result<Option<SessionRecord>, Unavailable>;
+
+    /// Slides the idle limit of a session; does nothing if there is none.
+    async fn extend_session(&self, token: Digest<SessionKind>, idle_expires_at: Timestamp) -> Result<(), Unavailable>;
 
     /// Forgets a session.
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable>;
+
+    /// Records a person who signs in, or takes over what is newer about them ([`PersonRecord`]). `false` if they are
+    /// disabled: nothing was changed.
+    async fn remember_person(&self, person: &PersonRecord) -> Result<bool, Unavailable>;
+
+    /// Reads a person, disabled or not.
+    async fn person(&self, subject: &Subject) -> Result<Option<PersonRecord>, Unavailable>;
+
+    /// Disables a person, known or not: they can neither sign in nor get tokens until they are enabled again.
+    async fn disable_person(&self, subject: &Subject, now: Timestamp) -> Result<(), Unavailable>;
+
+    /// Enables a person again; does nothing if they are not disabled.
+    async fn enable_person(&self, subject: &Subject) -> Result<(), Unavailable>;
 
     /// The signing keys by generation, among them those whose time is over until they are swept.
     async fn signing_keys(&self) -> Result<Vec<KeyRecord>, Unavailable>;
@@ -292,5 +322,7 @@ pub trait Store: Send + Sync {
 
     /// Removes at most `limit` records that nothing living depends on; gives how many it removed. Codes, grants, pushed
     /// requests and devices stay for [`Limits::kept`] after their end, and the newest signing key stays for good, so that generations never repeat.
+    /// People stay while something that they signed in for may live, and those who are disabled for good: who is
+    /// forgotten could sign in again.
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u32, Unavailable>;
 }

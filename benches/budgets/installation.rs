@@ -205,6 +205,7 @@ async fn approve_codes(database: &Path) -> Vec<AuthorizationCode> {
             challenge,
             subject: "0b6f".parse().expect("a name"),
             auth_time: now,
+            acr: None,
             scopes: "orders:read orders:write".parse().expect("scopes"),
             resource: API.parse().expect("a resource"),
             details: AuthorizationDetails::default(),

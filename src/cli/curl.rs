@@ -167,7 +167,7 @@ impl Curl {
         let origin = self.url.origin().ascii_serialization();
         let dev = wallet.dev(self.url.port_or_known_default().unwrap_or_default());
         let session = dev.as_ref().map(|dev| dev.session.as_str()).unwrap_or_default();
-        if let Some(signed_in) = wallet.login(&origin, session).filter(|_| !login) {
+        if let Some(signed_in) = wallet.login(&origin, session).filter(|kept| !login && options.fit(kept)) {
             return Ok((Party::of_login(signed_in)?, Beginning::Login));
         }
         let found = dev.and_then(|dev| {

@@ -72,29 +72,26 @@ impl Login {
             Some(party) => party,
             None => self.party.person_at_home(&wallet).ok_or(LoginError::NoIssuer)?,
         };
-        let token = async {
+        let signed_in = async {
             let transport = Transport::new(Certificates::Check);
             let server = ServerMetadata::discover(&transport, &party.issuer).await?;
             let client = TokenClient::new(&party, &server, &transport, Talk::Tell);
             // The key of an earlier sign-in, so that what is bound to it stays of use.
             let key = wallet.load(&party.pocket()).map_or_else(new_key, |held| held.key);
             let token = self.token(&client, &key, environment).await?;
-            Ok::<_, ClientError>(Held { key, token, nonces: BTreeMap::new() })
+            let held = Held { key, token, nonces: BTreeMap::new() };
+            let _locked = wallet.lock(&party.pocket()).await?;
+            wallet.save(&party.pocket(), &held)?;
+            self.party.login(&party).map_or(Ok(()), |login| wallet.remember(&login))?;
+            Ok::<_, ClientError>(held)
         };
         let held = tokio::select! {
-            held = token => held?,
+            held = signed_in => held?,
             _ = signals.next() => {
                 eprintln!("\nstopped: nobody was signed in");
                 return Ok(ExitCode::from(INTERRUPTED));
             }
         };
-        let locked = wallet.lock(&party.pocket()).await?;
-        wallet.save(&party.pocket(), &held)?;
-        let login = self.party.login(&party);
-        if let Some(login) = &login {
-            wallet.remember(login)?;
-        }
-        drop(locked);
         tell(&party, &held, &environment.program);
         Ok(ExitCode::SUCCESS)
     }
@@ -133,18 +130,13 @@ fn tell(party: &Party, held: &Held, program: &str) {
 /// The commands that call the API and that sign out.
 fn next(party: &Party, program: &str) -> (String, String) {
     let (client_id, issuer) = (quote(&party.identity.client_id), quote(party.issuer.as_str()));
-    let at_home = !party.session.is_empty();
-    match &party.resource {
-        Some(resource) => {
-            let resource = resource.trim_end_matches('/');
-            let path = if at_home { "/orders" } else { "/" };
-            let call = format!("{program} curl {}", quote(&format!("{resource}{path}")));
-            (call, format!("{program} logout --resource {}", quote(resource)))
-        }
-        None => {
-            let scope = party.scope.as_ref().map(|scope| format!(" --scope {}", quote(scope))).unwrap_or_default();
-            let flags = format!("--issuer {issuer} --client-id {client_id}{scope}");
-            (format!("{program} curl {flags} URL"), format!("{program} logout {flags}"))
-        }
-    }
+    let Some(resource) = &party.resource else {
+        let scope = party.scope.as_ref().map(|scope| format!(" --scope {}", quote(scope))).unwrap_or_default();
+        let flags = format!("--issuer {issuer} --client-id {client_id}{scope}");
+        return (format!("{program} curl {flags} URL"), format!("{program} logout {flags}"));
+    };
+    let resource = resource.trim_end_matches('/');
+    let path = if party.session.is_empty() { "/" } else { "/orders" };
+    let call = format!("{program} curl {}", quote(&format!("{resource}{path}")));
+    (call, format!("{program} logout --resource {}", quote(resource)))
 }

@@ -59,7 +59,7 @@ pub(super) fn judge(
     let resources = resources(judge, file, protected, &issuer);
     let client_files = file.clients.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
     if !place.lost("resources") {
-        client::check_exchanges(judge, client_files, &resources);
+        client::check_resources(judge, client_files, &resources);
     }
     let settings = Settings {
         issuer,

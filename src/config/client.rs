@@ -55,6 +55,7 @@ fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, around: &Surrounding
     check_redirect_uris(judge, given, &grant_types);
     let profile = fapi::of_client(judge, given, method, around);
     let rotation = rotation(judge, given, method, profile);
+    let introspects = introspects(judge, given, method);
     let exchange = exchange(judge, given, &grant_types);
     if let Some(name) = &file.client_name {
         judge.readable(name);
@@ -94,8 +95,9 @@ fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, around: &Surrounding
         dpop_bound_access_tokens: file.dpop_bound_access_tokens.as_ref().is_some_and(|given| given.value)
             || (profile.is_fapi() && bound.is_none()),
         rotation,
-        requests,
+        introspects,
         profile,
+        requests,
         exchange,
         id,
     })
@@ -103,7 +105,7 @@ fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, around: &Surrounding
 
 fn grant_types(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMethod) -> Vec<GrantType> {
     let Some(given) = &client.value.grant_types else { return vec![GrantType::AuthorizationCode] };
-    if given.value.is_empty() && given.place.gaps.is_empty() {
+    if given.value.is_empty() && given.place.gaps.is_empty() && client.value.introspects.is_none() {
         judge.report(Mistake::about(&given.place, "is empty: the client could do nothing"));
     }
     let mut grants = Vec::new();
@@ -134,6 +136,21 @@ fn grant_types(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMe
     grants
 }
 
+/// The resources about whose tokens the client may ask.
+fn introspects(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMethod) -> Vec<Audience> {
+    let Some(given) = &client.value.introspects else { return Vec::new() };
+    if given.value.is_empty() && given.place.gaps.is_empty() {
+        judge.report(Mistake::about(&given.place, "is empty"));
+    }
+    if method == AuthMethod::None && !client.place.lost("token_endpoint_auth_method") {
+        // RFC 7662 §2.1: or anybody could try tokens out.
+        let mistake = Mistake::about(&given.place, "has no use for a public client, which may not introspect");
+        judge.report(mistake.help("choose another `token_endpoint_auth_method` than `none`"));
+    }
+    judge.once(given.value.iter().map(|one| (&one.value.0.audience, &one.place)), "is given twice");
+    given.value.iter().map(|one| one.value.0.audience.clone()).collect()
+}
+
 /// On whose behalf the client may act. The two settings go together: neither means anything alone.
 fn exchange(judge: &mut Judge<'_>, client: &Given<ClientFile>, grants: &[GrantType]) -> Option<ExchangePolicy> {
     let asked = grants.contains(&GrantType::TokenExchange);
@@ -162,10 +179,11 @@ fn exchange(judge: &mut Judge<'_>, client: &Given<ClientFile>, grants: &[GrantTy
     Some(ExchangePolicy { from: from?, to: to? })
 }
 
-/// Reports resources in `token_exchange` for which no tokens are issued.
-pub(super) fn check_exchanges(judge: &mut Judge<'_>, clients: &[Given<ClientFile>], resources: &[Audience]) {
-    let given = clients.iter().filter_map(|client| client.value.token_exchange.as_ref());
-    let lists = given.flat_map(|given| [given.value.from.as_ref(), given.value.to.as_ref()]).flatten();
+/// Reports resources in `token_exchange` and `introspects` for which no tokens are issued.
+pub(super) fn check_resources(judge: &mut Judge<'_>, clients: &[Given<ClientFile>], resources: &[Audience]) {
+    let exchanges = clients.iter().filter_map(|client| client.value.token_exchange.as_ref());
+    let lists = exchanges.flat_map(|given| [given.value.from.as_ref(), given.value.to.as_ref()]);
+    let lists = lists.chain(clients.iter().map(|client| client.value.introspects.as_ref())).flatten();
     for one in lists.flat_map(|list| &list.value).filter(|one| !resources.contains(&one.value.0.audience)) {
         let mistake = Mistake::about(&one.place, "is no resource that tokens are issued for");
         judge.report(mistake.help("add it to `protected_resources`, or to `authorization_server.resources`"));

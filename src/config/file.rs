@@ -153,9 +153,15 @@ pub(super) struct LimitsFile {
     /// Browser sessions.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) sessions: Option<Given<u64>>,
+    /// People whom somebody else vouches for (every `login` but `local`), those who are disabled included.
+    #[schemars(extend("default" = 1_000_000))]
+    pub(super) people: Option<Given<u64>>,
     /// Used client assertions.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) assertions: Option<Given<u64>>,
+    /// Revoked access tokens of clients that speak for themselves, until they expire.
+    #[schemars(extend("default" = 1_000_000))]
+    pub(super) revocations: Option<Given<u64>>,
 }
 
 /// Where used DPoP proofs are remembered.
@@ -262,7 +268,7 @@ pub(super) struct LocalLoginFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TokensFile {
-    /// Access tokens. Short, as a revocation is not seen before they end.
+    /// Access tokens. Short, as the gate does not see that one was revoked before it ends.
     #[schemars(extend("default" = "5m"))]
     pub(super) access_token: Option<Given<Lifetime>>,
     /// Grants, counted from approval: afterwards the person is asked again, whatever was refreshed.
@@ -428,6 +434,9 @@ pub(super) struct ClientFile {
     /// Whether each refresh gives a new refresh token. Default under `profile: fapi2`: `never`.
     #[schemars(extend("default" = "always"))]
     pub(super) refresh_token_rotation: Option<Given<RotationWord>>,
+    /// The resources that the client is the server of: it may ask whether the access tokens that it is called with are good
+    /// (RFC 7662). Any client that authenticates may ask about its own tokens. Default: none.
+    pub(super) introspects: Option<Given<Vec<Given<Parsed<ResourceUri>>>>>,
     /// For `urn:ietf:params:oauth:grant-type:token-exchange`: on whose behalf the client may act, and where.
     pub(super) token_exchange: Option<Given<TokenExchangeFile>>,
 }

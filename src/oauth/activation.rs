@@ -152,6 +152,7 @@ pub(super) fn client(settings: &Settings) -> Client {
         rotation: RefreshTokenRotation::Always,
         requests: RequestRules::default(),
         profile: Profile::Default,
+        introspects: Vec::new(),
         exchange: None,
     }
 }
@@ -355,8 +356,8 @@ impl AuthorizationServer {
         let signed_in = signed_in.ok_or(Refusal::TransactionUnknown)?;
         let (decision, view) = match decision {
             Some("approve") => {
-                let approve = Decision::Approve { subject: signed_in.person.subject, auth_time: signed_in.auth_time };
-                (approve, View::DeviceApproved)
+                let SignedIn { person, auth_time, acr, .. } = signed_in;
+                (Decision::Approve { subject: person.subject, auth_time, acr }, View::DeviceApproved)
             }
             Some("deny") => (Decision::Decline, View::DeviceDeclined),
             Some("switch") => {

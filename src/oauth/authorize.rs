@@ -37,6 +37,7 @@ use super::authorization_details::DetailShown;
 use super::client::Client;
 use super::{ACTIVATION_CLIENT, AuthorizationServer, Error, Parameters, Refusal};
 use crate::clock::Timestamp;
+use crate::ident::Acr;
 use crate::identity::{Attempt, Authentication, Person};
 use crate::secret::{AuthorizationCode, BrowserToken, Digest, SessionKind, SessionToken};
 use crate::store::{CodeRecord, Recorded, SessionRecord};
@@ -206,6 +207,7 @@ pub(super) struct SignedIn {
     pub(super) session: Digest<SessionKind>,
     pub(super) person: Person,
     pub(super) auth_time: Timestamp,
+    pub(super) acr: Option<Acr>,
 }
 
 impl Answer {
@@ -326,6 +328,7 @@ impl AuthorizationServer {
             challenge: *request.challenge.as_bytes(),
             subject: by.person.subject,
             auth_time: by.auth_time,
+            acr: by.acr,
             scopes: request.scopes.clone(),
             resource: request.resource.clone(),
             details: request.details.clone(),
@@ -415,7 +418,7 @@ impl AuthorizationServer {
         let session = token.digest();
         let Some(record) = self.store.session(session, now).await? else { return Ok(None) };
         let person = self.check_person(&record.subject).await?;
-        Ok(person.map(|person| SignedIn { session, person, auth_time: record.auth_time }))
+        Ok(person.map(|person| SignedIn { session, person, auth_time: record.auth_time, acr: record.acr }))
     }
 
     /// Opens a session under a new name, so that nobody knows it who knew the old one, and ends the old one.
@@ -432,11 +435,13 @@ impl AuthorizationServer {
                 digest: session,
                 subject: person.subject.clone(),
                 auth_time: now,
+                acr: None,
+                idle_expires_at: now + self.settings.lifetimes.session,
                 expires_at: now + self.settings.lifetimes.session,
             })
             .await?;
         self.end_session(browser).await?;
-        Ok((token, SignedIn { session, person, auth_time: now }))
+        Ok((token, SignedIn { session, person, auth_time: now, acr: None }))
     }
 
     pub(super) async fn end_session(&self, browser: Browser<'_>) -> Result<(), Error> {

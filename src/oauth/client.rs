@@ -200,6 +200,8 @@ pub struct Client {
     pub requests: RequestRules,
     /// The rules that it must keep.
     pub profile: Profile,
+    /// `introspects`: the resources that it is the server of; it may ask about tokens for them (RFC 7662 §2.1).
+    pub introspects: Vec<Audience>,
     /// `token_exchange`; there if the client may use that grant.
     pub exchange: Option<ExchangePolicy>,
 }

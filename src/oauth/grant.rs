@@ -3,7 +3,7 @@
 use crate::certificate::{CertificateThumbprint, ClientCertificate};
 use crate::clock::Timestamp;
 use crate::dpop::{ProofFault, VerifiedProof};
-use crate::ident::{Audience, ClientId, Subject};
+use crate::ident::{Acr, Audience, ClientId, Subject};
 use crate::jose::Thumbprint;
 use crate::scope::{Scope, Scopes};
 use crate::secret::RefreshToken;
@@ -70,6 +70,7 @@ impl Exchange<'_> {
 struct Approval {
     subject: Subject,
     auth_time: Timestamp,
+    acr: Option<Acr>,
     scopes: Scopes,
     resource: Audience,
     details: AuthorizationDetails,
@@ -86,10 +87,13 @@ pub(super) struct Authorization {
     pub(super) resource: Audience,
     pub(super) details: AuthorizationDetails,
     pub(super) auth_time: Option<Timestamp>,
+    pub(super) acr: Option<Acr>,
     pub(super) binding: Option<Binding>,
     /// `nonce` of the authorization request, to go into the ID token.
     pub(super) nonce: Option<String>,
     pub(super) refresh_token: Option<RefreshToken>,
+    /// The grant with which the access token ends.
+    pub(super) grant: Option<GrantHandle>,
     /// Who acts for the subject, if it is not the subject itself.
     pub(super) delegation: Option<Delegation>,
     /// How it came about, for the event: `issued`, or what became of a refresh token.
@@ -131,6 +135,7 @@ impl AuthorizationServer {
             resource: approval.resource,
             details: approval.details,
             auth_time: approval.auth_time,
+            acr: approval.acr,
             sender_constraint: exchange.sender_constraint(),
             refresh: RefreshState { tag_key, current_n: 0, current_hash: token.hash(), previous: None },
             created_at: exchange.now,

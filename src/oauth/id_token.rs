@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::AuthorizationServer;
 use super::grant::Authorization;
 use crate::clock::Timestamp;
+use crate::ident::Acr;
 use crate::jose::{Algorithm, Jws, PublicKey, SigningKey};
 use crate::scope::Scopes;
 use crate::secret::{base64url, sha256, sha512};
@@ -33,6 +34,8 @@ struct IdTokenClaims<'a> {
     iat: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     auth_time: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<&'a str>,
     at_hash: String,
@@ -62,6 +65,7 @@ impl AuthorizationServer {
             exp: (now + self.settings.lifetimes.access_token).seconds(),
             iat: now.seconds(),
             auth_time: Some(auth_time.seconds()),
+            acr: authorization.acr.as_ref().map(Acr::as_str),
             nonce: authorization.nonce.as_deref(),
             at_hash: left_half_of_hash(access_token, signer.algorithm()),
         };

@@ -6,6 +6,7 @@ use super::AuthorizationServer;
 use super::grant::Authorization;
 use super::grant::token_exchange::ACCESS_TOKEN;
 use crate::clock::Timestamp;
+use crate::ident::Acr;
 use crate::jose::SigningKey;
 use crate::secret::base64url;
 use crate::token::{ACCESS_TOKEN_TYPE, AccessTokenClaims, AuthorizationDetails, Binding};
@@ -56,7 +57,9 @@ impl AuthorizationServer {
             iat: now.seconds(),
             exp: expires.seconds(),
             jti: base64url(&self.entropy.draw::<16>()),
+            grant_id: authorization.grant.map(|grant| base64url(&grant.0)),
             auth_time: authorization.auth_time.map(Timestamp::seconds),
+            acr: authorization.acr.as_ref().map(Acr::as_str),
             act: delegation.map(|delegation| &delegation.act),
             cnf: authorization.binding.map(Into::into),
         };

@@ -25,6 +25,10 @@ pub const PUSHED_AUTHORIZATION_REQUEST: &str = "/oauth/par";
 pub const ACTIVATE: &str = "/activate";
 /// The path to which they come back from signing in, below the issuer.
 pub const ACTIVATE_CALLBACK: &str = "/activate/callback";
+/// The path of the revocation endpoint, below the issuer.
+pub const REVOKE: &str = "/oauth/revoke";
+/// The path of the introspection endpoint, below the issuer.
+pub const INTROSPECT: &str = "/oauth/introspect";
 /// The path of the key set, below the issuer.
 pub const JWKS: &str = "/oauth/jwks";
 
@@ -55,14 +59,11 @@ impl AuthorizationServer {
             "jwks_uri": settings.url(JWKS),
             "response_types_supported": ["code"],
             "response_modes_supported": ResponseMode::NAMES,
-            "authorization_signing_alg_values_supported": names(&self.keys.algorithms()), // JARM §4
+            "authorization_signing_alg_values_supported": [self.keys.signs_with().name()], // JARM §4
             "grant_types_supported": GrantType::ALL.map(GrantType::name),
-            "token_endpoint_auth_methods_supported":
-                match profile {
-                    Profile::Default => ["private_key_jwt", "client_secret_basic", "client_secret_post", "none"].as_slice(),
-                    Profile::Fapi2 => &["private_key_jwt"],
-                },
-            "token_endpoint_auth_signing_alg_values_supported": names(profile.assertion_algorithms()),
+            "revocation_endpoint": settings.url(REVOKE),
+            "introspection_endpoint": settings.url(INTROSPECT),
+            "introspection_signing_alg_values_supported": [self.keys.signs_with().name()],
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": true,
             "dpop_signing_alg_values_supported": names(PROOF_ALGORITHMS),
@@ -83,10 +84,11 @@ impl AuthorizationServer {
         }
         if settings.mutual_tls {
             document["tls_client_certificate_bound_access_tokens"] = true.into(); // RFC 8705 §3.3
-            let methods = ["tls_client_auth", "self_signed_tls_client_auth"].map(Value::from);
-            if let Some(supported) = document["token_endpoint_auth_methods_supported"].as_array_mut() {
-                supported.extend(methods);
-            }
+        }
+        for (endpoint, public) in [("token", true), ("revocation", true), ("introspection", false)] {
+            document[format!("{endpoint}_endpoint_auth_methods_supported")] = self.auth_methods(public).into();
+            document[format!("{endpoint}_endpoint_auth_signing_alg_values_supported")] =
+                names(profile.assertion_algorithms()).into();
         }
         if !settings.details.is_empty() {
             document["authorization_details_types_supported"] = settings.details.keys().cloned().collect();
@@ -95,6 +97,22 @@ impl AuthorizationServer {
             document["scopes_supported"] = scopes.into(); // RFC 8414 §3.2: no empty arrays
         }
         document
+    }
+
+    /// How clients authenticate at an endpoint that public ones may use too, or not.
+    fn auth_methods(&self, public: bool) -> Vec<&'static str> {
+        let mut methods = vec!["private_key_jwt"];
+        match self.settings.profile {
+            Profile::Default => methods.extend(["client_secret_basic", "client_secret_post"]),
+            Profile::Fapi2 => {} // FAPI 2.0 §5.3.2.1-6
+        }
+        if public && !self.settings.profile.is_fapi() {
+            methods.push("none");
+        }
+        if self.settings.mutual_tls {
+            methods.extend(["tls_client_auth", "self_signed_tls_client_auth"]);
+        }
+        methods
     }
 
     /// The published key set (RFC 7517 §5).

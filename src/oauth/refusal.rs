@@ -173,6 +173,12 @@ refusals! {
     AccessTokenBindingWrong "access_token_binding_wrong" InvalidToken "the access token is bound to another key, certificate or scheme";
     /// OpenID Connect Core §5.3: the token lacks the scope `openid`.
     AccessTokenScopeMissing "access_token_scope_missing" InsufficientScope "the access token lacks the scope openid";
+    /// RFC 7009 §2.1, RFC 7662 §2.1: `token` is required.
+    TokenMissing "token_missing" InvalidRequest "token is missing";
+    /// RFC 7662 §2.1, §4: whoever introspects must authenticate.
+    IntrospectionByPublicClient "introspection_by_public_client" InvalidClient "introspection is for clients that authenticate";
+    /// RFC 9701 §5: whom a signed answer is for must be known; without credentials that is a 400.
+    IntrospectionCallerMissing "introspection_caller_missing" InvalidRequest "signed introspection answers are for clients that authenticate";
     /// RFC 8693 §2.1: `subject_token` is required.
     SubjectTokenMissing "subject_token_missing" InvalidRequest "subject_token is missing";
     /// RFC 8693 §3: only access tokens of ours.

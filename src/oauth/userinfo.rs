@@ -13,11 +13,9 @@ use super::{AuthorizationServer, Error, Refusal, id_token};
 use crate::certificate::ClientCertificate;
 use crate::clock::Timestamp;
 use crate::dpop::{NonceText, ProofFault, VerifiedProof};
-use crate::ident::Audience;
 use crate::identity::Person;
 use crate::scope::Scopes;
-use crate::store::Unavailable;
-use crate::token::{self, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
+use crate::token::VerifiedToken;
 
 /// The claims of the scope `profile` (OpenID Connect Core §5.4) that the claims of a person may hold.
 const PROFILE: [&str; 13] = [
@@ -117,30 +115,13 @@ impl AuthorizationServer {
         Ok(Access { token, proof })
     }
 
-    /// Verifies a token of our own that is for one of these resources.
-    pub(super) fn verify_own_token(
-        &self,
-        text: &str,
-        audiences: &[Audience],
-        now: Timestamp,
-    ) -> Result<Result<VerifiedToken, TokenFault>, Unavailable> {
-        let algorithms = self.keys.algorithms();
-        let (issuer, skew) = (&self.settings.issuer, self.settings.dpop.window.skew);
-        let expected = TokenExpectation { issuer, audiences, algorithms: &algorithms, skew };
-        match token::verify(text, &expected, &*self.keys, now) {
-            Ok(token) => Ok(Ok(token)),
-            Err(VerifyError::Refused(fault)) => {
-                tracing::debug!(fault = fault.name(), "an access token of ours was refused here");
-                Ok(Err(fault))
-            }
-            Err(VerifyError::Unavailable(unavailable)) => Err(unavailable),
-        }
-    }
-
     /// Spends the proof and tells what the scopes of the token allow.
     async fn tell(&self, access: Access, now: Timestamp) -> Result<Value, Error> {
         // A client that speaks for itself is no person, and neither is somebody who may no longer sign in.
         let person = self.check_person(access.token.subject()).await?.ok_or(Refusal::AccessTokenInvalid)?;
+        if self.is_revoked(&access.token).await? {
+            return Err(Refusal::AccessTokenInvalid.into());
+        }
         self.spend_proof(access.proof.as_ref(), now).await?;
         Ok(Value::Object(claims(person, access.token.scopes())))
     }

@@ -10,8 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, Polled,
-    Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TransactionId, Unavailable,
+    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, PersonRecord,
+    Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TokenName,
+    TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -40,7 +41,9 @@ struct Held {
     /// The grants of a person at a client that were not seen to have ended, by their age.
     begun: HashMap<(Subject, ClientId), ByAge>,
     sessions: Shelf<[u8; 32], SessionRecord>,
+    people: Shelf<Subject, PersonRecord>,
     assertions: Shelf<[u8; 32], Timestamp>,
+    revocations: Shelf<[u8; 32], Timestamp>,
     keys: BTreeMap<u64, KeyRecord>,
     root_key: Option<Vec<u8>>,
     last_alive: Option<LastAlive>,
@@ -296,18 +299,76 @@ impl Store for MemoryStore {
         }
     }
 
+    async fn revoke_token(&self, token: TokenName, expires: Timestamp) -> Result<(), Unavailable> {
+        let mut held = self.held();
+        if held.revocations.records.contains_key(&token.0) {
+            return Ok(());
+        }
+        held.revocations.put(token.0, expires, expires, self.limits.revocations)
+    }
+
+    async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable> {
+        Ok(self.held().revocations.records.contains_key(&token.0))
+    }
+
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {
         let digest = *session.digest.as_bytes();
-        self.held().sessions.put(digest, session.clone(), session.expires_at, self.limits.sessions)
+        self.held().sessions.put(digest, session.clone(), session_due(session), self.limits.sessions)
     }
 
     async fn session(&self, token: Digest<SessionKind>, now: Timestamp) -> Result<Option<SessionRecord>, Unavailable> {
         let held = self.held();
-        Ok(held.sessions.records.get(token.as_bytes()).filter(|session| now < session.expires_at).cloned())
+        Ok(held.sessions.records.get(token.as_bytes()).filter(|session| session.is_live(now)).cloned())
+    }
+
+    async fn extend_session(&self, token: Digest<SessionKind>, idle_expires_at: Timestamp) -> Result<(), Unavailable> {
+        if let Some(session) = self.held().sessions.records.get_mut(token.as_bytes()) {
+            session.idle_expires_at = idle_expires_at;
+        }
+        Ok(())
     }
 
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable> {
-        self.held().sessions.remove(token.as_bytes(), |session| session.expires_at);
+        self.held().sessions.remove(token.as_bytes(), session_due);
+        Ok(())
+    }
+
+    async fn remember_person(&self, person: &PersonRecord) -> Result<bool, Unavailable> {
+        let people = &mut self.held().people;
+        match people.records.get_mut(&person.subject) {
+            Some(known) if known.disabled => Ok(false),
+            Some(known) => {
+                known.update(person);
+                Ok(true)
+            }
+            None => {
+                people.put(person.subject.clone(), person.clone(), person_due(person), self.limits.people)?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn person(&self, subject: &Subject) -> Result<Option<PersonRecord>, Unavailable> {
+        Ok(self.held().people.records.get(subject).cloned())
+    }
+
+    async fn disable_person(&self, subject: &Subject, now: Timestamp) -> Result<(), Unavailable> {
+        let people = &mut self.held().people;
+        if let Some(known) = people.records.get_mut(subject) {
+            known.disabled = true;
+            return Ok(());
+        }
+        let unseen = PersonRecord::unseen(subject, now);
+        people.put(subject.clone(), unseen, Timestamp::MAX, self.limits.people)
+    }
+
+    async fn enable_person(&self, subject: &Subject) -> Result<(), Unavailable> {
+        let Shelf { records, due } = &mut self.held().people;
+        if let Some(known) = records.get_mut(subject) {
+            known.disabled = false;
+            due.remove(&(Timestamp::MAX, subject.clone()));
+            due.insert((person_due(known), subject.clone()));
+        }
         Ok(())
     }
 
@@ -354,7 +415,9 @@ impl Store for MemoryStore {
             grants,
             begun,
             sessions,
+            people,
             assertions,
+            revocations,
             keys,
             ..
         } = &mut *self.held();
@@ -398,8 +461,10 @@ impl Store for MemoryStore {
                 }
             },
         );
-        sessions.sweep(now, &mut left, |session| session.expires_at, drop);
+        sessions.sweep(now, &mut left, session_due, drop);
+        people.sweep(now, &mut left, person_due, drop);
         assertions.sweep(now, &mut left, |until| *until, drop);
+        revocations.sweep(now, &mut left, |until| *until, drop);
         let newest = keys.last_key_value().map(|(generation, _)| *generation);
         keys.retain(|generation, key| {
             let goes = left > 0 && key.drop_at < now && Some(*generation) != newest;
@@ -408,6 +473,16 @@ impl Store for MemoryStore {
         });
         Ok(limit - left)
     }
+}
+
+/// The last moment at which a session is kept.
+fn session_due(session: &SessionRecord) -> Timestamp {
+    session.idle_expires_at.min(session.expires_at)
+}
+
+/// The last moment at which a person is kept: those who are disabled stay for good.
+fn person_due(person: &PersonRecord) -> Timestamp {
+    if person.disabled { Timestamp::MAX } else { person.needed_until }
 }
 
 /// Takes a pushed request out of those of its client that wait.
@@ -433,21 +508,21 @@ impl<K, V> Default for Shelf<K, V> {
     }
 }
 
-impl<K: Copy + Eq + Hash + Ord, V> Shelf<K, V> {
+impl<K: Clone + Eq + Hash + Ord, V> Shelf<K, V> {
     /// Adds a record unless there are `limit`.
     fn put(&mut self, key: K, record: V, due: Timestamp, limit: u64) -> Result<(), Unavailable> {
         if self.records.len() as u64 >= limit {
             return Err(Unavailable::Full);
         }
-        self.records.insert(key, record);
+        self.records.insert(key.clone(), record);
         self.due.insert((due, key));
         Ok(())
     }
 
-    /// Removes a record whose end has not moved since it was put here.
+    /// Removes a record. If its end has moved since it was put here, it is still looked for once.
     fn remove(&mut self, key: &K, due: impl Fn(&V) -> Timestamp) {
         if let Some(record) = self.records.remove(key) {
-            self.due.remove(&(due(&record), *key));
+            self.due.remove(&(due(&record), key.clone()));
         }
     }
 
@@ -455,8 +530,8 @@ impl<K: Copy + Eq + Hash + Ord, V> Shelf<K, V> {
     /// counts `left` down by each that it removed.
     fn sweep(&mut self, now: Timestamp, left: &mut u32, due: impl Fn(&V) -> Timestamp, mut gone: impl FnMut(V)) {
         for _ in 0..*left {
-            let Some(&(when, key)) = self.due.first().filter(|(when, _)| *when < now) else { break };
-            self.due.remove(&(when, key));
+            let Some((_, key)) = self.due.first().filter(|(when, _)| *when < now).cloned() else { break };
+            self.due.pop_first();
             match self.records.get(&key).map(&due) {
                 Some(moved) if moved >= now => {
                     self.due.insert((moved, key));

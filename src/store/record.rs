@@ -9,8 +9,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::certificate::CertificateThumbprint;
 use crate::clock::Timestamp;
-use crate::ident::{Audience, ClientId, Subject};
-use crate::jose::{Algorithm, Thumbprint};
+use crate::ident::{Acr, Audience, ClientId, Subject};
+use crate::jose::{Algorithm, Members, Thumbprint};
 use crate::scope::Scopes;
 use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
 use crate::token::AuthorizationDetails;
@@ -26,6 +26,10 @@ impl fmt::Debug for GrantHandle {
         self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
+
+/// The name of an access token: the SHA-256 of its `jti`. Opens nothing.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct TokenName(pub [u8; 32]);
 
 /// The name of an authorization transaction: 16 random bytes.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -48,6 +52,8 @@ pub struct CodeRecord {
     pub subject: Subject,
     /// When that person signed in.
     pub auth_time: Timestamp,
+    /// How well that person was recognised, if it is known.
+    pub acr: Option<Acr>,
     /// What was approved.
     pub scopes: Scopes,
     /// The resource that access tokens are for (RFC 8707).
@@ -166,6 +172,8 @@ pub struct Grant {
     pub details: AuthorizationDetails,
     /// When the person signed in.
     pub auth_time: Timestamp,
+    /// How well the person was recognised, if it is known.
+    pub acr: Option<Acr>,
     /// What its tokens are bound to. A refresh may bind what was unbound; nothing loosens it.
     pub sender_constraint: SenderConstraint,
     /// Its refresh tokens.
@@ -281,6 +289,8 @@ pub enum Decision {
         subject: Subject,
         /// When that person signed in.
         auth_time: Timestamp,
+        /// How well that person was recognised, if it is known.
+        acr: Option<Acr>,
     },
     /// Not to.
     Decline,
@@ -337,8 +347,72 @@ pub struct SessionRecord {
     pub subject: Subject,
     /// When.
     pub auth_time: Timestamp,
-    /// When the session is over.
+    /// How well they were recognised, if it is known.
+    pub acr: Option<Acr>,
+    /// When the session is over unless it is used; slides.
+    pub idle_expires_at: Timestamp,
+    /// When the session is over, used or not.
     pub expires_at: Timestamp,
+}
+
+impl SessionRecord {
+    /// Whether its time is not over: `now` is before both of its ends.
+    pub(crate) fn is_live(&self, now: Timestamp) -> bool {
+        now < self.expires_at && now < self.idle_expires_at
+    }
+}
+
+/// A person whom somebody else vouches for: what was said of them when they were last seen.
+#[derive(Clone, Eq, PartialEq)]
+pub struct PersonRecord {
+    /// `sub` of their tokens.
+    pub subject: Subject,
+    /// What they are called on pages.
+    pub name: String,
+    /// Their e-mail address.
+    pub email: Option<String>,
+    /// What else is known about them. At most [`PersonRecord::CLAIMS_LIMIT`] bytes of JSON.
+    pub claims: Members,
+    /// Whether they may not sign in, nor get tokens.
+    pub disabled: bool,
+    /// When they last signed in.
+    pub last_seen: Timestamp,
+    /// Until when something that they signed in for may live: sessions, and grants that began in them.
+    pub needed_until: Timestamp,
+}
+
+impl PersonRecord {
+    /// The longest `claims`, in bytes of JSON.
+    pub const CLAIMS_LIMIT: usize = 8 * 1_024;
+
+    /// Somebody who was disabled before anybody saw them.
+    pub(crate) fn unseen(subject: &Subject, now: Timestamp) -> Self {
+        Self {
+            subject: subject.clone(),
+            name: subject.to_string(),
+            email: None,
+            claims: Members::new(),
+            disabled: true,
+            last_seen: now,
+            needed_until: now,
+        }
+    }
+
+    /// Takes over what is newer in another record of the same person, but never whether they are disabled.
+    pub(crate) fn update(&mut self, newer: &Self) {
+        self.name.clone_from(&newer.name);
+        self.email.clone_from(&newer.email);
+        self.claims.clone_from(&newer.claims);
+        self.last_seen = newer.last_seen;
+        self.needed_until = self.needed_until.max(newer.needed_until);
+    }
+}
+
+/// The subject only: names are nobody's business in a log.
+impl fmt::Debug for PersonRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PersonRecord({}, disabled = {})", self.subject, self.disabled)
+    }
 }
 
 /// A signing key: sealed, with its schedule. Its state follows from the schedule and the time, so that every replica

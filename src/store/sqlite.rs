@@ -14,11 +14,12 @@ use async_trait::async_trait;
 use self::readers::Readers;
 use self::writer::Writer;
 use super::{
-    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, Polled,
-    Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TransactionId, Unavailable,
+    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, PersonRecord,
+    Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TokenName,
+    TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
-use crate::ident::ClientId;
+use crate::ident::{ClientId, Subject};
 use crate::replay::{ReplayKey, Seen};
 use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
 
@@ -30,8 +31,10 @@ mod file;
 mod grants;
 mod installation;
 mod limit;
+mod people;
 mod pushed_requests;
 mod readers;
+mod revocations;
 mod sessions;
 mod signing_keys;
 mod sweep;
@@ -222,6 +225,15 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn revoke_token(&self, token: TokenName, expires: Timestamp) -> Result<(), Unavailable> {
+        let limit = self.limits.revocations;
+        self.writer.run("revoke_token", move |connection| revocations::record(connection, token, expires, limit)).await
+    }
+
+    async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable> {
+        self.readers.read("is_token_revoked", move |connection| revocations::holds(connection, token)).await
+    }
+
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {
         let (session, limit) = (session.clone(), self.limits.sessions);
         self.writer.run("open_session", move |connection| sessions::open(connection, &session, limit)).await
@@ -231,8 +243,32 @@ impl Store for SqliteStore {
         self.readers.read("session", move |connection| sessions::read(connection, token, now)).await
     }
 
+    async fn extend_session(&self, token: Digest<SessionKind>, idle_expires_at: Timestamp) -> Result<(), Unavailable> {
+        self.writer.run("extend_session", move |connection| sessions::extend(connection, token, idle_expires_at)).await
+    }
+
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable> {
         self.writer.run("end_session", move |connection| sessions::end(connection, token)).await
+    }
+
+    async fn remember_person(&self, person: &PersonRecord) -> Result<bool, Unavailable> {
+        let (person, limit) = (person.clone(), self.limits.people);
+        self.writer.run("remember_person", move |connection| people::remember(connection, &person, limit)).await
+    }
+
+    async fn person(&self, subject: &Subject) -> Result<Option<PersonRecord>, Unavailable> {
+        let subject = subject.clone();
+        self.readers.read("person", move |connection| people::read(connection, &subject)).await
+    }
+
+    async fn disable_person(&self, subject: &Subject, now: Timestamp) -> Result<(), Unavailable> {
+        let (subject, limit) = (subject.clone(), self.limits.people);
+        self.writer.run("disable_person", move |connection| people::disable(connection, &subject, now, limit)).await
+    }
+
+    async fn enable_person(&self, subject: &Subject) -> Result<(), Unavailable> {
+        let subject = subject.clone();
+        self.writer.run("enable_person", move |connection| people::enable(connection, &subject)).await
     }
 
     async fn signing_keys(&self) -> Result<Vec<KeyRecord>, Unavailable> {

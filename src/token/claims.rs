@@ -31,9 +31,15 @@ pub struct AccessTokenClaims<'a> {
     pub exp: i64,
     /// Its own name.
     pub jti: String,
+    /// The grant with which it ends, in base64url; a client that speaks for itself has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant_id: Option<String>,
     /// When the person signed in; a client that speaks for itself has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<i64>,
+    /// How well that person was recognised, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acr: Option<&'a str>,
     /// Who acts for the subject (RFC 8693 §4.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub act: Option<&'a Json>,

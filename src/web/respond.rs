@@ -55,7 +55,7 @@ fn no_store(response: &mut Response) {
 /// Lets scripts of other origins read an answer that no cookie has a part in, and the nonce in it (RFC 9449 §8).
 fn readable_across_origins(response: &mut Response) {
     set(response, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
-    set(response, ACCESS_CONTROL_EXPOSE_HEADERS, "dpop-nonce, www-authenticate");
+    set(response, ACCESS_CONTROL_EXPOSE_HEADERS, "dpop-nonce, www-authenticate, retry-after");
 }
 
 /// A public document that may be kept for a while; 304 if the caller has this very one (RFC 9110 §13.1.2).
@@ -97,6 +97,42 @@ pub(super) fn token_error(error: Error, nonce: Option<&str>) -> Response {
         Error::Unavailable(_) => unavailable_json(),
     };
     finish_token(&mut response, nonce);
+    response
+}
+
+/// The answer of the revocation endpoint: nothing (RFC 7009 §2.2).
+pub(super) fn revoked() -> Response {
+    let mut response = Response::new(Full::default());
+    finish_token(&mut response, None);
+    response
+}
+
+/// The media type of a signed answer to an introspection request (RFC 9701 §4).
+pub(super) const SIGNED_INTROSPECTION: &str = "application/token-introspection+jwt";
+
+/// An answer to an introspection request (RFC 7662 §2.2). Not for scripts of other origins: only servers ask.
+pub(super) fn introspection(document: &impl Serialize) -> Response {
+    let mut response = json(StatusCode::OK, document);
+    no_store(&mut response);
+    response
+}
+
+/// The same, signed (RFC 9701 §5).
+pub(super) fn signed_introspection(text: String) -> Response {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    set(&mut response, CONTENT_TYPE, SIGNED_INTROSPECTION);
+    set(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    no_store(&mut response);
+    response
+}
+
+/// An error of the introspection endpoint (RFC 7662 §2.3).
+pub(super) fn introspection_error(error: Error) -> Response {
+    let mut response = match error {
+        Error::Refused(refusal) => refusal_json(refusal),
+        Error::Unavailable(_) => unavailable_json(),
+    };
+    no_store(&mut response);
     response
 }
 

@@ -8,14 +8,14 @@ use http::Method;
 use super::cookie::Cookies;
 use super::pages::Pages;
 use super::{
-    Received, Refused, Response, Site, activate, authorize, consent, device_authorization, login, logout, metadata,
-    par, respond, token, userinfo,
+    Received, Refused, Response, Site, activate, authorize, consent, device_authorization, introspect, login, logout,
+    metadata, par, respond, revoke, token, userinfo,
 };
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
 use crate::oauth::metadata::{
-    ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, JWKS, LOGOUT, PUSHED_AUTHORIZATION_REQUEST, TOKEN,
-    USERINFO,
+    ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, INTROSPECT, JWKS, LOGOUT,
+    PUSHED_AUTHORIZATION_REQUEST, REVOKE, TOKEN, USERINFO,
 };
 use crate::uri::HttpUri;
 
@@ -90,6 +90,15 @@ impl Site for AuthorizationSite {
             PUSHED_AUTHORIZATION_REQUEST => match request.method {
                 Method::POST => par::par(self, &request).await,
                 Method::OPTIONS => respond::preflight("POST"),
+                _ => respond::method_not_allowed("POST"),
+            },
+            REVOKE => match request.method {
+                Method::POST => revoke::revoke(self, &request).await,
+                Method::OPTIONS => respond::preflight("POST"),
+                _ => respond::method_not_allowed("POST"),
+            },
+            INTROSPECT => match request.method {
+                Method::POST => introspect::introspect(self, &request).await, // no preflight: it is for servers
                 _ => respond::method_not_allowed("POST"),
             },
             AUTHORIZE => match request.method {

@@ -122,7 +122,7 @@ fn arrows_point_down() {
         ("leaf", &["clock", "entropy", "ident", "scope", "secret", "throttle", "unavailable", "uri"]),
         ("jose", &["jose"]),
         ("certificates", &["certificate"]),
-        ("replay", &["replay"]),
+        ("replay and fetching", &["replay", "fetch"]),
         ("proofs and tokens", &["dpop", "token"]),
         ("state", &["store"]),
         ("keys and people", &["keys", "identity"]),

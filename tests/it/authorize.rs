@@ -80,6 +80,7 @@ fn client(id: &str, name: &str, redirect_uris: &[&str], grant_types: &[GrantType
         rotation: RefreshTokenRotation::Always,
         requests: RequestRules::default(),
         profile: Profile::Default,
+        introspects: Vec::new(),
         exchange: None,
     }
 }

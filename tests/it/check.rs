@@ -979,6 +979,7 @@ async fn a_socket_and_a_port_are_one_gate() {
 #[test]
 fn the_tables_reach_every_denial() {
     let elsewhere = [
+        Denial::CertificateMismatch, // `mutual_tls.rs`
         Denial::CheckMalformed,
         Denial::CheckTooLarge,
         Denial::Proof(ProofFault::NonceMissing),

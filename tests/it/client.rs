@@ -24,6 +24,12 @@ pub fn code_request(code: &str) -> [(&'static str, &str); 4] {
     ]
 }
 
+/// The path of the introspection endpoint.
+pub const INTROSPECT: &str = "/oauth/introspect";
+
+/// The path of the revocation endpoint.
+pub const REVOKE: &str = "/oauth/revoke";
+
 /// The path of the device authorization endpoint.
 pub const DEVICE_AUTHORIZATION: &str = "/oauth/device_authorization";
 
@@ -207,6 +213,11 @@ impl Client {
         )
     }
 
+    /// A request about a token, at the introspection or the revocation endpoint, with the client's authentication.
+    pub fn about(&self, path: &'static str, token: &str, now: Timestamp) -> TokenCall<'_> {
+        TokenCall { path, ..self.bearer_request(now, &[("token", token)]) }
+    }
+
     /// A good proof for a device authorization request.
     pub fn device_proof(&self, now: Timestamp) -> String {
         self.proof_at(DEVICE_AUTHORIZATION, now)
@@ -235,6 +246,13 @@ pub struct TokenCall<'a> {
     form: Vec<(String, String)>,
     authorization: Vec<String>,
     pub proofs: Vec<String>,
+}
+
+impl<'a> TokenCall<'a> {
+    /// A request of somebody who does not say who he is.
+    pub fn anonymous(client: &'a Client, path: &'static str) -> Self {
+        TokenCall { path, ..client.bare_request(&[]) }
+    }
 }
 
 impl TokenCall<'_> {
@@ -295,7 +313,8 @@ impl TokenCall<'_> {
         (form, self.authorization.into_iter().next(), self.proofs)
     }
 
-    pub async fn send(self) -> Answer {
+    /// The request itself, for whoever adds headers of his own.
+    pub fn into_request(self) -> reqwest::RequestBuilder {
         let url = format!("{}{}", self.client.issuer, self.path);
         let mut request = self.client.http.post(url).form(&self.form);
         for value in &self.authorization {
@@ -304,7 +323,11 @@ impl TokenCall<'_> {
         for proof in &self.proofs {
             request = request.header("dpop", proof);
         }
-        answer(request).await
+        request
+    }
+
+    pub async fn send(self) -> Answer {
+        answer(self.into_request()).await
     }
 }
 

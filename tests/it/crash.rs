@@ -92,6 +92,7 @@ fn grant(code: &CodeRecord, sender_constraint: SenderConstraint) -> (RefreshToke
         resource: code.resource.clone(),
         details: AuthorizationDetails::default(),
         auth_time: code.auth_time,
+        acr: code.acr.clone(),
         sender_constraint,
         refresh: RefreshState { tag_key, current_n: 0, current_hash: token.hash(), previous: None },
         created_at: now,

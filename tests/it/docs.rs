@@ -82,7 +82,9 @@ fn the_readme_names_the_limits_that_hold() {
         ("pushed authorization requests", settable(kept.pushed_requests)),
         ("pushed authorization requests of one client that wait", settable(kept.pushed_requests_per_client)),
         ("live sessions", settable(kept.sessions)),
+        ("remembered people", settable(kept.people)),
         ("remembered client assertions", settable(kept.assertions)),
+        ("revoked access tokens that have no grant", settable(kept.revocations)),
     ];
     let expected: Vec<_> = expected.map(|(what, most)| vec![what.to_owned(), most]).into();
     assert_eq!(table("Limits"), expected);

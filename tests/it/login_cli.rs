@@ -89,7 +89,7 @@ fn kept(machine: &Machine) -> Vec<(String, String)> {
 /// The one file with a token in it.
 fn token_file(machine: &Machine) -> Value {
     let files = kept(machine);
-    let file = files.iter().find(|(name, _)| name.starts_with("token-") && name.ends_with(".json"));
+    let file = files.iter().find(|(name, _)| name.starts_with("token-") && !name.contains(".lock"));
     serde_json::from_str(&file.unwrap_or_else(|| panic!("no token in {files:?}")).1).expect("JSON")
 }
 
@@ -300,8 +300,15 @@ impl Terminal {
     }
 }
 
-/// What a server answers: a status, headers, and a body. `None` hangs up.
-type Scripted = Option<(u16, &'static str, String)>;
+/// What a server does.
+#[derive(Clone)]
+enum Scripted {
+    /// It answers with a status, headers, and a body.
+    Answer(u16, &'static str, String),
+    HangUp,
+}
+
+use Scripted::{Answer, HangUp};
 
 /// A server that says what it is told to say, and notes what it was asked.
 struct Server {
@@ -329,10 +336,10 @@ impl Server {
             while let Ok((connection, _)) = listener.accept().await {
                 let Ok((mut connection, head, body)) = read(connection).await else { continue };
                 let answer = if head.starts_with("GET /.well-known/oauth-authorization-server ") {
-                    Some((200, "", metadata.to_string()))
+                    Answer(200, "", metadata.to_string())
                 } else if head.starts_with("POST /codes ") {
                     notes.lock().expect("no test panics with the lock").push((Instant::now(), body));
-                    Some((200, "", codes.to_string()))
+                    Answer(200, "", codes.to_string())
                 } else {
                     notes.lock().expect("no test panics with the lock").push((Instant::now(), head + &body));
                     let next = answers.next().expect("an answer");
@@ -341,7 +348,7 @@ impl Server {
                     }
                     next
                 };
-                if let Some((status, headers, body)) = answer {
+                if let Answer(status, headers, body) = answer {
                     let length = body.len();
                     let head = format!(
                         "HTTP/1.1 {status} X\r\n{headers}connection: close\r\ncontent-length: {length}\r\n\r\n"
@@ -387,21 +394,21 @@ fn quick(issuer: &str) -> Value {
 }
 
 fn error(error: &str) -> Scripted {
-    Some((400, "", json!({ "error": error }).to_string()))
+    Answer(400, "", json!({ "error": error }).to_string())
 }
 
 fn tokens() -> Scripted {
     let tokens =
         json!({ "access_token": "a-token", "token_type": "DPoP", "expires_in": 300, "refresh_token": "b-token" });
-    Some((200, "", tokens.to_string()))
+    Answer(200, "", tokens.to_string())
 }
 
 #[tokio::test]
 async fn a_server_that_is_slow_or_out_of_order_is_asked_less_often() {
     let machine = Machine::new();
-    let nonce = Some((400, "dpop-nonce: n1\r\n", json!({ "error": "use_dpop_nonce" }).to_string()));
-    let unavailable = Some((503, "retry-after: 3\r\n", json!({ "error": "temporarily_unavailable" }).to_string()));
-    let script = vec![nonce, error("authorization_pending"), unavailable, None, error("slow_down"), tokens()];
+    let nonce = Answer(400, "dpop-nonce: n1\r\n", json!({ "error": "use_dpop_nonce" }).to_string());
+    let unavailable = Answer(503, "retry-after: 3\r\n", json!({ "error": "temporarily_unavailable" }).to_string());
+    let script = vec![nonce, error("authorization_pending"), unavailable, HangUp, error("slow_down"), tokens()];
     let server = Server::start(quick, script).await;
     let said = Login::start(server.login(&machine)).end().await;
     let said = said.expect(0, &["temporarily_unavailable", "cannot reach", "every 6 s", "signed in at"]);
@@ -428,13 +435,37 @@ async fn a_server_that_is_slow_or_out_of_order_is_asked_less_often() {
 #[tokio::test]
 async fn a_server_that_cannot_be_told_keeps_nobody_signed_in() {
     let machine = Machine::new();
-    let server = Server::start(quick, vec![tokens(), Some((500, "", String::new()))]).await;
+    let server = Server::start(quick, vec![tokens(), Answer(500, "", String::new())]).await;
     Login::start(server.login(&machine)).end().await.expect(0, &[]);
     let arguments = ["--issuer", &server.issuer, "--client-id", "tv"];
     let said = machine.run(&[&["logout"], &arguments[..]].concat()).await;
     said.expect(1, &["token and key are removed here, but the server could not be told"]);
     assert!(kept(&machine).is_empty());
     machine.run(&[&["logout"], &arguments[..]].concat()).await.expect(1, &["nobody is signed in"]);
+}
+
+#[tokio::test]
+async fn a_confidential_client_is_known_again_and_a_grant_that_has_ended_is_said() {
+    let machine = Machine::new();
+    let secret = machine.write("secret", "s3cret\n").display().to_string();
+    let works = || Answer(200, "", "it works".to_owned());
+    let script = vec![tokens(), works(), tokens(), works(), works(), error("invalid_grant")];
+    let server = Server::start(quick, script).await;
+    let mut command = server.login(&machine);
+    command.args(["--client-secret-file", &secret, "--scope", "a b", "--resource", &server.issuer]);
+    Login::start(command).end().await.expect(0, &[&format!("logout --resource {}", server.issuer)]);
+
+    let url = format!("{}/api", server.issuer);
+    machine.run(&["curl", &url]).await.expect(0, &["from the last call", "it works"]);
+    machine.run(&["curl", "--fresh", &url]).await.expect(0, &["POST /token", "it works"]);
+    machine.run(&["curl", "--scope", "a b", &url]).await.expect(0, &["from the last call", "it works"]);
+    machine.run(&["curl", "--scope", "c", &url]).await.expect(1, &["nobody has signed in for"]);
+    let ended = machine.run(&["curl", "--fresh", &url]).await;
+    ended.expect(1, &["the sign-in of `tollgate login` has ended"]);
+    let asked = server.asked();
+    let refresh = &asked[3].1;
+    assert!(refresh.contains("grant_type=refresh_token&refresh_token=b-token"), "{refresh}");
+    assert_eq!(field(refresh, "authorization"), Some("Basic dHY6czNjcmV0"), "tv:s3cret");
 }
 
 #[tokio::test]
@@ -446,11 +477,11 @@ async fn what_ends_the_waiting_is_said_and_nothing_is_kept() {
         (error("access_denied"), "the request was declined"),
         (error("expired_token"), "nobody approved before the code expired"),
         (error("invalid_client"), "refused: invalid_client"),
-        (Some((400, "", hostile.to_string())), "invalid_grant: ?[2J?x?[2J?x"),
-        (Some((200, "", "<html>".to_owned())), "not a token response"),
-        (Some((200, "", bearer_of_bad_news.to_string())), "an access token that is none"),
-        (Some((302, "location: http://127.0.0.1:1/\r\n", String::new())), "neither what was asked for nor an error"),
-        (Some((200, "", "x".repeat(1 << 20))), "longer than 256 KiB"),
+        (Answer(400, "", hostile.to_string()), "invalid_grant: ?[2J?x?[2J?x"),
+        (Answer(200, "", "<html>".to_owned()), "not a token response"),
+        (Answer(200, "", bearer_of_bad_news.to_string()), "an access token that is none"),
+        (Answer(302, "location: http://127.0.0.1:1/\r\n", String::new()), "neither what was asked for nor an error"),
+        (Answer(200, "", "x".repeat(1 << 20)), "longer than 256 KiB"),
     ] {
         let server = Server::start(quick, vec![answer]).await;
         let said = Login::start(server.login(&machine)).end().await.expect(1, &[expected]);
@@ -489,7 +520,7 @@ async fn a_server_that_lies_is_not_believed() {
         ("expires_in", json!(0), "codes that expire before it may be asked about them"),
         ("device_code", json!("x".repeat(1 << 20)), "longer than 256 KiB"),
     ] {
-        let server = Server::start(with(member, value), vec![None]).await;
+        let server = Server::start(with(member, value), vec![HangUp]).await;
         let said = Login::start(server.login(&machine)).end().await.expect(1, &["/codes", expected]);
         assert!(!said.err.contains('\x1b'), "{}", said.err);
         assert_eq!(server.asked().len(), 1, "it was not polled");

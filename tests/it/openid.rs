@@ -43,6 +43,7 @@ async fn code(world: &World, client: &Client, scopes: &str, nonce: Option<&str>)
         challenge: challenge.try_into().expect("32 bytes"),
         subject: "ada".parse().expect("a name"),
         auth_time: now,
+        acr: None,
         scopes: scopes.parse().expect("scopes"),
         resource: "https://api.example.com".parse().expect("a resource"),
         details: AuthorizationDetails::default(),

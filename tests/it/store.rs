@@ -16,8 +16,8 @@ use tollgate::replay::{ReplayKey, Seen};
 use tollgate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
 use tollgate::store::{
     Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, MemoryStore,
-    OpenError, Pace, Polled, Previous, Pushed, PushedRequest, Recorded, Redeemed, RefreshState, Rotated, Rotation,
-    SenderConstraint, SessionRecord, SqliteStore, Store, TransactionId, Unavailable,
+    OpenError, Pace, PersonRecord, Polled, Previous, Pushed, PushedRequest, Recorded, Redeemed, RefreshState, Rotated,
+    Rotation, SenderConstraint, SessionRecord, SqliteStore, Store, TokenName, TransactionId, Unavailable,
 };
 use tollgate::token::AuthorizationDetails;
 
@@ -97,9 +97,14 @@ conformance! {
     of_many_claims_decisions_and_redemptions_at_once_one_counts
     a_device_is_over_when_its_time_has_come
     an_assertion_is_spent_once
+    a_token_that_was_revoked_stays_revoked
     an_assertion_may_come_again_after_its_time
     of_many_assertions_at_once_one_is_first
     a_session_lasts_until_its_end
+    a_session_that_nobody_uses_ends
+    a_person_is_remembered_as_last_seen
+    a_person_who_is_disabled_stays_so
+    people_are_forgotten_when_nothing_needs_them
     signing_keys_are_kept_by_generation
     of_many_keys_of_one_generation_one_is_added
     the_first_root_key_stays
@@ -614,6 +619,26 @@ async fn an_assertion_is_spent_once(make: Make) {
     assert_eq!(store.spend_assertion(assertion(2), expires, now()).await, Ok(Seen::First));
 }
 
+async fn a_token_that_was_revoked_stays_revoked(make: Make) {
+    let Fixture { store, _directory } = make(Limits { revocations: 2, ..Limits::default() });
+    let name = |number| TokenName(bytes(number));
+    assert_eq!(store.is_token_revoked(name(1)).await, Ok(false));
+    for number in [1, 2, 1] {
+        assert_eq!(
+            store.revoke_token(name(number), now() + SECOND * u32::try_from(number).expect("few")).await,
+            Ok(())
+        );
+    }
+    assert_eq!(store.revoke_token(name(3), now() + SECOND).await, Err(Unavailable::Full));
+    assert_eq!(store.sweep(now() + SECOND * 2, 100).await, Ok(1));
+    let mut revoked = Vec::new();
+    for number in 1..=3 {
+        revoked.push(store.is_token_revoked(name(number)).await.expect("an answer"));
+    }
+    assert_eq!(revoked, [false, true, false]);
+    assert_eq!(store.revoke_token(name(3), now() + SECOND * 3).await, Ok(()));
+}
+
 async fn an_assertion_may_come_again_after_its_time(make: Make) {
     let Fixture { store, _directory } = make(Limits { assertions: 1, ..Limits::default() });
     let later = now() + SECOND * 2;
@@ -645,6 +670,76 @@ async fn a_session_lasts_until_its_end(make: Make) {
     let last_moment = stays.expires_at.before(Duration::from_millis(1));
     assert_eq!(store.session(stays.digest, last_moment).await, Ok(Some(stays.clone())));
     assert_eq!(store.session(stays.digest, stays.expires_at).await, Ok(None));
+}
+
+async fn a_session_that_nobody_uses_ends(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let session = SessionRecord { idle_expires_at: now() + SECOND * 60, ..session(1) };
+    assert_eq!(store.open_session(&session).await, Ok(()));
+    assert_eq!(store.session(session.digest, session.idle_expires_at.before(SECOND)).await, Ok(Some(session.clone())));
+    assert_eq!(store.session(session.digest, session.idle_expires_at).await, Ok(None));
+    let used = SessionRecord { idle_expires_at: now() + DAY * 2, ..session };
+    assert_eq!(store.extend_session(used.digest, used.idle_expires_at).await, Ok(()));
+    assert_eq!(store.sweep(now() + SECOND * 61, 100).await, Ok(0));
+    assert_eq!(store.session(used.digest, used.expires_at.before(SECOND)).await, Ok(Some(used.clone())));
+    assert_eq!(store.session(used.digest, used.expires_at).await, Ok(None), "used or not");
+    assert_eq!(store.sweep(used.expires_at + SECOND, 100).await, Ok(1));
+    assert_eq!(store.extend_session(used.digest, used.expires_at + DAY).await, Ok(()), "which does nothing");
+}
+
+async fn a_person_is_remembered_as_last_seen(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let first = person(1);
+    assert_eq!(store.remember_person(&first).await, Ok(true));
+    assert_eq!(store.person(&first.subject).await, Ok(Some(first.clone())));
+    assert_eq!(store.person(&person(2).subject).await, Ok(None));
+
+    let (name, email) = ("Ada Lovelace".to_owned(), None);
+    let claims = tollgate::jose::object(br#"{ "a": { "b": [1, null] } }"#).expect("an object");
+    let last_seen = now() + SECOND;
+    let newer = PersonRecord { name, email, claims, last_seen, needed_until: now(), ..first.clone() };
+    assert_eq!(store.remember_person(&newer).await, Ok(true));
+    let known = PersonRecord { needed_until: first.needed_until, ..newer };
+    assert_eq!(store.person(&first.subject).await, Ok(Some(known)), "who is needed no less than before");
+}
+
+async fn a_person_who_is_disabled_stays_so(make: Make) {
+    let Fixture { store, _directory } = make(Limits { people: 2, ..Limits::default() });
+    let (known, unseen) = (person(1), person(2));
+    assert_eq!(store.remember_person(&known).await, Ok(true));
+    for person in [&known, &unseen] {
+        assert_eq!(store.disable_person(&person.subject, now()).await, Ok(()));
+        assert_eq!(store.disable_person(&person.subject, now()).await, Ok(()), "twice is once");
+        assert_eq!(store.remember_person(&PersonRecord { name: "x".into(), ..person.clone() }).await, Ok(false));
+    }
+    assert_eq!(store.person(&known.subject).await, Ok(Some(PersonRecord { disabled: true, ..known.clone() })));
+    assert!(store.person(&unseen.subject).await.is_ok_and(|found| found.is_some_and(|found| found.disabled)));
+    assert_eq!(store.disable_person(&person(3).subject, now()).await, Err(Unavailable::Full));
+
+    assert_eq!(store.enable_person(&known.subject).await, Ok(()));
+    assert_eq!(store.enable_person(&person(3).subject).await, Ok(()), "which does nothing");
+    assert_eq!(store.person(&known.subject).await, Ok(Some(known.clone())));
+    assert_eq!(store.remember_person(&known).await, Ok(true));
+}
+
+async fn people_are_forgotten_when_nothing_needs_them(make: Make) {
+    let Fixture { store, _directory } = make(Limits { people: 2, ..Limits::default() });
+    let (leaves, disabled) = (person(1), person(2));
+    for person in [&leaves, &disabled] {
+        assert_eq!(store.remember_person(person).await, Ok(true));
+    }
+    assert_eq!(store.remember_person(&person(3)).await, Err(Unavailable::Full));
+    assert_eq!(store.disable_person(&disabled.subject, now()).await, Ok(()));
+    let needed_until = leaves.needed_until + DAY;
+    assert_eq!(store.remember_person(&PersonRecord { needed_until, ..leaves.clone() }).await, Ok(true));
+    assert_eq!(store.sweep(needed_until, 100).await, Ok(0));
+    assert_eq!(store.sweep(needed_until + SECOND, 100).await, Ok(1));
+    assert_eq!(store.person(&leaves.subject).await, Ok(None));
+    assert_eq!(store.remember_person(&disabled).await, Ok(false));
+
+    assert_eq!(store.enable_person(&disabled.subject).await, Ok(()));
+    assert_eq!(store.sweep(needed_until + SECOND, 100).await, Ok(1));
+    assert_eq!(store.sweep(Timestamp::MAX, 100).await, Ok(0));
 }
 
 async fn signing_keys_are_kept_by_generation(make: Make) {
@@ -876,7 +971,9 @@ async fn a_reopened_file_holds_everything() {
     assert_eq!(store.record_code(&code).await, Ok(Recorded::First));
     assert_eq!(store.redeem_code(code.digest, &grant(2), now()).await, Ok(Redeemed::First));
     assert_eq!(store.open_session(&session(1)).await, Ok(()));
+    assert_eq!(store.remember_person(&person(1)).await, Ok(true));
     assert_eq!(store.spend_assertion(assertion(1), now() + SECOND, now()).await, Ok(Seen::First));
+    assert_eq!(store.revoke_token(TokenName(bytes(1)), now() + SECOND).await, Ok(()));
     assert_eq!(store.add_signing_key(&key(1), &[]).await, Ok(true));
     assert_eq!(store.root_key(b"sealed").await, Ok(b"sealed".to_vec()));
     let alive = LastAlive { at: now(), stopped: true };
@@ -889,8 +986,10 @@ async fn a_reopened_file_holds_everything() {
     assert_eq!(store.grant(grant(2).handle).await, Ok(Some(grant(2))));
     assert_eq!(store.redeem_code(code.digest, &grant(3), now()).await, Ok(Redeemed::Replayed(grant(2).handle)));
     assert_eq!(store.session(session(1).digest, now()).await, Ok(Some(session(1))));
+    assert_eq!(store.person(&person(1).subject).await, Ok(Some(person(1))));
     assert_eq!(store.spend_assertion(assertion(1), now() + SECOND, now()).await, Ok(Seen::Replayed));
     assert_eq!(store.spend_assertion(assertion(2), now() + SECOND, now()).await, Err(Unavailable::Full));
+    assert_eq!(store.is_token_revoked(TokenName(bytes(1))).await, Ok(true));
     assert_eq!(store.signing_keys().await, Ok(vec![key(1)]));
     assert_eq!(store.root_key(b"other").await, Ok(b"sealed".to_vec()));
     assert_eq!(store.last_alive().await, Ok(Some(alive)));
@@ -1036,6 +1135,7 @@ fn code(number: u64) -> CodeRecord {
         challenge: [3; 32],
         subject: "0b6f".parse().expect("a subject"),
         auth_time: now().before(SECOND),
+        acr: Some("urn:mfa".parse().expect("a class")),
         scopes: "orders:read orders:write".parse().expect("scopes"),
         resource: "https://api.example".parse().expect("a resource"),
         details: AuthorizationDetails::default(),
@@ -1079,7 +1179,8 @@ fn browser(number: u64) -> Digest<BrowserKind> {
 }
 
 fn approval() -> Decision {
-    Decision::Approve { subject: "0b6f".parse().expect("a subject"), auth_time: now().before(SECOND) }
+    let acr = Some("urn:mfa".parse().expect("a class"));
+    Decision::Approve { subject: "0b6f".parse().expect("a subject"), auth_time: now().before(SECOND), acr }
 }
 
 /// Lets browser 1 claim a device and decide.
@@ -1097,6 +1198,7 @@ fn grant(number: u64) -> Grant {
         resource: "https://api.example".parse().expect("a resource"),
         details: AuthorizationDetails::default(),
         auth_time: now().before(SECOND),
+        acr: Some("urn:mfa".parse().expect("a class")),
         sender_constraint: SenderConstraint::Dpop,
         refresh: RefreshState { tag_key: [1; 32], current_n: 0, current_hash: bytes(number), previous: None },
         created_at: now(),
@@ -1131,7 +1233,21 @@ fn session(number: u64) -> SessionRecord {
         digest: Digest::<SessionKind>::from_bytes(bytes(number)),
         subject: "0b6f".parse().expect("a subject"),
         auth_time: now(),
+        acr: Some("urn:mfa".parse().expect("a class")),
+        idle_expires_at: now() + DAY,
         expires_at: now() + DAY,
+    }
+}
+
+fn person(number: u64) -> PersonRecord {
+    PersonRecord {
+        subject: format!("person-{number}").parse().expect("a subject"),
+        name: "Ada".to_owned(),
+        email: Some("ada@example.com".to_owned()),
+        claims: tollgate::jose::object(br#"{ "department": "ops" }"#).expect("an object"),
+        disabled: false,
+        last_seen: now(),
+        needed_until: now() + DAY * 31,
     }
 }
 
@@ -1189,8 +1305,13 @@ enum Call {
     Extend(u64, u64),
     End(u64, EndedBy),
     Assert(u64, u64),
+    RevokeToken(u64, u64),
     Sign(u64),
     Leave(u64),
+    Use(u64, u64),
+    See(u64),
+    Disable(u64),
+    Enable(u64),
     AddKey(u64, u64),
     Take(u64),
     Begin(u64),
@@ -1215,8 +1336,13 @@ fn call() -> impl Strategy<Value = Call> {
         (few(), prop_oneof![Just(EndedBy::Fork), Just(EndedBy::Revoked)])
             .prop_map(|(grant, why)| Call::End(grant, why)),
         (few(), 0_u64..100).prop_map(|(key, seconds)| Call::Assert(key, seconds)),
+        (few(), 0_u64..100).prop_map(|(token, seconds)| Call::RevokeToken(token, seconds)),
         few().prop_map(Call::Sign),
         few().prop_map(Call::Leave),
+        (few(), 0_u64..60).prop_map(|(session, seconds)| Call::Use(session, seconds)),
+        few().prop_map(Call::See),
+        few().prop_map(Call::Disable),
+        few().prop_map(Call::Enable),
         (few(), few()).prop_map(|(generation, earlier)| Call::AddKey(generation, earlier)),
         few().prop_map(Call::Take),
         few().prop_map(Call::Begin),
@@ -1265,12 +1391,30 @@ async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
             let expires = *now + Duration::from_secs(seconds);
             format!("{:?}", store.spend_assertion(assertion(number), expires, *now).await)
         }
+        Call::RevokeToken(number, seconds) => {
+            format!("{:?}", store.revoke_token(TokenName(bytes(number)), *now + Duration::from_secs(seconds)).await)
+        }
         Call::Sign(number) => {
             let taken = store.session(session(number).digest, Timestamp::default()).await.expect("an answer").is_some();
-            let session = SessionRecord { expires_at: *now + SECOND * 60, ..session(number) };
+            let session = SessionRecord {
+                idle_expires_at: *now + SECOND * 30,
+                expires_at: *now + SECOND * 60,
+                ..session(number)
+            };
             if taken { String::new() } else { format!("{:?}", store.open_session(&session).await) }
         }
         Call::Leave(number) => format!("{:?}", store.end_session(session(number).digest).await),
+        Call::Use(number, seconds) => {
+            let idle_expires_at = *now + Duration::from_secs(seconds);
+            format!("{:?}", store.extend_session(session(number).digest, idle_expires_at).await)
+        }
+        Call::See(number) => {
+            let person =
+                PersonRecord { last_seen: *now, needed_until: *now + SECOND * 60, email: None, ..person(number) };
+            format!("{:?}", store.remember_person(&person).await)
+        }
+        Call::Disable(number) => format!("{:?}", store.disable_person(&person(number).subject, *now).await),
+        Call::Enable(number) => format!("{:?}", store.enable_person(&person(number).subject).await),
         Call::AddKey(generation, earlier) => {
             let moved = KeyRecord { drop_at: *now, ..key(earlier) };
             format!("{:?}", store.add_signing_key(&key(generation), &[moved]).await)
@@ -1317,7 +1461,10 @@ async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
         seen.push(format!("{:?}", store.grant(grant(number).handle).await));
         seen.push(format!("{:?}", store.device(device(number).digest).await));
         seen.push(format!("{:?}", store.pushed_request(pushed(number).digest).await));
+        seen.push(format!("{:?}", store.is_token_revoked(TokenName(bytes(number))).await));
         seen.push(format!("{:?}", store.session(session(number).digest, *now).await));
+        let found = store.person(&person(number).subject).await.expect("an answer");
+        seen.push(format!("{:?}", found.map(|found| (found.disabled, found.last_seen, found.needed_until))));
     }
     seen.join("\n")
 }
@@ -1336,7 +1483,9 @@ proptest! {
             pushed_requests: 2,
             pushed_requests_per_client: 1,
             sessions: 2,
+            people: 2,
             assertions: 2,
+            revocations: 2,
             kept: SECOND * 30,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

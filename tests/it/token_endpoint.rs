@@ -62,6 +62,10 @@ pub const OF_TOKEN_EXCHANGE: [Refusal; 6] = [
     Refusal::RequestedTokenTypeUnsupported,
 ];
 
+/// Refusals of introspection and revocation.
+pub const OF_INTROSPECTION_AND_REVOCATION: [Refusal; 3] =
+    [Refusal::TokenMissing, Refusal::IntrospectionByPublicClient, Refusal::IntrospectionCallerMissing];
+
 /// Refusals of UserInfo.
 pub const OF_USERINFO: [Refusal; 5] = [
     Refusal::AccessTokenMissing,
@@ -135,6 +139,7 @@ fn of_the_token_endpoint() -> BTreeSet<String> {
     let elsewhere = [Refusal::RefreshTokenOvertaken, Refusal::JktMismatch];
     let ours = ours.filter(|refusal| !elsewhere.contains(refusal) && !OF_CERTIFICATES.contains(refusal));
     let ours = ours.filter(|refusal| !OF_USERINFO.contains(refusal)); // `openid.rs`
+    let ours = ours.filter(|refusal| !OF_INTROSPECTION_AND_REVOCATION.contains(refusal)); // `introspect.rs`, `revoke.rs`
     let ours = ours.filter(|refusal| !OF_TOKEN_EXCHANGE.contains(refusal)); // `token_exchange.rs`
     ours.chain(proofs.map(Refusal::Proof)).map(|refusal| refusal.name().to_owned()).collect()
 }

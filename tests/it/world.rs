@@ -300,7 +300,8 @@ impl World {
 
     /// The same: to let it in.
     pub async fn let_in(&self, device_code: &str, person: &str) {
-        let approve = Decision::Approve { subject: person.parse().expect("a name"), auth_time: self.clock.now() };
+        let approve =
+            Decision::Approve { subject: person.parse().expect("a name"), auth_time: self.clock.now(), acr: None };
         self.decide(device_code, &approve).await;
     }
 
@@ -322,6 +323,7 @@ pub async fn record_code(store: &dyn Store, now: Timestamp, client: &str, dpop_j
         challenge: challenge.try_into().expect("32 bytes"),
         subject: "ada".parse().expect("a name"),
         auth_time: now,
+        acr: None,
         scopes: "orders:read orders:write".parse().expect("scopes"),
         resource: "https://api.example.com".parse().expect("a resource"),
         details: AuthorizationDetails::default(),

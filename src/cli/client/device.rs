@@ -80,24 +80,25 @@ struct Document {
 impl DeviceAuthorization {
     /// Asks for codes. They are good with `key` only, where the server knows `dpop_jkt` at this endpoint.
     pub(in crate::cli) async fn begin(client: &TokenClient<'_>, key: &SigningKey) -> Result<Self, ClientError> {
-        let server = client.server;
-        let Some(endpoint) = &server.device_authorization_endpoint else {
-            return Err(ClientError::Answer(server.issuer.clone(), "no device_authorization_endpoint in its metadata"));
-        };
-        let thumbprint = key.public().thumbprint().to_string();
-        let mut form = vec![("dpop_jkt", thumbprint.as_str())];
-        form.extend(client.scope.map(|scope| ("scope", scope)));
-        form.extend(client.resource.map(|resource| ("resource", resource)));
-        let reply = client.post(endpoint, form).await?;
-        let outcome = reply.status.as_u16().to_string();
-        client.talk.sent("device", &shown(&Method::POST, endpoint), &outcome);
+        let (endpoint, reply) = (endpoint(client)?, Self::ask(client, key).await?);
+        client.talk.sent("device", &shown(&Method::POST, endpoint), reply.status.as_str());
         if !reply.status.is_success() {
             return Err(refusal(endpoint, &reply));
         }
         Self::read(&reply.body).map_err(|what| ClientError::Answer(endpoint.to_string(), what))
     }
 
-    fn read(body: &[u8]) -> Result<Self, &'static str> {
+    /// Sends one device authorization request.
+    pub(in crate::cli) async fn ask(client: &TokenClient<'_>, key: &SigningKey) -> Result<Reply, ClientError> {
+        let thumbprint = key.public().thumbprint().to_string();
+        let mut form = vec![("dpop_jkt", thumbprint.as_str())];
+        form.extend(client.scope.map(|scope| ("scope", scope)));
+        form.extend(client.resource.map(|resource| ("resource", resource)));
+        client.post(endpoint(client)?, form).await
+    }
+
+    /// Reads a response; says what is wrong with one that is not believed.
+    pub(in crate::cli) fn read(body: &[u8]) -> Result<Self, &'static str> {
         let document: Document =
             serde_json::from_slice(body).map_err(|_| "not a device authorization response of RFC 8628")?;
         let length = document.device_code.expose_secret().len();
@@ -165,9 +166,14 @@ impl DeviceAuthorization {
         }
     }
 
+    /// What a poll asks with.
+    pub(in crate::cli) fn grant(&self) -> TokenGrant<'_> {
+        TokenGrant::DeviceCode(&self.device_code)
+    }
+
     /// Asks once; a second time if the server wants a nonce that we did not have (RFC 9449 §8).
     async fn poll(&self, client: &TokenClient<'_>, key: &SigningKey, nonce: &mut Option<String>) -> Poll {
-        let grant = TokenGrant::DeviceCode(&self.device_code);
+        let grant = self.grant();
         for _ in 0..2 {
             let reply = match client.ask(&grant, key, nonce.as_deref()).await {
                 Ok(reply) => reply,
@@ -181,6 +187,12 @@ impl DeviceAuthorization {
         }
         Poll::Pending
     }
+}
+
+fn endpoint<'a>(client: &TokenClient<'a>) -> Result<&'a Url, ClientError> {
+    let server = client.server;
+    let missing = || ClientError::Answer(server.issuer.clone(), "no device_authorization_endpoint in its metadata");
+    server.device_authorization_endpoint.as_ref().ok_or_else(missing)
 }
 
 /// An address that a person can be shown and a browser can be given: TLS or loopback, and nobody's name before the host.

@@ -110,6 +110,12 @@ impl PartyOptions {
         })
     }
 
+    /// Whether a sign-in is for what the flags ask for, if they ask for anything.
+    pub(in crate::cli) fn fit(&self, login: &Login) -> bool {
+        let scope = self.scope.is_none() || self.scope == login.scope;
+        scope && self.resource.as_ref().is_none_or(|resource| *resource == login.resource)
+    }
+
     fn party(&self, issuer: Issuer, identity: Identity, dev: Option<&DevSession>) -> Party {
         let resource = self.resource.clone().or_else(|| dev.map(|dev| dev.resource.clone()));
         let session = dev.map(|dev| dev.session.clone()).unwrap_or_default();

@@ -18,6 +18,12 @@ const SERVICE: &str = "reports";
 /// The client that signs people in.
 const PEOPLE: &str = "cli";
 
+/// The device that has no keyboard.
+pub(super) const DEVICE: &str = "tv";
+
+/// The person who lets it in.
+pub(super) const PERSON: &str = "ada";
+
 /// Ports, paths and secrets.
 pub(super) struct Plan {
     /// Where the files are.
@@ -82,7 +88,7 @@ impl Plan {
         let hash = &self.password_hash;
         format!(
             r#"users:
-  - {{ username: ada, name: Ada, subject: ada-0b6f, password_hash: "{hash}" }}
+  - {{ username: {PERSON}, name: Ada, subject: ada-0b6f, password_hash: "{hash}" }}
   - {{ username: bob, name: Bob, subject: bob-7d21, password_hash: "{hash}" }}
 "#
         )
@@ -116,6 +122,12 @@ authorization_server:
       grant_types: [authorization_code, refresh_token, "urn:ietf:params:oauth:grant-type:device_code"]
       redirect_uris: [http://127.0.0.1/callback]
       scope: "orders:read orders:write"
+      dpop_bound_access_tokens: true
+    - client_id: {DEVICE}
+      client_name: Living-room TV
+      token_endpoint_auth_method: none
+      grant_types: ["urn:ietf:params:oauth:grant-type:device_code", refresh_token]
+      scope: "orders:read"
       dpop_bound_access_tokens: true
 protected_resources:
   - resource: {resource}

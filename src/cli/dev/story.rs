@@ -13,6 +13,9 @@ use crate::cli::explain;
 use crate::ident::Issuer;
 use crate::jose::SigningKey;
 
+mod device;
+mod person;
+
 /// The headers of an answer that the story is about.
 const TELLING: [&str; 4] = ["content-type", "www-authenticate", "dpop-nonce", "retry-after"];
 
@@ -55,6 +58,8 @@ pub(super) async fn tell(plan: &Plan, session: &DevSession) -> Result<(), DevErr
     let proof = stage.prove(&key, &Method::POST, &token);
     let request = Sent { method: Method::POST, scheme: "DPoP", proof: Some((&proof, "a fresh one")) };
     stage.call("the wrong scope", &orders, &token, &request, 403).await?;
+
+    device::tell(&stage, &plan.password).await?;
     println!();
     Ok(())
 }
@@ -162,8 +167,10 @@ fn show(reply: &Reply) {
         }
     }
     let Ok(mut body) = serde_json::from_slice::<serde_json::Value>(&reply.body) else { return };
-    if let Some(token) = body.get_mut("access_token") {
-        *token = format!("({} characters)", token.as_str().unwrap_or_default().len()).into();
+    for secret in ["access_token", "refresh_token", "device_code"] {
+        if let Some(secret) = body.get_mut(secret) {
+            *secret = format!("({} characters)", secret.as_str().unwrap_or_default().len()).into();
+        }
     }
     if let Some(headers) = body.get_mut("headers").and_then(serde_json::Value::as_object_mut) {
         headers.retain(|name, _| name.starts_with(IDENTITY) || name == "authorization" || name == "dpop");

@@ -352,6 +352,24 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "Ask for `scope=openid` in the authorization request.",
     ),
     row(
+        "token_missing",
+        "RFC 7009 §2.1, RFC 7662 §2.1",
+        "The form has no `token`, or an empty one.",
+        "Send the token that is meant in the body: `token=...`.",
+    ),
+    row(
+        "introspection_by_public_client",
+        "RFC 7662 §2.1, §4",
+        "A client with `token_endpoint_auth_method: none` asked about a token: anybody could try tokens out in its name.",
+        "Give the resource server a client of its own that authenticates, with `introspects`.",
+    ),
+    row(
+        "introspection_caller_missing",
+        "RFC 9701 §5",
+        "A signed answer was asked for without credentials, so nobody knows for whom it would be.",
+        "Authenticate as at the token endpoint, or take `application/token-introspection+jwt` out of `Accept`.",
+    ),
+    row(
         "subject_token_missing",
         "RFC 8693 §2.1",
         "The form has no `subject_token`.",

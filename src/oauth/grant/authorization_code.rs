@@ -68,9 +68,11 @@ impl Request<'_> {
             resource,
             details,
             auth_time: Some(grant.auth_time),
+            acr: grant.acr,
             binding: exchange.binding(),
             nonce,
             refresh_token: exchange.client.may_use(GrantType::RefreshToken).then_some(refresh_token),
+            grant: Some(grant.handle),
             delegation: None,
             outcome: "issued",
         })
@@ -79,8 +81,8 @@ impl Request<'_> {
 
 impl CodeRecord {
     fn into_approval(self) -> Approval {
-        let Self { subject, auth_time, scopes, resource, details, .. } = self;
-        Approval { subject, auth_time, scopes, resource, details }
+        let Self { subject, auth_time, acr, scopes, resource, details, .. } = self;
+        Approval { subject, auth_time, acr, scopes, resource, details }
     }
 
     fn check_client(&self, exchange: &Exchange<'_>) -> Result<(), Refusal> {

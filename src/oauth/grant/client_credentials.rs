@@ -38,9 +38,11 @@ impl Request<'_> {
             resource,
             details,
             auth_time: None,
+            acr: None,
             binding: exchange.binding(),
             nonce: None,
             refresh_token: None,
+            grant: None,
             delegation: None,
             outcome: "issued",
         })

@@ -45,10 +45,10 @@ impl Request<'_> {
         record.check_client(exchange)?;
         record.check_key(exchange)?;
         record.check_fresh(exchange)?;
-        let (subject, auth_time) = match record.decision {
+        let (subject, auth_time, acr) = match record.decision {
             None => return Err(server.count_poll(code, exchange).await?.into()),
             Some(Decision::Decline) => return Err(Refusal::DeviceDeclined.into()),
-            Some(Decision::Approve { subject, auth_time }) => (subject, auth_time),
+            Some(Decision::Approve { subject, auth_time, acr }) => (subject, auth_time, acr),
         };
         let scopes = server.narrowed(self.parameters.get("scope"), &record.scopes, exchange.client)?;
         let resource = server.granted_resource(self.parameters, &record.resource)?;
@@ -58,6 +58,7 @@ impl Request<'_> {
         let approval = Approval {
             subject,
             auth_time,
+            acr,
             scopes: record.scopes,
             resource: record.resource,
             details: AuthorizationDetails::default(),
@@ -73,9 +74,11 @@ impl Request<'_> {
             resource,
             details: AuthorizationDetails::default(), // the device authorization endpoint takes none
             auth_time: Some(grant.auth_time),
+            acr: grant.acr,
             binding: exchange.binding(),
             nonce: None,
             refresh_token: exchange.client.may_use(GrantType::RefreshToken).then_some(refresh_token),
+            grant: Some(grant.handle),
             delegation: None,
             outcome: "issued",
         })

@@ -90,9 +90,11 @@ impl Request<'_> {
             resource,
             details,
             auth_time: Some(grant.auth_time),
+            acr: grant.acr,
             binding: exchange.binding(),
             nonce: None, // OpenID Connect Core §12.2: none with a refresh
             refresh_token: Some(moved.token),
+            grant: Some(handle),
             delegation: None,
             outcome: moved.outcome,
         };
@@ -208,6 +210,11 @@ impl AuthorizationServer {
         }
         Ok(())
     }
+}
+
+/// Whether a token is one of this grant with which its client could refresh, if the grant lives.
+pub(in crate::oauth) fn would_refresh(grant: &Grant, token: &RefreshToken) -> bool {
+    matches!(position(grant, token), Some(Position::Current | Position::Previous))
 }
 
 /// Which token of the grant this is; `None` if we never issued it, or the store was set back to before it was issued.

@@ -6,6 +6,7 @@
 //! | the client authenticates, and the operator has said for which resource it answers and which ones it may call | [`ExchangePolicy`] |
 //! | the subject token is one of ours, good now, and for a resource for which the client answers | §2.1 |
 //! | the new token is for a resource that it may call, for no longer, and allows no more | §2.1, §5 |
+//! | it ends with the grant of the subject token, if that has one | |
 //! | it names the client as the actor, before those who acted earlier | §4.1 |
 //!
 //! It is always delegation and never impersonation: whoever is called sees who calls. A proof beside the request binds the new
@@ -18,10 +19,10 @@ use serde_json::{Value, json};
 
 use super::{Authorization, Exchange};
 use crate::clock::Timestamp;
-use crate::ident::{Audience, Subject};
+use crate::ident::Audience;
 use crate::oauth::client::ExchangePolicy;
 use crate::oauth::params::Parameters;
-use crate::oauth::{AuthorizationServer, Error, Refusal};
+use crate::oauth::{AuthorizationServer, Error, Refusal, own_token};
 use crate::scope::Scopes;
 use crate::token::{AuthorizationDetails, TokenFault, VerifiedToken};
 
@@ -79,7 +80,9 @@ impl Request<'_> {
             TokenFault::AudienceWrong => Refusal::SubjectTokenForOthers,
             _ => Refusal::SubjectTokenInvalid,
         })?;
-        server.check_subject(token.subject()).await?;
+        if !server.is_good(&token).await? {
+            return Err(Refusal::SubjectTokenInvalid.into());
+        }
         let resource = self.target(policy)?;
         let allowed: Scopes =
             token.scopes().iter().filter(|scope| exchange.client.scopes.contains(scope)).cloned().collect();
@@ -94,9 +97,11 @@ impl Request<'_> {
             resource,
             details: AuthorizationDetails::default(), // they do not travel on
             auth_time: token.claims().get("auth_time").and_then(Value::as_i64).map(Timestamp::from_seconds),
+            acr: token.claims().get("acr").and_then(Value::as_str).and_then(|acr| acr.parse().ok()),
             binding: exchange.binding(),
             nonce: None,
             refresh_token: None, // RFC 8693 §2.2.1: typically not issued; the next call brings another subject token
+            grant: own_token::grant(&token),
             delegation: Some(delegation),
             outcome: "exchanged",
         })
@@ -132,14 +137,4 @@ fn delegation(token: &VerifiedToken, exchange: &Exchange<'_>) -> Result<Delegati
         act["act"] = earlier.clone();
     }
     Ok(Delegation { act, until: token.expires() })
-}
-
-impl AuthorizationServer {
-    /// Whether the subject is a client that there is, or a person who may sign in.
-    async fn check_subject(&self, subject: &Subject) -> Result<(), Error> {
-        if self.client(subject.as_str()).is_some() || self.check_person(subject).await?.is_some() {
-            return Ok(());
-        }
-        Err(Refusal::SubjectTokenInvalid.into())
-    }
 }

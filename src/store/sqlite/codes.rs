@@ -15,9 +15,9 @@ pub(super) fn record(connection: &Connection, code: &CodeRecord, limit: u64) -> 
         return Ok(Recorded::TransactionSpent);
     }
     let mut insert = connection.prepare_cached(
-        "INSERT INTO codes (digest, transaction_id, client_id, redirect_uri, challenge, subject, auth_time, scope,
+        "INSERT INTO codes (digest, transaction_id, client_id, redirect_uri, challenge, subject, auth_time, acr, scope,
                             resource, authorization_details, dpop_jkt, nonce, expires_at, spent_for)
-         VALUES (:digest, :transaction_id, :client_id, :redirect_uri, :challenge, :subject, :auth_time, :scope,
+         VALUES (:digest, :transaction_id, :client_id, :redirect_uri, :challenge, :subject, :auth_time, :acr, :scope,
                  :resource, :details, :dpop_jkt, :nonce, :expires_at, :spent_for)
          ON CONFLICT (transaction_id) DO NOTHING",
     )?;
@@ -29,6 +29,7 @@ pub(super) fn record(connection: &Connection, code: &CodeRecord, limit: u64) -> 
         ":challenge": code.challenge,
         ":subject": code.subject,
         ":auth_time": code.auth_time,
+        ":acr": code.acr,
         ":scope": code.scopes,
         ":resource": code.resource,
         ":details": code.details,
@@ -89,6 +90,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<CodeRecord> {
         challenge: row.get("challenge")?,
         subject: row.get("subject")?,
         auth_time: row.get("auth_time")?,
+        acr: row.get("acr")?,
         scopes: row.get("scope")?,
         resource: row.get("resource")?,
         details: row.get("authorization_details")?,

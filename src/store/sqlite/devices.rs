@@ -9,19 +9,19 @@ use rusqlite::{Connection, OptionalExtension as _, Params, Row, named_params};
 use super::limit::within;
 use super::{Fault, grants};
 use crate::clock::Timestamp;
-use crate::ident::{ClientId, Subject};
+use crate::ident::{Acr, ClientId, Subject};
 use crate::secret::{BrowserKind, DeviceCodeKind, Digest, UserCodeKind};
 use crate::store::record::UnknownName;
 use crate::store::{Begun, Decision, DeviceRecord, Grant, Limits, Pace, Polled};
 
 /// Adds the row of a device, unless another one has its user code.
 pub(super) fn record(connection: &Connection, device: &DeviceRecord, limit: u64) -> Result<Begun, Fault> {
-    let (decision, subject, auth_time) = decision_columns(device.decision.as_ref());
+    let (decision, subject, auth_time, acr) = decision_columns(device.decision.as_ref());
     let mut insert = connection.prepare_cached(
         "INSERT INTO devices (digest, user_code, client_id, scope, resource, dpop_jkt, address, created_at, expires_at,
-                              interval, next_poll, claimed_by, decision, subject, auth_time)
+                              interval, next_poll, claimed_by, decision, subject, auth_time, acr)
          VALUES (:digest, :user_code, :client_id, :scope, :resource, :dpop_jkt, :address, :created_at, :expires_at,
-                 :interval, :next_poll, :claimed_by, :decision, :subject, :auth_time)
+                 :interval, :next_poll, :claimed_by, :decision, :subject, :auth_time, :acr)
          ON CONFLICT (user_code) DO NOTHING",
     )?;
     let inserted = insert.execute(named_params! {
@@ -40,6 +40,7 @@ pub(super) fn record(connection: &Connection, device: &DeviceRecord, limit: u64)
         ":decision": decision,
         ":subject": subject,
         ":auth_time": auth_time,
+        ":acr": acr,
     })?;
     if inserted == 0 {
         return Ok(Begun::UserCodeTaken);
@@ -95,15 +96,16 @@ pub(super) fn decide(
     decision: &Decision,
     now: Timestamp,
 ) -> Result<bool, Fault> {
-    let (decision, subject, auth_time) = decision_columns(Some(decision));
+    let (decision, subject, auth_time, acr) = decision_columns(Some(decision));
     let mut update = connection.prepare_cached(
-        "UPDATE devices SET decision = :decision, subject = :subject, auth_time = :auth_time
+        "UPDATE devices SET decision = :decision, subject = :subject, auth_time = :auth_time, acr = :acr
          WHERE digest = :digest AND claimed_by = :browser AND decision IS NULL AND expires_at > :now",
     )?;
     let updated = update.execute(named_params! {
         ":decision": decision,
         ":subject": subject,
         ":auth_time": auth_time,
+        ":acr": acr,
         ":digest": code,
         ":browser": browser,
         ":now": now,
@@ -161,26 +163,31 @@ fn address(row: &Row<'_>) -> rusqlite::Result<IpAddr> {
     text.parse().map_err(|fault| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(fault)))
 }
 
-/// The decision that three columns hold.
+/// The decision that four columns hold.
 fn decision(row: &Row<'_>) -> rusqlite::Result<Option<Decision>> {
     let column = row.as_ref().column_index("decision")?;
     let name: Option<String> = row.get(column)?;
     match name.as_deref() {
         None => Ok(None),
         Some("approve") => {
-            Ok(Some(Decision::Approve { subject: row.get("subject")?, auth_time: row.get("auth_time")? }))
+            let (subject, auth_time, acr) = (row.get("subject")?, row.get("auth_time")?, row.get("acr")?);
+            Ok(Some(Decision::Approve { subject, auth_time, acr }))
         }
         Some("decline") => Ok(Some(Decision::Decline)),
         Some(_) => Err(rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(UnknownName))),
     }
 }
 
-/// The three columns of a decision.
-fn decision_columns(decision: Option<&Decision>) -> (Option<&'static str>, Option<&Subject>, Option<Timestamp>) {
+/// The four columns of a decision.
+fn decision_columns(
+    decision: Option<&Decision>,
+) -> (Option<&'static str>, Option<&Subject>, Option<Timestamp>, Option<&Acr>) {
     match decision {
-        None => (None, None, None),
-        Some(Decision::Approve { subject, auth_time }) => (Some("approve"), Some(subject), Some(*auth_time)),
-        Some(Decision::Decline) => (Some("decline"), None, None),
+        None => (None, None, None, None),
+        Some(Decision::Approve { subject, auth_time, acr }) => {
+            (Some("approve"), Some(subject), Some(*auth_time), acr.as_ref())
+        }
+        Some(Decision::Decline) => (Some("decline"), None, None, None),
     }
 }
 

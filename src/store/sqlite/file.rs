@@ -14,10 +14,12 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 const APPLICATION_ID: i32 = 0x5447_4154;
 
 /// Every change of the schema, in order. Each only adds: two versions of the program may run side by side.
-const MIGRATIONS: [(&str, &str); 6] = [
+const MIGRATIONS: &[(&str, &str)] = &[
     ("V1__state", include_str!("migrations/V1__state.sql")),
     ("V2__devices", include_str!("migrations/V2__devices.sql")),
     ("V3__grants_subject", include_str!("migrations/V3__grants_subject.sql")),
+    ("V4__people", include_str!("migrations/V4__people.sql")),
+    ("V6__revocations", include_str!("migrations/V6__revocations.sql")),
     ("V8__pushed_requests", include_str!("migrations/V8__pushed_requests.sql")),
     ("V9__nonces", include_str!("migrations/V9__nonces.sql")),
     ("V18__authorization_details", include_str!("migrations/V18__authorization_details.sql")),

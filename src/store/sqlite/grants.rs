@@ -16,10 +16,12 @@ pub(super) fn record(connection: &Connection, grant: &Grant, limits: &Limits, no
     let (sender_constraint, bound_key) = constraint_columns(grant.sender_constraint);
     let previous = grant.refresh.previous.as_ref();
     let mut insert = connection.prepare_cached(
-        "INSERT INTO grants (handle, client_id, subject, scope, resource, authorization_details, auth_time,
-                             sender_constraint, bound_key, tag_key, current_n, current_hash, previous_n, previous_hash, seed, rotated_at,
-                             created_at, idle_expires_at, expires_at, ended_at, ended_by)
-         VALUES (:handle, :client_id, :subject, :scope, :resource, :details, :auth_time, :sender_constraint, :bound_key,
+        "INSERT INTO grants (handle, client_id, subject, scope, resource, authorization_details, auth_time, acr,
+                             sender_constraint, bound_key, tag_key, current_n, current_hash, previous_n,
+                             previous_hash, seed, rotated_at, created_at, idle_expires_at, expires_at, ended_at,
+                             ended_by)
+         VALUES (:handle, :client_id, :subject, :scope, :resource, :details, :auth_time, :acr,
+                 :sender_constraint, :bound_key,
                  :tag_key, :current_n, :current_hash, :previous_n, :previous_hash, :seed, :rotated_at,
                  :created_at, :idle_expires_at, :expires_at, :ended_at, :ended_by)",
     )?;
@@ -31,6 +33,7 @@ pub(super) fn record(connection: &Connection, grant: &Grant, limits: &Limits, no
         ":resource": grant.resource,
         ":details": grant.details,
         ":auth_time": grant.auth_time,
+        ":acr": grant.acr,
         ":sender_constraint": sender_constraint,
         ":bound_key": bound_key,
         ":tag_key": grant.refresh.tag_key,
@@ -144,6 +147,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Grant> {
         resource: row.get("resource")?,
         details: row.get("authorization_details")?,
         auth_time: row.get("auth_time")?,
+        acr: row.get("acr")?,
         sender_constraint,
         refresh: RefreshState {
             tag_key: row.get("tag_key")?,

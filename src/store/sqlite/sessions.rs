@@ -11,13 +11,15 @@ use crate::store::SessionRecord;
 /// Adds the row of a session.
 pub(super) fn open(connection: &Connection, session: &SessionRecord, limit: u64) -> Result<(), Fault> {
     let mut insert = connection.prepare_cached(
-        "INSERT INTO sessions (digest, subject, auth_time, expires_at)
-         VALUES (:digest, :subject, :auth_time, :expires_at)",
+        "INSERT INTO sessions (digest, subject, auth_time, acr, idle_expires_at, expires_at)
+         VALUES (:digest, :subject, :auth_time, :acr, :idle_expires_at, :expires_at)",
     )?;
     insert.execute(named_params! {
         ":digest": session.digest,
         ":subject": session.subject,
         ":auth_time": session.auth_time,
+        ":acr": session.acr,
+        ":idle_expires_at": session.idle_expires_at,
         ":expires_at": session.expires_at,
     })?;
     within(connection, "sessions", limit)
@@ -29,9 +31,22 @@ pub(super) fn read(
     token: Digest<SessionKind>,
     now: Timestamp,
 ) -> Result<Option<SessionRecord>, Fault> {
-    let mut select =
-        connection.prepare_cached("SELECT * FROM sessions WHERE digest = :digest AND expires_at > :now")?;
+    let mut select = connection.prepare_cached(
+        "SELECT * FROM sessions WHERE digest = :digest AND idle_expires_at > :now AND expires_at > :now",
+    )?;
     Ok(select.query_one(named_params! { ":digest": token, ":now": now }, from_row).optional()?)
+}
+
+/// Slides the idle limit.
+pub(super) fn extend(
+    connection: &Connection,
+    token: Digest<SessionKind>,
+    idle_expires_at: Timestamp,
+) -> Result<(), Fault> {
+    let mut update =
+        connection.prepare_cached("UPDATE sessions SET idle_expires_at = :idle_expires_at WHERE digest = :digest")?;
+    update.execute(named_params! { ":idle_expires_at": idle_expires_at, ":digest": token })?;
+    Ok(())
 }
 
 /// Removes a session.
@@ -47,6 +62,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
         digest: row.get("digest")?,
         subject: row.get("subject")?,
         auth_time: row.get("auth_time")?,
+        acr: row.get("acr")?,
+        idle_expires_at: row.get("idle_expires_at")?,
         expires_at: row.get("expires_at")?,
     })
 }

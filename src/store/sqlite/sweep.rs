@@ -19,10 +19,15 @@ const KEPT: [&str; 6] = [
     "DELETE FROM grants WHERE handle IN (SELECT handle FROM grants WHERE expires_at < :before LIMIT :limit)",
 ];
 
-/// Removes rows whose time is over. The newest signing key stays, so that generations never repeat.
-const OVER: [&str; 3] = [
+/// Removes rows whose time is over. People who are disabled stay: forgotten, they could sign in again. The
+/// newest signing key stays, so that generations never repeat.
+const OVER: &[&str] = &[
     "DELETE FROM sessions WHERE digest IN (SELECT digest FROM sessions WHERE expires_at < :before LIMIT :limit)",
+    "DELETE FROM sessions WHERE digest IN (SELECT digest FROM sessions WHERE idle_expires_at < :before LIMIT :limit)",
+    "DELETE FROM people WHERE subject IN (
+       SELECT subject FROM people WHERE needed_until < :before AND disabled = 0 LIMIT :limit)",
     "DELETE FROM assertions WHERE rowid IN (SELECT rowid FROM assertions WHERE expires_at < :before LIMIT :limit)",
+    "DELETE FROM revocations WHERE token IN (SELECT token FROM revocations WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM signing_keys WHERE generation IN (
        SELECT generation FROM signing_keys
        WHERE drop_at < :before AND generation < (SELECT max(generation) FROM signing_keys) LIMIT :limit)",
@@ -31,7 +36,7 @@ const OVER: [&str; 3] = [
 /// Removes at most `limit` rows, and gives how many it removed.
 pub(super) fn sweep(connection: &Connection, now: Timestamp, kept: Duration, limit: u32) -> Result<u32, Fault> {
     let mut left = limit;
-    for (statements, before) in [(KEPT.as_slice(), now.before(kept)), (OVER.as_slice(), now)] {
+    for (statements, before) in [(KEPT.as_slice(), now.before(kept)), (OVER, now)] {
         for statement in statements {
             let mut delete = connection.prepare_cached(statement)?;
             let removed = delete.execute(named_params! { ":before": before, ":limit": left })?;

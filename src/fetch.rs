@@ -1,0 +1,243 @@
+//! Documents on other people's servers, fetched within limits: key sets, discovery, tokens of an upstream provider.
+//!
+//! Invariant: a fetch goes to the URL that was asked for, over https (http on loopback), is never redirected, ends in
+//! bounded time and takes bounded memory. What was resolved is what is connected to, so no second look-up of a name can
+//! lead past the check of its addresses.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderValue};
+use reqwest::{RequestBuilder, Response, Url};
+
+mod kept;
+mod reach;
+
+pub use kept::Kept;
+pub use reach::Reach;
+use reach::{AddressRefused, Resolver};
+
+/// How much a fetch may cost.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FetchLimits {
+    /// How long it may take, from the first packet to the last.
+    pub time: Duration,
+    /// The longest body, in bytes.
+    pub size: usize,
+}
+
+impl Default for FetchLimits {
+    /// Five seconds, 256 KiB.
+    fn default() -> Self {
+        Self { time: Duration::from_secs(5), size: 256 * 1024 }
+    }
+}
+
+/// Why nothing was fetched. None of these tells what the other side said.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum FetchFault {
+    /// Not https (or http on loopback), or with userinfo or a fragment.
+    #[error("must be an https URL (http on loopback only) without userinfo and fragment")]
+    Url,
+    /// The host is, or resolves to, an address that must not be asked.
+    #[error("the host has no address that may be asked")]
+    Address,
+    /// No connection came about, or it broke off.
+    #[error("no answer came")]
+    NoAnswer,
+    /// The time was over.
+    #[error("the answer took too long")]
+    TimedOut,
+    /// The body is longer than allowed.
+    #[error("the answer is too large")]
+    TooLarge,
+    /// Any status but 200.
+    #[error("the answer has status {0}")]
+    Status(u16),
+    /// The body is not what was asked for.
+    #[error("the document is not what it should be")]
+    Unfit,
+}
+
+/// The client could not be made: most likely there are no certificate authorities on this machine.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make an HTTPS client; are there certificate authorities on this machine?")]
+pub struct FetcherFault(#[source] reqwest::Error);
+
+/// A URL that may be fetched: https, or http on loopback; without userinfo and fragment.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct FetchUrl(Url);
+
+impl FromStr for FetchUrl {
+    type Err = FetchFault;
+
+    fn from_str(text: &str) -> Result<Self, FetchFault> {
+        let url: Url = text.parse().map_err(|_| FetchFault::Url)?;
+        let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        let secure = match url.scheme() {
+            "https" => url.has_host(),
+            "http" => reach::is_loopback(&url),
+            _ => false,
+        };
+        if plain && secure { Ok(Self(url)) } else { Err(FetchFault::Url) }
+    }
+}
+
+impl FetchUrl {
+    /// The URL, as the browser is sent there.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The URL with parameters behind those of its query.
+    #[must_use]
+    pub fn with_query(&self, parameters: &[(&str, &str)]) -> String {
+        let mut url = self.0.clone();
+        url.query_pairs_mut().extend_pairs(parameters);
+        url.into()
+    }
+
+    /// Whether it is plain http, which is on loopback only.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.0.scheme() == "http"
+    }
+}
+
+/// What was fetched, with status 200 or, for [`Fetcher::post`], any.
+pub struct Fetched {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+    /// `max-age` of `Cache-Control` (RFC 9111 §5.2.2.1).
+    pub max_age: Option<Duration>,
+}
+
+/// Fetches. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Fetcher {
+    client: reqwest::Client,
+    reach: Reach,
+    limits: FetchLimits,
+}
+
+impl Fetcher {
+    /// Makes a fetcher.
+    ///
+    /// # Errors
+    /// [`FetcherFault`].
+    pub fn new(reach: Reach, limits: FetchLimits) -> Result<Self, FetcherFault> {
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy() // a proxy would resolve names by itself, past our check of addresses
+            .referer(false)
+            .timeout(limits.time)
+            .dns_resolver(Arc::new(Resolver(reach)))
+            .build()
+            .map_err(FetcherFault)?;
+        Ok(Self { client, reach, limits })
+    }
+
+    /// Fetches a JSON document; any status but 200 is a fault.
+    ///
+    /// # Errors
+    /// [`FetchFault`].
+    pub async fn get(&self, url: &FetchUrl) -> Result<Fetched, FetchFault> {
+        self.send(url, self.client.get(url.0.clone())).await?.ok()
+    }
+
+    /// Fetches a JSON document with an access token (RFC 6750 §2.1); any status but 200 is a fault.
+    ///
+    /// # Errors
+    /// [`FetchFault`].
+    pub async fn get_with(&self, url: &FetchUrl, token: &str) -> Result<Fetched, FetchFault> {
+        let request = self.client.get(url.0.clone()).header(AUTHORIZATION, secret(&format!("Bearer {token}"))?);
+        self.send(url, request).await?.ok()
+    }
+
+    /// Posts a form, with an `Authorization` header if there is one, and takes an answer of any status.
+    ///
+    /// # Errors
+    /// [`FetchFault`].
+    pub async fn post(
+        &self,
+        url: &FetchUrl,
+        form: &[(&str, &str)],
+        authorization: Option<&str>,
+    ) -> Result<Fetched, FetchFault> {
+        let mut request = self.client.post(url.0.clone()).form(form);
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, secret(authorization)?);
+        }
+        self.send(url, request).await
+    }
+
+    /// Sends a request and reads its answer whole, within the limits. The time of the client covers the body too.
+    async fn send(&self, url: &FetchUrl, request: RequestBuilder) -> Result<Fetched, FetchFault> {
+        if !self.reach.admits_host(&url.0) {
+            return Err(FetchFault::Address);
+        }
+        let response = request.header(ACCEPT, "application/json").send().await.map_err(|error| fault(&error))?;
+        let (status, max_age) = (response.status().as_u16(), max_age(response.headers()));
+        Ok(Fetched { status, body: self.read(response).await?, max_age })
+    }
+
+    async fn read(&self, mut response: Response) -> Result<Vec<u8>, FetchFault> {
+        if response.content_length().is_some_and(|length| length > self.limits.size as u64) {
+            return Err(FetchFault::TooLarge);
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| fault(&error))? {
+            if body.len() + chunk.len() > self.limits.size {
+                return Err(FetchFault::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
+
+impl Fetched {
+    /// Passes an answer with status 200 on.
+    fn ok(self) -> Result<Self, FetchFault> {
+        if self.status == 200 { Ok(self) } else { Err(FetchFault::Status(self.status)) }
+    }
+}
+
+/// A header value that no log prints.
+fn secret(value: &str) -> Result<HeaderValue, FetchFault> {
+    let mut value = HeaderValue::try_from(value).map_err(|_| FetchFault::Unfit)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn fault(error: &reqwest::Error) -> FetchFault {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<AddressRefused>() {
+            return FetchFault::Address;
+        }
+        cause = error.source();
+    }
+    if error.is_timeout() { FetchFault::TimedOut } else { FetchFault::NoAnswer }
+}
+
+fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    let lines = headers.get_all(CACHE_CONTROL).into_iter().filter_map(|line| line.to_str().ok());
+    let mut directives = lines.flat_map(|line| line.split(',')).map(str::trim);
+    let seconds = directives.find_map(|directive| directive.strip_prefix("max-age=")?.parse().ok())?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// The port that a resolver's answers have: reqwest puts the one of the URL in its place.
+const ANY_PORT: u16 = 0;
+
+/// Resolves a name once.
+async fn look_up(name: &str) -> std::io::Result<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host((name, ANY_PORT)).await?.collect())
+}

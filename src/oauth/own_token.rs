@@ -1,0 +1,71 @@
+//! Access tokens that come back to who issued them: to UserInfo, token exchange, introspection and revocation.
+//!
+//! A token names the grant with which it ends (`grant_id`), and there is no row for it. One without a grant, or one that a
+//! service got in exchange for that of somebody else, can be revoked by its own name; then there is a row until it expires.
+//!
+//! Invariant: nothing is written to judge a token.
+
+use super::AuthorizationServer;
+use crate::clock::Timestamp;
+use crate::ident::Audience;
+use crate::secret::{from_base64url, sha256};
+use crate::store::{GrantHandle, TokenName, Unavailable};
+use crate::token::{self, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
+
+/// The grant with which a token of ours ends.
+pub(super) fn grant(token: &VerifiedToken) -> Option<GrantHandle> {
+    let handle = from_base64url(token.claims().get("grant_id")?.as_str()?)?;
+    handle.try_into().ok().map(GrantHandle)
+}
+
+/// The name by which a token of ours is revoked.
+pub(super) fn name(token: &VerifiedToken) -> TokenName {
+    let jti = token.claims().get("jti").and_then(crate::jose::Json::as_str).unwrap_or_default();
+    TokenName(sha256(jti.as_bytes()))
+}
+
+impl AuthorizationServer {
+    /// Verifies a token of our own that is for one of these resources.
+    pub(super) fn verify_own_token(
+        &self,
+        text: &str,
+        audiences: &[Audience],
+        now: Timestamp,
+    ) -> Result<Result<VerifiedToken, TokenFault>, Unavailable> {
+        let algorithms = self.keys.algorithms();
+        let (issuer, skew) = (&self.settings.issuer, self.settings.dpop.window.skew);
+        let expected = TokenExpectation { issuer, audiences, algorithms: &algorithms, skew };
+        match token::verify(text, &expected, &*self.keys, now) {
+            Ok(token) => Ok(Ok(token)),
+            Err(VerifyError::Refused(fault)) => {
+                tracing::debug!(fault = fault.name(), "an access token of ours was refused here");
+                Ok(Err(fault))
+            }
+            Err(VerifyError::Unavailable(unavailable)) => Err(unavailable),
+        }
+    }
+
+    /// Whether a token was revoked, or the grant with which it ends has ended. A grant that is not kept any more ended a
+    /// while ago.
+    pub(super) async fn is_revoked(&self, token: &VerifiedToken) -> Result<bool, Unavailable> {
+        if let Some(handle) = grant(token) {
+            match self.store.grant(handle).await? {
+                Some(grant) if grant.ended.is_some() => return Ok(true),
+                Some(grant) if grant.client_id == *token.client_id() => return Ok(false), // it is revoked with its grant
+                Some(_) => {}
+                None => return Ok(true),
+            }
+        }
+        self.store.is_token_revoked(name(token)).await
+    }
+
+    /// Whether a token was not revoked, and both who it was issued to and whom it speaks for are still there: a client, or
+    /// a person who may sign in.
+    pub(super) async fn is_good(&self, token: &VerifiedToken) -> Result<bool, Unavailable> {
+        let subject = token.subject();
+        let is_client = self.client(subject.as_str()).is_some();
+        let has_subject = is_client || self.check_person(subject).await?.is_some();
+        let revoked = self.is_revoked(token).await?;
+        Ok(has_subject && !revoked && self.client(token.client_id().as_str()).is_some())
+    }
+}
