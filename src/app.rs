@@ -156,6 +156,7 @@ impl App {
         let asks = server.settings.mutual_tls;
         let tls = listen.public.tls.map(|files| Tls::new(files, asks)).transpose()?;
         let public = bind(listen.public.address).await?;
+        let public = public.behind(listen.public.trusted_proxies);
         let public = match &tls {
             Some(tls) => public.encrypted(tls.clone()),
             None => public,

@@ -9,6 +9,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
+
 use crate::authz::ResourceSettings;
 use crate::grpc::ListenAddress;
 use crate::keys::KeySchedule;
@@ -82,6 +84,8 @@ pub struct Listen {
 pub struct PublicListener {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<IpNet>,
     /// What it encrypts with.
     pub tls: Option<TlsFiles>,
 }

@@ -41,6 +41,7 @@ mod own_token;
 mod par;
 pub mod params;
 pub mod pkce;
+mod rates;
 mod refusal;
 mod request_object;
 mod revoke;
@@ -52,12 +53,13 @@ pub use activation::{ACTIVATION_CLIENT, CodeFault, ConfirmDevice, EnterCode};
 pub use authorization_details::{DetailShown, DetailType};
 pub use authorize::{Answer, Browser, Consent, Cookie, Form, Redirect, SignIn, SignInFault, View};
 pub use client::{Client, Profile};
-pub use device::{DeviceAnswer, DeviceAuthorization, DeviceAuthorizationResponse};
+pub use device::{DeviceAnswer, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
 pub use introspect::{AnswerForm, Introspection, IntrospectionAnswer};
 pub use issue::TokenResponse;
-pub use par::{Push, PushAnswer, PushedResponse};
+pub use par::{PushAnswer, PushedResponse};
 pub use params::Parameters;
+pub use rates::RateLimits;
 pub use refusal::Refusal;
 pub use revoke::{Revocation, RevocationAnswer};
 pub use token::{Asked, TokenAnswer, TokenRequest};
@@ -129,6 +131,8 @@ pub struct Settings {
     pub require_pushed_requests: bool,
     /// The rules that every client must keep.
     pub profile: Profile,
+    /// How often clients may ask.
+    pub rate_limits: RateLimits,
     /// Whether the doors hand on the certificates of clients (RFC 8705).
     pub mutual_tls: bool,
     /// Who may vouch for the certificates of clients with `tls_client_auth`.
@@ -173,6 +177,8 @@ pub struct AuthorizationServer {
     activation_keys: activation::ActivationKeys,
     /// The key of the hashes of user codes.
     user_codes: RootKey,
+    /// Requests of clients.
+    rates: rates::Rates,
     /// Device authorization requests.
     device_requests: Throttle,
     /// Wrong user codes.
@@ -201,6 +207,7 @@ impl AuthorizationServer {
             activation_client: Arc::new(activation::client(&settings)),
             activation_keys: activation::ActivationKeys::new(&root),
             user_codes: root.derive("user codes"),
+            rates: rates::Rates::new(settings.rate_limits),
             device_requests: Throttle::default(),
             guesses: Throttle::default(),
             pushes: Throttle::default(),

@@ -69,7 +69,10 @@ pub(crate) enum Counted {
 ///
 /// A bucket is the time at which it is empty again; once that is past, the bucket need not be kept.
 #[derive(Default)]
-pub(crate) struct Throttle(Mutex<HashMap<[u8; 32], Timestamp>>);
+pub(crate) struct Throttle(Mutex<HashMap<[u8; 32], Moment>>);
+
+/// Since the epoch; finer than a [`Timestamp`], so that many tries a millisecond can be told from few.
+type Moment = Duration;
 
 impl Throttle {
     /// Counts a try in its own buckets, unless one of them is full.
@@ -84,8 +87,10 @@ impl Throttle {
     }
 
     fn count_in(&self, own: &[Bucket], shared: Option<Bucket>, now: Timestamp) -> Result<Counted, Unavailable> {
+        let now = now.since(Timestamp::default());
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let filled = |bucket: &Bucket| table.get(&bucket.key).map_or(Duration::ZERO, |empty_at| empty_at.since(now));
+        let filled =
+            |bucket: &Bucket| table.get(&bucket.key).map_or(Duration::ZERO, |empty_at| empty_at.saturating_sub(now));
         let newcomer = own.iter().all(|bucket| filled(bucket).is_zero());
         for bucket in own.iter().chain(shared.iter().filter(|_| !newcomer)) {
             let (filled, room) = (filled(bucket), bucket.limit.room());
@@ -113,7 +118,7 @@ impl Throttle {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for Bucket { key, limit } in buckets {
             if let Some(empty_at) = table.get_mut(key) {
-                *empty_at = empty_at.before(limit.interval);
+                *empty_at = empty_at.saturating_sub(limit.interval);
             }
         }
     }

@@ -10,6 +10,7 @@ mod consent;
 mod cookie;
 mod device_authorization;
 mod door;
+mod forwarded;
 mod introspect;
 mod login;
 mod logout;

@@ -157,6 +157,7 @@ authorization_server:
   login: {{ local: {{ users_file: users.yaml }} }}
   signing: {{ encryption_key_file: kek }}
   tokens: {{ access_token: 30m }}
+  rate_limits: {{ client: 1000000, address: 1000000 }}
   scopes: {{ "orders:read": Read your orders, "orders:write": Change your orders }}
   clients:
     - client_id: shop

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::check::Judge;
 use super::client_certificate::Certificates;
 use super::file::{
-    AuthorizationServerFile, DpopFile, LoginFile, ServerNonce, SigningAlgorithm, SigningFile, TokensFile,
+    AuthorizationServerFile, DpopFile, LoginFile, RateLimitsFile, ServerNonce, SigningAlgorithm, SigningFile,
+    TokensFile,
 };
 use super::given::Given;
 use super::mistake::{Mistake, Place};
@@ -18,8 +19,11 @@ use crate::identity::{UsersFault, users_file_subjects};
 use crate::jose::Algorithm;
 use crate::keys::KeySchedule;
 use crate::oauth::id_token::OPENID_SCOPES;
-use crate::oauth::{self, Client, DpopSettings, Lifetimes, NonceMode, Settings};
+use crate::oauth::{self, Client, DpopSettings, Lifetimes, NonceMode, RateLimits, Settings};
 use crate::scope::{Scope, Scopes};
+
+/// The highest rate that may be set: a million a second.
+const FASTEST: u32 = 1_000_000;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -71,6 +75,7 @@ pub(super) fn judge(
         details: details.types,
         require_pushed_requests: file.require_pushed_authorization_requests.as_ref().is_some_and(|given| given.value),
         profile,
+        rate_limits: rate_limits(judge, file.rate_limits.as_ref()),
         mutual_tls: false,
         client_authorities: None,
     };
@@ -153,6 +158,23 @@ pub(super) fn dpop(judge: &mut Judge<'_>, given: Option<&Given<DpopFile>>) -> Dp
             skew: judge.duration(file.clock_skew.as_ref(), Duration::from_secs(10), Some(MINUTE)),
         },
         required: file.required.as_ref().is_some_and(|required| required.value),
+    }
+}
+
+fn rate_limits(judge: &mut Judge<'_>, given: Option<&Given<RateLimitsFile>>) -> RateLimits {
+    let default = RateLimits::default();
+    let Some(Given { value: RateLimitsFile { client, address, wrong_secrets }, .. }) = given else { return default };
+    let mut rate = |given: &Option<Given<u32>>, default| {
+        let Some(given) = given else { return default };
+        if !(1..=FASTEST).contains(&given.value) {
+            judge.report(Mistake::about(&given.place, format!("must be from 1 to {FASTEST}")));
+        }
+        given.value.clamp(1, FASTEST)
+    };
+    RateLimits {
+        client: rate(client, default.client),
+        address: rate(address, default.address),
+        wrong_secrets: rate(wrong_secrets, default.wrong_secrets),
     }
 }
 

@@ -173,7 +173,12 @@ fn listen(judge: &mut Judge<'_>, given: Option<&Given<ListenFile>>) -> (Listen, 
     let tls = public_file.and_then(|given| given.value.tls.as_ref());
     let client_ca = tls.and_then(|given| given.value.client_ca.as_ref());
     let client_ca = client_ca.and_then(|given| named_file::authorities(judge, given));
-    let public = PublicListener { address: public, tls: tls.and_then(|tls| self::tls(judge, tls)) };
+    let proxies = public_file.and_then(|given| given.value.trusted_proxies.as_ref());
+    let proxies = proxies.map(|given| given.value.as_slice()).unwrap_or_default();
+    judge.once(proxies.iter().map(|one| (&one.value.0.0, &one.place)), "is given twice");
+    let trusted_proxies = proxies.iter().map(|one| one.value.0.0).collect();
+    let tls = tls.and_then(|tls| self::tls(judge, tls));
+    let public = PublicListener { address: public, trusted_proxies, tls };
     let ext_authz = ext_authz.into_iter().map(|(address, _)| address).collect();
     (Listen { public, ext_authz, admin }, client_ca)
 }

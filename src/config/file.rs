@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::duration::Lifetime;
 use super::given::{Given, Parsed};
-use super::listen_address::TcpAddress;
+use super::listen_address::{ProxyNetwork, TcpAddress};
 use crate::authz::{Method, PathPattern};
 use crate::certificate::DistinguishedName;
 use crate::grpc::ListenAddress;
@@ -60,6 +60,9 @@ pub(super) struct PublicFile {
     /// IP address and port. Port 0 takes a free one.
     #[schemars(extend("default" = "127.0.0.1:8080"))]
     pub(super) address: Option<Given<Parsed<TcpAddress>>>,
+    /// The networks of the proxies, such as `10.0.0.0/8` or `127.0.0.1`, whose `X-Forwarded-For` tells who has asked: for rate
+    /// limits, and for people who approve a device. Nothing else is ever read from such a header. Default: none.
+    pub(super) trusted_proxies: Option<Given<Vec<Given<Parsed<ProxyNetwork>>>>>,
     /// Speaks TLS: 1.3, and 1.2 with the suites that FAPI 2.0 allows.
     pub(super) tls: Option<Given<TlsFile>>,
 }
@@ -204,6 +207,8 @@ pub(super) struct AuthorizationServerFile {
     pub(super) signing: Option<Given<SigningFile>>,
     /// About DPoP proofs (RFC 9449), here and at the gate.
     pub(super) dpop: Option<Given<DpopFile>>,
+    /// How often clients may ask, at the endpoints at which they authenticate. At more, 429 with `Retry-After`.
+    pub(super) rate_limits: Option<Given<RateLimitsFile>>,
     /// The scopes that exist, each with 1 to 200 characters for the people who are asked to grant it.
     pub(super) scopes: Option<Given<BTreeMap<Parsed<Scope>, Given<String>>>>,
     /// What clients may ask for in detail (RFC 9396), by the `type` of the objects in `authorization_details`.
@@ -214,6 +219,23 @@ pub(super) struct AuthorizationServerFile {
     pub(super) resources: Option<Given<Vec<Given<Parsed<ResourceUri>>>>>,
     /// The registered clients, by the metadata of RFC 7591.
     pub(super) clients: Option<Given<Vec<Given<ClientFile>>>>,
+}
+
+/// How often clients may ask, from 1 to 1000000. Ten seconds' worth of requests may come at once, and a minute's worth of wrong
+/// secrets.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RateLimitsFile {
+    /// Requests a second of one client.
+    #[schemars(extend("default" = 2_000))]
+    pub(super) client: Option<Given<u32>>,
+    /// Requests a second from one address. Behind a proxy that `listen.public.trusted_proxies` does not name, everybody has
+    /// the address of the proxy.
+    #[schemars(extend("default" = 2_000))]
+    pub(super) address: Option<Given<u32>>,
+    /// Wrong secrets a minute for one client from one address.
+    #[schemars(extend("default" = 60))]
+    pub(super) wrong_secrets: Option<Given<u32>>,
 }
 
 /// A type of `authorization_details`. Objects may have the members that are described here, `identifier`, which is a text,

@@ -1,7 +1,9 @@
 //! Addresses of the HTTP doors; those of the gate are [`ListenAddress`](crate::grpc::ListenAddress).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+
+use ipnet::IpNet;
 
 /// A text that is no address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -17,5 +19,27 @@ impl FromStr for TcpAddress {
 
     fn from_str(text: &str) -> Result<Self, AddressFault> {
         text.parse().map(Self).map_err(|_| AddressFault)
+    }
+}
+
+/// A text that is no network.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("must be an IP address, or a network such as 10.0.0.0/8 whose address is its first")]
+pub(super) struct NetworkFault;
+
+/// The network of a proxy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProxyNetwork(pub(super) IpNet);
+
+impl FromStr for ProxyNetwork {
+    type Err = NetworkFault;
+
+    fn from_str(text: &str) -> Result<Self, NetworkFault> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self(address.into()));
+        }
+        let network: IpNet = text.parse().map_err(|_| NetworkFault)?;
+        // Whoever writes 10.0.0.7/8 may have meant one machine, and would trust millions.
+        if network.addr() == network.network() { Ok(Self(network)) } else { Err(NetworkFault) }
     }
 }

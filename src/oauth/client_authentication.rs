@@ -3,6 +3,7 @@
 //! Invariant: an [`AuthenticatedClient`] is made here only. An unknown client and a wrong credential share error, text
 //! and work, so that nobody learns which clients exist.
 
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ pub struct Credentials<'a> {
     pub parameters: &'a Parameters,
     /// The certificate of its connection (RFC 8705 §2).
     pub certificate: Option<&'a ClientCertificate>,
+    /// The address that it came from.
+    pub address: IpAddr,
 }
 
 /// The one method that a request uses (RFC 6749 §2.3).
@@ -57,35 +60,42 @@ enum Presented<'a> {
 }
 
 impl AuthorizationServer {
-    /// Authenticates the client of a request; as its last act it spends the assertion, if there is one.
+    /// Authenticates the client of a request, unless it, or its address, asks too often; as its last act it spends the
+    /// assertion, if there is one.
     ///
     /// # Errors
-    /// A [`Refusal`] of client authentication, or `Unavailable`.
+    /// A [`Refusal`] of client authentication, `Throttled` or `Unavailable`.
     pub async fn authenticate(
         &self,
         credentials: Credentials<'_>,
         now: Timestamp,
     ) -> Result<AuthenticatedClient, Error> {
-        match presented(credentials)? {
-            Presented::None { id } => self.identify(id, credentials.certificate, now),
-            Presented::Basic { id, secret } => self.check_secret(&id, &secret, |method| match method {
-                ClientAuthentication::SecretBasic(hash) => Some(hash),
-                ClientAuthentication::None
-                | ClientAuthentication::SecretPost(_)
-                | ClientAuthentication::PrivateKeyJwt { .. }
-                | ClientAuthentication::TlsClientAuth(_)
-                | ClientAuthentication::SelfSignedTlsClientAuth(_) => None,
-            }),
-            Presented::Post { id, secret } => self.check_secret(id, secret, |method| match method {
-                ClientAuthentication::SecretPost(hash) => Some(hash),
-                ClientAuthentication::None
-                | ClientAuthentication::SecretBasic(_)
-                | ClientAuthentication::PrivateKeyJwt { .. }
-                | ClientAuthentication::TlsClientAuth(_)
-                | ClientAuthentication::SelfSignedTlsClientAuth(_) => None,
-            }),
-            Presented::Assertion(assertion) => self.check_assertion(&assertion, now).await,
-        }
+        self.rates.count_address(credentials.address, now)?;
+        let client = match presented(credentials)? {
+            Presented::None { id } => self.identify(id, credentials.certificate, now)?,
+            Presented::Basic { id, secret } => {
+                self.check_secret((&id, &secret), (credentials.address, now), |method| match method {
+                    ClientAuthentication::SecretBasic(hash) => Some(hash),
+                    ClientAuthentication::None
+                    | ClientAuthentication::SecretPost(_)
+                    | ClientAuthentication::PrivateKeyJwt { .. }
+                    | ClientAuthentication::TlsClientAuth(_)
+                    | ClientAuthentication::SelfSignedTlsClientAuth(_) => None,
+                })?
+            }
+            Presented::Post { id, secret } => {
+                self.check_secret((id, secret), (credentials.address, now), |method| match method {
+                    ClientAuthentication::SecretPost(hash) => Some(hash),
+                    ClientAuthentication::None
+                    | ClientAuthentication::SecretBasic(_)
+                    | ClientAuthentication::PrivateKeyJwt { .. }
+                    | ClientAuthentication::TlsClientAuth(_)
+                    | ClientAuthentication::SelfSignedTlsClientAuth(_) => None,
+                })?
+            }
+            Presented::Assertion(assertion) => self.check_assertion(&assertion, now).await?,
+        };
+        Ok(client)
     }
 
     /// The registered client of that name.
@@ -124,20 +134,26 @@ impl AuthorizationServer {
             | ClientAuthentication::SecretPost(_)
             | ClientAuthentication::PrivateKeyJwt { .. } => return Err(Refusal::ClientMethodMismatch.into()),
         }
+        self.rates.count_client(&client.id, now)?;
         Ok(AuthenticatedClient(client))
     }
 
     fn check_secret(
         &self,
-        id: &str,
-        secret: &str,
+        (id, secret): (&str, &str),
+        (address, now): (IpAddr, Timestamp),
         registered: impl Fn(&ClientAuthentication) -> Option<&ClientSecretHash>,
     ) -> Result<AuthenticatedClient, Error> {
+        self.rates.count_secret(id, address, now)?;
         let client = self.client(id);
         let hash = client.as_deref().and_then(|client| registered(&client.authentication));
         let matches = hash.unwrap_or(&self.decoy_secret).matches(secret);
         match client {
-            Some(client) if hash.is_some() && matches => Ok(AuthenticatedClient(client)),
+            Some(client) if hash.is_some() && matches => {
+                self.rates.take_back(id, address);
+                self.rates.count_client(&client.id, now)?;
+                Ok(AuthenticatedClient(client))
+            }
             Some(_) if hash.is_none() => Err(Refusal::ClientMethodMismatch.into()),
             Some(_) | None => Err(Refusal::ClientAuthenticationFailed.into()),
         }
@@ -159,6 +175,7 @@ impl AuthorizationServer {
         assertion.check_signature(keys, (allowed, algorithm), &self.decoy_keys)?;
         let is_registered = registered.is_some();
         let client = client.filter(|_| is_registered).ok_or(Refusal::AssertionSignatureWrong)?;
+        self.rates.count_client(&client.id, now)?; // before the assertion is spent: it may come again
         match self.store.spend_assertion(assertion.replay_key(), assertion.remembered_until(), now).await? {
             Seen::First => Ok(AuthenticatedClient(client)),
             Seen::Replayed => Err(Refusal::AssertionReplayed.into()),
@@ -168,7 +185,7 @@ impl AuthorizationServer {
 
 /// Finds the one method in use. A `client_id` parameter beside another method must name the same client.
 fn presented(credentials: Credentials<'_>) -> Result<Presented<'_>, Refusal> {
-    let Credentials { authorization, parameters, certificate: _ } = credentials;
+    let Credentials { authorization, parameters, .. } = credentials;
     let (id, secret) = (parameters.get("client_id"), parameters.get("client_secret"));
     let (assertion, assertion_type) = (parameters.get("client_assertion"), parameters.get("client_assertion_type"));
     let methods = [authorization.is_some(), secret.is_some(), assertion.is_some() || assertion_type.is_some()];

@@ -54,21 +54,10 @@ pub struct DeviceAuthorizationResponse {
     interval: u64,
 }
 
-/// What became of a request that broke no rule.
-pub enum DeviceAuthorization {
-    /// The device may show the user code, and poll.
-    Begun(DeviceAuthorizationResponse),
-    /// There were too many requests of this client, or from this address.
-    Throttled {
-        /// How long to wait.
-        retry_after: Duration,
-    },
-}
-
 /// The answer, and the nonce to send along (RFC 9449 §8, §8.2).
 pub struct DeviceAnswer {
     /// What the device gets.
-    pub result: Result<DeviceAuthorization, Error>,
+    pub result: Result<DeviceAuthorizationResponse, Error>,
     /// `DPoP-Nonce`.
     pub nonce: Option<NonceText>,
     /// The client, once it is authenticated; for the event.
@@ -95,7 +84,7 @@ impl AuthorizationServer {
         proof: Option<&VerifiedProof>,
         (address, now): (IpAddr, Timestamp),
         authenticated: &mut Option<ClientId>,
-    ) -> Result<DeviceAuthorization, Error> {
+    ) -> Result<DeviceAuthorizationResponse, Error> {
         let parameters = request.parameters;
         let client = self.authenticate(request.credentials(), now).await?;
         *authenticated = Some(client.id.clone());
@@ -107,7 +96,7 @@ impl AuthorizationServer {
         Self::refuse_details(parameters)?;
         let dpop_jkt = bound_key(parameters.get("dpop_jkt"), proof)?;
         if let Counted::TooMany { retry_after } = self.device_requests.count(&buckets(&client, address), now)? {
-            return Ok(DeviceAuthorization::Throttled { retry_after });
+            return Err(Error::Throttled { retry_after });
         }
         self.spend(&Exchange { client: &client, proof, certificate: request.certificate, now }).await?;
         let lifetime = self.settings.lifetimes.device_code;
@@ -128,7 +117,7 @@ impl AuthorizationServer {
                 decision: None,
             };
             match self.store.record_device(&record).await? {
-                Begun::First => return Ok(DeviceAuthorization::Begun(self.begun(&code, &user_code, lifetime))),
+                Begun::First => return Ok(self.begun(&code, &user_code, lifetime)),
                 Begun::UserCodeTaken => {}
             }
         }

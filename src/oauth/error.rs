@@ -1,9 +1,11 @@
 //! What can go wrong in a use case, and the error codes of the wire.
 
+use std::time::Duration;
+
 use super::Refusal;
 use crate::store::Unavailable;
 
-/// What can go wrong in a use case. Neither side ever turns into the other.
+/// What can go wrong in a use case. None of them ever turns into another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Error {
     /// The request broke a rule: the caller's doing, and the caller is told which.
@@ -12,6 +14,12 @@ pub enum Error {
     /// Something we depend on did not answer, or is full: nobody's doing, worth a retry.
     #[error("unavailable")]
     Unavailable(#[from] Unavailable),
+    /// The caller asks too often, whatever it asks: worth a retry later (RFC 6585 §4).
+    #[error("throttled")]
+    Throttled {
+        /// How long to wait.
+        retry_after: Duration,
+    },
 }
 
 impl From<Refusal> for Error {

@@ -51,21 +51,10 @@ pub struct PushedResponse {
     expires_in: u64,
 }
 
-/// What became of a request that broke no rule.
-pub enum Push {
-    /// The client may send the browser.
-    Taken(PushedResponse),
-    /// There were too many requests of this client, or too many of them wait (RFC 9126 §2.3).
-    Throttled {
-        /// How long to wait.
-        retry_after: Duration,
-    },
-}
-
 /// The answer, and the nonce to send along (RFC 9449 §8, §8.2).
 pub struct PushAnswer {
     /// What the client gets.
-    pub result: Result<Push, Error>,
+    pub result: Result<PushedResponse, Error>,
     /// `DPoP-Nonce`.
     pub nonce: Option<NonceText>,
     /// The client, once it is authenticated; for the event.
@@ -73,13 +62,13 @@ pub struct PushAnswer {
 }
 
 impl AuthorizationServer {
-    /// Answers a pushed authorization request, which came from `address`.
-    pub async fn push(&self, request: TokenRequest<'_>, address: IpAddr, now: Timestamp) -> PushAnswer {
+    /// Answers a pushed authorization request.
+    pub async fn push(&self, request: TokenRequest<'_>, now: Timestamp) -> PushAnswer {
         let proof = self.verify_proof(request.proofs, &Occasion::post(&self.pushed_request_endpoint()), now);
         let offered = self.offer_nonce(proof.as_ref().ok().and_then(Option::as_ref), now);
         let mut client = None;
         let result = match proof {
-            Ok(proof) => self.take_push(&request, proof.as_ref(), (address, now), &mut client).await,
+            Ok(proof) => self.take_push(&request, proof.as_ref(), now, &mut client).await,
             Err(refusal) => Err(refusal.into()),
         };
         let nonce = self.demanded_nonce(&result, now).or(offered);
@@ -90,14 +79,14 @@ impl AuthorizationServer {
         &self,
         request: &TokenRequest<'_>,
         proof: Option<&VerifiedProof>,
-        (address, now): (IpAddr, Timestamp),
+        now: Timestamp,
         authenticated: &mut Option<ClientId>,
-    ) -> Result<Push, Error> {
+    ) -> Result<PushedResponse, Error> {
         let client = self.authenticate(request.credentials(), now).await?;
         *authenticated = Some(client.id.clone());
         let parameters = self.judge_push(request.parameters, &client, proof, now)?;
-        if let Counted::TooMany { retry_after } = self.pushes.count(&[bucket(&client, address)], now)? {
-            return Ok(Push::Throttled { retry_after });
+        if let Counted::TooMany { retry_after } = self.pushes.count(&[bucket(&client, request.address)], now)? {
+            return Err(Error::Throttled { retry_after });
         }
         self.spend(&Exchange { client: &client, proof, certificate: request.certificate, now }).await?;
         let (request_uri, lifetime) = (RequestUri::draw(&*self.entropy), self.settings.lifetimes.pushed_request);
@@ -109,12 +98,10 @@ impl AuthorizationServer {
             expires_at: now + lifetime,
             spent: false,
         };
-        Ok(match self.store.push_request(&record, now).await? {
-            Pushed::First => {
-                Push::Taken(PushedResponse { request_uri: request_uri.reveal(), expires_in: lifetime.as_secs() })
-            }
-            Pushed::TooMany => Push::Throttled { retry_after: lifetime },
-        })
+        match self.store.push_request(&record, now).await? {
+            Pushed::First => Ok(PushedResponse { request_uri: request_uri.reveal(), expires_in: lifetime.as_secs() }),
+            Pushed::TooMany => Err(Error::Throttled { retry_after: lifetime }), // RFC 9126 §2.3
+        }
     }
 
     /// Judges a request as the authorization endpoint would, and gives the form to record.

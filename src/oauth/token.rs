@@ -2,7 +2,7 @@
 //!
 //! 1. limits, content type, repeated parameters (the door and [`Parameters`]);
 //! 2. the proof: shape, key, signature, method, URI, age (RFC 9449 §4.3), and its nonce, without a memory;
-//! 3. client authentication, which spends an assertion;
+//! 3. how often this client has asked, and this address ([`rates`](super::rates)); client authentication, which spends an assertion;
 //! 4. the grant type, and whether the client may use it;
 //! 5. the grant and its bindings, scope, resource, the person;
 //! 6. the proof's `jti`;
@@ -11,6 +11,8 @@
 //!
 //! Invariant: whoever fails a step has lost nothing that a later step spends. So `use_dpop_nonce` costs neither a code,
 //! nor a refresh token, nor an assertion.
+
+use std::net::IpAddr;
 
 use super::client::GrantType;
 use super::client_authentication::Credentials;
@@ -35,13 +37,15 @@ pub struct TokenRequest<'a> {
     pub proofs: &'a [&'a str],
     /// The certificate of its connection (RFC 8705).
     pub certificate: Option<&'a ClientCertificate>,
+    /// The address that it came from.
+    pub address: IpAddr,
 }
 
 impl TokenRequest<'_> {
     /// What the client is known by.
     pub(super) fn credentials(&self) -> Credentials<'_> {
-        let Self { parameters, authorization, certificate, proofs: _ } = *self;
-        Credentials { authorization, parameters, certificate }
+        let Self { parameters, authorization, certificate, address, proofs: _ } = *self;
+        Credentials { authorization, parameters, certificate, address }
     }
 }
 

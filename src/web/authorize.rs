@@ -29,7 +29,7 @@ pub(super) fn browser<'a>(site: &AuthorizationSite, request: &'a Received) -> Br
         activation: site.cookies.activation(request),
         origin: request.header(ORIGIN).next(),
         fetch_site: request.header("sec-fetch-site").next(),
-        address: request.peer,
+        address: request.address,
     }
 }
 
@@ -87,7 +87,8 @@ fn refuse(site: &AuthorizationSite, endpoint: &'static str, error: Error) -> Res
             tracing::info!(endpoint, outcome = "refused", refusal, status, "a browser was shown what is wrong");
             page
         }
-        Error::Unavailable(_) => {
+        // Browsers are not counted as clients are; whoever is, is told the same.
+        Error::Throttled { .. } | Error::Unavailable(_) => {
             tracing::error!(endpoint, outcome = "unavailable", status = 503, "a browser could not be answered");
             site.pages.unavailable()
         }

@@ -2,7 +2,7 @@
 
 use super::{AuthorizationSite, Received, Response, respond, token};
 use crate::ident::ClientId;
-use crate::oauth::{DeviceAnswer, DeviceAuthorization, Error, Refusal};
+use crate::oauth::{DeviceAnswer, Error, Refusal};
 
 pub(super) async fn device_authorization(site: &AuthorizationSite, request: &Received) -> Response {
     let refused = |refusal: Refusal| DeviceAnswer { result: Err(refusal.into()), nonce: None, client: None };
@@ -10,24 +10,23 @@ pub(super) async fn device_authorization(site: &AuthorizationSite, request: &Rec
     log(&answer);
     let nonce = answer.nonce.as_deref();
     match answer.result {
-        Ok(DeviceAuthorization::Begun(body)) => respond::token(&body, nonce),
-        Ok(DeviceAuthorization::Throttled { retry_after }) => respond::too_many(retry_after, nonce),
+        Ok(body) => respond::token(&body, nonce),
         Err(error) => respond::token_error(error, nonce),
     }
 }
 
 async fn answer(site: &AuthorizationSite, request: &Received) -> Result<DeviceAnswer, Refusal> {
     let sent = token::read(request)?;
-    Ok(site.server.authorize_device(sent.request(), request.peer, site.clock.now()).await)
+    Ok(site.server.authorize_device(sent.request(), request.address, site.clock.now()).await)
 }
 
 /// The one event of a request.
 fn log(answer: &DeviceAnswer) {
     let client = answer.client.as_ref().map_or("-", ClientId::as_str);
     let (outcome, refusal, status) = match &answer.result {
-        Ok(DeviceAuthorization::Begun(_)) => ("begun", None, 200),
-        Ok(DeviceAuthorization::Throttled { .. }) => ("throttled", None, 429),
+        Ok(_) => ("begun", None, 200),
         Err(Error::Refused(refusal)) => ("refused", Some(refusal.name()), refusal.code().status()),
+        Err(Error::Throttled { .. }) => ("throttled", None, 429),
         Err(Error::Unavailable(_)) => ("unavailable", None, 503),
     };
     let endpoint = "device_authorization";

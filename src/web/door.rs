@@ -12,6 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -59,6 +60,7 @@ pub struct Door {
     listener: TcpListener,
     limits: Limits,
     tls: Option<Tls>,
+    proxies: Arc<[IpNet]>,
 }
 
 impl Door {
@@ -67,13 +69,19 @@ impl Door {
     /// # Errors
     /// Those of the operating system.
     pub async fn bind(address: SocketAddr, limits: Limits) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, limits, tls: None })
+        Ok(Self { listener: TcpListener::bind(address).await?, limits, tls: None, proxies: Arc::new([]) })
     }
 
     /// The same door, encrypted.
     #[must_use]
     pub fn encrypted(self, tls: Tls) -> Self {
         Self { tls: Some(tls), ..self }
+    }
+
+    /// The same door, behind proxies that are trusted to tell who has asked.
+    #[must_use]
+    pub fn behind(self, proxies: Vec<IpNet>) -> Self {
+        Self { proxies: proxies.into(), ..self }
     }
 
     /// The address that was bound; tells the port that was given for port 0.
@@ -87,7 +95,7 @@ impl Door {
     /// Serves until `shutdown` resolves, then stops accepting and lets requests in flight finish, for as long as the limits
     /// say. Nothing is answered after that.
     pub async fn serve(self, site: Arc<dyn Site>, shutdown: impl Future<Output = ()> + Send) {
-        let Self { listener, limits, tls } = self;
+        let Self { listener, limits, tls, proxies } = self;
         let graceful = GracefulShutdown::new();
         let permits = Arc::new(Semaphore::new(limits.connections));
         let mut shutdown = std::pin::pin!(shutdown);
@@ -108,7 +116,8 @@ impl Door {
             let _ = stream.set_nodelay(true); // cork nothing, wait for nobody: small answers leave at once
             let connection = {
                 let (tls, watcher, writes) = (tls.clone(), graceful.watcher(), Arc::clone(&writes));
-                let served = Served { site, limits, peer: peer.ip(), certificate: None, asked: Arc::clone(&asked) };
+                let (asked, proxies) = (Arc::clone(&asked), Arc::clone(&proxies));
+                let served = Served { site, limits, peer: peer.ip(), proxies, certificate: None, asked };
                 async move {
                     let Some(tls) = tls else {
                         return watcher.watch(served.connection(Watched::new(stream, writes))).await;
@@ -151,6 +160,7 @@ struct Served {
     site: Arc<dyn Site>,
     limits: Limits,
     peer: IpAddr,
+    proxies: Arc<[IpNet]>,
     /// What the client presented in the handshake.
     certificate: Option<ClientCertificate>,
     asked: Arc<Notify>,
@@ -162,7 +172,7 @@ impl Served {
         self,
         stream: Watched<S>,
     ) -> impl GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> {
-        let Self { site, limits, peer, certificate, asked } = self;
+        let Self { site, limits, peer, proxies, certificate, asked } = self;
         let mut builder = Builder::new(TokioExecutor::new());
         builder
             .http1()
@@ -180,7 +190,10 @@ impl Served {
             .keep_alive_timeout(limits.patience);
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             asked.notify_one();
-            let (site, client) = (Arc::clone(&site), Peer { address: peer, certificate: certificate.clone() });
+            let (site, client) = (
+                Arc::clone(&site),
+                Peer { address: peer, proxies: Arc::clone(&proxies), certificate: certificate.clone() },
+            );
             async move { Ok::<_, Infallible>(answer(site, request, client, limits).await) }
         });
         builder.serve_connection(TokioIo::new(stream), service).into_owned()

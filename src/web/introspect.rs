@@ -62,6 +62,15 @@ fn log(answer: &IntrospectionAnswer) {
                 "an introspection by `{client}` was refused: {refusal}"
             );
         }
+        Err(Error::Throttled { .. }) => {
+            tracing::warn!(
+                endpoint,
+                client.id = client,
+                outcome = "throttled",
+                status = 429,
+                "an introspection was one too many"
+            );
+        }
         Err(Error::Unavailable(_)) => {
             tracing::error!(
                 endpoint,

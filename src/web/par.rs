@@ -2,7 +2,7 @@
 
 use super::{AuthorizationSite, Received, Response, respond, token};
 use crate::ident::ClientId;
-use crate::oauth::{Error, Push, PushAnswer, Refusal};
+use crate::oauth::{Error, PushAnswer, Refusal};
 
 pub(super) async fn par(site: &AuthorizationSite, request: &Received) -> Response {
     let refused = |refusal: Refusal| PushAnswer { result: Err(refusal.into()), nonce: None, client: None };
@@ -10,24 +10,23 @@ pub(super) async fn par(site: &AuthorizationSite, request: &Received) -> Respons
     log(&answer);
     let nonce = answer.nonce.as_deref();
     match answer.result {
-        Ok(Push::Taken(body)) => respond::created(&body, nonce),
-        Ok(Push::Throttled { retry_after }) => respond::too_many(retry_after, nonce),
+        Ok(body) => respond::created(&body, nonce),
         Err(error) => respond::token_error(error, nonce),
     }
 }
 
 async fn answer(site: &AuthorizationSite, request: &Received) -> Result<PushAnswer, Refusal> {
     let sent = token::read(request)?;
-    Ok(site.server.push(sent.request(), request.peer, site.clock.now()).await)
+    Ok(site.server.push(sent.request(), site.clock.now()).await)
 }
 
 /// The one event of a request.
 fn log(answer: &PushAnswer) {
     let client = answer.client.as_ref().map_or("-", ClientId::as_str);
     let (outcome, refusal, status) = match &answer.result {
-        Ok(Push::Taken(_)) => ("pushed", None, 201),
-        Ok(Push::Throttled { .. }) => ("throttled", None, 429),
+        Ok(_) => ("pushed", None, 201),
         Err(Error::Refused(refusal)) => ("refused", Some(refusal.name()), refusal.code().status()),
+        Err(Error::Throttled { .. }) => ("throttled", None, 429),
         Err(Error::Unavailable(_)) => ("unavailable", None, 503),
     };
     let endpoint = "par";

@@ -1,6 +1,7 @@
 //! A request, read whole and within limits.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,8 +11,9 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
+use ipnet::IpNet;
 
-use super::Limits;
+use super::{Limits, forwarded};
 use crate::certificate::ClientCertificate;
 use crate::oauth::{Parameters, Refusal};
 
@@ -64,6 +66,8 @@ pub struct Received {
     pub body: Bytes,
     /// Who connected. Behind a proxy, the proxy.
     pub peer: IpAddr,
+    /// Who asks, as far as trusted proxies tell; for limits, and for people to see.
+    pub address: IpAddr,
     /// The certificate that the client has presented.
     pub certificate: Option<ClientCertificate>,
 }
@@ -72,6 +76,8 @@ pub struct Received {
 pub(super) struct Peer {
     /// Its address.
     pub(super) address: IpAddr,
+    /// Whose word about who is behind them counts.
+    pub(super) proxies: Arc<[IpNet]>,
     /// The certificate that it has presented in the handshake.
     pub(super) certificate: Option<ClientCertificate>,
 }
@@ -84,6 +90,9 @@ pub(super) async fn receive(
     let (head, body) = request.into_parts();
     check_framing(&head)?;
     let body = read(body, head.headers.contains_key(EXPECT), limits).await?;
+    let forwarded = head.headers.get_all("x-forwarded-for").into_iter();
+    let forwarded = forwarded.map(|value| value.to_str().unwrap_or_default());
+    let address = forwarded::address(peer.address, forwarded, &peer.proxies);
     Ok(Received {
         method: head.method,
         path: head.uri.path().to_owned(),
@@ -91,6 +100,7 @@ pub(super) async fn receive(
         headers: head.headers,
         body,
         peer: peer.address,
+        address,
         certificate: peer.certificate,
     })
 }

@@ -95,6 +95,7 @@ pub(super) fn token_error(error: Error, nonce: Option<&str>) -> Response {
     let mut response = match error {
         Error::Refused(refusal) => refusal_json(refusal),
         Error::Unavailable(_) => unavailable_json(),
+        Error::Throttled { retry_after } => too_many_json(retry_after),
     };
     finish_token(&mut response, nonce);
     response
@@ -131,6 +132,7 @@ pub(super) fn introspection_error(error: Error) -> Response {
     let mut response = match error {
         Error::Refused(refusal) => refusal_json(refusal),
         Error::Unavailable(_) => unavailable_json(),
+        Error::Throttled { retry_after } => too_many_json(retry_after),
     };
     no_store(&mut response);
     response
@@ -158,11 +160,10 @@ pub(super) fn challenge(error: Error, nonce: Option<&str>) -> Response {
 }
 
 /// 429 for a client (RFC 6585 §4), in the form of its other errors.
-pub(super) fn too_many(retry_after: Duration, nonce: Option<&str>) -> Response {
+fn too_many_json(retry_after: Duration) -> Response {
     let body = json!({ "error": "slow_down", "error_description": "too many requests, wait as Retry-After says" });
     let mut response = json(StatusCode::TOO_MANY_REQUESTS, &body);
     response.headers_mut().insert(RETRY_AFTER, whole_seconds(retry_after).into());
-    finish_token(&mut response, nonce);
     response
 }
 

@@ -57,6 +57,16 @@ fn log(answer: &RevocationAnswer) {
             );
             return;
         }
+        Err(Error::Throttled { .. }) => {
+            tracing::warn!(
+                endpoint,
+                client.id = client,
+                outcome = "throttled",
+                status = 429,
+                "a revocation was one too many"
+            );
+            return;
+        }
         Err(Error::Unavailable(_)) => {
             tracing::error!(
                 endpoint,

@@ -1,5 +1,6 @@
 //! `POST /oauth/token` (RFC 6749 §3.2), and how the requests of clients are read.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use http::header::AUTHORIZATION;
@@ -36,13 +37,15 @@ pub(super) struct Sent<'a> {
     authorization: Option<&'a str>,
     proofs: Vec<&'a str>,
     certificate: Option<&'a ClientCertificate>,
+    address: IpAddr,
 }
 
 impl Sent<'_> {
     /// The request, as the rules take it.
     pub(super) fn request(&self) -> TokenRequest<'_> {
-        let Self { parameters, authorization, proofs, certificate } = self;
-        TokenRequest { parameters, authorization: *authorization, proofs, certificate: *certificate }
+        let Self { parameters, authorization, proofs, certificate, address } = self;
+        let (authorization, certificate, address) = (*authorization, *certificate, *address);
+        TokenRequest { parameters, authorization, proofs, certificate, address }
     }
 }
 
@@ -59,7 +62,7 @@ pub(super) fn read(request: &Received) -> Result<Sent<'_>, Refusal> {
         [one] => Some(*one),
         [_, ..] => return Err(Refusal::ClientAuthenticationRepeated),
     };
-    Ok(Sent { parameters, authorization, proofs, certificate: request.certificate.as_ref() })
+    Ok(Sent { parameters, authorization, proofs, certificate: request.certificate.as_ref(), address: request.address })
 }
 
 /// The one event of a token request.
@@ -91,6 +94,17 @@ fn log(answer: &TokenAnswer, took: Duration) {
                 status,
                 duration_us,
                 "a token request of `{client}` was refused: {name}"
+            );
+        }
+        Err(Error::Throttled { .. }) => {
+            tracing::warn!(
+                endpoint = "token",
+                client.id = client,
+                grant,
+                outcome = "throttled",
+                status = 429,
+                duration_us,
+                "a token request was one too many"
             );
         }
         Err(Error::Unavailable(_)) => {

@@ -24,6 +24,7 @@ pub(super) async fn userinfo(site: &AuthorizationSite, request: &Received) -> Re
     let (outcome, refusal) = match &answer.result {
         Ok(_) => ("told", None),
         Err(Error::Refused(refusal)) => ("refused", Some(refusal.name())),
+        Err(Error::Throttled { .. }) => ("throttled", None),
         Err(Error::Unavailable(_)) => ("unavailable", None),
     };
     tracing::info!(endpoint = "userinfo", outcome, refusal, status = response.status().as_u16(), "UserInfo was asked");

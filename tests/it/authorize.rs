@@ -15,7 +15,7 @@ use tollgate::jose::Algorithm;
 use tollgate::keys::{KeySchedule, SigningKeys};
 use tollgate::oauth::client::{ClientAuthentication, GrantType, Profile, RefreshTokenRotation, RequestRules};
 use tollgate::oauth::{
-    AuthorizationServer, Client, Dependencies, DpopSettings, Lifetimes, NonceMode, Refusal, Settings,
+    AuthorizationServer, Client, Dependencies, DpopSettings, Lifetimes, NonceMode, RateLimits, Refusal, Settings,
 };
 use tollgate::replay::LocalReplayGuard;
 use tollgate::secret::seal::RootKey;
@@ -128,6 +128,7 @@ fn settings(url: &str) -> Settings {
         },
         require_pushed_requests: false,
         profile: Profile::Default,
+        rate_limits: RateLimits::default(),
         mutual_tls: false,
         client_authorities: None,
         dpop: DpopSettings {

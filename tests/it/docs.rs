@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use tollgate::{certificate, config, dpop, replay, store, telemetry, token, web};
+use tollgate::{certificate, config, dpop, oauth, replay, store, telemetry, token, web};
 
 const README: &str = include_str!("../../README.md");
 
@@ -63,7 +63,7 @@ fn the_readme_lists_every_choice_and_deviation() {
 
 #[test]
 fn the_readme_names_the_limits_that_hold() {
-    let (doors, kept) = (web::Limits::default(), store::Limits::default());
+    let (doors, kept, rates) = (web::Limits::default(), store::Limits::default(), oauth::RateLimits::default());
     let settable = |number: u64| format!("{}, settable", grouped(number));
     let expected = [
         ("configuration file", size(config::FILE_LIMIT)),
@@ -85,6 +85,9 @@ fn the_readme_names_the_limits_that_hold() {
         ("remembered people", settable(kept.people)),
         ("remembered client assertions", settable(kept.assertions)),
         ("revoked access tokens that have no grant", settable(kept.revocations)),
+        ("requests a second of one client", settable(rates.client.into())),
+        ("requests a second from one address", settable(rates.address.into())),
+        ("wrong secrets a minute for one client from one address", settable(rates.wrong_secrets.into())),
     ];
     let expected: Vec<_> = expected.map(|(what, most)| vec![what.to_owned(), most]).into();
     assert_eq!(table("Limits"), expected);

@@ -192,9 +192,11 @@ const PAGES: [(&str, &str); 4] =
     [("/oauth/authorize", "GET, HEAD, POST"), ("/login", "POST"), ("/consent", "POST"), ("/logout", "GET, HEAD, POST")];
 
 /// Where programs are, each with the methods that it takes.
-const DOCUMENTS: [(&str, &str); 4] = [
+const DOCUMENTS: [(&str, &str); 6] = [
     ("/oauth/token", "POST"),
     ("/oauth/par", "POST"),
+    ("/oauth/revoke", "POST"),
+    ("/oauth/introspect", "POST"),
     ("/oauth/jwks", "GET, HEAD"),
     ("/.well-known/oauth-authorization-server", "GET, HEAD"),
 ];

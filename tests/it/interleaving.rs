@@ -214,7 +214,16 @@ impl<'a> Story<'a> {
             let proofs: Vec<_> = proofs.iter().map(String::as_str).collect();
             let authorization = authorization.as_deref();
             server
-                .token(TokenRequest { parameters: &parameters, authorization, proofs: &proofs, certificate: None }, now)
+                .token(
+                    TokenRequest {
+                        parameters: &parameters,
+                        authorization,
+                        proofs: &proofs,
+                        certificate: None,
+                        address: [127, 0, 0, 1].into(),
+                    },
+                    now,
+                )
                 .await
         };
         Caller { presented: self.copy.clone(), request: Box::pin(request) }
@@ -348,7 +357,7 @@ fn refresh_token(answer: TokenAnswer) -> Result<String, Refusal> {
             Ok(body["refresh_token"].as_str().expect("a refresh token").to_owned())
         }
         Err(Error::Refused(refusal)) => Err(refusal),
-        Err(Error::Unavailable(_)) => panic!("nothing was down"),
+        Err(Error::Throttled { .. } | Error::Unavailable(_)) => panic!("nothing was down"),
     }
 }
 

@@ -125,6 +125,11 @@ async fn openid_client_signs_and_pushes_its_requests() {
 }
 
 #[tokio::test]
+async fn openid_client_introspects_and_revokes() {
+    satisfies(node("introspection.mjs")).await;
+}
+
+#[tokio::test]
 async fn oauth4webapi_accepts_our_tokens_as_a_resource_server() {
     satisfies(node("resource-server.mjs")).await;
 }

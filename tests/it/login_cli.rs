@@ -182,6 +182,15 @@ async fn a_device_token_calls_the_api_through_envoy_and_is_renewed_by_one_proces
     assert_eq!(renewals, 1);
     machine.run(&["curl", "--fresh", &orders]).await.expect(0, &["POST /oauth/token", "\"x-auth-subject\":\"ada"]);
 
+    // Who signs out has signed out at the server too, whatever somebody has copied before.
+    let copies = kept(&machine);
+    let resource = ["logout", "--resource", guard];
+    machine.run(&resource).await.expect(0, &["POST /oauth/revoke", "token and key are removed", "ended the grant"]);
+    assert!(!path.exists());
+    for (name, text) in copies {
+        fs::write(machine.path("tollgate").join(name), text).expect("a file");
+    }
+    machine.run(&["curl", "--fresh", &orders]).await.expect(1, &["the sign-in of `tollgate login` has ended"]);
     machine.run(&["logout"]).await.expect(0, &["token and key are removed"]);
     machine.run(&["curl", &orders]).await.expect(0, &["\"x-auth-subject\":\"reports\""]);
     assert_eq!(dev.stop("-INT").await, 0);
