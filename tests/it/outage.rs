@@ -374,7 +374,7 @@ async fn a_pushed_request_outlives_every_failure_before_it_is_answered() {
     guard.fail(None);
 
     for (decision, calls) in
-        [("approve", ["session", "record_code"].as_slice()), ("deny", &["session", "answer_pushed_request"])]
+        [("approve", ["session", "record_code"].as_slice()), ("deny", &["session", "end_transaction"])]
     {
         let path = web.pushed_path(&push().await.expect(201, ""));
         let mut browser = Browser::new(&world.issuer);
