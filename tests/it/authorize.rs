@@ -558,9 +558,12 @@ async fn forms_count_only_from_our_pages_in_the_same_browser() {
     }
 
     for origin in [None, Some("null".to_owned()), Some(issuer.url.clone())] {
-        let mut ours = Browser { origin, fetch_site: None, ..browser.clone() };
+        let (browser, consent) = issuer.at_consent().await;
+        let mut ours = Browser { origin, fetch_site: None, ..browser };
         let page = ours.submit(&consent, &[("decision", "deny")]).await;
         assert_eq!(page.parameter("error").as_deref(), Some("access_denied"));
+        let again = ours.submit(&consent, &[decision]).await;
+        assert_refused(&issuer, &again, 400, Refusal::TransactionSpent);
     }
 }
 
