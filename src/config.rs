@@ -12,14 +12,17 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use crate::authz::ResourceSettings;
+use crate::fetch::FetchLimits;
 use crate::grpc::{Access, ListenAddress};
+use crate::identity::{OidcSettings, ProxyHeaders};
 use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::secret::seal::RootKey;
 use crate::store::Limits;
-use crate::web::TlsFiles;
+use crate::web::{Branding, TlsFiles};
 
 mod authorization_server;
+mod branding;
 mod check;
 mod client;
 mod client_certificate;
@@ -31,11 +34,13 @@ mod fapi;
 mod file;
 mod given;
 mod listen_address;
+mod login;
 mod mistake;
 mod named_file;
 mod protected_resource;
 mod reference;
 mod tree;
+mod words;
 
 pub use document::{Document, FILE_LIMIT};
 pub use mistake::{Mistake, Mistakes};
@@ -132,6 +137,8 @@ pub struct AuthorizationServer {
     pub login: Option<Login>,
     /// The keys that sign access tokens.
     pub signing: Signing,
+    /// What the pages look like.
+    pub branding: Branding,
 }
 
 /// How people sign in.
@@ -144,6 +151,15 @@ pub enum Login {
     },
     /// At an authorization endpoint that exists already; `settings.external_login` says where.
     External,
+    /// At an upstream OpenID provider.
+    Oidc {
+        /// What there is to know about it.
+        settings: OidcSettings,
+        /// What a request to it may cost.
+        limits: FetchLimits,
+    },
+    /// At a proxy in front.
+    Header(ProxyHeaders),
 }
 
 /// The keys that sign access tokens.

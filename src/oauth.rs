@@ -15,7 +15,7 @@ use crate::certificate::Authorities;
 use crate::dpop::{Fence, Nonces, ProofKeys, Window};
 use crate::entropy::Entropy;
 use crate::ident::{Audience, ClientId, Issuer, Subject};
-use crate::identity::{IdentityProvider, Person};
+use crate::identity::{Login, People, Person};
 use crate::keys::SigningKeys;
 use crate::replay::ReplayGuard;
 use crate::scope::{Scope, Scopes};
@@ -24,6 +24,7 @@ use crate::secret::seal::RootKey;
 use crate::store::{Store, Unavailable};
 use crate::throttle::Throttle;
 
+mod account;
 mod activation;
 mod authorization_details;
 mod authorize;
@@ -32,6 +33,7 @@ mod client_assertion;
 mod client_authentication;
 mod device;
 mod error;
+mod first_party;
 mod grant;
 pub mod id_token;
 mod introspect;
@@ -48,8 +50,10 @@ mod revoke;
 mod sign_out;
 mod token;
 mod userinfo;
+mod words;
 
-pub use activation::{ACTIVATION_CLIENT, CodeFault, ConfirmDevice, EnterCode};
+pub use account::{Account, AccountNotice, AllowedClient, Began, GRANTS_SHOWN};
+pub use activation::{CodeFault, ConfirmDevice, EnterCode};
 pub use authorization_details::{DetailShown, DetailType};
 pub use authorize::{
     Answer, Asking, Begun, Browser, Consent, Cookie, DenyReason, ExternalApproval, ExternalEndpoint,
@@ -58,6 +62,7 @@ pub use authorize::{
 pub use client::{Client, Profile};
 pub use device::{DeviceAnswer, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
+pub use first_party::{FIRST_PARTY_CLIENTS, SignInFor};
 pub use introspect::{AnswerForm, Introspection, IntrospectionAnswer};
 pub use issue::TokenResponse;
 pub use par::{PushAnswer, PushedResponse};
@@ -67,6 +72,7 @@ pub use refusal::Refusal;
 pub use revoke::{Revocation, RevocationAnswer};
 pub use token::{Asked, TokenAnswer, TokenRequest};
 pub use userinfo::{UserInfoAnswer, UserInfoRequest};
+pub use words::Words;
 
 /// Whether the authorization server gives nonces to proofs (RFC 9449 §8).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -109,8 +115,10 @@ pub struct Lifetimes {
     pub pushed_request: Duration,
     /// Sign-in and consent pages: from the authorization request to its answer.
     pub transaction: Duration,
-    /// Browser sessions.
+    /// Browser sessions, used or not.
     pub session: Duration,
+    /// Browser sessions that nobody uses.
+    pub session_idle: Duration,
 }
 
 /// What an operator decides about the authorization server.
@@ -121,7 +129,7 @@ pub struct Settings {
     /// The registered clients.
     pub clients: Vec<Client>,
     /// The scopes that exist, each with words for the people who are asked to grant it.
-    pub scopes: BTreeMap<Scope, String>,
+    pub scopes: BTreeMap<Scope, Words>,
     /// The resources that tokens are issued for (RFC 8707); the first is the default. Never empty.
     pub resources: Vec<Audience>,
     /// The types of `authorization_details` that exist (RFC 9396 §10), by name.
@@ -154,8 +162,10 @@ pub struct Dependencies {
     pub fence: Fence,
     /// The signing keys.
     pub keys: Arc<SigningKeys>,
-    /// Who people are.
-    pub people: Arc<dyn IdentityProvider>,
+    /// How people sign in.
+    pub login: Login,
+    /// Where they are looked up.
+    pub people: Arc<dyn People>,
     /// Where the keys of proofs may be found again.
     pub proof_keys: Arc<dyn ProofKeys>,
     /// Where unpredictable bytes come from.
@@ -168,18 +178,22 @@ pub struct Dependencies {
 pub struct AuthorizationServer {
     settings: Settings,
     clients: HashMap<ClientId, Arc<Client>>,
-    /// The pages at which people let devices in, as a client.
-    activation_client: Arc<Client>,
+    /// Our own pages, as clients.
+    first_party: first_party::FirstParty,
     store: Arc<dyn Store>,
     guard: Arc<dyn ReplayGuard>,
     fence: Fence,
     keys: Arc<SigningKeys>,
-    people: Arc<dyn IdentityProvider>,
+    login: Login,
+    people: Arc<dyn People>,
     proof_keys: Arc<dyn ProofKeys>,
     entropy: Arc<dyn Entropy>,
     nonces: Nonces,
     forms: authorize::FormKeys,
-    activation_keys: activation::ActivationKeys,
+    /// What questions about devices are sealed under.
+    device_questions: RootKey,
+    /// What the forms of account pages are sealed under.
+    account_pages: RootKey,
     /// The key of the hashes of user codes.
     user_codes: RootKey,
     /// Requests of clients.
@@ -204,13 +218,14 @@ impl AuthorizationServer {
     #[must_use]
     pub fn new(mut settings: Settings, dependencies: Dependencies) -> Self {
         let clients = std::mem::take(&mut settings.clients);
-        let Dependencies { store, guard, fence, keys, people, proof_keys, entropy, root } = dependencies;
+        let Dependencies { store, guard, fence, keys, login, people, proof_keys, entropy, root } = dependencies;
         Self {
             clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
             nonces: Nonces::new(root.derive("nonces of the authorization server"), settings.dpop.nonce_life),
             forms: authorize::FormKeys::new(&root),
-            activation_client: Arc::new(activation::client(&settings)),
-            activation_keys: activation::ActivationKeys::new(&root),
+            first_party: first_party::FirstParty::new(&settings, &root),
+            device_questions: root.derive("questions about devices"),
+            account_pages: root.derive("account pages"),
             user_codes: root.derive("user codes"),
             rates: rates::Rates::new(settings.rate_limits),
             device_requests: Throttle::default(),
@@ -227,6 +242,7 @@ impl AuthorizationServer {
             guard,
             fence,
             keys,
+            login,
             people,
             proof_keys,
             entropy,
@@ -245,8 +261,9 @@ impl AuthorizationServer {
     }
 
     /// What scopes mean to people, in the operator's words.
-    fn in_words(&self, scopes: &Scopes) -> Vec<String> {
-        let words = |scope| self.settings.scopes.get(scope).cloned().unwrap_or_else(|| scope.to_string());
+    fn in_words(&self, scopes: &Scopes) -> Vec<Words> {
+        let unnamed = |scope: &Scope| Words::from(scope.as_str());
+        let words = |scope| self.settings.scopes.get(scope).cloned().unwrap_or_else(|| unnamed(scope));
         scopes.iter().map(words).collect()
     }
 

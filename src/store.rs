@@ -19,8 +19,8 @@ mod sqlite;
 
 pub use memory::MemoryStore;
 pub use record::{
-    ALIVE_EVERY, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Pace,
-    PersonRecord, Previous, PushedRequest, RefreshState, Rotation, SenderConstraint, SessionRecord, TokenName,
+    ALIVE_EVERY, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, GrantOrigin, KeyRecord, LastAlive,
+    Pace, PersonRecord, Previous, PushedRequest, RefreshState, Rotation, SenderConstraint, SessionRecord, TokenName,
     TransactionId,
 };
 pub use sqlite::{OpenError, SqliteStore};
@@ -267,11 +267,22 @@ pub trait Store: Send + Sync {
     /// Moves a grant to its next refresh token, if it still is as the caller read it and has not ended.
     async fn rotate(&self, rotation: &Rotation) -> Result<Rotated, Unavailable>;
 
-    /// Slides the idle limit of a grant whose refresh token stays the same; does nothing if it has ended.
-    async fn extend_grant(&self, handle: GrantHandle, idle_expires_at: Timestamp) -> Result<(), Unavailable>;
+    /// Slides the idle limit of a grant whose refresh token stays the same and is used `now`; does nothing if it has ended.
+    async fn extend_grant(
+        &self,
+        handle: GrantHandle,
+        idle_expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Unavailable>;
 
     /// Ends a grant; does nothing if it has ended. Serialises with [`Store::rotate`].
     async fn end_grant(&self, handle: GrantHandle, why: EndedBy, now: Timestamp) -> Result<(), Unavailable>;
+
+    /// The live grants of a person, the newest first, and at most `limit`.
+    async fn grants_of(&self, subject: &Subject, now: Timestamp, limit: u32) -> Result<Vec<Grant>, Unavailable>;
+
+    /// Ends all live grants of a person, and gives how many.
+    async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable>;
 
     /// Spends the `jti` of a client assertion until `expires` (RFC 7523 §3-7): durable, so a restart does not re-open it.
     /// After that moment the same key may be spent again; an assertion that old is refused by its `exp`.
@@ -295,6 +306,9 @@ pub trait Store: Send + Sync {
 
     /// Forgets a session.
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable>;
+
+    /// Forgets all sessions of a person.
+    async fn end_sessions_of(&self, subject: &Subject) -> Result<(), Unavailable>;
 
     /// Records a person who signs in, or takes over what is newer about them ([`PersonRecord`]). `false` if they are
     /// disabled: nothing was changed.

@@ -3,9 +3,11 @@
 //! Invariant: no rule is decided here. `respond` alone builds responses, so headers and statuses have one place; limits
 //! are judged before anything is decoded.
 
+mod account;
 mod activate;
 mod admin;
 mod authorize;
+mod branding;
 mod consent;
 mod cookie;
 mod device_authorization;
@@ -27,6 +29,7 @@ mod token;
 mod userinfo;
 
 pub use admin::AdminSite;
+pub use branding::{Branding, Colour, ColourFault, Logo, LogoFault};
 pub use door::{Door, Limits};
 pub use request::{Received, Refused};
 pub use router::AuthorizationSite;

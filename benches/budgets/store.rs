@@ -9,7 +9,7 @@ use tollgate::clock::{Clock as _, SystemClock, Timestamp};
 use tollgate::entropy::{Entropy, SystemEntropy};
 use tollgate::secret::AuthorizationCode;
 use tollgate::store::{
-    CodeRecord, Grant, GrantHandle, Limits, Previous, Recorded, Redeemed, RefreshState, Rotated, Rotation,
+    CodeRecord, Grant, GrantHandle, GrantOrigin, Limits, Previous, Recorded, Redeemed, RefreshState, Rotated, Rotation,
     SenderConstraint, SqliteStore, Store, TransactionId,
 };
 use tollgate::token::AuthorizationDetails;
@@ -84,6 +84,7 @@ fn rotation(grant: &Grant) -> Rotation {
         read_hash,
         next,
         sender_constraint: grant.sender_constraint,
+        used_at: grant.used_at,
         idle_expires_at: grant.idle_expires_at,
     }
 }
@@ -125,11 +126,13 @@ fn grant(handle: GrantHandle, now: Timestamp) -> Grant {
         scopes: "orders:read".parse().expect("scopes"),
         resource: API.parse().expect("a resource"),
         details: AuthorizationDetails::default(),
+        origin: GrantOrigin::Browser,
         auth_time: now,
         acr: None,
         sender_constraint: SenderConstraint::Dpop,
         refresh: RefreshState { tag_key: entropy.draw(), current_n: 0, current_hash: entropy.draw(), previous: None },
         created_at: now,
+        used_at: now,
         idle_expires_at: now + DAY * 7,
         expires_at: now + DAY * 30,
         ended: None,

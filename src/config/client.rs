@@ -11,7 +11,7 @@ use super::{client_requests, fapi, named_file};
 use crate::ident::Audience;
 use crate::jose::{Algorithm, PublicKey};
 use crate::oauth::client::{ClientAuthentication, ExchangePolicy, GrantType, RefreshTokenRotation};
-use crate::oauth::{ACTIVATION_CLIENT, Client, Profile};
+use crate::oauth::{Client, FIRST_PARTY_CLIENTS, Profile};
 use crate::scope::Scopes;
 use crate::secret::ClientSecretHash;
 
@@ -45,8 +45,11 @@ fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, around: &Surrounding
     let Given { value: file, place } = given;
     let Surroundings { known, certificates, .. } = around;
     let id = judge.required(place, "client_id", file.client_id.as_ref());
-    if let Some(id) = id.filter(|id| id.value.0.as_str() == ACTIVATION_CLIENT) {
-        judge.report(Mistake::about(&id.place, "is the name of the pages at `/activate`").help("choose another name"));
+    if let Some(id) = id.filter(|id| FIRST_PARTY_CLIENTS.contains(&id.value.0.as_str())) {
+        judge.report(
+            Mistake::about(&id.place, "is the name of pages of this server, such as `/activate`")
+                .help("choose another name"),
+        );
     }
     let id = id.map(|id| id.value.0.clone());
     // RFC 7591 §2: the defaults of both are these.

@@ -1,9 +1,9 @@
 //! The pages at which people let devices in (RFC 8628 §3.3).
 //!
 //! 1. `GET /activate` asks for the user code; a link may have filled it in.
-//! 2. `POST /activate` sends the browser to the authorization endpoint, as any client would: with PKCE and a `state`. Both
-//!    wait in a sealed cookie, together with the code. Nothing is looked up before somebody has signed in, so strangers
-//!    cannot guess.
+//! 2. `POST /activate` sends the browser to the authorization endpoint, as any client would
+//!    ([`first_party`](super::first_party)). The code waits in a sealed cookie meanwhile. Nothing is looked up before
+//!    somebody has signed in, so strangers cannot guess.
 //! 3. `GET /activate/callback` takes the authorization code back, which tells who signed in; then it looks the user code
 //!    up, within limits (`guesses.rs`), claims the device for this browser, and asks.
 //! 4. `POST /activate` hears the decision. The device gets its tokens when it polls next.
@@ -23,28 +23,16 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq as _;
 
 use super::authorize::SignedIn;
-use super::client::{Client, ClientAuthentication, GrantType, Profile, RefreshTokenRotation, RequestRules};
-use super::metadata::ACTIVATE_CALLBACK;
-use super::pkce::{CodeChallenge, CodeVerifier};
-use super::{Answer, AuthorizationServer, Browser, Cookie, Error, Form, Parameters, Refusal, Settings, View};
+use super::first_party::{Errand, Returned, open, seal};
+use super::{Answer, AuthorizationServer, Browser, Cookie, Error, Form, Parameters, Refusal, View, Words};
 use crate::clock::Timestamp;
-use crate::entropy::Entropy;
-use crate::scope::Scopes;
-use crate::secret::seal::RootKey;
-use crate::secret::{
-    AuthorizationCode, BrowserToken, DeviceCodeKind, Digest, SessionKind, SessionToken, UserCode, base64url,
-    from_base64url, sha256,
-};
-use crate::store::{CodeRecord, Decision, DeviceRecord};
+use crate::secret::{BrowserToken, DeviceCodeKind, Digest, SessionKind, UserCode};
+use crate::store::{Decision, DeviceRecord};
 use crate::throttle::{Counted, network};
 
 mod guesses;
-
-/// `client_id` of these pages at the authorization endpoint. No client may be registered under this name.
-pub const ACTIVATION_CLIENT: &str = "tollgate-activation";
 
 /// How much of a wrong code the page gives back, in characters.
 const TYPED_SHOWN: usize = 32;
@@ -96,8 +84,10 @@ pub struct ConfirmDevice {
     pub client_name: String,
     /// Who is signed in.
     pub person: String,
+    /// Whether another person can be asked to sign in instead.
+    pub can_switch: bool,
     /// What each scope means, in the operator's words.
-    pub permissions: Vec<String>,
+    pub permissions: Vec<Words>,
     /// The code, to be compared.
     pub user_code: String,
     /// How long ago the device began.
@@ -108,17 +98,6 @@ pub struct ConfirmDevice {
     pub is_nearby: bool,
 }
 
-/// A code that was entered, while its person signs in. It is not stored but waits in a cookie, sealed for one browser.
-#[derive(Deserialize, Serialize)]
-struct Activation {
-    user_code: String,
-    /// What `state` holds.
-    state: [u8; 32],
-    /// What the PKCE verifier is the base64url of.
-    verifier: [u8; 32],
-    expires_at: i64,
-}
-
 /// A device that somebody is asked about. It travels in a hidden field, sealed for one browser.
 #[derive(Deserialize, Serialize)]
 struct Question {
@@ -127,70 +106,6 @@ struct Question {
     /// The session of the person who is asked.
     session: [u8; 32],
     expires_at: i64,
-}
-
-/// Who came back from signing in.
-struct Returned {
-    signed_in: SignedIn,
-    /// The secret of the session that begins with it, if the sign-in was not at our own endpoint.
-    begins: Option<SessionToken>,
-}
-
-/// The keys of these pages, derived from the root that replicas share.
-pub(super) struct ActivationKeys {
-    activations: RootKey,
-    questions: RootKey,
-}
-
-impl ActivationKeys {
-    pub(super) fn new(root: &RootKey) -> Self {
-        Self { activations: root.derive("activations"), questions: root.derive("questions about devices") }
-    }
-}
-
-/// These pages, as a client of the authorization endpoint. It is not among the registered clients: the token endpoint does
-/// not know it, so its codes open nothing but these pages.
-pub(super) fn client(settings: &Settings) -> Client {
-    let callback = settings.url(ACTIVATE_CALLBACK);
-    Client {
-        id: ACTIVATION_CLIENT.parse().expect("a client_id is a name"),
-        name: "your device".to_owned(),
-        authentication: ClientAuthentication::None,
-        grant_types: vec![GrantType::AuthorizationCode],
-        redirect_uris: vec![callback.parse().expect("an issuer and a path are a redirect URI")],
-        post_logout_redirect_uris: Vec::new(),
-        scopes: Scopes::default(),
-        dpop_bound_access_tokens: false,
-        certificate_bound_access_tokens: false,
-        rotation: RefreshTokenRotation::Always,
-        requests: RequestRules::default(),
-        profile: Profile::Default,
-        introspects: Vec::new(),
-        exchange: None,
-    }
-}
-
-impl Activation {
-    fn begin(user_code: &UserCode, expires_at: Timestamp, entropy: &dyn Entropy) -> Self {
-        let (state, verifier) = (entropy.draw(), entropy.draw());
-        Self { user_code: user_code.shown(), state, verifier, expires_at: expires_at.millis() }
-    }
-
-    fn verifier(&self) -> CodeVerifier {
-        base64url(&self.verifier).parse().expect("43 characters of base64url are a verifier")
-    }
-}
-
-/// Seals a value for a browser.
-fn seal(value: &impl Serialize, key: &RootKey, browser: &BrowserToken) -> String {
-    let json = serde_json::to_vec(value).expect("strings and numbers are plain JSON");
-    base64url(&key.seal(browser.digest().as_bytes(), &json))
-}
-
-/// Opens what [`seal`] made for this browser.
-fn open<T: for<'de> Deserialize<'de>>(text: &str, key: &RootKey, browser: &BrowserToken) -> Option<T> {
-    let json = key.open(browser.digest().as_bytes(), &from_base64url(text)?).ok()?;
-    serde_json::from_slice(&json).ok()
 }
 
 impl AuthorizationServer {
@@ -212,14 +127,16 @@ impl AuthorizationServer {
     pub async fn activate(&self, form: &Parameters, browser: Browser<'_>, now: Timestamp) -> Result<Answer, Error> {
         let token = self.check_form(form, browser)?;
         if let Some(question) = form.get("transaction") {
-            let question = open(question, &self.activation_keys.questions, &token);
+            let question = open(question, &self.device_questions, &token);
             let question = question.filter(|question: &Question| now < Timestamp::from_millis(question.expires_at));
             let question = question.ok_or(Refusal::TransactionUnknown)?;
             return self.decide_device(&question, form.get("decision"), (&token, browser), now).await;
         }
         let typed = form.get("user_code").unwrap_or_default();
-        match typed.parse() {
-            Ok(user_code) => Ok(self.sign_in_first(&user_code, None, &token, now)),
+        match typed.parse::<UserCode>() {
+            Ok(user_code) => {
+                Ok(self.sign_in_first(Errand::Activate { user_code: user_code.shown() }, &[], &token, now))
+            }
             Err(_) => Ok(self.enter_code(typed, Some(CodeFault::Malformed), browser)),
         }
     }
@@ -236,7 +153,7 @@ impl AuthorizationServer {
             None => Err(CodeFault::Interrupted),
         };
         let answer = answer.unwrap_or_else(|fault| self.enter_code("", Some(fault), browser));
-        Ok(answer.with(Cookie::ActivationEnded))
+        Ok(answer.with(Cookie::ErrandEnded))
     }
 
     /// The page that asks for the code.
@@ -250,32 +167,6 @@ impl AuthorizationServer {
         if is_new { answer.with(Cookie::Browser(token)) } else { answer }
     }
 
-    /// Sends a browser to the authorization endpoint (RFC 6749 §4.1.1, RFC 7636 §4.3).
-    fn sign_in_first(
-        &self,
-        user_code: &UserCode,
-        prompt: Option<&str>,
-        token: &BrowserToken,
-        now: Timestamp,
-    ) -> Answer {
-        let activation = Activation::begin(user_code, now + self.settings.lifetimes.transaction, &*self.entropy);
-        let challenge = base64url(&sha256(base64url(&activation.verifier).as_bytes()));
-        let callback = self.settings.url(ACTIVATE_CALLBACK);
-        let parameters = [
-            ("response_type", "code"),
-            ("client_id", ACTIVATION_CLIENT),
-            ("redirect_uri", &callback),
-            ("state", &base64url(&activation.state)),
-            ("code_challenge", &challenge),
-            ("code_challenge_method", "S256"),
-        ];
-        let parameters = parameters.into_iter().chain(prompt.map(|prompt| ("prompt", prompt)));
-        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
-        let location = self.settings.authorization_request(&query);
-        let sealed = seal(&activation, &self.activation_keys.activations, token);
-        Answer::new(View::SignInFirst { location }).with(Cookie::Activation(sealed))
-    }
-
     /// Finds the device whose code was entered before the sign-in, and asks about it.
     async fn find_device(
         &self,
@@ -283,15 +174,11 @@ impl AuthorizationServer {
         (token, browser): (&BrowserToken, Browser<'_>),
         now: Timestamp,
     ) -> Result<Result<Answer, CodeFault>, Error> {
-        let activation = browser.activation.and_then(|text| open(text, &self.activation_keys.activations, token));
-        let Some(activation) = activation.filter(|activation| self.is_answer_to(activation, response, now)) else {
+        let returned = self.returned(response, (token, browser), now).await?;
+        let Some(Returned { errand: Errand::Activate { user_code }, signed_in, begins }) = returned else {
             return Ok(Err(CodeFault::Interrupted));
         };
-        let Some(returned) = self.who_returned(&activation, response, browser, now).await? else {
-            return Ok(Err(CodeFault::Interrupted));
-        };
-        let Returned { signed_in, begins } = returned;
-        let Ok(user_code) = activation.user_code.parse::<UserCode>() else { return Ok(Err(CodeFault::Malformed)) };
+        let Ok(user_code) = user_code.parse::<UserCode>() else { return Ok(Err(CodeFault::Malformed)) };
 
         let (own, overall) = (guesses::own(token, &signed_in.person.subject, browser.address), guesses::overall());
         if let Counted::TooMany { retry_after } = self.guesses.count_shared(&own, overall, now)? {
@@ -303,54 +190,10 @@ impl AuthorizationServer {
         self.guesses.take_back(&own);
         self.guesses.take_back(&[overall]);
         let answer = self.confirm_device(&device, &user_code, &signed_in, (token, browser), now);
-        match (answer, begins) {
-            (Ok(answer), Some(session)) => {
-                self.record_session(&signed_in, now + self.settings.lifetimes.transaction).await?;
-                Ok(Ok(answer.with(Cookie::Session(session))))
-            }
-            (answer, _) => Ok(answer),
-        }
-    }
-
-    /// Whether an authorization response answers the request of this activation (RFC 6749 §10.12, RFC 9207 §2.4).
-    fn is_answer_to(&self, activation: &Activation, response: &Parameters, now: Timestamp) -> bool {
-        let state = response.get("state").unwrap_or_default();
-        let same_state: bool = base64url(&activation.state).as_bytes().ct_eq(state.as_bytes()).into();
-        let ours = response.get("iss") == Some(self.settings.issuer.as_str());
-        same_state && ours && now < Timestamp::from_millis(activation.expires_at)
-    }
-
-    /// Who signed in, by the authorization code of the response, which is spent here; and, if it was at our own endpoint,
-    /// still is in this browser.
-    async fn who_returned(
-        &self,
-        activation: &Activation,
-        response: &Parameters,
-        browser: Browser<'_>,
-        now: Timestamp,
-    ) -> Result<Option<Returned>, Error> {
-        let code = response.get("code").and_then(|code| code.parse::<AuthorizationCode>().ok());
-        let Some(code) = code.map(|code| code.digest()) else { return Ok(None) };
-        let Some(record) = self.store.code(code).await? else { return Ok(None) };
-        let ours = record.client_id == self.activation_client.id
-            && CodeChallenge::from_bytes(record.challenge).is_met_by(&activation.verifier());
-        if !ours || !self.store.take_code(code, now).await? {
-            return Ok(None);
-        }
-        if self.settings.external_login.is_some() {
-            return self.begin_session(record).await;
-        }
-        let signed_in = self.signed_in(browser, now).await?;
-        let signed_in = signed_in.filter(|signed_in| signed_in.person.subject == record.subject);
-        Ok(signed_in.map(|signed_in| Returned { signed_in, begins: None }))
-    }
-
-    /// A session, not recorded yet, for whom a code names, unless they may not sign in any more.
-    async fn begin_session(&self, record: CodeRecord) -> Result<Option<Returned>, Error> {
-        let Some(person) = self.check_person(&record.subject).await? else { return Ok(None) };
-        let token = SessionToken::draw(&*self.entropy);
-        let signed_in = SignedIn { session: token.digest(), person, auth_time: record.auth_time, acr: record.acr };
-        Ok(Some(Returned { signed_in, begins: Some(token) }))
+        Ok(match answer {
+            Ok(answer) => Ok(self.keep_session(answer, (&signed_in, begins), now).await?),
+            Err(fault) => Err(fault),
+        })
     }
 
     /// The page that asks about a device.
@@ -371,11 +214,12 @@ impl AuthorizationServer {
         };
         Ok(Answer::new(View::ConfirmDevice(ConfirmDevice {
             form: Form {
-                transaction: seal(&question, &self.activation_keys.questions, token),
+                transaction: seal(&question, &self.device_questions, token),
                 csrf_token: self.forms.csrf_token(token),
             },
             client_name: client.name.clone(),
             person: by.person.name.clone(),
+            can_switch: self.can_switch(),
             permissions: self.in_words(&device.scopes),
             user_code: question.user_code,
             age: now.since(device.created_at),
@@ -401,10 +245,12 @@ impl AuthorizationServer {
                 (Decision::Approve { subject: person.subject, auth_time, acr }, View::DeviceApproved)
             }
             Some("deny") => (Decision::Decline, View::DeviceDeclined),
-            Some("switch") => {
-                let user_code = question.user_code.parse().map_err(|_| Refusal::TransactionUnknown)?;
+            Some("switch") if self.can_switch() => {
                 self.store.end_session(session).await?;
-                return Ok(self.sign_in_first(&user_code, Some("login"), token, now).with(Cookie::SessionEnded));
+                let errand = Errand::Activate { user_code: question.user_code.clone() };
+                return Ok(self
+                    .sign_in_first(errand, &[("prompt", "select_account")], token, now)
+                    .with(Cookie::SessionEnded));
             }
             Some(_) | None => return Err(Refusal::DecisionMissing.into()),
         };

@@ -7,7 +7,7 @@ use crate::ident::{Acr, Audience, ClientId, Subject};
 use crate::jose::Thumbprint;
 use crate::scope::{Scope, Scopes};
 use crate::secret::RefreshToken;
-use crate::store::{Grant, GrantHandle, RefreshState, SenderConstraint};
+use crate::store::{Grant, GrantHandle, GrantOrigin, RefreshState, SenderConstraint};
 use crate::token::{AuthorizationDetails, Binding};
 
 use super::client::GrantType;
@@ -74,6 +74,7 @@ struct Approval {
     scopes: Scopes,
     resource: Audience,
     details: AuthorizationDetails,
+    origin: GrantOrigin,
 }
 
 /// A grant that was redeemed: the only thing that [`AuthorizationServer::issue`] takes.
@@ -134,11 +135,13 @@ impl AuthorizationServer {
             scopes: approval.scopes,
             resource: approval.resource,
             details: approval.details,
+            origin: approval.origin,
             auth_time: approval.auth_time,
             acr: approval.acr,
             sender_constraint: exchange.sender_constraint(),
             refresh: RefreshState { tag_key, current_n: 0, current_hash: token.hash(), previous: None },
             created_at: exchange.now,
+            used_at: exchange.now,
             idle_expires_at: expires_at.min(exchange.now + lifetimes.refresh_token_idle),
             expires_at,
             ended: None,

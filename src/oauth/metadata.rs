@@ -25,12 +25,21 @@ pub const PUSHED_AUTHORIZATION_REQUEST: &str = "/oauth/par";
 pub const ACTIVATE: &str = "/activate";
 /// The path to which they come back from signing in, below the issuer.
 pub const ACTIVATE_CALLBACK: &str = "/activate/callback";
+/// The path at which people see what they have allowed, below the issuer.
+pub const ACCOUNT: &str = "/account";
+/// The path to which they come back from signing in, below the issuer.
+pub const ACCOUNT_CALLBACK: &str = "/account/callback";
+/// The path at which an upstream provider gives people back, below the issuer.
+pub const LOGIN_CALLBACK: &str = "/login/callback";
 /// The path of the revocation endpoint, below the issuer.
 pub const REVOKE: &str = "/oauth/revoke";
 /// The path of the introspection endpoint, below the issuer.
 pub const INTROSPECT: &str = "/oauth/introspect";
 /// The path of the key set, below the issuer.
 pub const JWKS: &str = "/oauth/jwks";
+
+/// The languages of the pages, by their tags (OpenID Connect Discovery §3 `ui_locales_supported`).
+pub const UI_LOCALES: [&str; 2] = ["en", "de"];
 
 impl Settings {
     /// The URL of a path below the issuer.
@@ -61,7 +70,7 @@ impl AuthorizationServer {
         let (settings, profile) = (&self.settings, self.settings.profile);
         let openid = self.clients.values().any(|client| id_token::is_asked_for(&client.scopes));
         let is_offered =
-            |scope: &&Scope| openid || !id_token::OPENID_SCOPES.iter().any(|(name, _)| scope.as_str() == *name);
+            |scope: &&Scope| openid || !id_token::OPENID_SCOPES.iter().any(|(name, ..)| scope.as_str() == *name);
         let scopes: Vec<_> = settings.scopes.keys().filter(is_offered).map(ToString::to_string).collect();
         let mut document = json!({
             "issuer": settings.issuer.as_str(),
@@ -84,6 +93,7 @@ impl AuthorizationServer {
             "request_parameter_supported": true,
             "request_object_signing_alg_values_supported": names(profile.assertion_algorithms()),
             "request_uri_parameter_supported": false,
+            "ui_locales_supported": UI_LOCALES,
             "prompt_values_supported": ["none", "login", "consent"],
             "protected_resources": settings.resources.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });

@@ -2,6 +2,7 @@
 //!
 //! One lock around everything makes each call the atomic step that [`Store`] promises.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::ops::Bound;
@@ -287,13 +288,20 @@ impl Store for MemoryStore {
         };
         grant.refresh = rotation.next.clone();
         grant.sender_constraint = rotation.sender_constraint;
+        grant.used_at = rotation.used_at;
         grant.idle_expires_at = rotation.idle_expires_at;
         Ok(Rotated::Moved)
     }
 
-    async fn extend_grant(&self, handle: GrantHandle, idle_expires_at: Timestamp) -> Result<(), Unavailable> {
+    async fn extend_grant(
+        &self,
+        handle: GrantHandle,
+        idle_expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Unavailable> {
         if let Some(grant) = self.held().grants.records.get_mut(&handle.0).filter(|grant| grant.ended.is_none()) {
             grant.idle_expires_at = idle_expires_at;
+            grant.used_at = now;
         }
         Ok(())
     }
@@ -305,6 +313,26 @@ impl Store for MemoryStore {
             due.insert((self.limits.grant_due(grant), handle.0));
         }
         Ok(())
+    }
+
+    async fn grants_of(&self, subject: &Subject, now: Timestamp, limit: u32) -> Result<Vec<Grant>, Unavailable> {
+        let held = self.held();
+        let live = |grant: &&Grant| grant.subject == *subject && grant.is_live(now);
+        let mut grants: Vec<_> = held.grants.records.values().filter(live).collect();
+        grants.sort_by_key(|grant| Reverse((grant.created_at, grant.handle.0)));
+        grants.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(grants.into_iter().cloned().collect())
+    }
+
+    async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
+        let Shelf { records, due } = &mut self.held().grants;
+        let mut ended = 0;
+        for grant in records.values_mut().filter(|grant| grant.subject == *subject && grant.is_live(now)) {
+            grant.ended = Some((now, why));
+            due.insert((self.limits.grant_due(grant), grant.handle.0));
+            ended += 1;
+        }
+        Ok(ended)
     }
 
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable> {
@@ -393,6 +421,12 @@ impl Store for MemoryStore {
             due.insert((person_due(known), subject.clone()));
         }
         Ok(())
+    }
+
+    async fn end_sessions_of(&self, subject: &Subject) -> Result<(), Unavailable> {
+        let sessions = &mut self.held().sessions;
+        sessions.records.retain(|_, session| session.subject != *subject);
+        Ok(()) // what is due finds nothing any more, which is fine
     }
 
     async fn signing_keys(&self) -> Result<Vec<KeyRecord>, Unavailable> {

@@ -170,6 +170,8 @@ pub struct Grant {
     pub resource: Audience,
     /// What was granted in detail (RFC 9396); never narrowed by a refresh.
     pub details: AuthorizationDetails,
+    /// How it began.
+    pub origin: GrantOrigin,
     /// When the person signed in.
     pub auth_time: Timestamp,
     /// How well the person was recognised, if it is known.
@@ -180,12 +182,28 @@ pub struct Grant {
     pub refresh: RefreshState,
     /// When it began.
     pub created_at: Timestamp,
+    /// When the client was last seen to use it. A refresh token that does not change is not written at every use.
+    pub used_at: Timestamp,
     /// When it ends if nobody refreshes; slides.
     pub idle_expires_at: Timestamp,
     /// When it ends for good; fixed at approval.
     pub expires_at: Timestamp,
     /// When and why it ended.
     pub ended: Option<(Timestamp, EndedBy)>,
+}
+
+/// How a grant began.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GrantOrigin {
+    /// With an authorization code: in a browser.
+    Browser,
+    /// With a device code (RFC 8628).
+    Device {
+        /// Where the device asked from.
+        address: IpAddr,
+    },
+    /// Before this was noted.
+    Unknown,
 }
 
 impl Grant {
@@ -247,6 +265,8 @@ pub struct Rotation {
     pub next: RefreshState,
     /// What its tokens are bound to from now on.
     pub sender_constraint: SenderConstraint,
+    /// When the grant is used by it.
+    pub used_at: Timestamp,
     /// The new idle limit.
     pub idle_expires_at: Timestamp,
 }

@@ -224,12 +224,29 @@ impl Store for SqliteStore {
         self.writer.run("rotate", move |connection| grants::rotate(connection, &rotation)).await
     }
 
-    async fn extend_grant(&self, handle: GrantHandle, idle_expires_at: Timestamp) -> Result<(), Unavailable> {
-        self.writer.run("extend_grant", move |connection| grants::extend(connection, handle, idle_expires_at)).await
+    async fn extend_grant(
+        &self,
+        handle: GrantHandle,
+        idle_expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Unavailable> {
+        self.writer
+            .run("extend_grant", move |connection| grants::extend(connection, handle, idle_expires_at, now))
+            .await
     }
 
     async fn end_grant(&self, handle: GrantHandle, why: EndedBy, now: Timestamp) -> Result<(), Unavailable> {
         self.writer.run("end_grant", move |connection| grants::end(connection, handle, why, now)).await
+    }
+
+    async fn grants_of(&self, subject: &Subject, now: Timestamp, limit: u32) -> Result<Vec<Grant>, Unavailable> {
+        let subject = subject.clone();
+        self.readers.read("grants_of", move |connection| grants::of(connection, &subject, now, limit)).await
+    }
+
+    async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
+        let subject = subject.clone();
+        self.writer.run("end_grants_of", move |connection| grants::end_of(connection, &subject, why, now)).await
     }
 
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable> {
@@ -263,6 +280,11 @@ impl Store for SqliteStore {
 
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable> {
         self.writer.run("end_session", move |connection| sessions::end(connection, token)).await
+    }
+
+    async fn end_sessions_of(&self, subject: &Subject) -> Result<(), Unavailable> {
+        let subject = subject.clone();
+        self.writer.run("end_sessions_of", move |connection| sessions::end_of(connection, &subject)).await
     }
 
     async fn remember_person(&self, person: &PersonRecord) -> Result<bool, Unavailable> {

@@ -3,16 +3,18 @@
 use http::Method;
 use http::header::ORIGIN;
 
+use super::pages::Language;
 use super::{AuthorizationSite, Received, Response, respond};
+use crate::oauth::metadata::ACCOUNT;
 use crate::oauth::{Answer, Browser, CodeFault, Error, Refusal, View};
 
 pub(super) async fn authorize(site: &AuthorizationSite, request: &Received) -> Response {
     let parameters = match parameters(request) {
         Ok(parameters) => parameters,
-        Err(refusal) => return answer(site, "authorize", Err(refusal.into())),
+        Err(refusal) => return answer(site, request, "authorize", Err(refusal.into())),
     };
     let browser = browser(site, request);
-    answer(site, "authorize", site.server.authorize(&parameters, browser, site.clock.now()).await)
+    answer(site, request, "authorize", site.server.authorize(&parameters, browser, site.clock.now()).await)
 }
 
 /// The query and, for POST, the form: a parameter in both occurs twice.
@@ -21,47 +23,48 @@ fn parameters(request: &Received) -> Result<String, Refusal> {
     if request.method == Method::POST { Ok(format!("{query}&{}", request.form_text()?)) } else { Ok(query.to_owned()) }
 }
 
+/// The query of a request; empty if there is none.
+pub(super) fn query(request: &Received) -> &str {
+    request.query.as_deref().unwrap_or_default()
+}
+
+/// The language that a browser gets: what `ui_locales` wished, now or earlier in this browser, or else what the browser
+/// itself wishes.
+pub(super) fn language(site: &AuthorizationSite, request: &Received) -> Language {
+    let earlier = || site.cookies.language(request).and_then(Language::of_tag);
+    Language::of_ui_locales(request).or_else(earlier).or_else(|| Language::of_header(request)).unwrap_or_default()
+}
+
 /// What a browser presents besides the request itself.
 pub(super) fn browser<'a>(site: &AuthorizationSite, request: &'a Received) -> Browser<'a> {
     Browser {
         session: site.cookies.session(request),
         token: site.cookies.browser(request),
-        activation: site.cookies.activation(request),
+        errand: site.cookies.errand(request),
         origin: request.header(ORIGIN).next(),
         fetch_site: request.header("sec-fetch-site").next(),
         address: request.address,
+        peer: request.peer,
+        headers: request,
     }
 }
 
 /// Turns an answer into a response, and writes the event.
-pub(super) fn answer(site: &AuthorizationSite, endpoint: &'static str, answer: Result<Answer, Error>) -> Response {
+pub(super) fn answer(
+    site: &AuthorizationSite,
+    request: &Received,
+    endpoint: &'static str,
+    answer: Result<Answer, Error>,
+) -> Response {
+    let language = language(site, request);
     let answer = match answer {
         Ok(answer) => answer,
-        Err(error) => return refuse(site, endpoint, error),
+        Err(error) => return refuse(site, language, endpoint, error),
     };
-    let cookies: Vec<_> = answer.cookies.iter().map(|cookie| site.cookies.set(cookie)).collect();
-    let (outcome, response) = match &answer.view {
-        View::SignIn(sign_in) => ("sign_in", respond::page(site.pages.sign_in(sign_in), site.is_https())),
-        View::Consent(consent) => ("consent", respond::page(site.pages.consent(consent), site.is_https())),
-        View::SignOut { csrf_token, transaction } => {
-            ("sign_out", respond::page(site.pages.sign_out(csrf_token, transaction.as_deref()), site.is_https()))
-        }
-        View::SignedOut => ("signed_out", respond::page(site.pages.signed_out(), site.is_https())),
-        View::EnterCode(enter_code) => {
-            let outcome = enter_code.fault.map_or("enter_code", CodeFault::name);
-            (outcome, respond::page(site.pages.enter_code(enter_code), site.is_https()))
-        }
-        View::SignInFirst { location } => ("sign_in_first", respond::redirect(location, site.is_https())),
-        View::ConfirmDevice(confirm) => {
-            ("confirm_device", respond::page(site.pages.confirm_device(confirm), site.is_https()))
-        }
-        View::DeviceApproved => ("device_approved", respond::page(site.pages.device_approved(), site.is_https())),
-        View::DeviceDeclined => ("device_declined", respond::page(site.pages.device_declined(), site.is_https())),
-        View::Redirect(redirect) => {
-            let outcome = redirect.refusal().map_or("approved", |_| "refused");
-            (outcome, respond::redirect(redirect.location(), site.is_https()))
-        }
-    };
+    let mut cookies: Vec<_> = answer.cookies.iter().map(|cookie| site.cookies.set(cookie)).collect();
+    // The pages that follow do not carry the parameter.
+    cookies.extend(Language::of_ui_locales(request).map(|language| site.cookies.set_language(language.tag())));
+    let (outcome, response) = view(site, language, &answer.view);
     let refusal = match &answer.view {
         View::Redirect(redirect) => redirect.refusal().map(Refusal::name),
         View::SignIn(_)
@@ -72,17 +75,50 @@ pub(super) fn answer(site: &AuthorizationSite, endpoint: &'static str, answer: R
         | View::SignInFirst { .. }
         | View::ConfirmDevice(_)
         | View::DeviceApproved
-        | View::DeviceDeclined => None,
+        | View::DeviceDeclined
+        | View::Account(_)
+        | View::ToAccount => None,
     };
     let status = response.status().as_u16();
     tracing::info!(endpoint, outcome, refusal, status, "a browser was answered");
     respond::with_cookies(response, cookies)
 }
 
-fn refuse(site: &AuthorizationSite, endpoint: &'static str, error: Error) -> Response {
+/// What a browser is shown or where it is sent, and how the log calls that.
+fn view(site: &AuthorizationSite, language: Language, view: &View) -> (&'static str, Response) {
+    let pages = &site.pages;
+    let (outcome, page) = match view {
+        View::SignIn(sign_in) => ("sign_in", pages.sign_in(sign_in, language)),
+        View::Consent(consent) => ("consent", pages.consent(consent, language)),
+        View::SignOut { csrf_token, transaction } => {
+            ("sign_out", pages.sign_out(csrf_token, transaction.as_deref(), language))
+        }
+        View::SignedOut => ("signed_out", pages.signed_out(language)),
+        View::EnterCode(enter_code) => {
+            let outcome = enter_code.fault.map_or("enter_code", CodeFault::name);
+            (outcome, pages.enter_code(enter_code, language))
+        }
+        View::ConfirmDevice(confirm) => ("confirm_device", pages.confirm_device(confirm, language)),
+        View::DeviceApproved => ("device_approved", pages.device_approved(language)),
+        View::DeviceDeclined => ("device_declined", pages.device_declined(language)),
+        View::Account(account) => ("account", pages.account(account, language)),
+        View::SignInFirst { location } => return ("sign_in_first", respond::redirect(location, site.is_https())),
+        View::ToAccount => {
+            let location = site.server.settings().url(ACCOUNT);
+            return ("signed_in", respond::redirect(&location, site.is_https()));
+        }
+        View::Redirect(redirect) => {
+            let outcome = redirect.refusal().map_or("approved", |_| "refused");
+            return (outcome, respond::redirect(redirect.location(), site.is_https()));
+        }
+    };
+    (outcome, respond::page(page, site.is_https()))
+}
+
+fn refuse(site: &AuthorizationSite, language: Language, endpoint: &'static str, error: Error) -> Response {
     let page = match error {
         Error::Refused(refusal) => {
-            let page = site.pages.refusal(refusal);
+            let page = site.pages.refusal(refusal, language);
             let (refusal, status) = (refusal.name(), page.status.as_u16());
             tracing::info!(endpoint, outcome = "refused", refusal, status, "a browser was shown what is wrong");
             page
@@ -90,7 +126,7 @@ fn refuse(site: &AuthorizationSite, endpoint: &'static str, error: Error) -> Res
         // Browsers are not counted as clients are; whoever is, is told the same.
         Error::Throttled { .. } | Error::Unavailable(_) => {
             tracing::error!(endpoint, outcome = "unavailable", status = 503, "a browser could not be answered");
-            site.pages.unavailable()
+            site.pages.unavailable(language)
         }
     };
     respond::page(page, site.is_https())

@@ -13,7 +13,8 @@ pub(super) struct Cookies {
 
 const SESSION: &str = "tollgate_session";
 const BROWSER: &str = "tollgate_browser";
-const ACTIVATION: &str = "tollgate_activation";
+const ERRAND: &str = "tollgate_errand";
+const LANGUAGE: &str = "tollgate_language";
 
 impl Cookies {
     /// Over https, cookies are for https only and no other host can have set them (RFC 6265bis §4.1.3.2); an http issuer,
@@ -30,8 +31,12 @@ impl Cookies {
         self.find(request, BROWSER)
     }
 
-    pub(super) fn activation<'a>(&self, request: &'a Received) -> Option<&'a str> {
-        self.find(request, ACTIVATION)
+    pub(super) fn errand<'a>(&self, request: &'a Received) -> Option<&'a str> {
+        self.find(request, ERRAND)
+    }
+
+    pub(super) fn language<'a>(&self, request: &'a Received) -> Option<&'a str> {
+        self.find(request, LANGUAGE)
     }
 
     /// The value of `Set-Cookie`.
@@ -40,9 +45,18 @@ impl Cookies {
             Cookie::Browser(token) => (BROWSER, token.reveal(), ""),
             Cookie::Session(token) => (SESSION, token.reveal(), ""),
             Cookie::SessionEnded => (SESSION, String::new(), "; Max-Age=0"),
-            Cookie::Activation(sealed) => (ACTIVATION, sealed.clone(), ""),
-            Cookie::ActivationEnded => (ACTIVATION, String::new(), "; Max-Age=0"),
+            Cookie::Errand(sealed) => (ERRAND, sealed.clone(), ""),
+            Cookie::ErrandEnded => (ERRAND, String::new(), "; Max-Age=0"),
         };
+        self.line(name, &value, end)
+    }
+
+    /// The value of `Set-Cookie` that keeps a language.
+    pub(super) fn set_language(&self, tag: &str) -> HeaderValue {
+        self.line(LANGUAGE, tag, "")
+    }
+
+    fn line(&self, name: &str, value: &str, end: &str) -> HeaderValue {
         let secure = if self.secure { "; Secure" } else { "" };
         let line = format!("{}{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{end}", self.prefix());
         let mut line = HeaderValue::try_from(line).expect("base64url is a valid header value");

@@ -8,7 +8,7 @@ use super::{AuthorizationSite, Received, Response};
 use crate::oauth::{Answer, Error, Parameters};
 
 pub(super) async fn logout(site: &AuthorizationSite, request: &Received) -> Response {
-    answer(site, "logout", hear(site, request).await)
+    answer(site, request, "logout", hear(site, request).await)
 }
 
 async fn hear(site: &AuthorizationSite, request: &Received) -> Result<Answer, Error> {

@@ -5,15 +5,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, LOCATION, PRAGMA, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
-    STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LANGUAGE,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, LOCATION, PRAGMA, REFERRER_POLICY,
+    RETRY_AFTER, SET_COOKIE, STRICT_TRANSPORT_SECURITY, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use http::{HeaderValue, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 use serde_json::json;
 
+use super::branding::Logo;
 use super::pages::Page;
 use super::request::{Received, Refused};
 use crate::jose::PROOF_ALGORITHMS;
@@ -207,6 +209,8 @@ pub(super) fn page(page: Page, https: bool) -> Response {
     let mut response = Response::new(Full::new(Bytes::from(page.html)));
     *response.status_mut() = page.status;
     set(&mut response, CONTENT_TYPE, "text/html; charset=utf-8");
+    set(&mut response, CONTENT_LANGUAGE, page.language.tag());
+    set(&mut response, VARY, "accept-language, cookie");
     set(&mut response, X_FRAME_OPTIONS, "DENY");
     set(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
     let policy = HeaderValue::try_from(page.policy).expect("policies are visible ASCII");
@@ -222,6 +226,20 @@ pub(super) fn page(page: Page, https: bool) -> Response {
 pub(super) fn page_with_allow(page: Page, allow: &'static str, https: bool) -> Response {
     let mut response = self::page(page, https);
     set(&mut response, ALLOW, allow);
+    response
+}
+
+/// The operator's logo, for good: another one has another path. Whatever is in an SVG, nothing of it runs or loads, even if
+/// somebody opens it as a document of its own.
+pub(super) fn logo(logo: &Logo, https: bool) -> Response {
+    let mut response = Response::new(Full::new(Bytes::copy_from_slice(logo.bytes())));
+    set(&mut response, CONTENT_TYPE, logo.content_type());
+    set(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(&mut response, X_FRAME_OPTIONS, "DENY");
+    set(&mut response, CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; sandbox");
+    finish_for_browsers(&mut response, https);
+    response.headers_mut().remove(PRAGMA);
+    set(&mut response, CACHE_CONTROL, "public, max-age=31536000, immutable");
     response
 }
 

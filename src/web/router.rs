@@ -8,14 +8,14 @@ use http::Method;
 use super::cookie::Cookies;
 use super::pages::{Pages, Place};
 use super::{
-    Received, Refused, Response, Site, activate, authorize, consent, device_authorization, introspect, login, logout,
-    metadata, par, respond, revoke, token, userinfo,
+    Branding, Received, Refused, Response, Site, account, activate, authorize, consent, device_authorization,
+    introspect, login, logout, metadata, par, respond, revoke, token, userinfo,
 };
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
 use crate::oauth::metadata::{
-    ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, INTROSPECT, JWKS, LOGOUT,
-    PUSHED_AUTHORIZATION_REQUEST, REVOKE, TOKEN, USERINFO,
+    ACCOUNT, ACCOUNT_CALLBACK, ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, INTROSPECT, JWKS,
+    LOGIN_CALLBACK, LOGOUT, PUSHED_AUTHORIZATION_REQUEST, REVOKE, TOKEN, USERINFO,
 };
 use crate::uri::HttpUri;
 
@@ -36,17 +36,25 @@ pub struct AuthorizationSite {
 impl AuthorizationSite {
     /// Puts the site together.
     #[must_use]
-    pub fn new(server: Arc<AuthorizationServer>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(server: Arc<AuthorizationServer>, clock: Arc<dyn Clock>, branding: Branding) -> Self {
         let issuer = HttpUri::parse(server.settings().issuer.as_str()).expect("the issuer is an http(s) URL");
         let base = issuer.path().trim_end_matches('/').to_owned();
         let https = issuer.is_https();
-        let people_sign_in = if server.settings().external_login.is_some() { Place::Elsewhere } else { Place::Here };
-        Self { pages: Pages::new(&base, people_sign_in), server, clock, cookies: Cookies::new(https), base, https }
+        let people_sign_in = if server.asks_for_passwords() { Place::Here } else { Place::Elsewhere };
+        Self {
+            pages: Pages::new(&base, people_sign_in, branding),
+            server,
+            clock,
+            cookies: Cookies::new(https),
+            base,
+            https,
+        }
     }
 
     /// 405, for people.
-    fn wrong_method(&self, allow: &'static str) -> Response {
-        respond::page_with_allow(self.pages.wrong_method(), allow, self.https)
+    fn wrong_method(&self, request: &Received, allow: &'static str) -> Response {
+        let page = self.pages.wrong_method(authorize::language(self, request));
+        respond::page_with_allow(page, allow, self.https)
     }
 
     /// Whether people reach the server over https.
@@ -56,7 +64,8 @@ impl AuthorizationSite {
 
     /// Whether people are at a path, who want a page.
     fn is_page(&self, path: &str) -> bool {
-        let pages = [AUTHORIZE, ACTIVATE, ACTIVATE_CALLBACK, LOGIN, CONSENT, LOGOUT];
+        let pages =
+            [AUTHORIZE, ACTIVATE, ACTIVATE_CALLBACK, ACCOUNT, ACCOUNT_CALLBACK, LOGIN, LOGIN_CALLBACK, CONSENT, LOGOUT];
         path.strip_prefix(self.base.as_str()).is_some_and(|path| pages.contains(&path))
     }
 
@@ -104,28 +113,40 @@ impl Site for AuthorizationSite {
             },
             AUTHORIZE => match request.method {
                 Method::GET | Method::HEAD | Method::POST => authorize::authorize(self, &request).await,
-                _ => self.wrong_method("GET, HEAD, POST"),
+                _ => self.wrong_method(&request, "GET, HEAD, POST"),
             },
             ACTIVATE => match request.method {
                 Method::GET | Method::HEAD | Method::POST => activate::activate(self, &request).await,
-                _ => self.wrong_method("GET, HEAD, POST"),
+                _ => self.wrong_method(&request, "GET, HEAD, POST"),
             },
             ACTIVATE_CALLBACK => match request.method {
                 Method::GET => activate::callback(self, &request).await, // no HEAD: it spends the code
-                _ => self.wrong_method("GET"),
+                _ => self.wrong_method(&request, "GET"),
+            },
+            ACCOUNT => match request.method {
+                Method::GET | Method::HEAD | Method::POST => account::account(self, &request).await,
+                _ => self.wrong_method(&request, "GET, HEAD, POST"),
+            },
+            ACCOUNT_CALLBACK => match request.method {
+                Method::GET => account::callback(self, &request).await, // no HEAD: it spends the code
+                _ => self.wrong_method(&request, "GET"),
             },
             LOGIN | CONSENT | LOGOUT if self.server.settings().external_login.is_some() => respond::not_found(),
             LOGIN => match request.method {
                 Method::POST => login::login(self, &request).await,
-                _ => self.wrong_method("POST"),
+                _ => self.wrong_method(&request, "POST"),
+            },
+            LOGIN_CALLBACK => match request.method {
+                Method::GET => login::callback(self, &request).await, // no HEAD: it spends the code
+                _ => self.wrong_method(&request, "GET"),
             },
             CONSENT => match request.method {
                 Method::POST => consent::consent(self, &request).await,
-                _ => self.wrong_method("POST"),
+                _ => self.wrong_method(&request, "POST"),
             },
             LOGOUT => match request.method {
                 Method::GET | Method::HEAD | Method::POST => logout::logout(self, &request).await,
-                _ => self.wrong_method("GET, HEAD, POST"),
+                _ => self.wrong_method(&request, "GET, HEAD, POST"),
             },
             USERINFO => match request.method {
                 Method::GET | Method::POST => userinfo::userinfo(self, &request).await,
@@ -133,7 +154,10 @@ impl Site for AuthorizationSite {
                 _ => respond::method_not_allowed("GET, POST"),
             },
             JWKS => get(&request, || metadata::key_set(self, &request)),
-            _ => respond::not_found(),
+            path => match self.pages.logo(path) {
+                Some(logo) => get(&request, || respond::logo(logo, self.https)),
+                None => respond::not_found(),
+            },
         }
     }
 

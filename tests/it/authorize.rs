@@ -10,7 +10,7 @@ use argon2::{Argon2, Params, PasswordHasher as _};
 use tollgate::clock::Clock as _;
 use tollgate::dpop::{Fence, ProofFault, ProofKey, ProofKeys, Window, parse_key};
 use tollgate::entropy::SystemEntropy;
-use tollgate::identity::LocalUsers;
+use tollgate::identity::{LocalUsers, Login};
 use tollgate::jose::Algorithm;
 use tollgate::keys::{KeySchedule, SigningKeys};
 use tollgate::oauth::client::{ClientAuthentication, GrantType, Profile, RefreshTokenRotation, RequestRules};
@@ -21,7 +21,7 @@ use tollgate::replay::LocalReplayGuard;
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{AuthorizationCode, base64url};
 use tollgate::store::{CodeRecord, Limits as StoreLimits, MemoryStore, Store};
-use tollgate::web::{AuthorizationSite, Door, Limits};
+use tollgate::web::{AuthorizationSite, Branding, Door, Limits};
 
 use crate::browser::{Browser, Page};
 use crate::client::{CHALLENGE, VERIFIER, answer};
@@ -109,10 +109,10 @@ fn settings(url: &str) -> Settings {
             client("batch", "Batch", &[CALLBACK], &[GrantType::ClientCredentials]),
         ],
         scopes: BTreeMap::from([
-            (parsed("openid"), "Know who you are".to_owned()),
-            (parsed("orders:read"), "Read <b>your</b> orders".to_owned()),
-            (parsed("orders:write"), "Change your orders".to_owned()),
-            (parsed("admin"), "Everything".to_owned()),
+            (parsed("openid"), "Know who you are".into()),
+            (parsed("orders:read"), "Read <b>your</b> orders".into()),
+            (parsed("orders:write"), "Change your orders".into()),
+            (parsed("admin"), "Everything".into()),
         ]),
         resources: vec![parsed("https://api.example.com")],
         details: BTreeMap::new(),
@@ -125,6 +125,7 @@ fn settings(url: &str) -> Settings {
             pushed_request: minutes(1),
             transaction: minutes(10),
             session: minutes(480),
+            session_idle: minutes(480),
         },
         require_pushed_requests: false,
         profile: Profile::Default,
@@ -156,7 +157,7 @@ impl Issuer {
         let store = Arc::new(MemoryStore::new(StoreLimits::default()));
         let day = Duration::from_hours(24);
         let schedule = KeySchedule { algorithm: Algorithm::Es256, announce: day, sign: day, retain: day };
-        let root = RootKey::from_bytes([7; 32]);
+        let (root, people) = (RootKey::from_bytes([7; 32]), Arc::new(users()));
         let keys = SigningKeys::open(Arc::clone(&store) as Arc<_>, &root, schedule, clock.now()).await.expect("keys");
         let server = AuthorizationServer::new(
             settings(&url),
@@ -165,13 +166,14 @@ impl Issuer {
                 guard: Arc::new(LocalReplayGuard::new(1_000)),
                 fence: Fence::after(None, clock.now()),
                 keys: Arc::new(keys),
-                people: Arc::new(users()),
+                login: Login::Password(Arc::clone(&people) as Arc<_>),
+                people,
                 proof_keys: Arc::new(EveryTime),
                 entropy: Arc::new(SystemEntropy),
                 root,
             },
         );
-        let site = AuthorizationSite::new(Arc::new(server), Arc::clone(&clock) as Arc<_>);
+        let site = AuthorizationSite::new(Arc::new(server), Arc::clone(&clock) as Arc<_>, Branding::default());
         let door = Door::bind(([127, 0, 0, 1], port).into(), Limits::default()).await.expect("a free port");
         let door = tokio::spawn(door.serve(Arc::new(site), std::future::pending()));
         Self { url, origin, clock, store, events, _listening: listening, door }
@@ -311,8 +313,9 @@ async fn send_requests_that_go_back(issuer: &Issuer) {
         (&[("scope", "admin")], "invalid_scope", Refusal::ScopeNotAllowed),
         (&[("resource", "https://evil.example")], "invalid_target", Refusal::ResourceUnknown),
         (&[("prompt", "none login")], "invalid_request", Refusal::PromptUnsupported),
-        (&[("prompt", "select_account")], "invalid_request", Refusal::PromptUnsupported),
+        (&[("prompt", "create")], "invalid_request", Refusal::PromptUnsupported),
         (&[("max_age", "-1")], "invalid_request", Refusal::MaxAgeMalformed),
+        (&[("acr_values", "a  b")], "invalid_request", Refusal::AcrValuesMalformed),
         (&[("max_age", "+1")], "invalid_request", Refusal::MaxAgeMalformed),
         (&[("prompt", "none")], "login_required", Refusal::LoginRequired),
         (&[("state", &long)], "invalid_request", Refusal::StateTooLong),
@@ -563,6 +566,18 @@ async fn forms_count_only_from_our_pages_in_the_same_browser() {
         let page = ours.submit(&consent, &[("decision", "deny")]).await;
         assert_eq!(page.parameter("error").as_deref(), Some("access_denied"));
         let again = ours.submit(&consent, &[decision]).await;
+        assert_refused(&issuer, &again, 400, Refusal::TransactionSpent);
+    }
+}
+
+#[tokio::test]
+async fn who_has_declined_cannot_go_back_and_approve() {
+    let issuer = Issuer::start().await;
+    let (mut browser, consent) = issuer.at_consent().await;
+    let declined = browser.submit(&consent, &[("decision", "deny")]).await;
+    assert_eq!(declined.parameter("error").as_deref(), Some("access_denied"));
+    for decision in ["approve", "deny"] {
+        let again = browser.submit(&consent, &[("decision", decision)]).await;
         assert_refused(&issuer, &again, 400, Refusal::TransactionSpent);
     }
 }

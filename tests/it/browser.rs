@@ -14,6 +14,9 @@ pub struct Browser {
     /// `Origin` and `Sec-Fetch-Site` of the forms it posts. Our pages make browsers say `null`.
     pub origin: Option<String>,
     pub fetch_site: Option<String>,
+    pub accept_language: Option<String>,
+    /// Headers that a proxy adds to everything it sends.
+    pub said: Vec<(&'static str, String)>,
 }
 
 /// What it shows.
@@ -32,6 +35,8 @@ impl Browser {
             cookies: BTreeMap::new(),
             origin: Some("null".to_owned()),
             fetch_site: Some("same-origin".to_owned()),
+            accept_language: None,
+            said: Vec::new(),
         }
     }
 
@@ -87,7 +92,10 @@ impl Browser {
             let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
             request = request.header("cookie", cookies.join("; "));
         }
-        for (name, value) in headers {
+        if let Some(languages) = &self.accept_language {
+            request = request.header("accept-language", languages);
+        }
+        for (name, value) in headers.iter().chain(&self.said) {
             request = request.header(*name, value);
         }
         if let Some(form) = form {

@@ -32,6 +32,8 @@ fn directory() -> TempDir {
     write("short", "too short\n");
     write("binary", "0123456789abcdef0123456789abcdef\u{1}");
     write("huge", &"x".repeat(5_000));
+    write("vast", &"x".repeat(64 * 1024 + 1));
+    write("logo.svg", &example("logo.svg"));
     directory
 }
 
@@ -224,7 +226,27 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("listen.admin.grpc", "127.0.0.1:9999")], "listen.admin.grpc", "must be a socket"),
         (&[("listen.admin.grpc_access", "group")], "listen.admin.grpc_access", "a socket that is not there"),
         (&[("listen.admin.grpc", "\"unix:/run/tollgate/authz.sock\"")], "listen.admin.grpc", "`listen.ext_authz` is there"),
-        (&[("authorization_server.login", "{ oidc: {} }")], "authorization_server.login.oidc", "not supported"),
+        (&[("authorization_server.login", "{ ldap: {} }")], "authorization_server.login.ldap", "is unknown"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x } }")], "authorization_server.login.oidc", "lacks `issuer`"),
+        (&[("authorization_server.login", "{ oidc: { issuer: \"https://id.example\" } }")], "authorization_server.login.oidc", "lacks `client_id`"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"http://id.example\" } }")], "authorization_server.login.oidc.issuer", "must be an https URL"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example/?a\" } }")], "authorization_server.login.oidc.issuer", "must be an https URL"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://auth.example\" } }")], "authorization_server.login.oidc.issuer", "is this server itself"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example\", scopes: profile } }")], "authorization_server.login.oidc.scopes", "lacks `openid`"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example\", timeout: 31s } }")], "authorization_server.login.oidc.timeout", "at most \"30s\""),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example\", client_secret_file: nothing } }")], "authorization_server.login.oidc.client_secret_file", "cannot be read"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example\", client_key_file: short } }")], "authorization_server.login.oidc.client_key_file", "no PKCS #8 private key for ES256"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example\", token_endpoint_auth_method: private_key_jwt } }")], "authorization_server.login.oidc", "lacks `client_key_file`"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example\", token_endpoint_auth_method: none, client_secret_file: short } }")], "authorization_server.login.oidc.client_secret_file", "is of no use with `none`"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example\", token_endpoint_auth_method: tls_client_auth } }")], "authorization_server.login.oidc.token_endpoint_auth_method", "not supported at an upstream provider"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example\", claims: { name: \"\" } } }")], "authorization_server.login.oidc.claims.name", "must be 1 to 200"),
+        (&[("authorization_server.login", "{ header: {} }")], "authorization_server.login.header", "lacks `subject`"),
+        (&[("authorization_server.login", "{ header: { subject: cookie } }")], "authorization_server.login.header.subject", "must be the name of a header"),
+        (&[("authorization_server.login", "{ header: { subject: x-user, name: X-User } }")], "authorization_server.login.header.name", "another setting too"),
+        (&[("authorization_server.login", "{ header: { subject: x-user, from: [] } }")], "authorization_server.login.header.from", "is empty"),
+        (&[("authorization_server.login", "{ header: { subject: x-user, from: [\"10.0.0.1/8\"] } }")], "authorization_server.login.header.from[0]", "must be an IP address, or a network"),
+        (&[("authorization_server.login", "{ header: { subject: x-user, from: [\"0.0.0.0/0\"] } }")], "authorization_server.login.header.from[0]", "names every address"),
+        (&[("authorization_server.tokens", "{ session: 1h, session_idle: 2h }")], "authorization_server.tokens.session_idle", "at most \"1h\""),
         (&[("authorization_server.login.local.users_file", "nobody.yaml")], "authorization_server.login.local.users_file", "cannot be read"),
         (&[("authorization_server.login.local.users_file", "strangers.yaml")], "authorization_server.login.local.users_file", "wrong at 2:"),
         (&[("authorization_server.clients.1.client_id", "0b6f")], "authorization_server.clients[1].client_id", "person in the users file"),
@@ -249,6 +271,18 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("authorization_server.dpop.required", "yes")], "authorization_server.dpop.required", "must be true or false"),
         (&[("authorization_server.scopes", "{ read: Read, write: Write, \"a b\": Both }")], "authorization_server.scopes.\"a b\"", "a scope is"),
         (&[("authorization_server.scopes.read", "\"\"")], "authorization_server.scopes.read", "people are shown it"),
+        (&[("authorization_server.scopes.read", "12")], "authorization_server.scopes.read", "must be text, or a map of texts by language, not a number"),
+        (&[("authorization_server.scopes.read", "{}")], "authorization_server.scopes.read", "says nothing in any language"),
+        (&[("authorization_server.scopes.read", "{ en: Read, de: \"\" }")], "authorization_server.scopes.read.de", "people are shown it"),
+        (&[("authorization_server.scopes.read", "{ en: Read, english: Read }")], "authorization_server.scopes.read.english", "a language such as `en`"),
+        (&[("authorization_server.scopes.read", "{ en: Read, de: [Lesen] }")], "authorization_server.scopes.read.de", "must be text, not a list"),
+        (&[("authorization_server.branding.name", "\"\"")], "authorization_server.branding.name", "people are shown it"),
+        (&[("authorization_server.branding.logo_file", "nothing")], "authorization_server.branding.logo_file", "cannot be read"),
+        (&[("authorization_server.branding.logo_file", "users.yaml")], "authorization_server.branding.logo_file", "no PNG, SVG or WebP picture"),
+        (&[("authorization_server.branding.logo_file", "vast")], "authorization_server.branding.logo_file", "larger than 64 KiB"),
+        (&[("authorization_server.branding.accent_color", "{ light: red }")], "authorization_server.branding.accent_color.light", "must be a colour such as"),
+        (&[("authorization_server.branding.accent_color", "{ light: \"#ffd400\" }")], "authorization_server.branding.accent_color.light", "its contrast to #ffffff is 1.4, not 4.5"),
+        (&[("authorization_server.branding.accent_color", "{ dark: \"#1d4fd8\" }")], "authorization_server.branding.accent_color.dark", "its contrast to #1b2028 is"),
         (&[("authorization_server.clients.0.client_name", "\"two\\nlines\"")], "authorization_server.clients[0].client_name", "people are shown it"),
         (&[("protected_resources.0.upstream.header", "{}")], "protected_resources[0].upstream.header", "is unknown"),
         (&[("authorization_server.resources", "[not-a-uri]")], "authorization_server.resources[0]", "must begin with"),
@@ -279,7 +313,8 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("authorization_server.clients.0.grant_types", "[]")], "authorization_server.clients[0].grant_types", "is empty"),
         (&[("authorization_server.clients.0.grant_types", "[authorization_code, authorization_code]")], "authorization_server.clients[0].grant_types[1]", "twice"),
         (&[("authorization_server.clients.0.grant_types", "[refresh_token]")], "authorization_server.clients[0].grant_types", "no grant that gives"),
-        (&[("authorization_server.clients.0.client_id", "tollgate-activation")], "authorization_server.clients[0].client_id", "the pages at `/activate`"),
+        (&[("authorization_server.clients.0.client_id", "tollgate-activation")], "authorization_server.clients[0].client_id", "pages of this server"),
+        (&[("authorization_server.clients.0.client_id", "tollgate-account")], "authorization_server.clients[0].client_id", "pages of this server"),
         (&[("authorization_server.clients.0.grant_types", "[password]")], "authorization_server.clients[0].grant_types[0]", "cannot be `password`"),
         (&[("authorization_server.clients.0.redirect_uris", "null")], "authorization_server.clients[0]", "lacks `redirect_uris`"),
         (&[("authorization_server.clients.0.redirect_uris", "[\"http://app.example/cb\"]")], "authorization_server.clients[0].redirect_uris[0]", "loopback only"),
@@ -419,8 +454,8 @@ fn absent_settings_have_the_defaults_of_the_schema() {
     let schema = config::schema();
     let mut overrides = Vec::new();
     defaults(&schema, &schema, "", &mut overrides);
-    // The store has no default of its own in `BASE`, and two defaults depend on their neighbours.
-    overrides.retain(|(key, _)| key != "store" && !key.contains(".limits."));
+    // The store has no default of its own in `BASE`, two defaults depend on their neighbours, and there is one way to sign in.
+    overrides.retain(|(key, _)| key != "store" && !key.contains(".limits.") && !key.contains(".login."));
     let implicit = check(BASE, &[]).expect("the base is right");
     let overrides: Vec<_> = overrides.iter().map(|(key, json)| (key.as_str(), json.as_str())).collect();
     assert!(overrides.len() > 20, "{overrides:?}");

@@ -11,7 +11,8 @@ use tollgate::clock::{Clock as _, SystemClock};
 use tollgate::entropy::{Entropy, SystemEntropy};
 use tollgate::secret::RefreshToken;
 use tollgate::store::{
-    CodeRecord, Grant, GrantHandle, Limits, Redeemed, RefreshState, SenderConstraint, SqliteStore, Store as _,
+    CodeRecord, Grant, GrantHandle, GrantOrigin, Limits, Redeemed, RefreshState, SenderConstraint, SqliteStore,
+    Store as _,
 };
 use tollgate::token::AuthorizationDetails;
 
@@ -91,11 +92,13 @@ fn grant(code: &CodeRecord, sender_constraint: SenderConstraint) -> (RefreshToke
         scopes: code.scopes.clone(),
         resource: code.resource.clone(),
         details: AuthorizationDetails::default(),
+        origin: GrantOrigin::Browser,
         auth_time: code.auth_time,
         acr: code.acr.clone(),
         sender_constraint,
         refresh: RefreshState { tag_key, current_n: 0, current_hash: token.hash(), previous: None },
         created_at: now,
+        used_at: now,
         idle_expires_at: now + hour,
         expires_at: now + hour,
         ended: None,

@@ -184,7 +184,7 @@ async fn a_person_lets_a_device_in_from_a_typed_code() {
     let parameter = |name: &str| request.query_pairs().any(|(each, value)| each == name && !value.is_empty());
     assert!(parameter("state") && parameter("code_challenge"), "{request}");
     assert!(!request.as_str().contains(&device.user_code[..4]), "the code is in the URL: {request}");
-    assert!(!browser.cookies["tollgate_activation"].contains(&device.user_code[..4]), "the code is in a cookie");
+    assert!(!browser.cookies["tollgate_errand"].contains(&device.user_code[..4]), "the code is in a cookie");
 
     let question = sign_in(&mut browser, page, "ada").await;
     assert_asks(&question, &device);
@@ -199,7 +199,7 @@ async fn a_person_lets_a_device_in_from_a_typed_code() {
         assert!(question.has(shown), "{shown} in {question:?}");
     }
     assert!(!question.has("Change your orders") && !question.has("<TV>"), "{question:?}");
-    assert!(!browser.cookies.contains_key("tollgate_activation"));
+    assert!(!browser.cookies.contains_key("tollgate_errand"));
     device.poll().await.expect(400, "authorization_pending"); // nothing was granted by all the pages so far
 
     let done = browser.submit(&question, &[("decision", "approve")]).await;
@@ -478,7 +478,7 @@ async fn a_sign_in_that_was_not_ours_or_took_too_long_asks_again() {
     assert_not_found(&other.open(&path).await, 400);
     let mut stranger = self::browser(&world);
     stranger.open("/activate").await;
-    stranger.cookies.insert("tollgate_activation".to_owned(), browser.cookies["tollgate_activation"].clone());
+    stranger.cookies.insert("tollgate_errand".to_owned(), browser.cookies["tollgate_errand"].clone());
     assert_not_found(&stranger.open(&path).await, 400);
     // Nothing of this has spent the code; the answer does, once.
     let again = browser.clone();

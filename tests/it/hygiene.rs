@@ -17,7 +17,7 @@ use crate::proxy::Proxy;
 use crate::world::{ENCRYPTION_KEY, SECRET};
 
 /// Every header that the program may send.
-const KNOWN_HEADERS: [&str; 22] = [
+const KNOWN_HEADERS: [&str; 24] = [
     "access-control-allow-headers",
     "access-control-allow-methods",
     "access-control-allow-origin",
@@ -27,6 +27,7 @@ const KNOWN_HEADERS: [&str; 22] = [
     "cache-control",
     "etag",
     "connection",
+    "content-language",
     "content-length",
     "content-security-policy",
     "content-type",
@@ -37,6 +38,7 @@ const KNOWN_HEADERS: [&str; 22] = [
     "referrer-policy",
     "retry-after",
     "set-cookie",
+    "vary",
     "www-authenticate",
     "x-content-type-options",
     "x-frame-options",
@@ -211,7 +213,7 @@ async fn let_a_device_in(installation: &Installation, secrets: &mut Secrets) {
     let page = browser.open(&format!("/activate?user_code={user_code}")).await;
     let page = secrets.page(page, &browser);
     let away = browser.submit(&page, &[("user_code", &user_code)]).await;
-    secrets.add(&browser.cookies["tollgate_activation"]);
+    secrets.add(&browser.cookies["tollgate_errand"]);
     let page = browser.follow(away).await;
     let page = secrets.page(page, &browser);
     let back = browser.submit(&page, &[("username", "ada"), ("password", PASSWORD)]).await;

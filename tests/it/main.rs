@@ -1,11 +1,13 @@
 //! Tests through the doors: one binary, real sockets on free ports, nothing shared.
 #![expect(unreachable_pub, reason = "a test binary has no callers")]
 
+mod account;
 mod architecture;
 mod authorization_details;
 mod authorize;
 mod browser;
 mod check;
+mod chromium;
 mod cli;
 mod client;
 mod concurrency;
@@ -31,14 +33,18 @@ mod machine;
 mod mutual_tls;
 mod openid;
 mod outage;
+mod pages;
 mod par;
 mod process;
+mod provider;
 mod proxy;
+mod proxy_login;
 mod rates;
 mod replay;
 mod request_object;
 mod restart;
 mod revoke;
+mod session;
 mod shutdown;
 mod sidecar;
 mod store;
@@ -46,5 +52,6 @@ mod tap;
 mod token_endpoint;
 mod token_exchange;
 mod upstream;
+mod upstream_login;
 mod vectors;
 mod world;

@@ -15,9 +15,10 @@ use tollgate::jose::{Algorithm, Thumbprint};
 use tollgate::replay::{ReplayKey, Seen};
 use tollgate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
 use tollgate::store::{
-    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, MemoryStore,
-    OpenError, Pace, PersonRecord, Polled, Previous, Pushed, PushedRequest, Recorded, Redeemed, RefreshState, Rotated,
-    Rotation, SenderConstraint, SessionRecord, SqliteStore, Store, TokenName, TransactionId, Unavailable,
+    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, GrantOrigin, KeyRecord, LastAlive, Limits,
+    MemoryStore, OpenError, Pace, PersonRecord, Polled, Previous, Pushed, PushedRequest, Recorded, Redeemed,
+    RefreshState, Rotated, Rotation, SenderConstraint, SessionRecord, SqliteStore, Store, TokenName, TransactionId,
+    Unavailable,
 };
 use tollgate::token::AuthorizationDetails;
 
@@ -102,6 +103,9 @@ conformance! {
     an_assertion_may_come_again_after_its_time
     of_many_assertions_at_once_one_is_first
     a_session_lasts_until_its_end
+    all_sessions_of_a_person_end
+    the_live_grants_of_a_person_are_listed
+    all_grants_of_a_person_end
     a_session_that_nobody_uses_ends
     a_person_is_remembered_as_last_seen
     a_person_who_is_disabled_stays_so
@@ -238,7 +242,8 @@ async fn a_rotation_moves_the_tokens_on(make: Make) {
     for n in 1..4 {
         let rotation = rotation(&grant, n);
         assert_eq!(store.rotate(&rotation).await, Ok(Rotated::Moved));
-        grant = Grant { refresh: rotation.next, idle_expires_at: rotation.idle_expires_at, ..grant };
+        let (used_at, idle_expires_at) = (rotation.used_at, rotation.idle_expires_at);
+        grant = Grant { refresh: rotation.next, used_at, idle_expires_at, ..grant };
         assert_eq!(store.grant(grant.handle).await, Ok(Some(grant.clone())));
     }
     let mut largest = rotation(&grant, 4);
@@ -260,8 +265,8 @@ async fn a_rotation_binds_the_grant(make: Make) {
             rotation.next = grant.refresh.clone();
         }
         assert_eq!(store.rotate(&rotation).await, Ok(Rotated::Moved));
-        let idle_expires_at = rotation.idle_expires_at;
-        grant = Grant { refresh: rotation.next, sender_constraint, idle_expires_at, ..grant };
+        let (used_at, idle_expires_at) = (rotation.used_at, rotation.idle_expires_at);
+        grant = Grant { refresh: rotation.next, sender_constraint, used_at, idle_expires_at, ..grant };
         assert_eq!(store.grant(grant.handle).await, Ok(Some(grant.clone())));
     }
     let overtaken = Rotation { read_n: 7, sender_constraint: SenderConstraint::None, ..rotation(&grant, 4) };
@@ -330,13 +335,13 @@ async fn the_idle_limit_slides_until_the_end(make: Make) {
     let Fixture { store, _directory } = make(Limits::default());
     let idle = async || store.grant(grant(1).handle).await.expect("an answer").map(|grant| grant.idle_expires_at);
     let [first, second] = [100, 200].map(|seconds| now() + Duration::from_secs(seconds));
-    assert_eq!(store.extend_grant(grant(1).handle, first).await, Ok(()));
+    assert_eq!(store.extend_grant(grant(1).handle, first, now()).await, Ok(()));
     assert_eq!(idle().await, None);
     begin(&*store, &grant(1)).await;
-    assert_eq!(store.extend_grant(grant(1).handle, first).await, Ok(()));
+    assert_eq!(store.extend_grant(grant(1).handle, first, now()).await, Ok(()));
     assert_eq!(idle().await, Some(first));
     assert_eq!(store.end_grant(grant(1).handle, EndedBy::UserDisabled, now()).await, Ok(()));
-    assert_eq!(store.extend_grant(grant(1).handle, second).await, Ok(()));
+    assert_eq!(store.extend_grant(grant(1).handle, second, now()).await, Ok(()));
     assert_eq!(idle().await, Some(first));
 }
 
@@ -699,6 +704,66 @@ async fn a_session_lasts_until_its_end(make: Make) {
     assert_eq!(store.session(stays.digest, stays.expires_at).await, Ok(None));
 }
 
+async fn all_sessions_of_a_person_end(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let other = SessionRecord { subject: "0b70".parse().expect("a subject"), ..session(3) };
+    for session in [&session(1), &session(2), &other] {
+        assert_eq!(store.open_session(session).await, Ok(()));
+    }
+    assert_eq!(store.end_sessions_of(&session(1).subject).await, Ok(()));
+    for session in [session(1), session(2)] {
+        assert_eq!(store.session(session.digest, now()).await, Ok(None));
+    }
+    assert_eq!(store.session(other.digest, now()).await, Ok(Some(other.clone())));
+    assert_eq!(store.open_session(&session(1)).await, Ok(()), "there is room again");
+    assert_eq!(store.sweep(now() + DAY * 2, 100).await, Ok(2));
+}
+
+/// Grants of one person, begun one second after the other, of which the first four do not live; and one of another.
+async fn grants_of_a_person(store: &dyn Store) -> Vec<Grant> {
+    let begun = |number: u32| Grant { created_at: now() + SECOND * number, ..grant(number.into()) };
+    let other = Grant { subject: "0b70".parse().expect("a subject"), ..begun(1) };
+    let (ended, expired, idle) =
+        (begun(2), Grant { expires_at: now(), ..begun(3) }, Grant { idle_expires_at: now(), ..begun(4) });
+    let address = "2001:db8::7".parse().expect("an address");
+    let device =
+        Grant { origin: GrantOrigin::Device { address }, client_id: "tv".parse().expect("a name"), ..begun(5) };
+    let live = [device, Grant { origin: GrantOrigin::Unknown, ..begun(6) }, begun(7)];
+    for grant in [&other, &ended, &expired, &idle].into_iter().chain(&live) {
+        begin(store, grant).await;
+    }
+    assert_eq!(store.end_grant(ended.handle, EndedBy::Fork, now()).await, Ok(()));
+    live.into_iter().rev().collect()
+}
+
+async fn the_live_grants_of_a_person_are_listed(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let subject = grant(1).subject;
+    assert_eq!(store.grants_of(&subject, now(), 10).await, Ok(vec![]));
+    let live = grants_of_a_person(&*store).await;
+    assert_eq!(store.grants_of(&subject, now(), 10).await, Ok(live.clone()));
+    assert_eq!(store.grants_of(&subject, now(), 2).await, Ok(live[..2].to_vec()));
+    assert_eq!(store.grants_of(&subject, now() + DAY * 8, 10).await, Ok(vec![]));
+    let used = Grant { used_at: now() + DAY, idle_expires_at: now() + DAY * 9, ..live[0].clone() };
+    assert_eq!(store.extend_grant(used.handle, used.idle_expires_at, used.used_at).await, Ok(()));
+    assert_eq!(store.grants_of(&subject, now() + DAY * 8, 10).await, Ok(vec![used]));
+}
+
+async fn all_grants_of_a_person_end(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let live = grants_of_a_person(&*store).await;
+    let later = now() + SECOND;
+    assert_eq!(store.end_grants_of(&live[0].subject, EndedBy::Revoked, later).await, Ok(3));
+    assert_eq!(store.end_grants_of(&live[0].subject, EndedBy::Revoked, later).await, Ok(0));
+    assert_eq!(store.grants_of(&live[0].subject, later, 10).await, Ok(vec![]));
+    let ended = Grant { ended: Some((later, EndedBy::Revoked)), ..live[0].clone() };
+    assert_eq!(store.grant(ended.handle).await, Ok(Some(ended)));
+    let first = store.grant(grant(2).handle).await.expect("an answer").expect("a grant");
+    assert_eq!(first.ended, Some((now(), EndedBy::Fork)), "the first end counts");
+    let other = store.grant(grant(1).handle).await.expect("an answer").expect("a grant");
+    assert_eq!(other.ended, None);
+}
+
 async fn a_session_that_nobody_uses_ends(make: Make) {
     let Fixture { store, _directory } = make(Limits::default());
     let session = SessionRecord { idle_expires_at: now() + SECOND * 60, ..session(1) };
@@ -948,8 +1013,8 @@ async fn what_lives_is_not_swept(make: Make) {
         begin(&*store, grant).await;
     }
     assert_eq!(store.end_grant(ended.handle, EndedBy::Revoked, now()).await, Ok(()));
-    assert_eq!(store.extend_grant(extended.handle, idle.idle_expires_at + DAY).await, Ok(()));
-    assert_eq!(store.extend_grant(old.handle, idle.idle_expires_at + DAY).await, Ok(()));
+    assert_eq!(store.extend_grant(extended.handle, idle.idle_expires_at + DAY, now()).await, Ok(()));
+    assert_eq!(store.extend_grant(old.handle, idle.idle_expires_at + DAY, now()).await, Ok(()));
     let held = async || {
         let mut held = Vec::new();
         for number in 1..=4 {
@@ -1224,11 +1289,13 @@ fn grant(number: u64) -> Grant {
         scopes: "orders:read".parse().expect("scopes"),
         resource: "https://api.example".parse().expect("a resource"),
         details: AuthorizationDetails::default(),
+        origin: GrantOrigin::Browser,
         auth_time: now().before(SECOND),
         acr: Some("urn:mfa".parse().expect("a class")),
         sender_constraint: SenderConstraint::Dpop,
         refresh: RefreshState { tag_key: [1; 32], current_n: 0, current_hash: bytes(number), previous: None },
         created_at: now(),
+        used_at: now(),
         idle_expires_at: now() + DAY * 7,
         expires_at: now() + DAY * 30,
         ended: None,
@@ -1247,6 +1314,7 @@ fn rotation(grant: &Grant, salt: u64) -> Rotation {
         read_hash: current_hash,
         next,
         sender_constraint: grant.sender_constraint,
+        used_at: grant.used_at + SECOND,
         idle_expires_at: grant.idle_expires_at + SECOND,
     }
 }
@@ -1412,7 +1480,9 @@ async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
         Call::Extend(number, seconds) => {
             format!(
                 "{:?}",
-                store.extend_grant(grant(number).handle, *now + SECOND * u32::try_from(seconds).expect("few")).await
+                store
+                    .extend_grant(grant(number).handle, *now + SECOND * u32::try_from(seconds).expect("few"), *now)
+                    .await
             )
         }
         Call::End(number, why) => format!("{:?}", store.end_grant(grant(number).handle, why, *now).await),

@@ -138,12 +138,25 @@ impl Store for TappedStore {
         tapped!(self.rotate(rotation))
     }
 
-    async fn extend_grant(&self, handle: GrantHandle, idle_expires_at: Timestamp) -> Result<(), Unavailable> {
-        tapped!(self.extend_grant(handle, idle_expires_at))
+    async fn extend_grant(
+        &self,
+        handle: GrantHandle,
+        idle_expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Unavailable> {
+        tapped!(self.extend_grant(handle, idle_expires_at, now))
     }
 
     async fn end_grant(&self, handle: GrantHandle, why: EndedBy, now: Timestamp) -> Result<(), Unavailable> {
         tapped!(self.end_grant(handle, why, now))
+    }
+
+    async fn grants_of(&self, subject: &Subject, now: Timestamp, limit: u32) -> Result<Vec<Grant>, Unavailable> {
+        tapped!(self.grants_of(subject, now, limit))
+    }
+
+    async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
+        tapped!(self.end_grants_of(subject, why, now))
     }
 
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable> {
@@ -172,6 +185,10 @@ impl Store for TappedStore {
 
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable> {
         tapped!(self.end_session(token))
+    }
+
+    async fn end_sessions_of(&self, subject: &Subject) -> Result<(), Unavailable> {
+        tapped!(self.end_sessions_of(subject))
     }
 
     async fn remember_person(&self, person: &PersonRecord) -> Result<bool, Unavailable> {

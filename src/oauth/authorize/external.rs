@@ -200,7 +200,10 @@ impl AuthorizationServer {
         };
         let transaction = self.new_transaction(destination, (request, submission.way), now);
         let Transaction { destination, request, expires_at, .. } = &transaction;
+        let hints = Hints::of(&submission.parameters);
+        let language = hints.ui_locales.first().and_then(|tag| tag.split('-').next()).unwrap_or_default();
         let words = self.in_words(&request.scopes);
+        let words = words.iter().map(|words| words.said_in(&language.to_ascii_lowercase()).to_owned());
         Ok(Begun::Ask(Box::new(Asking {
             handle: transaction.seal(self.forms.external_transactions(), &[]),
             expires_at: *expires_at,
@@ -211,9 +214,9 @@ impl AuthorizationServer {
             resource: request.resource.to_string(),
             authorization_details: written(&request.details),
             details: self.shown(&request.details),
-            needs_consent: destination.client.id != self.activation_client.id,
+            needs_consent: self.first_party.client(destination.client.id.as_str()).is_none(),
             max_age: request.max_age.map(|age| age.as_secs()),
-            hints: Hints::of(&submission.parameters),
+            hints,
         })))
     }
 
@@ -297,7 +300,9 @@ impl Transaction {
         let begun_at = Timestamp::from_seconds(self.begun_at.seconds()); // as precise as `auth_time`
         let young_enough = match self.request.prompt {
             Prompt::SignIn => auth_time >= begun_at,
-            Prompt::None | Prompt::AsNeeded => self.request.accepts(auth_time, begun_at),
+            Prompt::None | Prompt::SelectAccount | Prompt::AsNeeded => {
+                self.request.max_age.is_none_or(|max_age| begun_at.since(auth_time) <= max_age)
+            }
         };
         if young_enough { Ok(()) } else { Err(Refusal::SignInTooOld) }
     }

@@ -7,7 +7,7 @@ use crate::oauth::params::Parameters;
 use crate::oauth::pkce::{CodeChallenge, CodeVerifier};
 use crate::oauth::{AuthorizationServer, Error, Refusal};
 use crate::secret::AuthorizationCode;
-use crate::store::{CodeRecord, EndedBy, GrantHandle, Redeemed};
+use crate::store::{CodeRecord, EndedBy, GrantHandle, GrantOrigin, Redeemed};
 
 /// A token request of this grant.
 pub(in crate::oauth) struct Request<'a> {
@@ -82,7 +82,8 @@ impl Request<'_> {
 impl CodeRecord {
     fn into_approval(self) -> Approval {
         let Self { subject, auth_time, acr, scopes, resource, details, .. } = self;
-        Approval { subject, auth_time, acr, scopes, resource, details }
+        let origin = GrantOrigin::Browser;
+        Approval { subject, auth_time, acr, scopes, resource, details, origin }
     }
 
     fn check_client(&self, exchange: &Exchange<'_>) -> Result<(), Refusal> {

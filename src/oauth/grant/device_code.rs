@@ -17,7 +17,7 @@ use crate::oauth::client::GrantType;
 use crate::oauth::params::Parameters;
 use crate::oauth::{AuthorizationServer, Error, Refusal};
 use crate::secret::{DeviceCode, DeviceCodeKind, Digest};
-use crate::store::{Decision, DeviceRecord, Polled};
+use crate::store::{Decision, DeviceRecord, GrantOrigin, Polled};
 use crate::token::AuthorizationDetails;
 
 /// A token request of this grant.
@@ -62,6 +62,7 @@ impl Request<'_> {
             scopes: record.scopes,
             resource: record.resource,
             details: AuthorizationDetails::default(),
+            origin: GrantOrigin::Device { address: record.address },
         };
         let (grant, refresh_token) = server.begin_grant(approval, exchange);
         if !server.store.redeem_device(code, &grant, exchange.now).await? {

@@ -155,7 +155,7 @@ impl Request<'_> {
                 let sender_constraint = grant.bound_by(exchange);
                 if sender_constraint != grant.sender_constraint {
                     let idle_expires_at = grant.idle_expires_at;
-                    let binding = grant.rotation(state.clone(), sender_constraint, idle_expires_at);
+                    let binding = grant.rotation(state.clone(), sender_constraint, (idle_expires_at, now));
                     if server.store.rotate(&binding).await? == Rotated::Overtaken {
                         return Ok(None);
                     }
@@ -187,7 +187,7 @@ impl Request<'_> {
         let previous = Previous { n: previous_n, hash: previous_hash, seed, rotated_at_millis: exchange.now.millis() };
         let next =
             RefreshState { tag_key: state.tag_key, current_n: n, current_hash: token.hash(), previous: Some(previous) };
-        let rotation = grant.rotation(next, grant.bound_by(exchange), idle_expires_at);
+        let rotation = grant.rotation(next, grant.bound_by(exchange), (idle_expires_at, exchange.now));
         match server.store.rotate(&rotation).await? {
             Rotated::Moved => Ok(Some(Moved { outcome, token })),
             Rotated::Overtaken => Ok(None),
@@ -206,7 +206,7 @@ impl AuthorizationServer {
     async fn slide(&self, grant: &Grant, idle_expires_at: Timestamp, now: Timestamp) -> Result<(), Unavailable> {
         let moves_by = idle_expires_at.since(grant.idle_expires_at);
         if moves_by * 10 > idle_expires_at.since(now) {
-            self.store.extend_grant(grant.handle, idle_expires_at).await?;
+            self.store.extend_grant(grant.handle, idle_expires_at, now).await?;
         }
         Ok(())
     }
@@ -276,10 +276,10 @@ impl Grant {
         &self,
         next: RefreshState,
         sender_constraint: SenderConstraint,
-        idle_expires_at: Timestamp,
+        (idle_expires_at, used_at): (Timestamp, Timestamp),
     ) -> Rotation {
         let RefreshState { current_n: read_n, current_hash: read_hash, .. } = self.refresh;
-        Rotation { handle: self.handle, read_n, read_hash, next, sender_constraint, idle_expires_at }
+        Rotation { handle: self.handle, read_n, read_hash, next, sender_constraint, used_at, idle_expires_at }
     }
 
     /// A bound grant never yields an unbound token (RFC 9449 §5, RFC 8705 §4).

@@ -19,6 +19,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("V2__devices", include_str!("migrations/V2__devices.sql")),
     ("V3__grants_subject", include_str!("migrations/V3__grants_subject.sql")),
     ("V4__people", include_str!("migrations/V4__people.sql")),
+    ("V5__account", include_str!("migrations/V5__account.sql")),
     ("V6__revocations", include_str!("migrations/V6__revocations.sql")),
     ("V7__ended_transactions", include_str!("migrations/V7__ended_transactions.sql")),
     ("V8__pushed_requests", include_str!("migrations/V8__pushed_requests.sql")),

@@ -7,22 +7,27 @@ use super::Fault;
 use super::limit::within;
 use crate::certificate::CertificateThumbprint;
 use crate::clock::Timestamp;
+use crate::ident::Subject;
 use crate::jose::Thumbprint;
 use crate::store::record::UnknownName;
-use crate::store::{EndedBy, Grant, GrantHandle, Limits, Previous, RefreshState, Rotated, Rotation, SenderConstraint};
+use crate::store::{
+    EndedBy, Grant, GrantHandle, GrantOrigin, Limits, Previous, RefreshState, Rotated, Rotation, SenderConstraint,
+};
 
 /// Adds the row of a grant, and ends the oldest ones of the person at the client that are one too many with it.
 pub(super) fn record(connection: &Connection, grant: &Grant, limits: &Limits, now: Timestamp) -> Result<(), Fault> {
     let (sender_constraint, bound_key) = constraint_columns(grant.sender_constraint);
+    let (origin, origin_address) = origin_columns(grant.origin);
     let previous = grant.refresh.previous.as_ref();
     let mut insert = connection.prepare_cached(
-        "INSERT INTO grants (handle, client_id, subject, scope, resource, authorization_details, auth_time, acr,
-                             sender_constraint, bound_key, tag_key, current_n, current_hash, previous_n, previous_hash, seed, rotated_at,
-                             created_at, idle_expires_at, expires_at, ended_at, ended_by)
-         VALUES (:handle, :client_id, :subject, :scope, :resource, :details, :auth_time, :acr,
+        "INSERT INTO grants (handle, client_id, subject, scope, resource, authorization_details, origin, origin_address, auth_time, acr,
+                             sender_constraint, bound_key,
+                             tag_key, current_n, current_hash, previous_n, previous_hash, seed, rotated_at,
+                             created_at, used_at, idle_expires_at, expires_at, ended_at, ended_by)
+         VALUES (:handle, :client_id, :subject, :scope, :resource, :details, :origin, :origin_address, :auth_time, :acr,
                  :sender_constraint, :bound_key,
                  :tag_key, :current_n, :current_hash, :previous_n, :previous_hash, :seed, :rotated_at,
-                 :created_at, :idle_expires_at, :expires_at, :ended_at, :ended_by)",
+                 :created_at, :used_at, :idle_expires_at, :expires_at, :ended_at, :ended_by)",
     )?;
     insert.execute(named_params! {
         ":handle": grant.handle,
@@ -31,6 +36,8 @@ pub(super) fn record(connection: &Connection, grant: &Grant, limits: &Limits, no
         ":scope": grant.scopes,
         ":resource": grant.resource,
         ":details": grant.details,
+        ":origin": origin,
+        ":origin_address": origin_address,
         ":auth_time": grant.auth_time,
         ":acr": grant.acr,
         ":sender_constraint": sender_constraint,
@@ -43,6 +50,7 @@ pub(super) fn record(connection: &Connection, grant: &Grant, limits: &Limits, no
         ":seed": previous.map(|previous| previous.seed),
         ":rotated_at": previous.map(|previous| previous.rotated_at_millis),
         ":created_at": grant.created_at,
+        ":used_at": grant.used_at,
         ":idle_expires_at": grant.idle_expires_at,
         ":expires_at": grant.expires_at,
         ":ended_at": grant.ended.map(|(at, _)| at),
@@ -88,7 +96,7 @@ pub(super) fn rotate(connection: &Connection, rotation: &Rotation) -> Result<Rot
         "UPDATE grants SET current_n = :current_n, current_hash = :current_hash, previous_n = :previous_n,
                            previous_hash = :previous_hash, seed = :seed, rotated_at = :rotated_at,
                            sender_constraint = :sender_constraint, bound_key = :bound_key,
-                           idle_expires_at = :idle_expires_at
+                           used_at = :used_at, idle_expires_at = :idle_expires_at
          WHERE handle = :handle AND current_n = :read_n AND current_hash = :read_hash AND ended_at IS NULL",
     )?;
     let updated = update.execute(named_params! {
@@ -100,6 +108,7 @@ pub(super) fn rotate(connection: &Connection, rotation: &Rotation) -> Result<Rot
         ":rotated_at": previous.map(|previous| previous.rotated_at_millis),
         ":sender_constraint": sender_constraint,
         ":bound_key": bound_key,
+        ":used_at": rotation.used_at,
         ":idle_expires_at": rotation.idle_expires_at,
         ":handle": rotation.handle,
         ":read_n": rotation.read_n.cast_signed(),
@@ -109,11 +118,17 @@ pub(super) fn rotate(connection: &Connection, rotation: &Rotation) -> Result<Rot
 }
 
 /// Slides the idle limit.
-pub(super) fn extend(connection: &Connection, handle: GrantHandle, idle_expires_at: Timestamp) -> Result<(), Fault> {
+pub(super) fn extend(
+    connection: &Connection,
+    handle: GrantHandle,
+    idle_expires_at: Timestamp,
+    now: Timestamp,
+) -> Result<(), Fault> {
     let mut update = connection.prepare_cached(
-        "UPDATE grants SET idle_expires_at = :idle_expires_at WHERE handle = :handle AND ended_at IS NULL",
+        "UPDATE grants SET used_at = :now, idle_expires_at = :idle_expires_at
+         WHERE handle = :handle AND ended_at IS NULL",
     )?;
-    update.execute(named_params! { ":idle_expires_at": idle_expires_at, ":handle": handle })?;
+    update.execute(named_params! { ":now": now, ":idle_expires_at": idle_expires_at, ":handle": handle })?;
     Ok(())
 }
 
@@ -124,6 +139,26 @@ pub(super) fn end(connection: &Connection, handle: GrantHandle, why: EndedBy, no
     )?;
     update.execute(named_params! { ":now": now, ":why": why, ":handle": handle })?;
     Ok(())
+}
+
+/// The live grants of a person, the newest first.
+pub(super) fn of(connection: &Connection, subject: &Subject, now: Timestamp, limit: u32) -> Result<Vec<Grant>, Fault> {
+    let mut select = connection.prepare_cached(
+        "SELECT * FROM grants
+         WHERE subject = :subject AND ended_at IS NULL AND expires_at > :now AND idle_expires_at > :now
+         ORDER BY created_at DESC, handle DESC LIMIT :limit",
+    )?;
+    let rows = select.query_map(named_params! { ":subject": subject, ":now": now, ":limit": limit }, from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Ends all live grants of a person.
+pub(super) fn end_of(connection: &Connection, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Fault> {
+    let mut update = connection.prepare_cached(
+        "UPDATE grants SET ended_at = :now, ended_by = :why
+         WHERE subject = :subject AND ended_at IS NULL AND expires_at > :now AND idle_expires_at > :now",
+    )?;
+    Ok(update.execute(named_params! { ":now": now, ":why": why, ":subject": subject })? as u64)
 }
 
 /// Reads a row. What this version does not know is a fault, never a guess.
@@ -145,6 +180,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Grant> {
         scopes: row.get("scope")?,
         resource: row.get("resource")?,
         details: row.get("authorization_details")?,
+        origin: origin(row)?,
         auth_time: row.get("auth_time")?,
         acr: row.get("acr")?,
         sender_constraint,
@@ -155,6 +191,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Grant> {
             previous,
         },
         created_at: row.get("created_at")?,
+        used_at: row.get("used_at")?,
         idle_expires_at: row.get("idle_expires_at")?,
         expires_at: row.get("expires_at")?,
         ended,
@@ -169,6 +206,28 @@ fn previous(row: &Row<'_>, n: i64) -> rusqlite::Result<Previous> {
         seed: row.get("seed")?,
         rotated_at_millis: row.get("rotated_at")?,
     })
+}
+
+/// The two columns of an origin.
+fn origin_columns(origin: GrantOrigin) -> (Option<&'static str>, Option<String>) {
+    match origin {
+        GrantOrigin::Browser => (Some("browser"), None),
+        GrantOrigin::Device { address } => (Some("device"), Some(address.to_string())),
+        GrantOrigin::Unknown => (None, None),
+    }
+}
+
+/// The origin that two columns hold.
+fn origin(row: &Row<'_>) -> rusqlite::Result<GrantOrigin> {
+    let column = row.as_ref().column_index("origin")?;
+    let unknown = || rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(UnknownName));
+    let (name, address): (Option<String>, Option<String>) = (row.get(column)?, row.get("origin_address")?);
+    match (name.as_deref(), address) {
+        (None, None) => Ok(GrantOrigin::Unknown),
+        (Some("browser"), None) => Ok(GrantOrigin::Browser),
+        (Some("device"), Some(address)) => Ok(GrantOrigin::Device { address: address.parse().map_err(|_| unknown())? }),
+        (_, _) => Err(unknown()),
+    }
 }
 
 /// The two columns of a constraint.

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 use super::Fault;
 use super::limit::within;
 use crate::clock::Timestamp;
+use crate::ident::Subject;
 use crate::secret::{Digest, SessionKind};
 use crate::store::SessionRecord;
 
@@ -53,6 +54,13 @@ pub(super) fn extend(
 pub(super) fn end(connection: &Connection, token: Digest<SessionKind>) -> Result<(), Fault> {
     let mut delete = connection.prepare_cached("DELETE FROM sessions WHERE digest = :digest")?;
     delete.execute(named_params! { ":digest": token })?;
+    Ok(())
+}
+
+/// Removes all sessions of a person.
+pub(super) fn end_of(connection: &Connection, subject: &Subject) -> Result<(), Fault> {
+    let mut delete = connection.prepare_cached("DELETE FROM sessions WHERE subject = :subject")?;
+    delete.execute(named_params! { ":subject": subject })?;
     Ok(())
 }
 
