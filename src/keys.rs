@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::audit;
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::jose::{Algorithm, Json, PublicKey, SigningKey};
@@ -190,7 +191,21 @@ impl SigningKeys {
         let records = self.store.signing_keys().await?;
         let known = self.ring();
         let ring: Result<Arc<[Held]>, _> = records.iter().map(|record| self.hold(record, &known)).collect();
-        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring?;
+        let ring = ring?;
+        for Held { record, .. } in
+            ring.iter().filter(|held| !known.iter().any(|other| other.record.kid == held.record.kid))
+        {
+            tracing::info!(
+                target: audit::TARGET,
+                event = audit::KEY_LEARNED,
+                kid = record.kid,
+                alg = record.algorithm.name(),
+                sign_from = record.sign_from.seconds(),
+                retire_at = record.retire_at.seconds(),
+                "the signing key `{}` is known", record.kid
+            );
+        }
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
         Ok(records)
     }
 

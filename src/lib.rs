@@ -24,6 +24,7 @@ pub mod token;
 
 pub mod cache;
 
+pub mod audit;
 pub mod certificate;
 pub mod clock;
 pub mod entropy;

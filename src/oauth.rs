@@ -64,7 +64,7 @@ pub use device::{DeviceAnswer, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
 pub use first_party::{FIRST_PARTY_CLIENTS, SignInFor};
 pub use introspect::{AnswerForm, Introspection, IntrospectionAnswer};
-pub use issue::TokenResponse;
+pub use issue::{Issued, TokenResponse};
 pub use par::{PushAnswer, PushedResponse};
 pub use params::Parameters;
 pub use rates::RateLimits;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::audit;
 use crate::cache::Tokens;
 use crate::clock::{Clock, Timestamp};
 use crate::keys::{KeyState, SigningKeys};
@@ -89,8 +90,16 @@ impl Upkeep {
             tracing::error!(%error, "the signing keys could not be looked after; they stay as they were");
         }
         let after = self.published(now);
-        if before.iter().any(|kid| !after.contains(kid)) {
-            tracing::warn!("a signing key was withdrawn: what it signed is refused from now on");
+        let withdrawn: Vec<_> = before.iter().filter(|kid| !after.contains(kid)).collect();
+        for kid in &withdrawn {
+            tracing::warn!(
+                target: audit::TARGET,
+                event = audit::KEY_WITHDRAWN,
+                kid = kid.as_str(),
+                "a signing key was withdrawn: what it signed is refused from now on"
+            );
+        }
+        if !withdrawn.is_empty() {
             self.tokens.forget_all();
         }
     }

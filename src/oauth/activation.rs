@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::authorize::SignedIn;
 use super::first_party::{Errand, Returned, open, seal};
 use super::{Answer, AuthorizationServer, Browser, Cookie, Error, Form, Parameters, Refusal, View, Words};
+use crate::audit;
 use crate::clock::Timestamp;
 use crate::secret::{BrowserToken, DeviceCodeKind, Digest, SessionKind, UserCode};
 use crate::store::{Decision, DeviceRecord};
@@ -182,7 +183,13 @@ impl AuthorizationServer {
 
         let (own, overall) = (guesses::own(token, &signed_in.person.subject, browser.address), guesses::overall());
         if let Counted::TooMany { retry_after } = self.guesses.count_shared(&own, overall, now)? {
-            tracing::warn!(subject = %signed_in.person.subject, "too many wrong user codes");
+            tracing::warn!(
+                target: audit::TARGET,
+                event = audit::USER_CODE_THROTTLED,
+                subject = %signed_in.person.subject,
+                address = %browser.address,
+                "too many wrong user codes"
+            );
             return Ok(Err(CodeFault::Throttled { retry_after }));
         }
         let device = self.store.claim_device(user_code.digest(&self.user_codes), token.digest(), now).await?;

@@ -38,6 +38,7 @@ use super::authorization_details::DetailShown;
 use super::client::Client;
 use super::first_party::SignInFor;
 use super::{AuthorizationServer, Error, Parameters, Refusal, Words};
+use crate::audit;
 use crate::clock::Timestamp;
 use crate::ident::{Acr, Subject};
 use crate::identity::{Headers, Login};
@@ -175,6 +176,16 @@ pub enum SignInFault {
         /// How long to wait.
         retry_after: Duration,
     },
+}
+
+impl SignInFault {
+    /// The name in logs.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Throttled { .. } => "throttled",
+        }
+    }
 }
 
 /// What the consent page shows. Texts are as others supplied them, not escaped yet.
@@ -384,6 +395,15 @@ impl AuthorizationServer {
         };
         match self.store.record_code(&record).await? {
             Recorded::First => {
+                tracing::info!(
+                    target: audit::TARGET,
+                    event = audit::AUTHORIZATION_GRANTED,
+                    client.id = %record.client_id,
+                    subject = %record.subject,
+                    scope = %record.scopes,
+                    resource = %record.resource,
+                    "`{}` got a code", record.client_id
+                );
                 let location = transaction.destination.approved(&code, &envelope);
                 Ok(Redirect { location, refusal: None })
             }

@@ -32,8 +32,22 @@ use crate::token::VerifiedToken;
 const SIGNED_TYPE: &str = "token-introspection+jwt";
 
 /// The claims of an access token that are told (RFC 7662 §2.2; RFC 8693 §4.1; RFC 9449 §6.2; RFC 9470 §6.2).
-const TOLD: [&str; 13] =
-    ["iss", "sub", "aud", "client_id", "scope", "iat", "nbf", "exp", "jti", "auth_time", "acr", "act", "cnf"];
+const TOLD: [&str; 14] = [
+    "iss",
+    "sub",
+    "aud",
+    "client_id",
+    "scope",
+    "authorization_details", // RFC 9396 §9.2
+    "iat",
+    "nbf",
+    "exp",
+    "jti",
+    "auth_time",
+    "acr",
+    "act",
+    "cnf",
+];
 
 /// The form in which an answer is wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

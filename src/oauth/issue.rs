@@ -7,8 +7,10 @@ use super::grant::Authorization;
 use super::grant::token_exchange::ACCESS_TOKEN;
 use crate::clock::Timestamp;
 use crate::ident::Acr;
+use crate::ident::Subject;
 use crate::jose::SigningKey;
 use crate::secret::base64url;
+use crate::store::GrantHandle;
 use crate::token::{ACCESS_TOKEN_TYPE, AccessTokenClaims, AuthorizationDetails, Binding};
 
 /// The body of a successful answer (RFC 6749 §5.1).
@@ -28,16 +30,28 @@ pub struct TokenResponse {
     /// RFC 8693 §2.2.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     issued_token_type: Option<&'static str>,
-    /// How it came about, for the event.
     #[serde(skip)]
-    outcome: &'static str,
+    issued: Issued,
+}
+
+/// What was issued, for the event.
+#[derive(Debug)]
+pub struct Issued {
+    /// How it came about: `issued`, `exchanged`, or what became of a refresh token: `stable`, `rotated`, `repeated`, `replaced`.
+    pub outcome: &'static str,
+    /// Whom the access token speaks for.
+    pub subject: Subject,
+    /// The grant with which it ends.
+    pub grant: Option<GrantHandle>,
+    /// Its `jti`.
+    pub token_id: String,
 }
 
 impl TokenResponse {
-    /// How it came about: `issued`, or what became of a refresh token: `stable`, `rotated`, `repeated`, `replaced`.
+    /// What was issued, for the event.
     #[must_use]
-    pub fn outcome(&self) -> &'static str {
-        self.outcome
+    pub fn issued(&self) -> &Issued {
+        &self.issued
     }
 }
 
@@ -77,7 +91,12 @@ impl AuthorizationServer {
             refresh_token: authorization.refresh_token.as_ref().map(crate::secret::RefreshToken::reveal),
             scope: claims.scope,
             authorization_details: authorization.details.clone(),
-            outcome: authorization.outcome,
+            issued: Issued {
+                outcome: authorization.outcome,
+                subject: authorization.subject.clone(),
+                grant: authorization.grant,
+                token_id: claims.jti,
+            },
         }
     }
 }

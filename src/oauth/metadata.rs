@@ -82,7 +82,7 @@ impl AuthorizationServer {
             "jwks_uri": settings.url(JWKS),
             "response_types_supported": ["code"],
             "response_modes_supported": ResponseMode::NAMES,
-            "authorization_signing_alg_values_supported": names(&self.keys.algorithms()), // JARM §4
+            "authorization_signing_alg_values_supported": [self.keys.signs_with().name()], // JARM §4
             "grant_types_supported": GrantType::ALL.map(GrantType::name),
             "revocation_endpoint": settings.url(REVOKE),
             "introspection_endpoint": settings.url(INTROSPECT),

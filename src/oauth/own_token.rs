@@ -6,10 +6,11 @@
 //! Invariant: nothing is written to judge a token.
 
 use super::AuthorizationServer;
+use crate::audit;
 use crate::clock::Timestamp;
-use crate::ident::Audience;
+use crate::ident::{Audience, ClientId};
 use crate::secret::{from_base64url, sha256};
-use crate::store::{GrantHandle, TokenName, Unavailable};
+use crate::store::{EndedBy, Grant, GrantHandle, TokenName, Unavailable};
 use crate::token::{self, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
 
 /// The grant with which a token of ours ends.
@@ -68,4 +69,32 @@ impl AuthorizationServer {
         let revoked = self.is_revoked(token).await?;
         Ok(has_subject && !revoked && self.client(token.client_id().as_str()).is_some())
     }
+
+    /// Ends a grant, and with it every token of it.
+    pub(super) async fn end_grant(&self, grant: &Grant, why: EndedBy, now: Timestamp) -> Result<(), Unavailable> {
+        self.store.end_grant(grant.handle, why, now).await?;
+        let (client, by) = (grant.client_id.as_str(), why.name());
+        tracing::info!(
+            target: audit::TARGET,
+            event = audit::GRANT_ENDED,
+            client.id = client,
+            subject = %grant.subject,
+            grant.id = ?grant.handle,
+            by,
+            "a grant of `{client}` has ended: {by}"
+        );
+        Ok(())
+    }
+}
+
+/// The event of a token or code that came from another client than it was issued to.
+pub(super) fn log_foreign(client: &ClientId, what: &'static str, grant: Option<GrantHandle>) {
+    tracing::warn!(
+        target: audit::TARGET,
+        event = audit::CREDENTIAL_FOREIGN,
+        client.id = %client,
+        what,
+        grant.id = grant.map(tracing::field::debug),
+        "`{client}` has presented the {what} of another client"
+    );
 }

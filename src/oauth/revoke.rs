@@ -23,16 +23,17 @@
 //! say that there is such a token).
 
 use super::{AuthorizationServer, Error, Refusal, TokenRequest, own_token};
+use crate::audit;
 use crate::clock::Timestamp;
 use crate::ident::ClientId;
 use crate::secret::RefreshToken;
-use crate::store::{EndedBy, GrantHandle};
+use crate::store::{EndedBy, Grant, GrantHandle};
 
 /// What became of a token that was to be revoked. The caller is not told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Revocation {
     /// The grant that it belongs to has ended, now or before.
-    GrantEnded(GrantHandle),
+    GrantEnded,
     /// It alone has ended.
     TokenRevoked,
     /// It belongs to another client.
@@ -81,8 +82,11 @@ impl AuthorizationServer {
         let handle = GrantHandle(token.handle());
         match self.store.grant(handle).await? {
             Some(grant) if !token.is_genuine(&grant.refresh.tag_key) => Ok(Revocation::Unknown),
-            Some(grant) if grant.client_id != *client => Ok(Revocation::Foreign),
-            Some(_) => self.end(handle, now).await,
+            Some(grant) if grant.client_id != *client => {
+                own_token::log_foreign(client, "refresh token", Some(handle));
+                Ok(Revocation::Foreign)
+            }
+            Some(grant) => self.end(&grant, now).await,
             None => Ok(Revocation::Unknown),
         }
     }
@@ -92,22 +96,33 @@ impl AuthorizationServer {
             return Ok(Revocation::Unknown);
         };
         if token.client_id() != client {
+            own_token::log_foreign(client, "access token", own_token::grant(&token));
             return Ok(Revocation::Foreign);
         }
         if let Some(handle) = own_token::grant(&token) {
             match self.store.grant(handle).await? {
-                Some(grant) if grant.client_id == *client => return self.end(handle, now).await,
+                Some(grant) if grant.client_id == *client => return self.end(&grant, now).await,
                 Some(_) => {} // got in exchange for the token of another client, whose grant is not ours to end
                 None => return Ok(Revocation::Unknown),
             }
         }
         let over = token.expires() + self.settings.dpop.window.skew;
         self.store.revoke_token(own_token::name(&token), over).await?;
+        tracing::info!(
+            target: audit::TARGET,
+            event = audit::TOKEN_REVOKED,
+            client.id = %client,
+            subject = %token.subject(),
+            token.id = token.claims().get("jti").and_then(crate::jose::Json::as_str),
+            "`{client}` has revoked an access token"
+        );
         Ok(Revocation::TokenRevoked)
     }
 
-    async fn end(&self, handle: GrantHandle, now: Timestamp) -> Result<Revocation, Error> {
-        self.store.end_grant(handle, EndedBy::Revoked, now).await?;
-        Ok(Revocation::GrantEnded(handle))
+    async fn end(&self, grant: &Grant, now: Timestamp) -> Result<Revocation, Error> {
+        if grant.ended.is_none() {
+            self.end_grant(grant, EndedBy::Revoked, now).await?;
+        }
+        Ok(Revocation::GrantEnded)
     }
 }

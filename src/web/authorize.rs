@@ -5,6 +5,7 @@ use http::header::ORIGIN;
 
 use super::pages::Language;
 use super::{AuthorizationSite, Received, Response, respond};
+use crate::audit;
 use crate::oauth::metadata::ACCOUNT;
 use crate::oauth::{Answer, Browser, CodeFault, Error, Refusal, View};
 
@@ -80,7 +81,17 @@ pub(super) fn answer(
         | View::ToAccount => None,
     };
     let status = response.status().as_u16();
-    tracing::info!(endpoint, outcome, refusal, status, "a browser was answered");
+    let event = match (&answer.view, refusal) {
+        (View::DeviceApproved, _) => Some(audit::DEVICE_APPROVED),
+        (View::DeviceDeclined, _) => Some(audit::DEVICE_DECLINED),
+        (_, Some(_)) => Some(audit::AUTHORIZATION_REFUSED),
+        (_, None) => None,
+    };
+    if let Some(event) = event {
+        tracing::info!(target: audit::TARGET, event, endpoint, outcome, refusal, status, "a browser was answered");
+    } else {
+        tracing::info!(endpoint, outcome, status, "a browser was answered");
+    }
     respond::with_cookies(response, cookies)
 }
 
@@ -120,7 +131,15 @@ fn refuse(site: &AuthorizationSite, language: Language, endpoint: &'static str, 
         Error::Refused(refusal) => {
             let page = site.pages.refusal(refusal, language);
             let (refusal, status) = (refusal.name(), page.status.as_u16());
-            tracing::info!(endpoint, outcome = "refused", refusal, status, "a browser was shown what is wrong");
+            tracing::info!(
+                target: audit::TARGET,
+                event = audit::AUTHORIZATION_REFUSED,
+                endpoint,
+                outcome = "refused",
+                refusal,
+                status,
+                "a browser was shown what is wrong"
+            );
             page
         }
         // Browsers are not counted as clients are; whoever is, is told the same.

@@ -1,6 +1,7 @@
 //! `POST /oauth/device_authorization` (RFC 8628 §3.1).
 
 use super::{AuthorizationSite, Received, Response, respond, token};
+use crate::audit;
 use crate::ident::ClientId;
 use crate::oauth::{DeviceAnswer, Error, Refusal};
 
@@ -23,16 +24,26 @@ async fn answer(site: &AuthorizationSite, request: &Received) -> Result<DeviceAn
 /// The one event of a request.
 fn log(answer: &DeviceAnswer) {
     let client = answer.client.as_ref().map_or("-", ClientId::as_str);
+    let endpoint = "device_authorization";
     let (outcome, refusal, status) = match &answer.result {
         Ok(_) => ("begun", None, 200),
         Err(Error::Refused(refusal)) => ("refused", Some(refusal.name()), refusal.code().status()),
-        Err(Error::Throttled { .. }) => ("throttled", None, 429),
+        Err(Error::Throttled { .. }) => return token::log_throttled(endpoint, client),
         Err(Error::Unavailable(_)) => ("unavailable", None, 503),
     };
-    let endpoint = "device_authorization";
     if status == 503 {
         tracing::error!(endpoint, client.id = client, outcome, status, "a device of `{client}` could not begin");
     } else {
-        tracing::info!(endpoint, client.id = client, outcome, refusal, status, "a device of `{client}` asked to begin");
+        let event = if refusal.is_none() { audit::DEVICE_BEGUN } else { audit::DEVICE_REFUSED };
+        tracing::info!(
+            target: audit::TARGET,
+            event,
+            endpoint,
+            client.id = client,
+            outcome,
+            refusal,
+            status,
+            "a device of `{client}` asked to begin"
+        );
     }
 }

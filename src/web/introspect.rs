@@ -3,6 +3,7 @@
 use http::header::ACCEPT;
 
 use super::{AuthorizationSite, Received, Response, respond, token};
+use crate::audit;
 use crate::ident::ClientId;
 use crate::oauth::{AnswerForm, Error, Introspection, IntrospectionAnswer, Refusal};
 
@@ -54,6 +55,8 @@ fn log(answer: &IntrospectionAnswer) {
         Err(Error::Refused(refusal)) => {
             let (refusal, status) = (refusal.name(), refusal.code().status());
             tracing::info!(
+                target: audit::TARGET,
+                event = audit::INTROSPECTION_REFUSED,
                 endpoint,
                 client.id = client,
                 outcome = "refused",
@@ -62,15 +65,7 @@ fn log(answer: &IntrospectionAnswer) {
                 "an introspection by `{client}` was refused: {refusal}"
             );
         }
-        Err(Error::Throttled { .. }) => {
-            tracing::warn!(
-                endpoint,
-                client.id = client,
-                outcome = "throttled",
-                status = 429,
-                "an introspection was one too many"
-            );
-        }
+        Err(Error::Throttled { .. }) => token::log_throttled(endpoint, client),
         Err(Error::Unavailable(_)) => {
             tracing::error!(
                 endpoint,

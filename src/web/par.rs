@@ -1,6 +1,7 @@
 //! `POST /oauth/par` (RFC 9126 §2).
 
 use super::{AuthorizationSite, Received, Response, respond, token};
+use crate::audit;
 use crate::ident::ClientId;
 use crate::oauth::{Error, PushAnswer, Refusal};
 
@@ -23,16 +24,26 @@ async fn answer(site: &AuthorizationSite, request: &Received) -> Result<PushAnsw
 /// The one event of a request.
 fn log(answer: &PushAnswer) {
     let client = answer.client.as_ref().map_or("-", ClientId::as_str);
+    let endpoint = "par";
     let (outcome, refusal, status) = match &answer.result {
         Ok(_) => ("pushed", None, 201),
         Err(Error::Refused(refusal)) => ("refused", Some(refusal.name()), refusal.code().status()),
-        Err(Error::Throttled { .. }) => ("throttled", None, 429),
+        Err(Error::Throttled { .. }) => return token::log_throttled(endpoint, client),
         Err(Error::Unavailable(_)) => ("unavailable", None, 503),
     };
-    let endpoint = "par";
     if status == 503 {
         tracing::error!(endpoint, client.id = client, outcome, status, "a request of `{client}` could not be pushed");
     } else {
-        tracing::info!(endpoint, client.id = client, outcome, refusal, status, "`{client}` pushed a request");
+        let event = if refusal.is_none() { audit::REQUEST_PUSHED } else { audit::REQUEST_REFUSED };
+        tracing::info!(
+            target: audit::TARGET,
+            event,
+            endpoint,
+            client.id = client,
+            outcome,
+            refusal,
+            status,
+            "`{client}` pushed a request"
+        );
     }
 }

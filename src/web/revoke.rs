@@ -1,6 +1,7 @@
 //! `POST /oauth/revoke` (RFC 7009).
 
 use super::{AuthorizationSite, Received, Response, respond, token};
+use crate::audit;
 use crate::ident::ClientId;
 use crate::oauth::{Error, Refusal, Revocation, RevocationAnswer};
 
@@ -19,35 +20,20 @@ async fn answer(site: &AuthorizationSite, request: &Received) -> Result<Revocati
     Ok(site.server.revoke(sent.request(), site.clock.now()).await)
 }
 
-/// The one event of a request.
+/// The event of a request; what it ended has one of its own.
 fn log(answer: &RevocationAnswer) {
     let client = answer.client.as_ref().map_or("-", ClientId::as_str);
     let endpoint = "revocation";
-    let (outcome, status) = match &answer.result {
-        Ok(Revocation::GrantEnded(grant)) => {
-            tracing::info!(
-                endpoint,
-                client.id = client,
-                ?grant,
-                outcome = "grant_ended",
-                status = 200,
-                "`{client}` ended a grant"
-            );
-            return;
-        }
-        Ok(Revocation::Foreign) => {
-            tracing::warn!(
-                endpoint,
-                client.id = client,
-                outcome = "foreign",
-                status = 200,
-                "`{client}` tried to revoke a token of another client"
-            );
-            return;
-        }
+    let outcome = match &answer.result {
+        Ok(Revocation::GrantEnded) => "grant_ended",
+        Ok(Revocation::TokenRevoked) => "token_revoked",
+        Ok(Revocation::Foreign) => "foreign",
+        Ok(Revocation::Unknown) => "unknown",
         Err(Error::Refused(refusal)) => {
             let (refusal, status) = (refusal.name(), refusal.code().status());
-            tracing::info!(
+            return tracing::info!(
+                target: audit::TARGET,
+                event = audit::REVOCATION_REFUSED,
                 endpoint,
                 client.id = client,
                 outcome = "refused",
@@ -55,30 +41,24 @@ fn log(answer: &RevocationAnswer) {
                 status,
                 "a revocation by `{client}` was refused: {refusal}"
             );
-            return;
         }
-        Err(Error::Throttled { .. }) => {
-            tracing::warn!(
-                endpoint,
-                client.id = client,
-                outcome = "throttled",
-                status = 429,
-                "a revocation was one too many"
-            );
-            return;
-        }
+        Err(Error::Throttled { .. }) => return token::log_throttled(endpoint, client),
         Err(Error::Unavailable(_)) => {
-            tracing::error!(
+            let outcome = "unavailable";
+            return tracing::error!(
                 endpoint,
                 client.id = client,
-                outcome = "unavailable",
+                outcome,
                 status = 503,
                 "a revocation by `{client}` could not be done"
             );
-            return;
         }
-        Ok(Revocation::TokenRevoked) => ("token_revoked", 200),
-        Ok(Revocation::Unknown) => ("unknown", 200),
     };
-    tracing::info!(endpoint, client.id = client, outcome, status, "`{client}` revoked a token: {outcome}");
+    tracing::info!(
+        endpoint,
+        client.id = client,
+        outcome,
+        status = 200,
+        "`{client}` asked to revoke a token: {outcome}"
+    );
 }

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use http::header::AUTHORIZATION;
 
 use super::{AuthorizationSite, Received, Response, respond};
+use crate::audit;
 use crate::certificate::ClientCertificate;
 use crate::ident::ClientId;
 use crate::oauth::client::GrantType;
-use crate::oauth::{Asked, Error, Parameters, Refusal, TokenAnswer, TokenRequest};
+use crate::oauth::{Asked, Error, Issued, Parameters, Refusal, TokenAnswer, TokenRequest};
 
 pub(super) async fn token(site: &AuthorizationSite, request: &Received) -> Response {
     let began = Instant::now();
@@ -72,11 +73,16 @@ fn log(answer: &TokenAnswer, took: Duration) {
     let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     match &answer.result {
         Ok(body) => {
-            let outcome = body.outcome();
+            let Issued { outcome, subject, grant: grant_id, token_id } = body.issued();
             tracing::info!(
+                target: audit::TARGET,
+                event = audit::TOKEN_ISSUED,
                 endpoint = "token",
                 client.id = client,
+                %subject,
                 grant,
+                grant.id = grant_id.map(tracing::field::debug),
+                token.id = token_id,
                 outcome,
                 status = 200,
                 duration_us,
@@ -86,6 +92,8 @@ fn log(answer: &TokenAnswer, took: Duration) {
         Err(Error::Refused(refusal)) => {
             let (name, status) = (refusal.name(), refusal.code().status());
             tracing::info!(
+                target: audit::TARGET,
+                event = audit::TOKEN_REFUSED,
                 endpoint = "token",
                 client.id = client,
                 grant,
@@ -97,15 +105,7 @@ fn log(answer: &TokenAnswer, took: Duration) {
             );
         }
         Err(Error::Throttled { .. }) => {
-            tracing::warn!(
-                endpoint = "token",
-                client.id = client,
-                grant,
-                outcome = "throttled",
-                status = 429,
-                duration_us,
-                "a token request was one too many"
-            );
+            log_throttled("token", client);
         }
         Err(Error::Unavailable(_)) => {
             tracing::error!(
@@ -119,4 +119,17 @@ fn log(answer: &TokenAnswer, took: Duration) {
             );
         }
     }
+}
+
+/// The event of a request that was one too many.
+pub(super) fn log_throttled(endpoint: &'static str, client: &str) {
+    tracing::warn!(
+        target: audit::TARGET,
+        event = audit::CLIENT_THROTTLED,
+        endpoint,
+        client.id = client,
+        outcome = "throttled",
+        status = 429,
+        "a request of `{client}` was one too many"
+    );
 }

@@ -4,6 +4,7 @@ use http::Method;
 use http::header::AUTHORIZATION;
 
 use super::{AuthorizationSite, Received, Response, respond};
+use crate::audit;
 use crate::oauth::{Error, UserInfoRequest};
 
 pub(super) async fn userinfo(site: &AuthorizationSite, request: &Received) -> Response {
@@ -27,6 +28,12 @@ pub(super) async fn userinfo(site: &AuthorizationSite, request: &Received) -> Re
         Err(Error::Throttled { .. }) => ("throttled", None),
         Err(Error::Unavailable(_)) => ("unavailable", None),
     };
-    tracing::info!(endpoint = "userinfo", outcome, refusal, status = response.status().as_u16(), "UserInfo was asked");
+    let (endpoint, status) = ("userinfo", response.status().as_u16());
+    if let Some(refusal) = refusal {
+        let event = audit::USERINFO_REFUSED;
+        tracing::info!(target: audit::TARGET, event, endpoint, outcome, refusal, status, "UserInfo was refused: {refusal}");
+    } else {
+        tracing::info!(endpoint, outcome, status, "UserInfo was asked");
+    }
     response
 }

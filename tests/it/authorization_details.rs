@@ -94,6 +94,9 @@ async fn what_a_person_approved_in_detail_is_in_the_token() {
         let claims = claims(tokens.text("access_token"));
         assert_eq!(claims["authorization_details"], json!([payment()]), "the resource what is for it");
         assert_eq!(claims["scope"], "orders:read");
+        let asked = web.bearer_request(now, &[("token", tokens.text("access_token"))]).at("/oauth/introspect");
+        let told = asked.send().await.expect(200, "");
+        assert_eq!(told.body["authorization_details"], json!([payment()]), "{told:?}");
     }
     let url = format!("{}/.well-known/oauth-authorization-server", world.issuer);
     let metadata = answer(crate::client::http().get(url)).await;

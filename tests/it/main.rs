@@ -19,6 +19,7 @@ mod docs;
 mod door;
 mod envoy;
 mod envoy_proxy;
+mod events;
 mod external;
 mod gate;
 mod hygiene;

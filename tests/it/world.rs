@@ -72,6 +72,12 @@ impl Events {
         events.iter().filter_map(|event| event.get(field).cloned()).collect()
     }
 
+    /// The events of a target, each with its level.
+    pub fn of(&self, target: &str) -> Vec<BTreeMap<String, String>> {
+        let events = self.said.lock().expect("no test panics with the lock");
+        events.iter().filter(|event| event["target"] == target).cloned().collect()
+    }
+
     /// Everything that was said, one event a line.
     pub fn text(&self) -> String {
         let events = self.said.lock().expect("no test panics with the lock");
@@ -91,7 +97,10 @@ impl<S: tracing::Subscriber> Layer<S> for Events {
                 self.0.insert(field.name().to_owned(), format!("{value:?}"));
             }
         }
-        let mut fields = Fields(BTreeMap::new());
+        let about = event.metadata();
+        let level = about.level().as_str().to_ascii_lowercase();
+        let mut fields =
+            Fields(BTreeMap::from([("target".to_owned(), about.target().to_owned()), ("level".to_owned(), level)]));
         event.record(&mut fields);
         self.said.lock().expect("no test panics with the lock").push(fields.0);
     }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::Browser;
+use crate::audit;
 use crate::clock::Timestamp;
 use crate::ident::Acr;
 use crate::identity::{Login, Person, SignInProxy, Vouched};
@@ -117,6 +118,13 @@ impl AuthorizationServer {
             expires_at,
         };
         self.store.open_session(&record).await?;
+        tracing::info!(
+            target: audit::TARGET,
+            event = audit::SESSION_OPENED,
+            subject = %record.subject,
+            address = %browser.address,
+            "`{}` has signed in", record.subject
+        );
         self.end_session(browser).await?;
         let SessionRecord { digest: session, auth_time, acr, .. } = record;
         Ok((token, SignedIn { session, person, auth_time, is_dated: true, acr }))

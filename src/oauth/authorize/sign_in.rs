@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::request::{AuthorizationRequest, Prompt};
 use super::transaction::{Sealed, Transaction};
 use super::{Answer, Browser, Cookie, SignIn, SignInFault, View};
+use crate::audit;
 use crate::clock::Timestamp;
 use crate::ident::Acr;
 use crate::identity::{
@@ -123,6 +124,15 @@ impl AuthorizationServer {
             Authentication::Unknown => SignInFault::Unknown,
             Authentication::Throttled { retry_after } => SignInFault::Throttled { retry_after },
         };
+        let name = fault.name();
+        // Not who it was to be: people type passwords there, too.
+        tracing::warn!(
+            target: audit::TARGET,
+            event = audit::SIGN_IN_REFUSED,
+            address = %browser.address,
+            fault = name,
+            "somebody was not signed in: {name}"
+        );
         let asking = WhoIsIt { username, fault: Some(fault), ..WhoIsIt::default() };
         self.ask_who(transaction, asking, &token, now).await
     }

@@ -5,7 +5,7 @@ use crate::dpop::ProofFault;
 use crate::oauth::client::GrantType;
 use crate::oauth::params::Parameters;
 use crate::oauth::pkce::{CodeChallenge, CodeVerifier};
-use crate::oauth::{AuthorizationServer, Error, Refusal};
+use crate::oauth::{AuthorizationServer, Error, Refusal, own_token};
 use crate::secret::AuthorizationCode;
 use crate::store::{CodeRecord, EndedBy, GrantHandle, GrantOrigin, Redeemed};
 
@@ -87,7 +87,11 @@ impl CodeRecord {
     }
 
     fn check_client(&self, exchange: &Exchange<'_>) -> Result<(), Refusal> {
-        if self.client_id == exchange.client.id { Ok(()) } else { Err(Refusal::CodeClientMismatch) }
+        if self.client_id == exchange.client.id {
+            return Ok(());
+        }
+        own_token::log_foreign(&exchange.client.id, "authorization code", None);
+        Err(Refusal::CodeClientMismatch)
     }
 
     /// A spent code is judged on: its replay must be told from its expiry.
@@ -123,10 +127,8 @@ impl CodeRecord {
 impl AuthorizationServer {
     /// Ends the grant of a code that came twice, if whoever brings it now holds the key that the grant is bound to.
     async fn end_replayed(&self, earlier: GrantHandle, exchange: &Exchange<'_>) -> Result<(), Error> {
-        let grant = self.store.grant(earlier).await?;
-        if grant.is_some_and(|grant| grant.check_key(exchange).is_ok()) {
-            self.store.end_grant(earlier, EndedBy::CodeReuse, exchange.now).await?;
-            tracing::warn!(client.id = %exchange.client.id, grant = ?earlier, "a code came twice; its grant is ended");
+        if let Some(grant) = self.store.grant(earlier).await?.filter(|grant| grant.check_key(exchange).is_ok()) {
+            self.end_grant(&grant, EndedBy::CodeReuse, exchange.now).await?;
         }
         Ok(())
     }

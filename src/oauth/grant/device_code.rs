@@ -15,7 +15,7 @@ use super::{Approval, Authorization, Exchange};
 use crate::dpop::ProofFault;
 use crate::oauth::client::GrantType;
 use crate::oauth::params::Parameters;
-use crate::oauth::{AuthorizationServer, Error, Refusal};
+use crate::oauth::{AuthorizationServer, Error, Refusal, own_token};
 use crate::secret::{DeviceCode, DeviceCodeKind, Digest};
 use crate::store::{Decision, DeviceRecord, GrantOrigin, Polled};
 use crate::token::AuthorizationDetails;
@@ -103,7 +103,7 @@ impl DeviceRecord {
         if self.client_id == exchange.client.id {
             return Ok(());
         }
-        tracing::warn!(client.id = %exchange.client.id, "a device code came from another client");
+        own_token::log_foreign(&exchange.client.id, "device code", None);
         Err(Refusal::DeviceCodeClientMismatch)
     }
 

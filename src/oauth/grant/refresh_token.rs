@@ -22,7 +22,7 @@ use crate::clock::Timestamp;
 use crate::dpop::ProofFault;
 use crate::oauth::client::RefreshTokenRotation;
 use crate::oauth::params::Parameters;
-use crate::oauth::{AuthorizationServer, Error, Refusal};
+use crate::oauth::{AuthorizationServer, Error, Refusal, own_token};
 use crate::secret::RefreshToken;
 use crate::store::{
     EndedBy, Grant, GrantHandle, Previous, RefreshState, Rotated, Rotation, SenderConstraint, Unavailable,
@@ -74,7 +74,7 @@ impl Request<'_> {
         grant.check_client(exchange)?;
         grant.check_alive(exchange.now)?;
         if server.check_person(&grant.subject).await?.is_none() {
-            server.store.end_grant(handle, EndedBy::UserDisabled, exchange.now).await?;
+            server.end_grant(&grant, EndedBy::UserDisabled, exchange.now).await?;
             return Err(Refusal::SubjectDisabled.into());
         }
         grant.check_key(exchange)?;
@@ -99,9 +99,7 @@ impl Request<'_> {
             outcome: moved.outcome,
         };
         if position == Position::Older {
-            server.store.end_grant(handle, EndedBy::Fork, exchange.now).await?;
-            tracing::warn!(client.id = %exchange.client.id, subject = %grant.subject, grant = ?handle,
-                "an old refresh token came after its successor was used; the grant is ended");
+            server.end_grant(&grant, EndedBy::Fork, exchange.now).await?; // it came after its successor was used
             return Err(Refusal::RefreshTokenForked.into());
         }
         let (grant, moved) = self.advance(grant, exchange, server).await?;
@@ -160,7 +158,7 @@ impl Request<'_> {
                         return Ok(None);
                     }
                 }
-                tracing::info!(client.id = %exchange.client.id, grant = ?grant.handle,
+                tracing::info!(client.id = %exchange.client.id, grant.id = ?grant.handle,
                     age_ms = now.millis() - previous.rotated_at_millis, "a refresh was repeated");
                 Ok(Some(Moved { outcome: "repeated", token }))
             }
@@ -252,7 +250,7 @@ impl Grant {
         if self.client_id == exchange.client.id {
             return Ok(());
         }
-        tracing::warn!(client.id = %exchange.client.id, grant = ?self.handle, "a refresh token came from another client");
+        own_token::log_foreign(&exchange.client.id, "refresh token", Some(self.handle));
         Err(Refusal::RefreshTokenClientMismatch)
     }
 

@@ -20,9 +20,8 @@ pub(super) fn record(connection: &Connection, grant: &Grant, limits: &Limits, no
     let (origin, origin_address) = origin_columns(grant.origin);
     let previous = grant.refresh.previous.as_ref();
     let mut insert = connection.prepare_cached(
-        "INSERT INTO grants (handle, client_id, subject, scope, resource, authorization_details, origin, origin_address, auth_time, acr,
-                             sender_constraint, bound_key,
-                             tag_key, current_n, current_hash, previous_n, previous_hash, seed, rotated_at,
+        "INSERT INTO grants (handle, client_id, subject, scope, resource, authorization_details, origin,
+                             origin_address, auth_time, acr, sender_constraint, bound_key, tag_key, current_n, current_hash, previous_n, previous_hash, seed, rotated_at,
                              created_at, used_at, idle_expires_at, expires_at, ended_at, ended_by)
          VALUES (:handle, :client_id, :subject, :scope, :resource, :details, :origin, :origin_address, :auth_time, :acr,
                  :sender_constraint, :bound_key,
