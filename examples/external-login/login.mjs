@@ -59,7 +59,8 @@ async function authorize(request, response, parameters) {
   const browser = browserOf(request) ?? newBrowser(response);
   const { prompt } = transaction;
   const oldest = transaction._max_age ? now() - transaction.max_age : 0;
-  const signedIn = browser.subject && browser.auth_time >= oldest && !prompt.includes("login");
+  const anew = prompt.includes("login") || prompt.includes("select_account");
+  const signedIn = browser.subject && browser.auth_time >= oldest && !anew;
   if (prompt.includes("none")) { // nothing may be asked, and consent is asked for every time
     const reason = signedIn ? "DENY_REASON_CONSENT_REQUIRED" : "DENY_REASON_LOGIN_REQUIRED";
     return go(response, (await call("deny", { transaction: transaction.handle, reason })).redirect_to);

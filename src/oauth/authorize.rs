@@ -264,7 +264,7 @@ impl AuthorizationServer {
     /// A [`Refusal`] that must not be redirected, or `Unavailable`.
     pub async fn authorize(&self, parameters: &str, browser: Browser<'_>, now: Timestamp) -> Result<Answer, Error> {
         if let Some(endpoint) = &self.settings.external_login {
-            let location = self.elsewhere(endpoint, parameters)?;
+            let location = endpoint.instead(parameters)?;
             return Ok(Answer::new(View::SignInFirst { location }));
         }
         let (destination, request, submission) = match self.judged(parameters, now).await? {

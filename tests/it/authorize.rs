@@ -565,6 +565,8 @@ async fn forms_count_only_from_our_pages_in_the_same_browser() {
         let mut ours = Browser { origin, fetch_site: None, ..browser };
         let page = ours.submit(&consent, &[("decision", "deny")]).await;
         assert_eq!(page.parameter("error").as_deref(), Some("access_denied"));
+        let again = ours.submit(&consent, &[decision]).await;
+        assert_refused(&issuer, &again, 400, Refusal::TransactionSpent);
     }
 }
 

@@ -570,7 +570,10 @@ async fn another_account_means_signing_in_again() {
     let mut browser = Browser::new(&world.issuer);
     let page = at_the_device(&world, &login, &mut browser, device.text("user_code")).await;
     let page = browser.submit(&page, &[("decision", "switch")]).await;
-    assert_eq!(page.parameter("prompt").as_deref(), Some("login"));
+    assert_eq!(page.parameter("prompt").as_deref(), Some("select_account"));
+    let request = page.header("location").strip_prefix(&format!("{LOGIN}&")).expect("the login").to_owned();
+    let transaction = Login::transaction(login.begin_raw(&request).await.expect("an answer"));
+    assert_eq!(transaction.prompt, ["select_account"]);
     assert!(page.header("location").starts_with(LOGIN));
     assert!(!browser.cookies.contains_key("tollgate_session"));
 }

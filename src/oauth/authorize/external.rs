@@ -63,6 +63,16 @@ impl ExternalEndpoint {
         &self.0
     }
 
+    /// Where a browser goes that came to our endpoint instead: here, with its request.
+    pub(super) fn instead(&self, parameters: &str) -> Result<String, Refusal> {
+        Parameters::parse_with_repeats(parameters)?;
+        // Taken apart and joined again, since it becomes a header; what occurs twice stays twice, and is judged there.
+        let pairs = form_urlencoded::parse(parameters.as_bytes());
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        let location = self.with_query(&query);
+        if location.len() <= LOCATION_LIMIT { Ok(location) } else { Err(Refusal::FormTooLarge) }
+    }
+
     /// The URL with a query behind its own (RFC 6749 §3.1: that one is retained).
     pub(in crate::oauth) fn with_query(&self, query: &str) -> String {
         let separator = if self.0.contains('?') { '&' } else { '?' };
@@ -252,16 +262,6 @@ impl AuthorizationServer {
     /// [`Refusal::SubjectUnusable`], or `Unavailable`.
     pub async fn enable_person(&self, subject: &str) -> Result<(), Error> {
         Ok(self.store.enable_person(&self.said_subject(subject)?).await?)
-    }
-
-    /// Where a browser goes that came to our endpoint instead: to the external one, with its request.
-    pub(super) fn elsewhere(&self, endpoint: &ExternalEndpoint, parameters: &str) -> Result<String, Refusal> {
-        Parameters::parse_with_repeats(parameters)?;
-        // Taken apart and joined again, since it becomes a header; what occurs twice stays twice, and is judged there.
-        let pairs = form_urlencoded::parse(parameters.as_bytes());
-        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-        let location = endpoint.with_query(&query);
-        if location.len() <= LOCATION_LIMIT { Ok(location) } else { Err(Refusal::FormTooLarge) }
     }
 
     fn external_transaction(&self, handle: &str, now: Timestamp) -> Result<Transaction, Refusal> {
