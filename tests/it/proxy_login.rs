@@ -70,6 +70,9 @@ async fn headers_from_anywhere_else_do_not_count() {
     let world = world(&["192.0.2.0/24".parse().expect("a network")]).await;
     let page = behind(&world, &[ADA]).open(&request("")).await;
     assert_eq!((page.status, world.events.last("refusal").as_deref()), (403, Some(Refusal::ProxyAbsent.name())));
+    // Nor do those for which a trusted proxy names an address: it is who connects that counts.
+    let page = behind(&world, &[ADA, ("x-forwarded-for", "192.0.2.7")]).open(&request("")).await;
+    assert_eq!(page.status, 403);
     let none = behind(&world, &[ADA]).open(&request("&prompt=none")).await;
     assert_eq!(none.parameter("error").as_deref(), Some("login_required"));
 }
@@ -101,7 +104,7 @@ async fn a_header_that_is_missing_repeated_or_malformed_lets_nobody_in() {
 #[tokio::test]
 async fn another_person_in_the_header_is_another_session() {
     let world = world(&Network::LOOPBACK).await;
-    let mut browser = behind(&world, &[ADA]);
+    let mut browser = behind(&world, &[ADA, ("x-forwarded-for", "192.0.2.7")]);
     let consent = browser.open(&request("")).await;
     for headers in [&[("x-forwarded-user", "bob")][..], &[ADA, ("x-forwarded-auth-time", "1759999999")], &[]] {
         say(&mut browser, headers);

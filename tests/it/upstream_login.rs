@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use base64::Engine as _;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tollgate::clock::Clock as _;
@@ -136,7 +137,6 @@ async fn a_person_signs_in_at_the_provider_and_consents_here() {
     let form: BTreeMap<_, _> = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
     assert_eq!((form["grant_type"].as_str(), form["code"].as_str()), ("authorization_code", "a-code"));
     assert_eq!(base64url(&sha256(form["code_verifier"].as_bytes())), asked["code_challenge"]);
-    use base64::Engine as _;
     let credentials = base64::engine::general_purpose::STANDARD.encode(format!("{CLIENT_ID}:s3cret%3A+with%2Bsigns"));
     assert!(head.contains(&format!("authorization: Basic {credentials}\r\n")), "{head}");
 
@@ -206,10 +206,10 @@ async fn no_lie_of_a_provider_lets_anybody_in() {
         ("id_token_time", |script| script.claims["exp"] = "tomorrow".into()),
         ("id_token_time", |script| script.claims["iat"] = (script.claims["iat"].as_i64().expect("a time") + 31).into()),
         ("id_token_time", |script| {
-            script.claims["iat"] = (script.claims["iat"].as_i64().expect("a time") - 601).into()
+            script.claims["iat"] = (script.claims["iat"].as_i64().expect("a time") - 601).into();
         }),
         ("id_token_time", |script| {
-            script.claims["auth_time"] = (script.claims["iat"].as_i64().expect("a time") + 60).into()
+            script.claims["auth_time"] = (script.claims["iat"].as_i64().expect("a time") + 60).into();
         }),
         ("id_token_access_token_hash", |script| script.claims["at_hash"] = base64url(&[1; 16]).into()),
         ("id_token_signature", |script| script.signature = Signature::OfAnother),
@@ -407,7 +407,7 @@ async fn keys_of_the_provider_may_change() {
     let story = Story::begin().await;
     let mut browser = story.browser();
     story.code(&mut browser, &[]).await;
-    story.world.clock.advance(Duration::from_secs(60));
+    story.world.clock.advance(Duration::from_mins(1));
     let next = SigningKey::generate(Algorithm::Es256).expect("a key");
     {
         let mut script = story.provider.script();

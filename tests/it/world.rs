@@ -281,6 +281,8 @@ impl World {
             config.listen.admin_api = Some(AdminApi { path: folder.path().join("admin.sock"), access: Access::Owner });
         }
         if login.is_some() {
+            // Whoever stands in front says for whom it asks; whose word counts about who signed in is another matter.
+            config.listen.public.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
             config.authorization_server.as_mut().expect("an authorization server").login = login;
         }
         let seams = Seams {

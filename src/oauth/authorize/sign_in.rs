@@ -1,4 +1,4 @@
-//! WhoIsIt who it is: the sign-in page, or the way to an upstream provider and back.
+//! Asking who it is: the sign-in page, or the way to an upstream provider and back.
 //!
 //! 1. An authorization request that needs somebody to sign in sends the browser to the provider, with PKCE, a `nonce` and a
 //!    `state`. Nothing is stored: the transaction and the secrets of the detour travel in `state`, sealed for this browser,
