@@ -90,7 +90,7 @@ struct ConsentPage<'a> {
     client_name: &'a str,
     person: &'a str,
     permissions: Vec<&'a str>,
-    details: &'a [DetailShown],
+    details: Vec<DetailRow<'a>>,
     destination: &'a str,
 }
 
@@ -116,7 +116,7 @@ struct ConfirmDevicePage<'a> {
     person: &'a str,
     permissions: Vec<&'a str>,
     /// Devices do not ask for details.
-    details: &'a [DetailShown],
+    details: Vec<DetailRow<'a>>,
     user_code: &'a str,
     age: String,
     address: IpAddr,
@@ -145,6 +145,13 @@ struct GrantRow<'a> {
     allowed: String,
     used: String,
     permissions: Vec<&'a str>,
+    details: Vec<DetailRow<'a>>,
+}
+
+/// What is asked for, or was granted, in detail.
+struct DetailRow<'a> {
+    description: &'a str,
+    members: &'a [(String, String)],
 }
 
 #[derive(Template)]
@@ -250,7 +257,7 @@ impl Pages {
             client_name: &consent.client_name,
             person: &consent.person,
             permissions: said_in(&consent.permissions, language),
-            details: &consent.details,
+            details: detail_rows(&consent.details, language),
             destination: &consent.destination,
         };
         Page { policy: self.consent_policy.clone(), ..self.page(StatusCode::OK, language, &page) }
@@ -290,7 +297,7 @@ impl Pages {
             client_name: &confirm.client_name,
             person: &confirm.person,
             permissions: said_in(&confirm.permissions, language),
-            details: &[],
+            details: Vec::new(),
             user_code: &confirm.user_code,
             age: (text.ago)(confirm.age),
             address: confirm.address,
@@ -390,6 +397,13 @@ fn said_in(permissions: &[Words], language: Language) -> Vec<&str> {
     permissions.iter().map(|words| words.said_in(language.tag())).collect()
 }
 
+fn detail_rows(details: &[DetailShown], language: Language) -> Vec<DetailRow<'_>> {
+    let rows = details
+        .iter()
+        .map(|detail| DetailRow { description: detail.description.said_in(language.tag()), members: &detail.members });
+    rows.collect()
+}
+
 fn row<'a>(grant: &'a AllowedClient, text: &AccountText, language: Language) -> GrantRow<'a> {
     let began = match grant.began {
         Began::Browser => Some(text.in_browser.to_owned()),
@@ -403,6 +417,7 @@ fn row<'a>(grant: &'a AllowedClient, text: &AccountText, language: Language) -> 
         allowed: (text.allowed)(grant.age),
         used: (text.used)(grant.unused_for),
         permissions: said_in(&grant.permissions, language),
+        details: detail_rows(&grant.details, language),
     }
 }
 
