@@ -7,7 +7,7 @@ SHELL := bash
 .PHONY: help build demo test lint audit bench fmt tools clean-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
-NODE_MODULES := tests/interop/node_modules/.package-lock.json
+NODE_MODULES := tests/interop/node_modules/.package-lock.json examples/external-login/node_modules/.package-lock.json
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -48,10 +48,10 @@ tools: $(NODE_MODULES) ## install Envoy, Chromium and the Node and Python client
 	@scripts/install-chromium >/dev/null
 	@scripts/install-python python tests/interop/requirements.txt
 
-$(NODE_MODULES): tests/interop/package-lock.json
+$(NODE_MODULES): %/node_modules/.package-lock.json: %/package-lock.json
 	@command -v npm >/dev/null || { echo "make: npm is missing: install Node.js 20.19 or newer" >&2; exit 1; }
-	cd tests/interop && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	cd $* && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 clean-tools: ## remove what `make tools` and `make lint` installed
-	rm -rf .tools tests/interop/node_modules
+	rm -rf .tools tests/interop/node_modules examples/external-login/node_modules

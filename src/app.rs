@@ -16,8 +16,9 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config};
 use crate::dpop::{Fence, Nonces, ProofKeys};
 use crate::entropy::{Entropy, SystemEntropy};
+use crate::fetch::{Fetcher, FetcherFault, Reach};
 use crate::grpc::{self, AdminService, CheckService};
-use crate::identity::{IdentityProvider, LocalUsers, Nobody, UsersFault, VouchedPeople};
+use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
 use crate::keys::{KeysError, SigningKeys, root_secrets};
 use crate::oauth::{AuthorizationServer, Dependencies};
 use crate::replay::{LocalReplayGuard, ReplayGuard};
@@ -40,8 +41,8 @@ pub struct Seams {
     pub store: Option<Arc<dyn Store>>,
     /// Instead of the configured replay guard.
     pub guard: Option<Arc<dyn ReplayGuard>>,
-    /// Instead of the configured login.
-    pub people: Option<Arc<dyn IdentityProvider>>,
+    /// Instead of the configured login, and of where people are looked up.
+    pub people: Option<(Login, Arc<dyn People>)>,
 }
 
 impl Default for Seams {
@@ -99,6 +100,9 @@ pub enum AppError {
     /// A person has the name of a client: one could be taken for the other (RFC 9068 §5).
     #[error("a person in the users file has the subject `{0}`, which is a client_id; change one of them")]
     SubjectIsClient(String),
+    /// Nobody can be asked over HTTPS.
+    #[error("cannot ask other servers")]
+    Fetcher(#[from] FetcherFault),
     /// A listener failed while it served.
     #[error("a listener failed")]
     Serve(#[source] io::Error),
@@ -186,7 +190,10 @@ impl App {
         };
         let interval = server.signing.schedule.interval();
         let state = State { store, replay, signing: server.signing, skew: server.settings.dpop.window.skew };
-        let people = people(server.login, &server.settings, &state.store, seams.people.take())?;
+        let people = match seams.people.take() {
+            Some(people) => people,
+            None => people(server.login, &server.settings, (&state.store, &seams.entropy))?,
+        };
         let shared = state.open(&mut seams).await?;
 
         let takes_writes = Arc::new(AtomicBool::new(true)); // the start has written
@@ -298,27 +305,37 @@ async fn bind(address: SocketAddr) -> Result<Door, AppError> {
     bound.map_err(|cause| AppError::Bind { address: address.to_string(), cause })
 }
 
-/// Who people are; nobody, where nobody can sign in.
+/// How people sign in, and where they are looked up; nobody, where nobody can sign in.
 fn people(
     login: Option<config::Login>,
     settings: &crate::oauth::Settings,
-    store: &Arc<dyn Store>,
-    instead: Option<Arc<dyn IdentityProvider>>,
-) -> Result<Arc<dyn IdentityProvider>, AppError> {
-    if let Some(people) = instead {
-        return Ok(people);
+    (store, entropy): (&Arc<dyn Store>, &Arc<dyn Entropy>),
+) -> Result<(Login, Arc<dyn People>), AppError> {
+    let remembered = || Arc::new(RememberedPeople(Arc::clone(store)));
+    match login {
+        None => Ok((Login::Password(Arc::new(Nobody)), Arc::new(Nobody))),
+        Some(config::Login::Local { users_file }) => {
+            let users = Arc::new(local_users(users_file, settings)?);
+            Ok((Login::Password(Arc::clone(&users) as Arc<_>), users))
+        }
+        Some(config::Login::Oidc { settings, limits }) => {
+            let fetcher = Fetcher::new(Reach::Anywhere, limits)?; // the operator has named the provider
+            let provider = OidcProvider::new(settings, fetcher, Arc::clone(entropy));
+            Ok((Login::Upstream(Arc::new(provider)), remembered()))
+        }
+        Some(config::Login::External) => Ok((Login::Elsewhere, remembered())),
+        Some(config::Login::Header(headers)) => Ok((Login::Proxy(Arc::new(headers)), remembered())),
     }
-    let path = match login {
-        Some(config::Login::Local { users_file }) => users_file,
-        Some(config::Login::External) => return Ok(Arc::new(VouchedPeople::new(Arc::clone(store)))),
-        None => return Ok(Arc::new(Nobody)),
-    };
+}
+
+/// The people of the users file, none of whom may have the name of a client.
+fn local_users(path: PathBuf, settings: &crate::oauth::Settings) -> Result<LocalUsers, AppError> {
     let text = std::fs::read_to_string(&path).map_err(|cause| AppError::Users { path: path.clone(), cause })?;
     let users: LocalUsers = text.parse().map_err(|cause| AppError::UsersMistakes { path, cause })?;
     let is_client =
         |subject: &&crate::ident::Subject| settings.clients.iter().any(|client| client.id.as_str() == subject.as_str());
     let taken = users.subjects().find(is_client).map(ToString::to_string);
-    taken.map_or_else(|| Ok(Arc::new(users) as Arc<dyn IdentityProvider>), |name| Err(AppError::SubjectIsClient(name)))
+    taken.map_or_else(|| Ok(users), |name| Err(AppError::SubjectIsClient(name)))
 }
 
 /// What is needed to open the state of an installation.
@@ -397,12 +414,13 @@ impl Shared {
         CheckService::new(enforcer, Arc::clone(&self.guard), Arc::clone(&self.clock))
     }
 
-    fn dependencies(self, people: Arc<dyn IdentityProvider>, entropy: Arc<dyn Entropy>) -> Dependencies {
+    fn dependencies(self, (login, people): (Login, Arc<dyn People>), entropy: Arc<dyn Entropy>) -> Dependencies {
         Dependencies {
             store: self.store,
             guard: self.guard,
             fence: self.fence,
             keys: self.keys,
+            login,
             people,
             proof_keys: self.proof_keys,
             entropy,

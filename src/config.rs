@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use crate::authz::ResourceSettings;
+use crate::fetch::FetchLimits;
 use crate::grpc::{Access, ListenAddress};
+use crate::identity::{OidcSettings, ProxyHeaders};
 use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::secret::seal::RootKey;
@@ -32,6 +34,7 @@ mod fapi;
 mod file;
 mod given;
 mod listen_address;
+mod login;
 mod mistake;
 mod named_file;
 mod protected_resource;
@@ -148,6 +151,15 @@ pub enum Login {
     },
     /// At an authorization endpoint that exists already; `settings.external_login` says where.
     External,
+    /// At an upstream OpenID provider.
+    Oidc {
+        /// What there is to know about it.
+        settings: OidcSettings,
+        /// What a request to it may cost.
+        limits: FetchLimits,
+    },
+    /// At a proxy in front.
+    Header(ProxyHeaders),
 }
 
 /// The keys that sign access tokens.

@@ -15,7 +15,7 @@ use crate::certificate::Authorities;
 use crate::dpop::{Fence, Nonces, ProofKeys, Window};
 use crate::entropy::Entropy;
 use crate::ident::{Audience, ClientId, Issuer, Subject};
-use crate::identity::{IdentityProvider, Person};
+use crate::identity::{Login, People, Person};
 use crate::keys::SigningKeys;
 use crate::replay::ReplayGuard;
 use crate::scope::{Scope, Scopes};
@@ -115,8 +115,10 @@ pub struct Lifetimes {
     pub pushed_request: Duration,
     /// Sign-in and consent pages: from the authorization request to its answer.
     pub transaction: Duration,
-    /// Browser sessions.
+    /// Browser sessions, used or not.
     pub session: Duration,
+    /// Browser sessions that nobody uses.
+    pub session_idle: Duration,
 }
 
 /// What an operator decides about the authorization server.
@@ -160,8 +162,10 @@ pub struct Dependencies {
     pub fence: Fence,
     /// The signing keys.
     pub keys: Arc<SigningKeys>,
-    /// Who people are.
-    pub people: Arc<dyn IdentityProvider>,
+    /// How people sign in.
+    pub login: Login,
+    /// Where they are looked up.
+    pub people: Arc<dyn People>,
     /// Where the keys of proofs may be found again.
     pub proof_keys: Arc<dyn ProofKeys>,
     /// Where unpredictable bytes come from.
@@ -180,7 +184,8 @@ pub struct AuthorizationServer {
     guard: Arc<dyn ReplayGuard>,
     fence: Fence,
     keys: Arc<SigningKeys>,
-    people: Arc<dyn IdentityProvider>,
+    login: Login,
+    people: Arc<dyn People>,
     proof_keys: Arc<dyn ProofKeys>,
     entropy: Arc<dyn Entropy>,
     nonces: Nonces,
@@ -213,7 +218,7 @@ impl AuthorizationServer {
     #[must_use]
     pub fn new(mut settings: Settings, dependencies: Dependencies) -> Self {
         let clients = std::mem::take(&mut settings.clients);
-        let Dependencies { store, guard, fence, keys, people, proof_keys, entropy, root } = dependencies;
+        let Dependencies { store, guard, fence, keys, login, people, proof_keys, entropy, root } = dependencies;
         Self {
             clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
             nonces: Nonces::new(root.derive("nonces of the authorization server"), settings.dpop.nonce_life),
@@ -237,6 +242,7 @@ impl AuthorizationServer {
             guard,
             fence,
             keys,
+            login,
             people,
             proof_keys,
             entropy,

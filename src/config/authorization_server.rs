@@ -12,11 +12,10 @@ use super::file::{
 use super::given::Given;
 use super::mistake::{Mistake, Place};
 use super::words::{self, WordsFile};
-use super::{AuthorizationServer, Login, Signing, Store, branding, client, detail_types, fapi, named_file};
+use super::{AuthorizationServer, Login, Signing, Store, branding, client, detail_types, fapi, login, named_file};
 use crate::authz::ResourceSettings;
 use crate::dpop::Window;
 use crate::ident::{Audience, Issuer};
-use crate::identity::{UsersFault, users_file_subjects};
 use crate::jose::Algorithm;
 use crate::keys::KeySchedule;
 use crate::oauth::id_token::OPENID_SCOPES;
@@ -59,7 +58,7 @@ pub(super) fn judge(
         signing: signing_algorithm(file),
     };
     let clients = file.clients.as_ref().map(|clients| client::all(judge, clients, &around)).unwrap_or_default();
-    let login = login(judge, given, &clients);
+    let login = sign_in(judge, given, &clients);
     let branding = branding::judge(judge, file.branding.as_ref());
     let issuer = issuer?;
     let resources = resources(judge, file, protected, &issuer);
@@ -136,6 +135,7 @@ fn lifetimes(judge: &mut Judge<'_>, given: Option<&Given<TokensFile>>) -> Lifeti
     let file = given.map_or(&absent, |given| &given.value);
     let refresh_token = judge.duration(file.refresh_token.as_ref(), 30 * DAY, None);
     let idle_default = refresh_token.min(14 * DAY);
+    let session = judge.duration(file.session.as_ref(), 8 * HOUR, None);
     Lifetimes {
         access_token: judge.duration(file.access_token.as_ref(), 5 * MINUTE, Some(DAY)),
         refresh_token,
@@ -144,7 +144,8 @@ fn lifetimes(judge: &mut Judge<'_>, given: Option<&Given<TokensFile>>) -> Lifeti
         device_code: judge.duration(file.device_code.as_ref(), 10 * MINUTE, Some(15 * MINUTE)),
         pushed_request: judge.duration(file.pushed_request.as_ref(), Duration::from_secs(90), Some(PUSHED_REQUEST)),
         transaction: judge.duration(file.transaction.as_ref(), 10 * MINUTE, Some(HOUR)),
-        session: judge.duration(file.session.as_ref(), 8 * HOUR, None),
+        session,
+        session_idle: judge.duration(file.session_idle.as_ref(), session.min(2 * HOUR), Some(session)),
     }
 }
 
@@ -236,7 +237,7 @@ fn signing(
     Some(Signing { schedule: KeySchedule { algorithm, announce, sign, retain }, encryption_key })
 }
 
-fn login(judge: &mut Judge<'_>, server: &Given<AuthorizationServerFile>, clients: &[Client]) -> Option<Login> {
+fn sign_in(judge: &mut Judge<'_>, server: &Given<AuthorizationServerFile>, clients: &[Client]) -> Option<Login> {
     let Some(given) = &server.value.login else {
         let asks = clients.iter().find_map(|client| {
             let grant = client.grant_types.iter().find(|grant| grant.asks_a_person())?;
@@ -249,48 +250,14 @@ fn login(judge: &mut Judge<'_>, server: &Given<AuthorizationServerFile>, clients
         }
         return None;
     };
-    match &given.value {
-        LoginFile::Local(given) => {
-            let users_file = judge.required(&given.place, "users_file", given.value.users_file.as_ref())?;
-            check_users(judge, users_file, server);
-            Some(Login::Local { users_file: judge.path(&users_file.value) })
-        }
-        LoginFile::External(given) => {
-            let endpoint = given.value.authorization_endpoint.as_ref();
-            judge.required(&given.place, "authorization_endpoint", endpoint).map(|_| Login::External)
-        }
-    }
+    login::judge(judge, &given.value, server)
 }
 
 /// The authorization endpoint of an external login.
 fn external_endpoint(login: &LoginFile) -> Option<ExternalEndpoint> {
     match login {
         LoginFile::External(given) => given.value.authorization_endpoint.as_ref().map(|given| given.value.0.clone()),
-        LoginFile::Local(_) => None,
-    }
-}
-
-/// Reports what is wrong in the users file, and clients with the name of a person: a token's `sub` must not be both
-/// (RFC 9068 §5, RFC 9700 §4.15).
-fn check_users(judge: &mut Judge<'_>, given: &Given<String>, server: &Given<AuthorizationServerFile>) {
-    let Some(text) = named_file::users(judge, given) else { return };
-    let subjects = match users_file_subjects(&text) {
-        Ok(subjects) => subjects,
-        Err(UsersFault(mistakes)) => {
-            for fault in mistakes {
-                let predicate =
-                    format!("names a file that is wrong at {}:{}: {}", fault.line, fault.column, fault.message);
-                judge.report(Mistake::about(&given.place, predicate));
-            }
-            return;
-        }
-    };
-    let clients = server.value.clients.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
-    for id in clients.iter().filter_map(|client| client.value.client_id.as_ref()) {
-        if subjects.iter().any(|subject| subject.as_str() == id.value.0.as_str()) {
-            let mistake = Mistake::about(&id.place, "is the `subject` of a person in the users file");
-            judge.report(mistake.help("change one of the two: one could be taken for the other"));
-        }
+        LoginFile::Local(_) | LoginFile::Oidc(_) | LoginFile::Header(_) => None,
     }
 }
 

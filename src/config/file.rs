@@ -18,6 +18,7 @@ use crate::authz::{Method, PathPattern};
 use crate::certificate::DistinguishedName;
 use crate::grpc::ListenAddress;
 use crate::ident::{ClientId, Issuer};
+use crate::identity::{Network, UpstreamIssuer};
 use crate::jose::Members;
 use crate::oauth::ExternalEndpoint;
 use crate::scope::{Scope, Scopes};
@@ -323,6 +324,10 @@ pub(super) enum Profile {
 pub(super) enum LoginFile {
     /// With a password that this server knows the Argon2id hash of.
     Local(Given<LocalLoginFile>),
+    /// At an upstream OpenID provider. This server is a client of it, with the redirect URI `ISSUER/login/callback`.
+    Oidc(Box<Given<OidcLoginFile>>),
+    /// At a proxy in front, such as oauth2-proxy, which says in headers who it is.
+    Header(Box<Given<HeaderLoginFile>>),
     /// At an authorization endpoint that exists already. It drives Tollgate through `tollgate.admin.v1`, and requires
     /// `listen.admin.grpc`.
     External(Given<ExternalLoginFile>),
@@ -335,6 +340,74 @@ pub(super) struct ExternalLoginFile {
     /// Its URL: https, or http on loopback. The metadata names it, and browsers that come to ours are sent there.
     #[schemars(required)]
     pub(super) authorization_endpoint: Option<Given<Parsed<ExternalEndpoint>>>,
+}
+
+/// Sign-in at an upstream OpenID provider.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OidcLoginFile {
+    /// Its issuer identifier, byte for byte: https, or http on loopback. The rest comes from its discovery document.
+    #[schemars(required)]
+    pub(super) issuer: Option<Given<Parsed<UpstreamIssuer>>>,
+    /// What this server is called there.
+    #[schemars(required)]
+    pub(super) client_id: Option<Given<Parsed<ClientId>>>,
+    /// How this server authenticates there: `none`, `client_secret_basic`, `client_secret_post` or `private_key_jwt`. Default:
+    /// as the files below allow.
+    pub(super) token_endpoint_auth_method: Option<Given<AuthMethod>>,
+    /// A file with the secret, for `client_secret_basic` (the default with it) and `client_secret_post`.
+    pub(super) client_secret_file: Option<Given<String>>,
+    /// A file with the private key, in PEM (PKCS #8), for `private_key_jwt`. The `kid` of its assertions is the thumbprint of
+    /// the key (RFC 7638).
+    pub(super) client_key_file: Option<Given<String>>,
+    /// What `client_key_file` signs with.
+    #[schemars(extend("default" = "ES256"))]
+    pub(super) token_endpoint_auth_signing_alg: Option<Given<SigningAlgorithm>>,
+    /// The scopes that are asked for there, separated by spaces; `openid` must be among them.
+    #[schemars(extend("default" = "openid profile email"))]
+    pub(super) scopes: Option<Given<Parsed<Scopes>>>,
+    /// Where the claims about a person are, in the ID token or else at UserInfo.
+    pub(super) claims: Option<Given<ClaimNamesFile>>,
+    /// How long one request to the provider may take. At most 30 seconds.
+    #[schemars(extend("default" = "5s"))]
+    pub(super) timeout: Option<Given<Lifetime>>,
+}
+
+/// Where the claims about a person are.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClaimNamesFile {
+    /// What names the person for good: it becomes the `sub` of their tokens. `email` counts only with `email_verified`.
+    #[schemars(extend("default" = "sub"))]
+    pub(super) subject: Option<Given<String>>,
+    /// What they are called.
+    #[schemars(extend("default" = "name"))]
+    pub(super) name: Option<Given<String>>,
+    /// Their e-mail address.
+    #[schemars(extend("default" = "email"))]
+    pub(super) email: Option<Given<String>>,
+}
+
+/// Sign-in at a proxy in front. It must remove these headers from what its callers send: whoever sets them is whoever he
+/// likes.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HeaderLoginFile {
+    /// The header that names the person for good: it becomes the `sub` of their tokens.
+    #[schemars(required)]
+    pub(super) subject: Option<Given<Parsed<HeaderWord>>>,
+    /// The header with what they are called. Default: as `subject` says.
+    pub(super) name: Option<Given<Parsed<HeaderWord>>>,
+    /// The header with their e-mail address.
+    pub(super) email: Option<Given<Parsed<HeaderWord>>>,
+    /// The header that says how well they were recognised (`acr`).
+    pub(super) acr: Option<Given<Parsed<HeaderWord>>>,
+    /// The header that says when they signed in, in seconds since 1970. Without it no request with `max_age` or
+    /// `prompt=login` can be met.
+    pub(super) auth_time: Option<Given<Parsed<HeaderWord>>>,
+    /// The addresses and networks of the proxy; headers from elsewhere do not count.
+    #[schemars(extend("default" = ["127.0.0.0/8", "::1"]))]
+    pub(super) from: Option<Given<Vec<Given<Parsed<Network>>>>>,
 }
 
 /// Sign-in with a password.
@@ -374,6 +447,9 @@ pub(super) struct TokensFile {
     /// Browser sessions: how long a person stays signed in.
     #[schemars(extend("default" = "8h"))]
     pub(super) session: Option<Given<Lifetime>>,
+    /// Browser sessions that nobody uses. At most `session`.
+    #[schemars(extend("default" = "2h"))]
+    pub(super) session_idle: Option<Given<Lifetime>>,
 }
 
 /// The keys that sign access tokens. They change by themselves: announced, then signing, then kept for verification.
@@ -704,6 +780,26 @@ pub(super) enum AllowWord {
     Anyone,
     /// Whoever has a valid token for this resource.
     Authenticated,
+}
+
+/// The name of a header, in lower case.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct HeaderWord(pub(super) String);
+
+/// A text that is no name of a header that a proxy may speak in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("must be the name of a header that nothing else uses, such as x-forwarded-user")]
+pub(super) struct HeaderWordFault;
+
+impl FromStr for HeaderWord {
+    type Err = HeaderWordFault;
+
+    fn from_str(text: &str) -> Result<Self, HeaderWordFault> {
+        const TAKEN: [&str; 8] =
+            ["authorization", "connection", "content-type", "cookie", "dpop", "host", "origin", "transfer-encoding"];
+        let name = http::HeaderName::try_from(text).map_err(|_| HeaderWordFault)?;
+        if TAKEN.contains(&name.as_str()) { Err(HeaderWordFault) } else { Ok(Self(name.as_str().to_owned())) }
+    }
 }
 
 /// `client_secret_hash`.

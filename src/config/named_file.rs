@@ -6,6 +6,9 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::check::Judge;
@@ -13,6 +16,7 @@ use super::document::FILE_LIMIT;
 use super::given::Given;
 use super::mistake::Mistake;
 use crate::certificate::Authorities;
+use crate::jose::{Algorithm, SigningKey};
 use crate::secret::ClientSecretHash;
 use crate::secret::seal::RootKey;
 use crate::web::Logo;
@@ -38,6 +42,29 @@ pub(super) fn client_secret(judge: &mut Judge<'_>, given: &Given<String>) -> Opt
     };
     judge.report(Mistake::about(&given.place, fault).help("make one with `openssl rand -hex 32`"));
     None
+}
+
+/// Reads a secret of ours at somebody else's: printable ASCII, of whatever length they have chosen.
+pub(super) fn secret(judge: &mut Judge<'_>, given: &Given<String>) -> Option<SecretString> {
+    let secret = read(judge, given, SECRET_LIMIT)?;
+    if secret.is_empty() || !secret.bytes().all(|byte| (0x20..=0x7e).contains(&byte)) {
+        let fault = "names a file whose secret is empty, or not printable ASCII on one line";
+        judge.report(Mistake::about(&given.place, fault));
+        return None;
+    }
+    Some(SecretString::from(secret.as_str()))
+}
+
+/// Reads a private key in PEM (RFC 7468 §10).
+pub(super) fn signing_key(judge: &mut Judge<'_>, given: &Given<String>, algorithm: Algorithm) -> Option<SigningKey> {
+    let text = read(judge, given, SECRET_LIMIT)?;
+    let der = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes()).ok();
+    let key = der.and_then(|der| SigningKey::from_pkcs8(algorithm, der.secret_pkcs8_der()).ok());
+    if key.is_none() {
+        let fault = format!("names a file that holds no PKCS #8 private key for {algorithm} in PEM");
+        judge.report(Mistake::about(&given.place, fault).help("it begins with `-----BEGIN PRIVATE KEY-----`"));
+    }
+    key
 }
 
 /// Reads 32 bytes in base64.

@@ -31,10 +31,13 @@ const COOL_DOWN: Duration = Duration::from_secs(10);
 pub struct Kept<T> {
     url: FetchUrl,
     fetcher: Fetcher,
-    parse: Box<dyn Fn(&[u8]) -> Option<T> + Send + Sync>,
+    parse: Parse<T>,
     held: Mutex<Held<T>>,
     flight: tokio::sync::Mutex<()>,
 }
+
+/// Understands a body, or not.
+type Parse<T> = Box<dyn Fn(&[u8]) -> Option<T> + Send + Sync>;
 
 /// What is at hand.
 struct Held<T> {

@@ -123,6 +123,7 @@ impl AuthorizationService for Api {
             auth_time: said.auth_time,
             acr: said.acr.as_deref(),
             scope: said.scope.as_deref(),
+            authorization_details: &said.authorization_details,
             name: said.name.as_deref(),
             email: said.email.as_deref(),
             claims: said.claims.as_deref(),
@@ -178,6 +179,8 @@ impl From<oauth::Asking> for v1::Transaction {
             redirect_host: asking.destination,
             scopes: scopes.map(|(scope, description)| v1::RequestedScope { scope, description }).collect(),
             resource: asking.resource,
+            authorization_details: asking.authorization_details,
+            details: asking.details.into_iter().map(|shown| requested_detail(shown, &asking.language)).collect(),
             needs_consent: asking.needs_consent,
             prompt: asking.hints.prompt,
             max_age: asking.max_age.map(u64::cast_signed),
@@ -186,6 +189,12 @@ impl From<oauth::Asking> for v1::Transaction {
             ui_locales: asking.hints.ui_locales,
         }
     }
+}
+
+/// What is asked for in detail, in a language.
+fn requested_detail(shown: oauth::DetailShown, language: &str) -> v1::RequestedDetail {
+    let members = shown.members.into_iter().map(|(name, value)| v1::DetailMember { name, value });
+    v1::RequestedDetail { description: shown.description.said_in(language).to_owned(), members: members.collect() }
 }
 
 impl From<Refusal> for v1::Refusal {

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::attempts::buckets;
-use super::{Attempt, Authentication, IdentityProvider, Person};
+use super::{Attempt, Authentication, Passwords, People, Person};
 use crate::ident::Subject;
 use crate::jose::Members;
 use crate::store::Unavailable;
@@ -221,7 +221,7 @@ impl LocalUsers {
 }
 
 #[async_trait]
-impl IdentityProvider for LocalUsers {
+impl Passwords for LocalUsers {
     async fn authenticate(&self, attempt: Attempt<'_>) -> Result<Authentication, Unavailable> {
         if attempt.username.len() > USERNAME_LIMIT || attempt.password.len() > PASSWORD_LIMIT {
             return Ok(Authentication::Unknown);
@@ -240,7 +240,10 @@ impl IdentityProvider for LocalUsers {
             None => Ok(Authentication::Unknown),
         }
     }
+}
 
+#[async_trait]
+impl People for LocalUsers {
     async fn person(&self, subject: &Subject) -> Result<Option<Person>, Unavailable> {
         Ok(self.active.get(subject).cloned())
     }

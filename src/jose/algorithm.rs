@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::secret::{base64url, sha256, sha512};
+
 /// A signature algorithm that we verify or make. There is no `none` and no HMAC to choose.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Algorithm {
@@ -37,6 +39,15 @@ impl Algorithm {
         }
     }
 
+    /// The left half of the hash of a text, with the hash that the algorithm uses: `at_hash` (OpenID Connect Core §3.1.3.6).
+    #[must_use]
+    pub fn left_half_of_hash(self, text: &str) -> String {
+        match self {
+            Self::Es256 | Self::Ps256 | Self::Rs256 => base64url(&sha256(text.as_bytes())[..16]),
+            Self::EdDsa | Self::Ed25519 => base64url(&sha512(text.as_bytes())[..32]),
+        }
+    }
+
     /// The algorithm of that name, if it is one of `allowed`.
     #[must_use]
     pub fn among(allowed: &[Self], name: &str) -> Option<Self> {
@@ -47,5 +58,18 @@ impl Algorithm {
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_that_of_the_specification() {
+        // OpenID Connect Core Appendix A.4.
+        let token = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
+        assert_eq!(Algorithm::Rs256.left_half_of_hash(token), "77QmUPtjPfzWtF2AnpK9RQ");
+        assert_eq!(Algorithm::EdDsa.left_half_of_hash(token).len(), 43);
     }
 }

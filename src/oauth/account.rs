@@ -99,7 +99,7 @@ impl AuthorizationServer {
         let token = known.unwrap_or_else(|| BrowserToken::draw(&*self.entropy));
         let answer = match self.signed_in(browser, now).await? {
             Some(signed_in) => self.show_account(&signed_in, None, &token, now).await?,
-            None => self.sign_in_first(Errand::Account, None, &token, now),
+            None => self.sign_in_first(Errand::Account, &[], &token, now),
         };
         Ok(if is_new { answer.with(Cookie::Browser(token)) } else { answer })
     }

@@ -84,6 +84,8 @@ pub struct ConfirmDevice {
     pub client_name: String,
     /// Who is signed in.
     pub person: String,
+    /// Whether another person can be asked to sign in instead.
+    pub can_switch: bool,
     /// What each scope means, in the operator's words.
     pub permissions: Vec<Words>,
     /// The code, to be compared.
@@ -133,7 +135,7 @@ impl AuthorizationServer {
         let typed = form.get("user_code").unwrap_or_default();
         match typed.parse::<UserCode>() {
             Ok(user_code) => {
-                Ok(self.sign_in_first(Errand::Activate { user_code: user_code.shown() }, None, &token, now))
+                Ok(self.sign_in_first(Errand::Activate { user_code: user_code.shown() }, &[], &token, now))
             }
             Err(_) => Ok(self.enter_code(typed, Some(CodeFault::Malformed), browser)),
         }
@@ -217,6 +219,7 @@ impl AuthorizationServer {
             },
             client_name: client.name.clone(),
             person: by.person.name.clone(),
+            can_switch: self.can_switch(),
             permissions: self.in_words(&device.scopes),
             user_code: question.user_code,
             age: now.since(device.created_at),
@@ -242,10 +245,12 @@ impl AuthorizationServer {
                 (Decision::Approve { subject: person.subject, auth_time, acr }, View::DeviceApproved)
             }
             Some("deny") => (Decision::Decline, View::DeviceDeclined),
-            Some("switch") => {
+            Some("switch") if self.can_switch() => {
                 self.store.end_session(session).await?;
                 let errand = Errand::Activate { user_code: question.user_code.clone() };
-                return Ok(self.sign_in_first(errand, Some("login"), token, now).with(Cookie::SessionEnded));
+                return Ok(self
+                    .sign_in_first(errand, &[("prompt", "select_account")], token, now)
+                    .with(Cookie::SessionEnded));
             }
             Some(_) | None => return Err(Refusal::DecisionMissing.into()),
         };

@@ -10,7 +10,7 @@
 //! | 6 | PKCE with S256, a well-formed `dpop_jkt`? | to the redirect URI |
 //! | 7 | known scopes of this client, one known resource? | to the redirect URI |
 //! | 8 | a `prompt` and `max_age` that can be met? | to the redirect URI |
-//! | 9 | who is it? the sign-in page asks, [`AuthorizationServer::sign_in`] hears | back to the sign-in page |
+//! | 9 | who is it? the sign-in page asks, or whoever the operator says (`sign_in.rs`, `session.rs`) | back to the sign-in page, or to the redirect URI |
 //! | 10 | do they approve? the consent page asks, [`AuthorizationServer::decide`] hears | to the redirect URI |
 //!
 //! Which of the two ways a refusal goes is a type: it is an `Err` until there is a [`Destination`], which only step 3
@@ -40,15 +40,17 @@ use super::first_party::SignInFor;
 use super::{AuthorizationServer, Error, Parameters, Refusal, Words};
 use crate::clock::Timestamp;
 use crate::ident::{Acr, Subject};
-use crate::identity::{Attempt, Authentication, Person};
-use crate::secret::{AuthorizationCode, BrowserToken, Digest, SessionKind, SessionToken};
-use crate::store::{CodeRecord, Recorded, SessionRecord};
+use crate::identity::{Headers, Login};
+use crate::secret::{AuthorizationCode, BrowserToken, SessionToken};
+use crate::store::{CodeRecord, Recorded};
 
 mod destination;
 mod external;
 mod form;
 mod request;
 mod response;
+mod session;
+mod sign_in;
 mod submission;
 mod transaction;
 
@@ -57,6 +59,8 @@ pub use external::{Asking, Begun, DenyReason, ExternalApproval, ExternalEndpoint
 pub(super) use form::FormKeys;
 use request::{AuthorizationRequest, Prompt};
 pub(super) use response::ResponseMode;
+pub(super) use session::SignedIn;
+use sign_in::WhoIsIt;
 use submission::Submission;
 pub(super) use submission::Way;
 use transaction::Transaction;
@@ -74,8 +78,12 @@ pub struct Browser<'a> {
     pub origin: Option<&'a str>,
     /// The `Sec-Fetch-Site` header.
     pub fetch_site: Option<&'a str>,
-    /// The address that the connection came from.
+    /// The address of the browser.
     pub address: IpAddr,
+    /// Who connected, whatever was forwarded: the proxy, if there is one.
+    pub peer: IpAddr,
+    /// All headers, for a proxy in front that signs people in.
+    pub headers: &'a dyn Headers,
 }
 
 /// An answer to a browser.
@@ -179,6 +187,8 @@ pub struct Consent {
     pub person: String,
     /// What each scope means, in the operator's words.
     pub permissions: Vec<Words>,
+    /// Whether another person can be asked to sign in instead.
+    pub can_switch: bool,
     /// What is asked for in detail.
     pub details: Vec<DetailShown>,
     /// The origin or the scheme to which the browser will go.
@@ -208,14 +218,6 @@ impl Redirect {
     pub fn refusal(&self) -> Option<Refusal> {
         self.refusal
     }
-}
-
-/// A person whose session is open.
-pub(super) struct SignedIn {
-    pub(super) session: Digest<SessionKind>,
-    pub(super) person: Person,
-    pub(super) auth_time: Timestamp,
-    pub(super) acr: Option<Acr>,
 }
 
 /// What steps 1 to 8 have found.
@@ -259,8 +261,17 @@ impl AuthorizationServer {
             Judged::Refused(redirect) => return Ok(Answer::new(View::Redirect(redirect))),
         };
         let Submission { parameters, way, .. } = submission;
-        let signed_in = self.signed_in(browser, now).await?;
-        let signed_in = signed_in.filter(|signed_in| request.accepts(signed_in.auth_time, now));
+        let (signed_in, unmet) = match self.signed_in(browser, now).await {
+            Ok(None) => (None, None),
+            Ok(Some(signed_in)) => match request.check_sign_in(&signed_in, &self.login, now) {
+                Ok(()) => (Some(signed_in), None),
+                Err(refusal) => (None, Some(refusal)),
+            },
+            Err(Error::Refused(Refusal::PersonDisabled)) => {
+                return self.answer_unasked(&destination, (Refusal::PersonDisabled, way), now).await;
+            }
+            Err(error) => return Err(error),
+        };
         if request.prompt == Prompt::None {
             let refusal = if signed_in.is_some() { Refusal::ConsentRequired } else { Refusal::LoginRequired };
             return self.answer_unasked(&destination, (refusal, way), now).await;
@@ -274,7 +285,9 @@ impl AuthorizationServer {
         let answer = if let Some(signed_in) = signed_in {
             self.go_on(transaction, signed_in, &token, now).await?
         } else {
-            self.ask_who(transaction, parameters.get("login_hint").unwrap_or_default(), None, &token)
+            let hint = |name: &str| parameters.get(name).unwrap_or_default();
+            let asking = WhoIsIt { username: hint("login_hint"), locales: hint("ui_locales"), fault: None, unmet };
+            self.ask_who(transaction, asking, &token, now).await?
         };
         Ok(if is_new { answer.with(Cookie::Browser(token)) } else { answer })
     }
@@ -302,27 +315,6 @@ impl AuthorizationServer {
         Transaction::begin(destination, (request, way), times, &*self.entropy)
     }
 
-    /// Hears the sign-in page: `username` and `password` of the form, and its hidden fields.
-    ///
-    /// # Errors
-    /// A [`Refusal`] of the form, or `Unavailable`.
-    pub async fn sign_in(&self, form: &Parameters, browser: Browser<'_>, now: Timestamp) -> Result<Answer, Error> {
-        let token = self.check_form(form, browser)?;
-        let transaction = self.transaction(form, &token, now)?;
-        let username = form.get("username").unwrap_or_default();
-        let password = form.get("password").unwrap_or_default();
-        let attempt = Attempt { username, password, address: browser.address, now };
-        let fault = match self.people.authenticate(attempt).await? {
-            Authentication::Known(person) => {
-                let (session, signed_in) = self.open_session(person, browser, now).await?;
-                return Ok(self.go_on(transaction, signed_in, &token, now).await?.with(Cookie::Session(session)));
-            }
-            Authentication::Unknown => SignInFault::Unknown,
-            Authentication::Throttled { retry_after } => SignInFault::Throttled { retry_after },
-        };
-        Ok(self.ask_who(transaction, username, Some(fault), &token))
-    }
-
     /// Hears the consent page: `decision` of the form (`approve`, `deny` or `switch` to another account), and its hidden
     /// fields. It decides for the person to whom the page was shown, and for nobody who has signed in since.
     ///
@@ -330,19 +322,18 @@ impl AuthorizationServer {
     /// A [`Refusal`] of the form, or `Unavailable`.
     pub async fn decide(&self, form: &Parameters, browser: Browser<'_>, now: Timestamp) -> Result<Answer, Error> {
         let token = self.check_form(form, browser)?;
-        let transaction = self.transaction(form, &token, now)?;
+        let mut transaction = self.transaction(form, &token, now)?;
         let signed_in = self.signed_in(browser, now).await?;
         let signed_in = signed_in.filter(|signed_in| transaction.session == Some(signed_in.session));
         let signed_in = signed_in.ok_or(Refusal::TransactionUnknown)?;
         match form.get("decision") {
             Some("approve") => self.approve(&transaction, signed_in, now).await,
-            Some("deny") => {
-                let redirect = self.end_unapproved(&transaction, Refusal::ConsentDeclined, now).await?;
-                Ok(Answer::new(View::Redirect(redirect)))
-            }
-            Some("switch") => {
+            Some("deny") => self.turn_down(&transaction, Refusal::ConsentDeclined, now).await,
+            Some("switch") if self.can_switch() => {
                 self.store.end_session(signed_in.session).await?;
-                Ok(self.ask_who(transaction, "", None, &token).with(Cookie::SessionEnded))
+                transaction.request.prompt = Prompt::SelectAccount;
+                let answer = self.ask_who(transaction, WhoIsIt::default(), &token, now).await?;
+                Ok(answer.with(Cookie::SessionEnded))
             }
             Some(_) | None => Err(Refusal::DecisionMissing.into()),
         }
@@ -400,6 +391,11 @@ impl AuthorizationServer {
         }
     }
 
+    /// Sends the client of a transaction away with a refusal, which is its answer.
+    async fn turn_down(&self, transaction: &Transaction, refusal: Refusal, now: Timestamp) -> Result<Answer, Error> {
+        Ok(Answer::new(View::Redirect(self.end_unapproved(transaction, refusal, now).await?)))
+    }
+
     /// Ends a transaction that nobody has approved, and sends the client away.
     async fn end_unapproved(
         &self,
@@ -430,6 +426,17 @@ impl AuthorizationServer {
         Ok(answer)
     }
 
+    /// Whether people sign in on a page of ours, and not where browsers are sent.
+    #[must_use]
+    pub fn asks_for_passwords(&self) -> bool {
+        matches!(self.login, Login::Password(_))
+    }
+
+    /// Whether another person can be asked to sign in: a proxy in front decides by itself who it is.
+    pub(super) fn can_switch(&self) -> bool {
+        !matches!(self.login, Login::Proxy(_))
+    }
+
     /// The client of an authorization request: a registered one, or our own pages.
     fn client_here(&self, id: &str) -> Option<Arc<Client>> {
         self.first_party.client(id).or_else(|| self.client(id))
@@ -445,22 +452,6 @@ impl AuthorizationServer {
         Ok(Redirect { location, refusal: Some(refusal) })
     }
 
-    fn ask_who(
-        &self,
-        mut transaction: Transaction,
-        username: &str,
-        fault: Option<SignInFault>,
-        token: &BrowserToken,
-    ) -> Answer {
-        transaction.session = None;
-        Answer::new(View::SignIn(SignIn {
-            sign_in_for: SignInFor::client(&transaction.destination.client),
-            form: self.form(&transaction, token),
-            username: username.chars().take(USERNAME_SHOWN).collect(),
-            fault,
-        }))
-    }
-
     fn ask_consent(&self, mut transaction: Transaction, by: &SignedIn, token: &BrowserToken) -> Answer {
         transaction.session = Some(by.session);
         Answer::new(View::Consent(Consent {
@@ -469,55 +460,8 @@ impl AuthorizationServer {
             permissions: self.in_words(&transaction.request.scopes),
             details: self.shown(&transaction.request.details),
             destination: transaction.destination.redirect_uri.destination(),
+            can_switch: self.can_switch(),
             form: self.form(&transaction, token),
         }))
     }
-
-    /// Who is signed in with this browser and may still be.
-    pub(super) async fn signed_in(&self, browser: Browser<'_>, now: Timestamp) -> Result<Option<SignedIn>, Error> {
-        let Some(token) = browser.session.and_then(|token| token.parse::<SessionToken>().ok()) else {
-            return Ok(None);
-        };
-        let session = token.digest();
-        let Some(record) = self.store.session(session, now).await? else { return Ok(None) };
-        let person = self.check_person(&record.subject).await?;
-        Ok(person.map(|person| SignedIn { session, person, auth_time: record.auth_time, acr: record.acr }))
-    }
-
-    /// Opens a session under a new name, so that nobody knows it who knew the old one, and ends the old one.
-    async fn open_session(
-        &self,
-        person: Person,
-        browser: Browser<'_>,
-        now: Timestamp,
-    ) -> Result<(SessionToken, SignedIn), Error> {
-        let token = SessionToken::draw(&*self.entropy);
-        let signed_in = SignedIn { session: token.digest(), person, auth_time: now, acr: None };
-        self.record_session(&signed_in, now + self.settings.lifetimes.session).await?;
-        self.end_session(browser).await?;
-        Ok((token, signed_in))
-    }
-
-    pub(super) async fn record_session(&self, signed_in: &SignedIn, expires_at: Timestamp) -> Result<(), Error> {
-        let SignedIn { session, person, auth_time, acr } = signed_in;
-        let record = SessionRecord {
-            digest: *session,
-            subject: person.subject.clone(),
-            auth_time: *auth_time,
-            acr: acr.clone(),
-            idle_expires_at: expires_at,
-            expires_at,
-        };
-        Ok(self.store.open_session(&record).await?)
-    }
-
-    pub(super) async fn end_session(&self, browser: Browser<'_>) -> Result<(), Error> {
-        if let Some(token) = browser.session.and_then(|token| token.parse::<SessionToken>().ok()) {
-            self.store.end_session(token.digest()).await?;
-        }
-        Ok(())
-    }
 }
-
-/// How much of a name the sign-in page gives back, in characters.
-const USERNAME_SHOWN: usize = 256;

@@ -64,6 +64,10 @@ pub enum ErrorCode {
     LoginRequired,
     /// OpenID Connect Core §3.1.2.6.
     ConsentRequired,
+    /// OpenID Connect Core Unmet Authentication Requirements 1.0 §2.
+    UnmetAuthenticationRequirements,
+    /// RFC 6749 §4.1.2.1.
+    ServerError,
     /// RFC 6750 §3.1.
     InvalidToken,
     /// RFC 6750 §3.1.
@@ -99,6 +103,8 @@ impl ErrorCode {
             Self::ExpiredToken => "expired_token",
             Self::LoginRequired => "login_required",
             Self::ConsentRequired => "consent_required",
+            Self::UnmetAuthenticationRequirements => "unmet_authentication_requirements",
+            Self::ServerError => "server_error",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
             Self::InvalidAuthorizationDetails => "invalid_authorization_details",
@@ -129,6 +135,8 @@ impl ErrorCode {
             | Self::ExpiredToken
             | Self::LoginRequired
             | Self::ConsentRequired
+            | Self::UnmetAuthenticationRequirements
+            | Self::ServerError
             | Self::InvalidAuthorizationDetails
             | Self::InvalidRequestObject
             | Self::InvalidRequestUri

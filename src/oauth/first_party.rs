@@ -172,7 +172,7 @@ impl AuthorizationServer {
     pub(super) fn sign_in_first(
         &self,
         errand: Errand,
-        prompt: Option<&str>,
+        wishes: &[(&str, &str)],
         token: &BrowserToken,
         now: Timestamp,
     ) -> Answer {
@@ -188,8 +188,8 @@ impl AuthorizationServer {
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
         ];
-        let parameters = parameters.into_iter().chain(prompt.map(|prompt| ("prompt", prompt)));
-        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+        let query =
+            form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).extend_pairs(wishes).finish();
         let location = self.settings.authorization_request(&query);
         let sealed = seal(&waiting, &self.first_party.errands, token);
         Answer::new(View::SignInFirst { location }).with(Cookie::Errand(sealed))
@@ -248,7 +248,8 @@ impl AuthorizationServer {
     async fn begin_session(&self, record: CodeRecord) -> Result<Option<(SignedIn, Option<SessionToken>)>, Error> {
         let Some(person) = self.check_person(&record.subject).await? else { return Ok(None) };
         let token = SessionToken::draw(&*self.entropy);
-        let signed_in = SignedIn { session: token.digest(), person, auth_time: record.auth_time, acr: record.acr };
+        let signed_in =
+            SignedIn { session: token.digest(), person, auth_time: record.auth_time, is_dated: true, acr: record.acr };
         Ok(Some((signed_in, Some(token))))
     }
 

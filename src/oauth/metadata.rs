@@ -29,6 +29,8 @@ pub const ACTIVATE_CALLBACK: &str = "/activate/callback";
 pub const ACCOUNT: &str = "/account";
 /// The path to which they come back from signing in, below the issuer.
 pub const ACCOUNT_CALLBACK: &str = "/account/callback";
+/// The path at which an upstream provider gives people back, below the issuer.
+pub const LOGIN_CALLBACK: &str = "/login/callback";
 /// The path of the revocation endpoint, below the issuer.
 pub const REVOKE: &str = "/oauth/revoke";
 /// The path of the introspection endpoint, below the issuer.

@@ -262,13 +262,29 @@ refusals! {
     /// RFC 9126 §4: unknown, expired, answered, or another client's; never redirected.
     PushedRequestUnknown "pushed_request_unknown" InvalidRequestUri "request_uri is invalid, expired, used or for another client";
     /// OpenID Connect Core §3.1.2.1: a value of `prompt` that we do not know, or `none` among others.
-    PromptUnsupported "prompt_unsupported" InvalidRequest "prompt must be none, login or consent";
+    PromptUnsupported "prompt_unsupported" InvalidRequest "prompt must be none, or of login, consent and select_account";
+    /// OpenID Connect Core §3.1.2.1: `acr_values` are names with single spaces between them, 512 bytes at most.
+    AcrValuesMalformed "acr_values_malformed" InvalidRequest "acr_values must be at most 512 bytes of names with single spaces";
     /// OpenID Connect Core §3.1.2.1: `max_age` is a number of seconds.
     MaxAgeMalformed "max_age_malformed" InvalidRequest "max_age must be a whole number of seconds";
     /// OpenID Connect Core §3.1.2.6: `prompt=none`, and nobody is signed in.
     LoginRequired "login_required" LoginRequired "nobody is signed in";
     /// OpenID Connect Core §3.1.2.6: `prompt=none`, and consent must be asked for.
     ConsentRequired "consent_required" ConsentRequired "consent must be asked for";
+    /// OpenID Connect Core §3.1.2.1, §3.1.2.3: the person must sign in again, and whoever signs people in did not ask.
+    ReauthenticationMissing "reauthentication_missing" LoginRequired "the person was not asked to sign in again";
+    /// RFC 9470 §5: nobody was recognised as well as `acr_values` ask for.
+    AcrUnmet "acr_unmet" UnmetAuthenticationRequirements "no sign-in meets acr_values";
+    /// RFC 6749 §4.1.2.1: the person, or the upstream provider, declined there.
+    UpstreamDeclined "upstream_declined" AccessDenied "the sign-in was declined";
+    /// OpenID Connect Core §3.1.3.7: what the upstream provider answers does not hold; its fault is in the log.
+    UpstreamUntrusted "upstream_untrusted" ServerError "the sign-in could not be verified";
+    /// The person may not sign in.
+    PersonDisabled "person_disabled" AccessDenied "this person may not sign in";
+    /// The proxy that signs people in is not in front, or says nothing; never redirected.
+    ProxyAbsent "proxy_absent" AccessDenied "the proxy that signs people in is not in front of this server";
+    /// A header of that proxy is repeated, empty or malformed; never redirected.
+    ProxyHeaderMalformed "proxy_header_malformed" InvalidRequest "the proxy that signs people in has sent a header that is repeated, empty or malformed";
     /// RFC 6749 §4.1.2.1: the person declined.
     ConsentDeclined "consent_declined" AccessDenied "the request was declined";
     /// RP-Initiated Logout §2: `id_token_hint` is no ID token of ours, or one for another client; never redirected.
@@ -292,8 +308,6 @@ refusals! {
     SignInTooOld "sign_in_too_old" LoginRequired "the person must sign in again for this request";
     /// What an external login says about a person is malformed or too long; told to that login.
     PersonMalformed "person_malformed" InvalidRequest "acr, name, email or claims is malformed or too long";
-    /// The person is disabled here; told to an external login.
-    PersonDisabled "person_disabled" AccessDenied "this person may not sign in";
 }
 
 impl Refusal {

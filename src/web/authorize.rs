@@ -44,6 +44,8 @@ pub(super) fn browser<'a>(site: &AuthorizationSite, request: &'a Received) -> Br
         origin: request.header(ORIGIN).next(),
         fetch_site: request.header("sec-fetch-site").next(),
         address: request.address,
+        peer: request.peer,
+        headers: request,
     }
 }
 

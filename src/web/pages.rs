@@ -89,6 +89,7 @@ struct ConsentPage<'a> {
     csrf_token: &'a str,
     client_name: &'a str,
     person: &'a str,
+    can_switch: bool,
     permissions: Vec<&'a str>,
     details: Vec<DetailRow<'a>>,
     destination: &'a str,
@@ -114,6 +115,7 @@ struct ConfirmDevicePage<'a> {
     csrf_token: &'a str,
     client_name: &'a str,
     person: &'a str,
+    can_switch: bool,
     permissions: Vec<&'a str>,
     /// Devices do not ask for details.
     details: Vec<DetailRow<'a>>,
@@ -256,6 +258,7 @@ impl Pages {
             csrf_token: &consent.form.csrf_token,
             client_name: &consent.client_name,
             person: &consent.person,
+            can_switch: consent.can_switch,
             permissions: said_in(&consent.permissions, language),
             details: detail_rows(&consent.details, language),
             destination: &consent.destination,
@@ -296,6 +299,7 @@ impl Pages {
             csrf_token: &confirm.form.csrf_token,
             client_name: &confirm.client_name,
             person: &confirm.person,
+            can_switch: confirm.can_switch,
             permissions: said_in(&confirm.permissions, language),
             details: Vec::new(),
             user_code: &confirm.user_code,
@@ -343,9 +347,13 @@ impl Pages {
         self.message(StatusCode::OK, language, &language.text().signed_out)
     }
 
-    /// What is wrong with a request that must not be redirected: 400, or 403 for a form that came from elsewhere.
+    /// What is wrong with a request that must not be redirected: 400, or 403 for a form that came from elsewhere and for
+    /// people who may not come in.
     pub(super) fn refusal(&self, refusal: Refusal, language: Language) -> Page {
-        let status = if refusal == Refusal::CrossSiteForm { StatusCode::FORBIDDEN } else { StatusCode::BAD_REQUEST };
+        let status = match refusal {
+            Refusal::CrossSiteForm | Refusal::ProxyAbsent | Refusal::PersonDisabled => StatusCode::FORBIDDEN,
+            _ => StatusCode::BAD_REQUEST,
+        };
         self.cannot_go_on(status, language, refusal.description(), Some(refusal.name()))
     }
 

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 
 use super::{Limits, forwarded};
 use crate::certificate::ClientCertificate;
+use crate::identity::Headers;
 use crate::oauth::{Parameters, Refusal};
 
 /// Why a request was not read.
@@ -188,6 +189,12 @@ impl Received {
             return Err(Refusal::ContentTypeWrong);
         }
         std::str::from_utf8(&self.body).map_err(|_| Refusal::FormMalformed)
+    }
+}
+
+impl Headers for Received {
+    fn values(&self, name: &str) -> Vec<&str> {
+        self.headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or_default()).collect()
     }
 }
 

@@ -14,8 +14,8 @@ use super::{
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
 use crate::oauth::metadata::{
-    ACCOUNT, ACCOUNT_CALLBACK, ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, INTROSPECT, JWKS, LOGOUT,
-    PUSHED_AUTHORIZATION_REQUEST, REVOKE, TOKEN, USERINFO,
+    ACCOUNT, ACCOUNT_CALLBACK, ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, INTROSPECT, JWKS,
+    LOGIN_CALLBACK, LOGOUT, PUSHED_AUTHORIZATION_REQUEST, REVOKE, TOKEN, USERINFO,
 };
 use crate::uri::HttpUri;
 
@@ -40,7 +40,7 @@ impl AuthorizationSite {
         let issuer = HttpUri::parse(server.settings().issuer.as_str()).expect("the issuer is an http(s) URL");
         let base = issuer.path().trim_end_matches('/').to_owned();
         let https = issuer.is_https();
-        let people_sign_in = if server.settings().external_login.is_some() { Place::Elsewhere } else { Place::Here };
+        let people_sign_in = if server.asks_for_passwords() { Place::Here } else { Place::Elsewhere };
         Self {
             pages: Pages::new(&base, people_sign_in, branding),
             server,
@@ -64,7 +64,8 @@ impl AuthorizationSite {
 
     /// Whether people are at a path, who want a page.
     fn is_page(&self, path: &str) -> bool {
-        let pages = [AUTHORIZE, ACTIVATE, ACTIVATE_CALLBACK, ACCOUNT, ACCOUNT_CALLBACK, LOGIN, CONSENT, LOGOUT];
+        let pages =
+            [AUTHORIZE, ACTIVATE, ACTIVATE_CALLBACK, ACCOUNT, ACCOUNT_CALLBACK, LOGIN, LOGIN_CALLBACK, CONSENT, LOGOUT];
         path.strip_prefix(self.base.as_str()).is_some_and(|path| pages.contains(&path))
     }
 
@@ -134,6 +135,10 @@ impl Site for AuthorizationSite {
             LOGIN => match request.method {
                 Method::POST => login::login(self, &request).await,
                 _ => self.wrong_method(&request, "POST"),
+            },
+            LOGIN_CALLBACK => match request.method {
+                Method::GET => login::callback(self, &request).await, // no HEAD: it spends the code
+                _ => self.wrong_method(&request, "GET"),
             },
             CONSENT => match request.method {
                 Method::POST => consent::consent(self, &request).await,

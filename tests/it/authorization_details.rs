@@ -22,7 +22,7 @@ fn texts(texts: &[&str]) -> Vec<String> {
 }
 
 /// `payment` for most clients, and `statement` for nobody.
-fn configure(settings: &mut Settings) {
+pub fn configure(settings: &mut Settings) {
     let payment = DetailType {
         description: "Make a <payment>".into(),
         values: BTreeMap::from([("actions", texts(&["initiate", "status"]))]),

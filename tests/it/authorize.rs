@@ -10,7 +10,7 @@ use argon2::{Argon2, Params, PasswordHasher as _};
 use tollgate::clock::Clock as _;
 use tollgate::dpop::{Fence, ProofFault, ProofKey, ProofKeys, Window, parse_key};
 use tollgate::entropy::SystemEntropy;
-use tollgate::identity::LocalUsers;
+use tollgate::identity::{LocalUsers, Login};
 use tollgate::jose::Algorithm;
 use tollgate::keys::{KeySchedule, SigningKeys};
 use tollgate::oauth::client::{ClientAuthentication, GrantType, Profile, RefreshTokenRotation, RequestRules};
@@ -125,6 +125,7 @@ fn settings(url: &str) -> Settings {
             pushed_request: minutes(1),
             transaction: minutes(10),
             session: minutes(480),
+            session_idle: minutes(480),
         },
         require_pushed_requests: false,
         profile: Profile::Default,
@@ -156,7 +157,7 @@ impl Issuer {
         let store = Arc::new(MemoryStore::new(StoreLimits::default()));
         let day = Duration::from_hours(24);
         let schedule = KeySchedule { algorithm: Algorithm::Es256, announce: day, sign: day, retain: day };
-        let root = RootKey::from_bytes([7; 32]);
+        let (root, people) = (RootKey::from_bytes([7; 32]), Arc::new(users()));
         let keys = SigningKeys::open(Arc::clone(&store) as Arc<_>, &root, schedule, clock.now()).await.expect("keys");
         let server = AuthorizationServer::new(
             settings(&url),
@@ -165,7 +166,8 @@ impl Issuer {
                 guard: Arc::new(LocalReplayGuard::new(1_000)),
                 fence: Fence::after(None, clock.now()),
                 keys: Arc::new(keys),
-                people: Arc::new(users()),
+                login: Login::Password(Arc::clone(&people) as Arc<_>),
+                people,
                 proof_keys: Arc::new(EveryTime),
                 entropy: Arc::new(SystemEntropy),
                 root,
@@ -311,8 +313,9 @@ async fn send_requests_that_go_back(issuer: &Issuer) {
         (&[("scope", "admin")], "invalid_scope", Refusal::ScopeNotAllowed),
         (&[("resource", "https://evil.example")], "invalid_target", Refusal::ResourceUnknown),
         (&[("prompt", "none login")], "invalid_request", Refusal::PromptUnsupported),
-        (&[("prompt", "select_account")], "invalid_request", Refusal::PromptUnsupported),
+        (&[("prompt", "create")], "invalid_request", Refusal::PromptUnsupported),
         (&[("max_age", "-1")], "invalid_request", Refusal::MaxAgeMalformed),
+        (&[("acr_values", "a  b")], "invalid_request", Refusal::AcrValuesMalformed),
         (&[("max_age", "+1")], "invalid_request", Refusal::MaxAgeMalformed),
         (&[("prompt", "none")], "login_required", Refusal::LoginRequired),
         (&[("state", &long)], "invalid_request", Refusal::StateTooLong),

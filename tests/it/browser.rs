@@ -15,6 +15,8 @@ pub struct Browser {
     pub origin: Option<String>,
     pub fetch_site: Option<String>,
     pub accept_language: Option<String>,
+    /// Headers that a proxy adds to everything it sends.
+    pub said: Vec<(&'static str, String)>,
 }
 
 /// What it shows.
@@ -34,6 +36,7 @@ impl Browser {
             origin: Some("null".to_owned()),
             fetch_site: Some("same-origin".to_owned()),
             accept_language: None,
+            said: Vec::new(),
         }
     }
 
@@ -92,7 +95,7 @@ impl Browser {
         if let Some(languages) = &self.accept_language {
             request = request.header("accept-language", languages);
         }
-        for (name, value) in headers {
+        for (name, value) in headers.iter().chain(&self.said) {
             request = request.header(*name, value);
         }
         if let Some(form) = form {

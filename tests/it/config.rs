@@ -219,7 +219,34 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("authorization_server.profile", "fapi3")], "authorization_server.profile", "cannot be `fapi3`"),
         (&[("authorization_server.login", "null")], "authorization_server", "lacks `login`"),
         (&[("authorization_server.login", "{ local: {} }")], "authorization_server.login.local", "lacks `users_file`"),
-        (&[("authorization_server.login", "{ oidc: {} }")], "authorization_server.login.oidc", "not supported"),
+        (&[("authorization_server.login", "{ ldap: {} }")], "authorization_server.login.ldap", "is unknown"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x } }")], "authorization_server.login.oidc", "lacks `issuer`"),
+        (&[("authorization_server.login", "{ oidc: { issuer: \"https://id.example\" } }")], "authorization_server.login.oidc", "lacks `client_id`"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"http://id.example\" } }")], "authorization_server.login.oidc.issuer", "must be an https URL"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example/?a\" } }")], "authorization_server.login.oidc.issuer", "must be an https URL"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://auth.example\" } }")], "authorization_server.login.oidc.issuer", "is this server itself"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example\", scopes: profile } }")], "authorization_server.login.oidc.scopes", "lacks `openid`"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example\", timeout: 31s } }")], "authorization_server.login.oidc.timeout", "at most \"30s\""),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example\", client_secret_file: nothing } }")], "authorization_server.login.oidc.client_secret_file", "cannot be read"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example\", client_key_file: short } }")], "authorization_server.login.oidc.client_key_file", "no PKCS #8 private key for ES256"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example\", token_endpoint_auth_method: private_key_jwt } }")], "authorization_server.login.oidc", "lacks `client_key_file`"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example\", token_endpoint_auth_method: none, client_secret_file: short } }")], "authorization_server.login.oidc.client_secret_file", "is of no use with `none`"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example\", token_endpoint_auth_method: tls_client_auth } }")], "authorization_server.login.oidc.token_endpoint_auth_method", "not supported at an upstream provider"),
+        (&[("authorization_server.login", "{ oidc: { client_id: x, issuer: \"https://id.example\", claims: { name: \"\" } } }")], "authorization_server.login.oidc.claims.name", "must be 1 to 200"),
+        (&[("authorization_server.login", "{ header: {} }")], "authorization_server.login.header", "lacks `subject`"),
+        (&[("authorization_server.login", "{ header: { subject: cookie } }")], "authorization_server.login.header.subject", "must be the name of a header"),
+        (&[("authorization_server.login", "{ header: { subject: x-user, name: X-User } }")], "authorization_server.login.header.name", "another setting too"),
+        (&[("authorization_server.login", "{ header: { subject: x-user, from: [] } }")], "authorization_server.login.header.from", "is empty"),
+        (&[("authorization_server.login", "{ header: { subject: x-user, from: [\"10.0.0.1/8\"] } }")], "authorization_server.login.header.from[0]", "must be an IP address, or a network"),
+        (&[("authorization_server.login", "{ header: { subject: x-user, from: [\"0.0.0.0/0\"] } }")], "authorization_server.login.header.from[0]", "names every address"),
+        (&[("authorization_server.tokens", "{ session: 1h, session_idle: 2h }")], "authorization_server.tokens.session_idle", "at most \"1h\""),
+        (&[("authorization_server.login", "{ external: {} }"), ("listen.admin.grpc", "\"unix:a.sock\"")], "authorization_server.login.external", "lacks `authorization_endpoint`"),
+        (&[("authorization_server.login", "{ external: { authorization_endpoint: \"https://login.example/a\" } }")], "authorization_server.login", "lacks the socket"),
+        (&[("authorization_server.login", "{ external: { authorization_endpoint: \"http://login.example/a\" } }"), ("listen.admin.grpc", "\"unix:a.sock\"")], "authorization_server.login.external.authorization_endpoint", "must be an https URL"),
+        (&[("authorization_server.login", "{ external: { authorization_endpoint: \"https://login.example/#a\" } }"), ("listen.admin.grpc", "\"unix:a.sock\"")], "authorization_server.login.external.authorization_endpoint", "without a fragment"),
+        (&[("listen.admin.grpc", "127.0.0.1:9999")], "listen.admin.grpc", "must be a socket"),
+        (&[("listen.admin.grpc_access", "group")], "listen.admin.grpc_access", "a socket that is not there"),
+        (&[("listen.admin.grpc", "\"unix:/run/tollgate/authz.sock\"")], "listen.admin.grpc", "`listen.ext_authz` is there"),
         (&[("authorization_server.login.local.users_file", "nobody.yaml")], "authorization_server.login.local.users_file", "cannot be read"),
         (&[("authorization_server.login.local.users_file", "strangers.yaml")], "authorization_server.login.local.users_file", "wrong at 2:"),
         (&[("authorization_server.clients.1.client_id", "0b6f")], "authorization_server.clients[1].client_id", "person in the users file"),
@@ -428,8 +455,8 @@ fn absent_settings_have_the_defaults_of_the_schema() {
     let schema = config::schema();
     let mut overrides = Vec::new();
     defaults(&schema, &schema, "", &mut overrides);
-    // The store has no default of its own in `BASE`, and two defaults depend on their neighbours.
-    overrides.retain(|(key, _)| key != "store" && !key.contains(".limits."));
+    // The store has no default of its own in `BASE`, two defaults depend on their neighbours, and there is one way to sign in.
+    overrides.retain(|(key, _)| key != "store" && !key.contains(".limits.") && !key.contains(".login."));
     let implicit = check(BASE, &[]).expect("the base is right");
     let overrides: Vec<_> = overrides.iter().map(|(key, json)| (key.as_str(), json.as_str())).collect();
     assert!(overrides.len() > 20, "{overrides:?}");

@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::Url;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
 use tokio::sync::Barrier;
-use tollgate::clock::Clock as _;
+use tollgate::clock::{Clock as _, SystemClock};
 use tollgate::grpc::admin::v1::authorization_service_client::AuthorizationServiceClient;
 use tollgate::grpc::admin::v1::begin_response::Outcome;
 use tollgate::grpc::admin::v1::person_service_client::PersonServiceClient;
@@ -30,10 +34,12 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::StatusExt as _;
 
+use crate::authorization_details;
 use crate::browser::{Browser, Page};
 use crate::client::{AUTHORIZATION_REQUEST, claims, code_request, poll_request, refresh_request};
+use crate::process::{Installation, Process, eventually};
 use crate::tap::{Tap, TappedStore};
-use crate::world::World;
+use crate::world::{World, free_port};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -182,6 +188,41 @@ async fn a_request_is_explained_to_the_login_and_its_code_becomes_tokens() {
     for secret in [&transaction.handle, &code] {
         assert!(!log.contains(secret.as_str()), "a secret is in the log");
     }
+}
+
+#[tokio::test]
+async fn what_is_asked_in_detail_is_granted_only_if_the_login_says_so() {
+    let world = World::start_with(|settings| {
+        elsewhere(settings);
+        authorization_details::configure(settings);
+    })
+    .await;
+    let (login, client) = (Login::of(&world), world.client("spa"));
+    let asked = r#"[{"type":"payment","actions":["initiate","status"],"amount":1}]"#;
+    let begin = async || login.begin(&[("authorization_details", asked)]).await;
+    let transaction = begin().await;
+    assert_eq!(transaction.details.len(), 1);
+    assert_eq!(transaction.details[0].description, "Make a <payment>");
+    assert!(transaction.details[0].members.iter().any(|member| (&*member.name, &*member.value) == ("amount", "1")));
+    let with = |handle: &str, details: &str| ApproveRequest {
+        authorization_details: details.to_owned(),
+        ..ada(&world, handle)
+    };
+    let more = r#"[{"type":"payment","amount":2}]"#;
+    for (details, refusal) in [("x", Refusal::DetailsMalformed), (more, Refusal::DetailsNotGranted)] {
+        let answer = login.approve(with(&transaction.handle, details)).await;
+        assert_refused(answer, Code::InvalidArgument, refusal);
+    }
+    let granted = async |handle: &str, details: &str| {
+        let back = login.approve(with(handle, details)).await.expect("a redirect");
+        let code = parameter(&back, "code").expect("a code");
+        let tokens = client.request(world.clock.now(), &code_request(&code)).send().await.expect_tokens();
+        claims(tokens.text("access_token")).get("authorization_details").cloned()
+    };
+    assert_eq!(granted(&transaction.handle, "").await, None, "who does not know of details grants none");
+    let transaction = begin().await;
+    let details = granted(&transaction.handle, &transaction.authorization_details).await.expect("details");
+    assert_eq!(details[0]["amount"], 1);
 }
 
 #[tokio::test]
@@ -601,4 +642,104 @@ async fn the_socket_is_its_owners_and_says_what_there_is_to_call() {
     drop((reflection, login));
     world.restart_with(crate::world::End::Stopped, |_| {}).await;
     assert!(!path.exists(), "the socket was left behind");
+}
+
+/// The example of such an endpoint, as a process.
+struct Example {
+    _child: Child,
+    origin: String,
+}
+
+impl Example {
+    async fn start(installation: &Installation) -> (Self, Process) {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let modules = repository.join("examples/external-login/node_modules/.package-lock.json");
+        assert!(modules.exists(), "{} is missing: run `make tools`", modules.display());
+        let port = free_port();
+        let origin = format!("http://127.0.0.1:{port}");
+        let socket = format!("unix:{}", installation.path("admin.sock").display());
+        let login = format!("{{\"external\":{{\"authorization_endpoint\":\"{origin}/authorize\"}}}}");
+        let login = format!("authorization_server.login={login}");
+        let admin = format!("listen.admin.grpc=\"{socket}\"");
+        let process = installation.start(&["--set", &login, "--set", &admin]).await;
+        let mut child = Command::new("node")
+            .arg(repository.join("examples/external-login/login.mjs"))
+            .env("ADMIN_SOCKET", &socket)
+            .env("PORT", port.to_string())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("node");
+        let mut said = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let ready = eventually("the example", said.next_line()).await.expect("a line");
+        assert_eq!(ready, Some(format!("ready: {origin}/authorize")));
+        (Self { _child: child, origin }, process)
+    }
+
+    fn browser(&self) -> Browser {
+        Browser::new(&self.origin)
+    }
+
+    /// Where an address of this endpoint leads.
+    #[track_caller]
+    fn path(&self, page: &Page) -> String {
+        page.header("location").strip_prefix(&self.origin).unwrap_or_else(|| panic!("{page:?}")).to_owned()
+    }
+}
+
+#[tokio::test]
+async fn the_example_signs_people_and_devices_in() {
+    let installation = Installation::new();
+    let (example, process) = Example::start(&installation).await;
+    let (mut ours, mut theirs) = (Browser::new(&installation.issuer), example.browser());
+
+    // From our endpoint to the example, and to a token at ours.
+    let page = ours.open(&format!("/oauth/authorize?{}", query(&[("login_hint", "<b>")]))).await;
+    let page = theirs.open(&example.path(&page)).await;
+    assert!(page.has("Single-page application"), "{page:?}");
+    assert_eq!(page.field("username"), "<b>");
+    let page = theirs.submit(&page, &[("username", "ada"), ("password", "bob")]).await;
+    assert_eq!(page.status, 403);
+    let mut stranger = example.browser();
+    assert_eq!(stranger.submit(&page, &[("username", "ada"), ("password", "ada")]).await.status, 403);
+    let page = theirs.submit(&page, &[("username", "ada"), ("password", "ada")]).await;
+    assert!(page.has("Read your orders") && page.has("https://app.example"), "{page:?}");
+    let back = theirs.submit(&page, &[("decision", "approve")]).await;
+    let code = back.code();
+    let client = installation.client("spa");
+    let tokens = client.request(SystemClock.now(), &code_request(&code)).send().await.expect_tokens();
+    assert_eq!(claims(tokens.text("access_token"))["sub"], "u-1");
+    assert_eq!(theirs.submit(&page, &[("decision", "approve")]).await.status, 403, "once");
+
+    // Signed in already: declined, nobody to be asked, and again for who must sign in.
+    let path = |more: &[(&str, &str)]| format!("/authorize?{}", query(more));
+    let page = theirs.open(&path(&[])).await;
+    let back = theirs.submit(&page, &[("decision", "deny")]).await;
+    assert_eq!(back.parameter("error").as_deref(), Some("access_denied"));
+    let back = theirs.open(&path(&[("prompt", "none")])).await;
+    assert_eq!(back.parameter("error").as_deref(), Some("consent_required"));
+    let back = example.browser().open(&path(&[("prompt", "none")])).await;
+    assert_eq!(back.parameter("error").as_deref(), Some("login_required"));
+    assert!(theirs.open(&path(&[("prompt", "login")])).await.has("name=\"password\""));
+    assert_eq!(theirs.open(&path(&[("client_id", "nobody")])).await.status, 400);
+    assert_eq!(theirs.open(&path(&[("scope", "admin")])).await.parameter("error").as_deref(), Some("invalid_scope"));
+
+    // A device: from our page to the example and back.
+    let tv = installation.client("tv");
+    let device = tv.device_request(SystemClock.now(), &[]).send().await.expect(200, "");
+    let page = ours.open("/activate").await;
+    let page = ours.submit(&page, &[("user_code", device.text("user_code"))]).await;
+    let page = theirs.open(&example.path(&page)).await;
+    let callback = page.header("location").strip_prefix(&installation.issuer).expect("our callback").to_owned();
+    let page = ours.open(&callback).await;
+    assert!(page.has("Ada Lovelace") && page.has(device.text("user_code")), "{page:?}");
+    let page = ours.submit(&page, &[("decision", "approve")]).await;
+    assert_eq!(page.status, 200, "{page:?}");
+    let call = tv.request(SystemClock.now(), &poll_request(device.text("device_code")));
+    assert_eq!(claims(call.send().await.expect_tokens().text("access_token"))["sub"], "u-1");
+
+    // Without Tollgate the example says so.
+    process.signal("TERM").await;
+    process.ended().await;
+    assert_eq!(theirs.open(&path(&[])).await.status, 503);
 }

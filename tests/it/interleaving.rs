@@ -188,12 +188,14 @@ impl<'a> Story<'a> {
         let tapped = TappedStore { inner: Arc::clone(&store), tap: Arc::clone(&self.turnstile) as Arc<dyn Tap> };
         let unused = SigningKey::generate(Algorithm::Es256).expect("a key");
         let settings = configuration(ISSUER, &unused).authorization_server.expect("an authorization server").settings;
+        let (login, people) = TestPeople::seams();
         let dependencies = Dependencies {
             store: Arc::new(tapped),
             guard: Arc::new(LocalReplayGuard::new(10_000)),
             fence: Fence::after(None, self.clock.now()),
             keys: Arc::clone(&self.keys),
-            people: Arc::new(TestPeople::default()),
+            login,
+            people,
             proof_keys: Arc::new(KnownProofKeys::new(10)),
             entropy: Arc::new(SystemEntropy),
             root: RootKey::from_bytes([7; 32]),

@@ -48,9 +48,13 @@ async fn satisfies(client: Command) {
 }
 
 /// The same with more settings.
-async fn satisfies_with(mut client: Command, settings: &[&str]) {
-    let installation = Installation::new();
-    std::fs::write(installation.path("client.jwk"), private_jwk(&installation).to_string()).expect("a file");
+async fn satisfies_with(client: Command, settings: &[&str]) {
+    satisfies_at(&Installation::new(), client, settings).await;
+}
+
+/// The same with an installation that was made ready for them.
+async fn satisfies_at(installation: &Installation, mut client: Command, settings: &[&str]) {
+    std::fs::write(installation.path("client.jwk"), private_jwk(installation).to_string()).expect("a file");
     let dpop = "authorization_server.dpop={\"nonce\":\"required\",\"required\":true}";
     let redirect_uri = format!("http://127.0.0.1:{}/cb", free_port());
     let scope = "authorization_server.clients.1.scope=\"openid profile email orders:read orders:write\"";
@@ -218,4 +222,24 @@ async fn a_person_signs_in_with_chromium_by_keyboard_and_without_scripts() {
     let mut command = node("chromium.mjs");
     command.env("CHROMIUM_BIN", chromium().await);
     satisfies(command).await;
+}
+
+#[tokio::test]
+async fn a_person_signs_in_at_oidc_provider_with_chromium() {
+    let output = run(&mut Command::new(repository("scripts/install-chromium"))).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let path = String::from_utf8(output.stdout).expect("UTF-8");
+    let upstream = format!("http://127.0.0.1:{}", free_port());
+    let (client_id, secret) = ("tollgate", "a secret: with + and % in it, 32 characters");
+    let installation = Installation::new();
+    std::fs::write(installation.path("upstream-secret"), secret).expect("a file");
+    let login =
+        json!({ "oidc": { "issuer": upstream, "client_id": client_id, "client_secret_file": "upstream-secret" } });
+    let mut command = node("upstream-provider.mjs");
+    command
+        .env("CHROMIUM_BIN", path.trim())
+        .env("UPSTREAM_ISSUER", &upstream)
+        .env("UPSTREAM_CLIENT_ID", client_id)
+        .env("UPSTREAM_CLIENT_SECRET", secret);
+    satisfies_at(&installation, command, &[&format!("authorization_server.login={login}")]).await;
 }

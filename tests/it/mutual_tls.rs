@@ -124,7 +124,7 @@ impl World {
         let seams = Seams {
             clock: Arc::clone(&clock) as Arc<dyn tollgate::clock::Clock>,
             store: Some(Arc::clone(&store) as Arc<dyn tollgate::store::Store>),
-            people: Some(Arc::new(crate::world::TestPeople::default())),
+            people: Some(crate::world::TestPeople::seams()),
             ..Seams::default()
         };
         let app = App::start(config, seams).await.unwrap_or_else(|error| panic!("{error:?}"));

@@ -85,6 +85,7 @@ conformance! {
     a_code_is_taken_once
     a_pushed_request_is_read_as_it_was_recorded
     a_pushed_request_is_answered_once
+    a_transaction_that_ended_gives_no_code
     of_many_answers_to_a_pushed_request_at_once_one_counts
     a_pushed_request_stays_unanswered_when_there_is_no_room_for_its_code
     a_client_has_so_many_pushed_requests_that_wait
@@ -402,6 +403,32 @@ async fn a_pushed_request_is_answered_once(make: Make) {
     assert_eq!(store.pushed_request(pushed(3).digest).await, Ok(Some(pushed(3))), "the others wait");
     assert_eq!(store.answer_pushed_request(TransactionId(bytes(9))).await, Ok(false));
     assert_eq!(store.record_code(&code(9)).await, Ok(Recorded::First), "which nobody pushed");
+}
+
+async fn a_transaction_that_ended_gives_no_code(make: Make) {
+    let Fixture { store, _directory } = make(Limits { codes: 2, ..Limits::default() });
+    let soon = now() + SECOND * 10;
+    assert_eq!(store.end_transaction(code(1).transaction, soon).await, Ok(Recorded::First));
+    assert_eq!(store.end_transaction(code(1).transaction, soon).await, SPENT);
+    assert_eq!(store.record_code(&code(1)).await, SPENT);
+    assert_eq!(store.code(code(1).digest).await, Ok(None));
+    // One that gave a code does not end.
+    assert_eq!(store.record_code(&code(2)).await, Ok(Recorded::First));
+    assert_eq!(store.end_transaction(code(2).transaction, soon).await, SPENT);
+    // Its pushed request ends with it, and the other way round.
+    for number in 3..=4 {
+        assert_eq!(store.push_request(&pushed(number), now()).await, Ok(Pushed::First));
+    }
+    assert_eq!(store.end_transaction(pushed(3).transaction, soon).await, Ok(Recorded::First));
+    assert_eq!(store.answer_pushed_request(pushed(3).transaction).await, Ok(false));
+    assert_eq!(store.answer_pushed_request(pushed(4).transaction).await, Ok(true));
+    assert_eq!(store.end_transaction(pushed(4).transaction, soon).await, SPENT);
+    // What is full says so, until the time of some is over.
+    let full = store.end_transaction(TransactionId(bytes(9)), soon).await;
+    assert_eq!(full, Err(Unavailable::Full));
+    assert_eq!(store.sweep(soon, 100).await, Ok(0));
+    assert_eq!(store.sweep(soon + SECOND, 100).await, Ok(2));
+    assert_eq!(store.end_transaction(TransactionId(bytes(9)), soon + SECOND * 9).await, Ok(Recorded::First));
 }
 
 async fn of_many_answers_to_a_pushed_request_at_once_one_counts(make: Make) {
@@ -1389,6 +1416,7 @@ enum Call {
     RedeemDevice(u64, u64),
     Push(u64),
     Answer(u64),
+    EndTransaction(u64),
     Pass(u64),
     Sweep(u32),
 }
@@ -1421,6 +1449,7 @@ fn call() -> impl Strategy<Value = Call> {
         (few(), few()).prop_map(|(device, grant)| Call::RedeemDevice(device, grant)),
         few().prop_map(Call::Push),
         few().prop_map(Call::Answer),
+        few().prop_map(Call::EndTransaction),
         (0_u64..90).prop_map(Call::Pass),
         Just(Call::Sweep(100)), // everything at once: which records go first is up to the store
     ]
@@ -1519,6 +1548,9 @@ async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
             if taken { String::new() } else { format!("{:?}", store.push_request(&request, *now).await) }
         }
         Call::Answer(number) => format!("{:?}", store.answer_pushed_request(pushed(number).transaction).await),
+        Call::EndTransaction(number) => {
+            format!("{:?}", store.end_transaction(code(number).transaction, *now + SECOND * 60).await)
+        }
         Call::Pass(seconds) => {
             *now = *now + Duration::from_secs(seconds);
             String::new()

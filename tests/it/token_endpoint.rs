@@ -76,7 +76,7 @@ pub const OF_USERINFO: [Refusal; 5] = [
 ];
 
 /// The refusals that only the authorization endpoint has: `authorize.rs` reaches each of them.
-pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 24] = [
+pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 25] = [
     Refusal::AuthorizeClientUnknown,
     Refusal::RedirectUriUnregistered,
     Refusal::ResponseTypeMissing,
@@ -94,6 +94,7 @@ pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 24] = [
     Refusal::RequestUriUnsupported,
     Refusal::PromptUnsupported,
     Refusal::MaxAgeMalformed,
+    Refusal::AcrValuesMalformed,
     Refusal::LoginRequired,
     Refusal::ConsentRequired,
     Refusal::ConsentDeclined,
@@ -101,6 +102,17 @@ pub const OF_THE_AUTHORIZATION_ENDPOINT: [Refusal; 24] = [
     Refusal::DecisionMissing,
     Refusal::TransactionUnknown,
     Refusal::TransactionSpent,
+];
+
+/// The refusals of sign-ins that others vouch for: `upstream_login.rs` and `proxy_login.rs` reach each of them.
+pub const OF_SIGN_INS_ELSEWHERE: [Refusal; 7] = [
+    Refusal::ReauthenticationMissing,
+    Refusal::AcrUnmet,
+    Refusal::UpstreamDeclined,
+    Refusal::UpstreamUntrusted,
+    Refusal::PersonDisabled,
+    Refusal::ProxyAbsent,
+    Refusal::ProxyHeaderMalformed,
 ];
 
 /// The refusals of rich authorization requests: `authorization_details.rs` reaches each of them.
@@ -131,6 +143,7 @@ fn of_the_token_endpoint() -> BTreeSet<String> {
         !matches!(fault, ProofFault::TokenHashMismatch | ProofFault::BeforeRestart)
     });
     let ours = Refusal::ALL.iter().copied().filter(|refusal| !OF_THE_AUTHORIZATION_ENDPOINT.contains(refusal));
+    let ours = ours.filter(|refusal| !OF_SIGN_INS_ELSEWHERE.contains(refusal));
     let ours = ours.filter(|refusal| !OF_PUSHED_AND_SIGNED_REQUESTS.contains(refusal));
     let ours = ours.filter(|refusal| !OF_AUTHORIZATION_DETAILS.contains(refusal));
     // Overtaken needs two rotations between a read and a write: `concurrency.rs` and the state machine's own tests. That

@@ -11,11 +11,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tollgate::app::{Addresses, App, AppError, Seams};
 use tollgate::clock::{Clock, Timestamp};
-use tollgate::config::{AdminApi, Config, Document, Login};
+use tollgate::config::{self, AdminApi, Config, Document};
 use tollgate::entropy::{Entropy, SystemEntropy};
 use tollgate::grpc::Access;
 use tollgate::ident::Subject;
-use tollgate::identity::{Attempt, Authentication, IdentityProvider, Person};
+use tollgate::identity::{Attempt, Authentication, Login, Passwords, People, Person};
 use tollgate::jose::{Algorithm, SigningKey, Thumbprint};
 use tollgate::oauth::Settings;
 use tollgate::replay::ReplayGuard;
@@ -127,6 +127,15 @@ pub struct TestPeople {
 }
 
 impl TestPeople {
+    /// New people, as a server asks them.
+    pub fn seams() -> (Login, Arc<dyn People>) {
+        Arc::<Self>::default().as_seams()
+    }
+
+    fn as_seams(self: Arc<Self>) -> (Login, Arc<dyn People>) {
+        (Login::Password(Arc::clone(&self) as Arc<_>), self)
+    }
+
     fn find(&self, name: &str) -> Option<Person> {
         let disabled = self.disabled.lock().expect("no test panics with the lock").contains(name);
         let known = (["ada", "bob"].contains(&name) || name.starts_with("guest")) && !disabled;
@@ -140,13 +149,16 @@ impl TestPeople {
 }
 
 #[async_trait]
-impl IdentityProvider for TestPeople {
+impl Passwords for TestPeople {
     async fn authenticate(&self, attempt: Attempt<'_>) -> Result<Authentication, Unavailable> {
         let backwards: String = attempt.username.chars().rev().collect();
         let person = self.find(attempt.username).filter(|_| attempt.password == backwards);
         Ok(person.map_or(Authentication::Unknown, Authentication::Known))
     }
+}
 
+#[async_trait]
+impl People for TestPeople {
     async fn person(&self, subject: &Subject) -> Result<Option<Person>, Unavailable> {
         Ok(self.find(subject.as_str()))
     }
@@ -207,7 +219,15 @@ impl World {
         let issuer = format!("http://127.0.0.1:{}", free_port());
         let web_key = SigningKey::generate(Algorithm::Es256).expect("a key");
         let web_key = web_key.to_pkcs8().expect("PKCS #8").to_vec();
-        Self::live(issuer, (Arc::default(), store, Arc::default()), guard, web_key, change).await
+        Self::live(issuer, (Arc::default(), store, Arc::default()), (guard, None), web_key, change).await
+    }
+
+    /// A world in memory whose people sign in elsewhere.
+    pub async fn start_with_login(login: config::Login, change: impl FnOnce(&mut Settings)) -> Self {
+        let issuer = format!("http://127.0.0.1:{}", free_port());
+        let web_key = SigningKey::generate(Algorithm::Es256).expect("a key").to_pkcs8().expect("PKCS #8").to_vec();
+        let store = Arc::new(MemoryStore::new(Limits::default()));
+        Self::live(issuer, (Arc::default(), store, Arc::default()), (None, Some(login)), web_key, change).await
     }
 
     /// Ends this life and begins another one, at the same address, with the same state, clock and people.
@@ -229,13 +249,13 @@ impl World {
         }
         drop(self.listening.take()); // or it would take the place of the next one when it is dropped
         let seams = (Arc::clone(&self.clock), Arc::clone(&self.store), Arc::clone(&self.people));
-        Self::live(self.issuer.clone(), seams, None, self.web_key.clone(), change).await
+        Self::live(self.issuer.clone(), seams, (None, None), self.web_key.clone(), change).await
     }
 
     async fn live(
         issuer: String,
         (clock, store, people): (Arc<TestClock>, Arc<dyn Store>, Arc<TestPeople>),
-        guard: Option<Arc<dyn ReplayGuard>>,
+        (guard, login): (Option<Arc<dyn ReplayGuard>>, Option<config::Login>),
         web_key: Vec<u8>,
         change: impl FnOnce(&mut Settings),
     ) -> Self {
@@ -246,15 +266,19 @@ impl World {
         change(&mut server.settings);
         let external = server.settings.external_login.is_some();
         let folder = tempfile::tempdir().expect("a folder");
+        let login = if external { Some(config::Login::External) } else { login };
+        let people_are_ours = login.is_none();
         if external {
-            server.login = Some(Login::External);
             config.listen.admin_api = Some(AdminApi { path: folder.path().join("admin.sock"), access: Access::Owner });
+        }
+        if login.is_some() {
+            config.authorization_server.as_mut().expect("an authorization server").login = login;
         }
         let seams = Seams {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             store: Some(Arc::clone(&store)),
             guard,
-            people: (!external).then(|| Arc::clone(&people) as Arc<dyn IdentityProvider>),
+            people: people_are_ours.then(|| Arc::clone(&people).as_seams()),
             ..Seams::default()
         };
         let app = App::start(config, seams).await.expect("a start");

@@ -616,6 +616,12 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "Send `none`, `login` or `consent`, or leave it out.",
     ),
     row(
+        "acr_values_malformed",
+        "OpenID Connect Core §3.1.2.1",
+        "`acr_values` is too long, or holds a comma-separated list, line breaks or double spaces.",
+        "Send the names of the classes with single spaces between them.",
+    ),
+    row(
         "max_age_malformed",
         "OpenID Connect Core §3.1.2.1",
         "`max_age` is not a number of seconds.",
@@ -632,6 +638,48 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "OpenID Connect Core §3.1.2.6",
         "`prompt=none`, but consent is asked for every time.",
         "Start again without `prompt=none`, so that the person can answer.",
+    ),
+    row(
+        "reauthentication_missing",
+        "OpenID Connect Core §3.1.2.1, §3.1.2.3",
+        "`prompt=login` or `max_age` asks for a fresh sign-in, and the upstream provider or the proxy in front did not show that it asked.",
+        "See that the provider honours `prompt` and `max_age` and sends `auth_time`; give a proxy a header for it (`login.header.auth_time`).",
+    ),
+    row(
+        "acr_unmet",
+        "RFC 9470 §5",
+        "The person signed in, but not as strongly as `acr_values` asks for.",
+        "Ask for a class that the provider has, or set the provider up for it.",
+    ),
+    row(
+        "upstream_declined",
+        "RFC 6749 §4.1.2.1",
+        "The person, or a policy of the upstream provider, declined the sign-in there.",
+        "Start again if it was a mistake; otherwise look into the provider's log.",
+    ),
+    row(
+        "upstream_untrusted",
+        "OpenID Connect Core §3.1.3.7",
+        "The upstream provider answered with an error, or with an ID token that does not verify: a wrong registration, or somebody in between.",
+        "The log line before this one names the `fault`; compare `issuer`, `client_id` and the redirect URI with the registration there.",
+    ),
+    row(
+        "person_disabled",
+        "a rule of this server",
+        "The person has been disabled here, whatever the provider or the proxy says.",
+        "Enable the person again (`PersonService.Enable`), if that is meant.",
+    ),
+    row(
+        "proxy_absent",
+        "a rule of this server",
+        "Somebody reached this server past the proxy that signs people in, or the proxy lets requests through without a sign-in.",
+        "Let browsers come through the proxy, and name its address in `login.header.from`.",
+    ),
+    row(
+        "proxy_header_malformed",
+        "a rule of this server",
+        "The proxy added its header to one that the caller had sent, or sent it empty, or names somebody who has the name of a client.",
+        "Have the proxy replace the headers that `login.header` names, never add to them.",
     ),
     row(
         "consent_declined",
@@ -703,12 +751,6 @@ pub(super) const AT_THE_ADMIN_API: &[Row] = &[
         "`acr` is not printable ASCII, `name` or `email` is empty, has control characters or more than 256 characters, or \
          `claims` is not a JSON object of at most 8 KiB.",
         "Leave out what is not known, and send the rest as OpenID Connect writes it.",
-    ),
-    row(
-        "person_disabled",
-        "a rule of this server",
-        "`PersonService.Disable` was called for the subject.",
-        "Deny the request; call `PersonService.Enable` when the person may sign in again.",
     ),
 ];
 

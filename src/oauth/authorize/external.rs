@@ -21,8 +21,10 @@ use crate::clock::Timestamp;
 use crate::ident::{Acr, Subject};
 use crate::jose::{self, Members};
 use crate::oauth::Parameters;
+use crate::oauth::authorization_details::DetailShown;
 use crate::scope::Scopes;
 use crate::store::PersonRecord;
+use crate::token::AuthorizationDetails;
 use crate::uri::HttpUri;
 
 /// The longest address to which a browser is sent with its request.
@@ -92,6 +94,12 @@ pub struct Asking {
     pub scopes: Vec<(String, String)>,
     /// The resource.
     pub resource: String,
+    /// What is asked for in detail, as a JSON array; empty if nothing is.
+    pub authorization_details: String,
+    /// The same for people.
+    pub details: Vec<DetailShown>,
+    /// The language that the person wishes for: a primary subtag (RFC 5646 §2.2.1), or nothing.
+    pub language: String,
     /// Whether consent must be asked for: not for our own pages, which ask themselves.
     pub needs_consent: bool,
     /// The age that a sign-in may have, in seconds.
@@ -141,6 +149,8 @@ pub struct ExternalApproval<'a> {
     pub acr: Option<&'a str>,
     /// What they consented to; `None` for all that was asked for.
     pub scope: Option<&'a str>,
+    /// What they consented to in detail: a JSON array; empty for nothing.
+    pub authorization_details: &'a str,
     /// What they are called.
     pub name: Option<&'a str>,
     /// Their e-mail address.
@@ -184,8 +194,9 @@ impl AuthorizationServer {
         let Transaction { destination, request, expires_at, .. } = &transaction;
         let hints = Hints::of(&submission.parameters);
         let language = hints.ui_locales.first().and_then(|tag| tag.split('-').next()).unwrap_or_default();
+        let language = language.to_ascii_lowercase();
         let words = self.in_words(&request.scopes);
-        let words = words.iter().map(|words| words.said_in(&language.to_ascii_lowercase()).to_owned());
+        let words = words.iter().map(|words| words.said_in(&language).to_owned());
         Ok(Begun::Ask(Box::new(Asking {
             handle: transaction.seal(self.forms.external_transactions(), &[]),
             expires_at: *expires_at,
@@ -194,6 +205,9 @@ impl AuthorizationServer {
             destination: destination.redirect_uri.destination(),
             scopes: request.scopes.iter().map(ToString::to_string).zip(words).collect(),
             resource: request.resource.to_string(),
+            authorization_details: written(&request.details),
+            details: self.shown(&request.details),
+            language,
             needs_consent: self.first_party.client(destination.client.id.as_str()).is_none(),
             max_age: request.max_age.map(|age| age.as_secs()),
             hints,
@@ -211,7 +225,7 @@ impl AuthorizationServer {
         let acr: Option<Acr> = said.acr.map(str::parse).transpose().map_err(|_| Refusal::PersonMalformed)?;
         let auth_time = said_auth_time(&said, now)?;
         transaction.check_sign_in(auth_time)?;
-        transaction.request.narrow(said.scope)?;
+        transaction.request.narrow(said.scope, said.authorization_details)?;
         if !self.store.remember_person(&person).await? {
             return Err(Refusal::PersonDisabled.into());
         }
@@ -290,7 +304,9 @@ impl Transaction {
         let begun_at = Timestamp::from_seconds(self.begun_at.seconds()); // as precise as `auth_time`
         let young_enough = match self.request.prompt {
             Prompt::SignIn => auth_time >= begun_at,
-            Prompt::None | Prompt::AsNeeded => self.request.accepts(auth_time, begun_at),
+            Prompt::None | Prompt::SelectAccount | Prompt::AsNeeded => {
+                self.request.max_age.is_none_or(|max_age| begun_at.since(auth_time) <= max_age)
+            }
         };
         if young_enough { Ok(()) } else { Err(Refusal::SignInTooOld) }
     }
@@ -298,18 +314,31 @@ impl Transaction {
 
 impl AuthorizationRequest {
     /// Leaves what the person consented to.
-    fn narrow(&mut self, scope: Option<&str>) -> Result<(), Refusal> {
-        let granted = match scope {
-            None => return Ok(()),
+    fn narrow(&mut self, scope: Option<&str>, details: &str) -> Result<(), Refusal> {
+        let scopes = match scope {
+            None => self.scopes.clone(),
             Some("") => Scopes::default(),
             Some(scope) => scope.parse().map_err(|_| Refusal::ScopeMalformed)?,
         };
-        if !granted.is_within(&self.scopes) {
+        let details = match details {
+            "" => AuthorizationDetails::default(),
+            details => details.parse().map_err(|_| Refusal::DetailsMalformed)?,
+        };
+        if !scopes.is_within(&self.scopes) {
             return Err(Refusal::ScopeNotAllowed);
         }
-        self.scopes = granted;
+        if !details.is_within(&self.details) {
+            return Err(Refusal::DetailsNotGranted);
+        }
+        self.scopes = scopes;
+        self.details = details;
         Ok(())
     }
+}
+
+/// `authorization_details` as a JSON array.
+fn written(details: &AuthorizationDetails) -> String {
+    if details.is_empty() { String::new() } else { details.to_string() }
 }
 
 fn said_auth_time(said: &ExternalApproval<'_>, now: Timestamp) -> Result<Timestamp, Refusal> {

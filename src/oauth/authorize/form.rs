@@ -15,6 +15,7 @@ pub(in crate::oauth) struct FormKeys {
     external_transactions: RootKey,
     csrf_tokens: RootKey,
     sign_outs: RootKey,
+    detours: RootKey,
 }
 
 impl FormKeys {
@@ -24,6 +25,7 @@ impl FormKeys {
             external_transactions: root.derive("transactions of an external login"),
             csrf_tokens: root.derive("CSRF tokens"),
             sign_outs: root.derive("sign-outs"),
+            detours: root.derive("detours to an upstream provider"),
         }
     }
 
@@ -40,6 +42,11 @@ impl FormKeys {
     /// The key under which it is sealed where a browser goes after signing out.
     pub(in crate::oauth) fn sign_outs(&self) -> &RootKey {
         &self.sign_outs
+    }
+
+    /// The key under which transactions are sealed that wait for an upstream provider.
+    pub(super) fn detours(&self) -> &RootKey {
+        &self.detours
     }
 
     /// The `csrf_token` of every form that is sent to a browser.

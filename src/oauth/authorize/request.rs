@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::SignedIn;
 use super::response::ResponseMode;
 use crate::clock::Timestamp;
-use crate::ident::Audience;
+use crate::ident::{Acr, Audience};
+use crate::identity::Login;
 use crate::jose::Thumbprint;
 use crate::oauth::client::{Client, GrantType};
 use crate::oauth::pkce::CodeChallenge;
@@ -17,6 +19,12 @@ const STATE_LIMIT: usize = 2_048;
 
 /// The longest `nonce` that is taken, in bytes after decoding.
 const NONCE_LIMIT: usize = 512;
+
+/// The longest `acr_values` that are taken, in bytes after decoding.
+const ACR_VALUES_LIMIT: usize = 512;
+
+/// How long ago a sign-in may have been that answers `prompt=login`.
+const JUST_NOW: Duration = Duration::from_mins(1);
 
 /// What is asked for, all of it judged.
 pub(in crate::oauth) struct AuthorizationRequest {
@@ -31,6 +39,8 @@ pub(in crate::oauth) struct AuthorizationRequest {
     pub(super) prompt: Prompt,
     /// The age that a sign-in may have.
     pub(super) max_age: Option<Duration>,
+    /// How well the person is to be recognised: any of these. Empty if nothing is said.
+    pub(super) acr_values: Vec<Acr>,
 }
 
 /// What the person is to be asked (OpenID Connect Core §3.1.2.1 `prompt`). Consent is asked for in any case.
@@ -40,6 +50,8 @@ pub(super) enum Prompt {
     None,
     /// `login`: to sign in, even if somebody is signed in.
     SignIn,
+    /// `select_account`: who it is to be, even if somebody is signed in.
+    SelectAccount,
     /// `consent`, or nothing said: what is needed.
     AsNeeded,
 }
@@ -73,6 +85,7 @@ impl AuthorizationServer {
             details: self.requested_details(parameters, client)?,
             prompt,
             max_age,
+            acr_values: acr_values(parameters)?,
         })
     }
 
@@ -90,10 +103,34 @@ impl AuthorizationServer {
 }
 
 impl AuthorizationRequest {
-    /// Whether somebody who signed in at `auth_time` need not do so again.
-    pub(super) fn accepts(&self, auth_time: Timestamp, now: Timestamp) -> bool {
-        let young_enough = self.max_age.is_none_or(|max_age| now.since(auth_time) <= max_age);
-        self.prompt != Prompt::SignIn && young_enough
+    /// Whether somebody who is signed in need not do so again: the refusal is what is lacking.
+    pub(super) fn check_sign_in(&self, by: &SignedIn, login: &Login, now: Timestamp) -> Result<(), Refusal> {
+        let recent = |age: Duration| by.is_dated && now.since(by.auth_time) <= age;
+        let asked = match self.prompt {
+            Prompt::None | Prompt::AsNeeded => true,
+            // A proxy sees the request before we do, and may have asked on its way here.
+            Prompt::SignIn => matches!(login, Login::Proxy(_)) && recent(JUST_NOW),
+            Prompt::SelectAccount => false,
+        };
+        let max_age = if self.prompt == Prompt::SignIn { None } else { self.max_age };
+        if !asked || !max_age.is_none_or(recent) {
+            return Err(Refusal::ReauthenticationMissing);
+        }
+        let recognised = match (&by.acr, login) {
+            (Some(acr), _) => self.acr_values.contains(acr),
+            (None, Login::Upstream(_)) => false, // who can be asked
+            // A voluntary claim (OpenID Connect Core §3.1.2.1): where nobody ever says how well, it says nothing.
+            (None, Login::Password(_) | Login::Proxy(_) | Login::Elsewhere) => true,
+        };
+        if self.acr_values.is_empty() || recognised { Ok(()) } else { Err(Refusal::AcrUnmet) }
+    }
+
+    /// Since when a person must have signed in, if the request says so.
+    pub(super) fn signed_in_since(&self, now: Timestamp) -> Option<Timestamp> {
+        match self.prompt {
+            Prompt::SignIn => Some(now),
+            Prompt::None | Prompt::SelectAccount | Prompt::AsNeeded => self.max_age.map(|max_age| now.before(max_age)),
+        }
     }
 }
 
@@ -144,7 +181,8 @@ fn prompt(parameters: &Parameters) -> Result<Prompt, Refusal> {
         match value {
             "none" if values == "none" => prompt = Prompt::None,
             "login" => prompt = Prompt::SignIn,
-            "consent" => {}
+            "select_account" if prompt == Prompt::AsNeeded => prompt = Prompt::SelectAccount,
+            "select_account" | "consent" => {}
             _ => return Err(Refusal::PromptUnsupported),
         }
     }
@@ -156,4 +194,13 @@ fn max_age(parameters: &Parameters) -> Result<Option<Duration>, Refusal> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let seconds = text.parse::<u32>().ok().filter(|_| digits).ok_or(Refusal::MaxAgeMalformed)?;
     Ok(Some(Duration::from_secs(seconds.into())))
+}
+
+/// OpenID Connect Core §3.1.2.1 `acr_values`, in order of preference.
+fn acr_values(parameters: &Parameters) -> Result<Vec<Acr>, Refusal> {
+    let Some(values) = parameters.get("acr_values").filter(|values| !values.is_empty()) else { return Ok(Vec::new()) };
+    if values.len() > ACR_VALUES_LIMIT {
+        return Err(Refusal::AcrValuesMalformed);
+    }
+    values.split(' ').map(str::parse).collect::<Result<_, _>>().map_err(|_| Refusal::AcrValuesMalformed)
 }

@@ -36,7 +36,7 @@ pub(super) struct Transaction {
 
 /// What is sealed, in JSON. `state` is encoded once more, since JSON would make six bytes of one.
 #[derive(Deserialize, Serialize)]
-struct Sealed {
+pub(super) struct Sealed {
     id: [u8; 16],
     client_id: String,
     redirect_uri: String,
@@ -73,8 +73,14 @@ impl Transaction {
 
     /// Seals the transaction; `context` is the browser that it is for.
     pub(super) fn seal(&self, key: &RootKey, context: &[u8]) -> String {
+        let json = serde_json::to_vec(&self.sealed()).expect("strings and numbers are plain JSON");
+        base64url(&key.seal(context, &json))
+    }
+
+    /// What is to be sealed.
+    pub(super) fn sealed(&self) -> Sealed {
         let Self { id, destination, request, is_pushed, begun_at, expires_at, session } = self;
-        let sealed = Sealed {
+        Sealed {
             id: id.0,
             client_id: destination.client.id.to_string(),
             redirect_uri: destination.redirect_uri.as_str().to_owned(),
@@ -94,9 +100,7 @@ impl Transaction {
             begun_at: begun_at.millis(),
             expires_at: expires_at.millis(),
             session: session.map(|session| *session.as_bytes()),
-        };
-        let json = serde_json::to_vec(&sealed).expect("strings and numbers are plain JSON");
-        base64url(&key.seal(context, &json))
+        }
     }
 }
 
@@ -117,7 +121,16 @@ impl AuthorizationServer {
 
     pub(super) fn open_transaction(&self, text: &str, key: &RootKey, context: &[u8]) -> Option<Transaction> {
         let json = key.open(context, &from_base64url(text)?).ok()?;
-        let sealed: Sealed = serde_json::from_slice(&json).ok()?;
+        self.unsealed(&serde_json::from_slice(&json).ok()?)
+    }
+
+    /// Goes on with a transaction that was sealed, if its time is not over.
+    pub(super) fn resume(&self, sealed: &Sealed, now: Timestamp) -> Result<Transaction, Refusal> {
+        let transaction = self.unsealed(sealed);
+        transaction.filter(|transaction| now < transaction.expires_at).ok_or(Refusal::TransactionUnknown)
+    }
+
+    fn unsealed(&self, sealed: &Sealed) -> Option<Transaction> {
         let text = |encoded: &str| String::from_utf8(from_base64url(encoded)?).ok();
         let state = match &sealed.state {
             Some(state) => Some(text(state)?),
@@ -136,13 +149,14 @@ impl AuthorizationServer {
         let response_mode = if sealed.signs_response { ResponseMode::QueryJwt } else { ResponseMode::Query };
         let request = AuthorizationRequest {
             challenge: CodeChallenge::from_bytes(sealed.challenge),
-            dpop_jkt: sealed.dpop_jkt.map(|key| key.parse()).transpose().ok()?,
+            dpop_jkt: sealed.dpop_jkt.as_ref().map(|key| key.parse()).transpose().ok()?,
             nonce,
             scopes: sealed.scope.parse().ok()?,
             resource: sealed.resource.parse().ok()?,
             details,
             prompt: if sealed.signs_in { Prompt::SignIn } else { Prompt::AsNeeded },
             max_age: sealed.max_age.map(Duration::from_secs),
+            acr_values: Vec::new(), // whoever was asked has seen to them
         };
         let allowed = client.may_redirect_to(&redirect_uri)
             && request.scopes.is_within(&client.scopes)
