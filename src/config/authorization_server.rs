@@ -11,7 +11,7 @@ use super::file::{
 };
 use super::given::Given;
 use super::mistake::{Mistake, Place};
-use super::words::WordsFile;
+use super::words::{self, WordsFile};
 use super::{AuthorizationServer, Login, Signing, Store, branding, client, detail_types, fapi, login, named_file};
 use crate::authz::ResourceSettings;
 use crate::dpop::Window;
@@ -125,15 +125,8 @@ fn openid_scopes() -> impl Iterator<Item = (Scope, Words)> {
 /// People read these words before they agree.
 fn check_scope_words(judge: &mut Judge<'_>, file: &AuthorizationServerFile) {
     let scopes = file.scopes.iter().flat_map(|given| &given.value);
-    for words in scopes.map(|(_, words)| words) {
-        match &words.value {
-            WordsFile::One(text) => judge.readable(&Given { value: text.clone(), place: words.place.clone() }),
-            WordsFile::Each(languages) if languages.is_empty() && words.place.gaps.is_empty() => {
-                let mistake = Mistake::about(&words.place, "says nothing in any language");
-                judge.report(mistake.help("say it in one language at least: `{ en: \"Read your orders\" }`"));
-            }
-            WordsFile::Each(languages) => languages.iter().for_each(|(_, text)| judge.readable(text)),
-        }
+    for (_, given) in scopes {
+        words::check(judge, given);
     }
 }
 

@@ -6,6 +6,7 @@ use super::check::Judge;
 use super::file::{AuthorizationServerFile, ClientFile, DetailTypeFile};
 use super::given::Given;
 use super::mistake::Mistake;
+use super::words;
 use crate::oauth::DetailType;
 use crate::token::LISTS;
 
@@ -31,7 +32,7 @@ pub(super) fn known(judge: &mut Judge<'_>, server: &Given<AuthorizationServerFil
 fn detail_type(judge: &mut Judge<'_>, given: &Given<DetailTypeFile>) -> Option<DetailType> {
     let Given { value: file, place } = given;
     let description = judge.required(place, "description", file.description.as_ref())?;
-    judge.readable(description);
+    words::check(judge, description);
     let texts = |given: &Option<Given<Vec<Given<String>>>>| -> Vec<String> {
         given.iter().flat_map(|given| &given.value).map(|text| text.value.clone()).collect()
     };
@@ -43,7 +44,7 @@ fn detail_type(judge: &mut Judge<'_>, given: &Given<DetailTypeFile>) -> Option<D
         judge.report(mistake.help("take it out: RFC 9396 §2 says what it is"));
     }
     let detail_type = DetailType {
-        description: description.value.clone(),
+        description: description.value.words()?,
         values,
         fields: texts(&file.fields),
         required: texts(&file.required),

@@ -291,9 +291,10 @@ pub(super) struct RateLimitsFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DetailTypeFile {
-    /// What it allows: 1 to 200 characters for the people who are asked to grant it. They are shown the members too.
+    /// What it allows, for the people who are asked to grant it: 1 to 200 characters, or a map of such by language, as in
+    /// `scopes`. They are shown the members too.
     #[schemars(required)]
-    pub(super) description: Option<Given<String>>,
+    pub(super) description: Option<Given<WordsFile>>,
     /// The values that `actions` may have. Default: there are no `actions`.
     pub(super) actions: Option<Given<Vec<Given<String>>>>,
     /// The values that `datatypes` may have. Default: there are no `datatypes`.

@@ -108,6 +108,9 @@ impl<'a> Page<'a> {
     /// What may stand for a setting.
     fn value(&self, setting: &'a Value) -> String {
         let schema = self.resolve(setting);
+        if let Some(Value::Array(choices)) = schema.get("anyOf") {
+            return choices.iter().map(|choice| self.value(choice)).collect::<Vec<_>>().join(" or ");
+        }
         let words = words(schema);
         match schema.get("type").and_then(Value::as_str) {
             _ if !words.is_empty() => words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", "),

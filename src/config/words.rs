@@ -6,7 +6,9 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
+use super::check::Judge;
 use super::given::{Given, Parsed};
+use super::mistake::Mistake;
 use crate::oauth::Words;
 
 /// What the file may say to people: a text, or a map of texts by language.
@@ -16,6 +18,19 @@ pub(super) enum WordsFile {
     One(String),
     /// By language, in the order of the file.
     Each(Vec<(Parsed<LanguageTag>, Given<String>)>),
+}
+
+/// Reports words that people could not read, and none at all.
+pub(super) fn check(judge: &mut Judge<'_>, given: &Given<WordsFile>) {
+    let Given { value, place } = given;
+    match value {
+        WordsFile::One(text) => judge.readable(&Given { value: text.clone(), place: place.clone() }),
+        WordsFile::Each(languages) if languages.is_empty() && place.gaps.is_empty() => {
+            let mistake = Mistake::about(place, "says nothing in any language");
+            judge.report(mistake.help("say it in one language at least: `{ en: \"Read your orders\" }`"));
+        }
+        WordsFile::Each(languages) => languages.iter().for_each(|(_, text)| judge.readable(text)),
+    }
 }
 
 /// A primary language subtag (RFC 5646 §2.2.1), in lower case.

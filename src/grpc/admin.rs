@@ -180,7 +180,7 @@ impl From<oauth::Asking> for v1::Transaction {
             scopes: scopes.map(|(scope, description)| v1::RequestedScope { scope, description }).collect(),
             resource: asking.resource,
             authorization_details: asking.authorization_details,
-            details: asking.details.into_iter().map(v1::RequestedDetail::from).collect(),
+            details: asking.details.into_iter().map(|shown| requested_detail(shown, &asking.language)).collect(),
             needs_consent: asking.needs_consent,
             prompt: asking.hints.prompt,
             max_age: asking.max_age.map(u64::cast_signed),
@@ -191,11 +191,10 @@ impl From<oauth::Asking> for v1::Transaction {
     }
 }
 
-impl From<oauth::DetailShown> for v1::RequestedDetail {
-    fn from(shown: oauth::DetailShown) -> Self {
-        let members = shown.members.into_iter().map(|(name, value)| v1::DetailMember { name, value });
-        Self { description: shown.description, members: members.collect() }
-    }
+/// What is asked for in detail, in a language.
+fn requested_detail(shown: oauth::DetailShown, language: &str) -> v1::RequestedDetail {
+    let members = shown.members.into_iter().map(|(name, value)| v1::DetailMember { name, value });
+    v1::RequestedDetail { description: shown.description.said_in(language).to_owned(), members: members.collect() }
 }
 
 impl From<Refusal> for v1::Refusal {

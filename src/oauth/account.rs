@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::authorization_details::DetailShown;
 use super::authorize::SignedIn;
 use super::first_party::{Errand, Returned, open, seal};
 use super::{Answer, AuthorizationServer, Browser, Cookie, Error, Form, Parameters, Refusal, View, Words};
@@ -44,6 +45,8 @@ pub struct AllowedClient {
     pub client_name: String,
     /// What each scope means, in the operator's words.
     pub permissions: Vec<Words>,
+    /// What it is about in detail (RFC 9396).
+    pub details: Vec<DetailShown>,
     /// Where it began.
     pub began: Began,
     /// How long ago.
@@ -198,6 +201,7 @@ impl AuthorizationServer {
             grant: base64url(&grant.handle.0),
             client_name: self.client_name(grant),
             permissions: self.in_words(&grant.scopes),
+            details: self.shown(&grant.details),
             began: match grant.origin {
                 GrantOrigin::Browser => Began::Browser,
                 GrantOrigin::Device { address } => Began::Device { address: address.to_canonical() },

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{AuthorizationServer, Client, Parameters, Refusal};
+use super::{AuthorizationServer, Client, Parameters, Refusal, Words};
 use crate::ident::Audience;
 use crate::jose::{Json, Members};
 use crate::token::AuthorizationDetails;
@@ -17,7 +17,7 @@ const PARAMETER: &str = "authorization_details";
 #[derive(Clone, Debug)]
 pub struct DetailType {
     /// What it allows, in words for people.
-    pub description: String,
+    pub description: Words,
     /// The values that `actions`, `datatypes` and `privileges` may have; without any the member is refused.
     pub values: BTreeMap<&'static str, Vec<String>>,
     /// Other members that there may be, of any JSON type.
@@ -48,7 +48,7 @@ impl DetailType {
 /// An object of `authorization_details`, for people. Texts are as others supplied them, not escaped yet.
 pub struct DetailShown {
     /// What its type allows, in the operator's words.
-    pub description: String,
+    pub description: Words,
     /// Its members: names and values.
     pub members: Vec<(String, String)>,
 }
@@ -99,11 +99,7 @@ impl AuthorizationServer {
     /// What was asked for in detail, for the person who is asked to grant it.
     pub(super) fn shown(&self, details: &AuthorizationDetails) -> Vec<DetailShown> {
         let shown = |(name, detail): (&str, &Members)| DetailShown {
-            description: self
-                .settings
-                .details
-                .get(name)
-                .map_or_else(|| name.to_owned(), |known| known.description.clone()),
+            description: self.settings.details.get(name).map_or_else(|| name.into(), |known| known.description.clone()),
             members: detail
                 .iter()
                 .filter(|(name, _)| *name != "type")

@@ -91,7 +91,7 @@ struct ConsentPage<'a> {
     person: &'a str,
     can_switch: bool,
     permissions: Vec<&'a str>,
-    details: &'a [DetailShown],
+    details: Vec<DetailRow<'a>>,
     destination: &'a str,
 }
 
@@ -118,7 +118,7 @@ struct ConfirmDevicePage<'a> {
     can_switch: bool,
     permissions: Vec<&'a str>,
     /// Devices do not ask for details.
-    details: &'a [DetailShown],
+    details: Vec<DetailRow<'a>>,
     user_code: &'a str,
     age: String,
     address: IpAddr,
@@ -147,6 +147,13 @@ struct GrantRow<'a> {
     allowed: String,
     used: String,
     permissions: Vec<&'a str>,
+    details: Vec<DetailRow<'a>>,
+}
+
+/// What is asked for, or was granted, in detail.
+struct DetailRow<'a> {
+    description: &'a str,
+    members: &'a [(String, String)],
 }
 
 #[derive(Template)]
@@ -253,7 +260,7 @@ impl Pages {
             person: &consent.person,
             can_switch: consent.can_switch,
             permissions: said_in(&consent.permissions, language),
-            details: &consent.details,
+            details: detail_rows(&consent.details, language),
             destination: &consent.destination,
         };
         Page { policy: self.consent_policy.clone(), ..self.page(StatusCode::OK, language, &page) }
@@ -294,7 +301,7 @@ impl Pages {
             person: &confirm.person,
             can_switch: confirm.can_switch,
             permissions: said_in(&confirm.permissions, language),
-            details: &[],
+            details: Vec::new(),
             user_code: &confirm.user_code,
             age: (text.ago)(confirm.age),
             address: confirm.address,
@@ -398,6 +405,13 @@ fn said_in(permissions: &[Words], language: Language) -> Vec<&str> {
     permissions.iter().map(|words| words.said_in(language.tag())).collect()
 }
 
+fn detail_rows(details: &[DetailShown], language: Language) -> Vec<DetailRow<'_>> {
+    let rows = details
+        .iter()
+        .map(|detail| DetailRow { description: detail.description.said_in(language.tag()), members: &detail.members });
+    rows.collect()
+}
+
 fn row<'a>(grant: &'a AllowedClient, text: &AccountText, language: Language) -> GrantRow<'a> {
     let began = match grant.began {
         Began::Browser => Some(text.in_browser.to_owned()),
@@ -411,6 +425,7 @@ fn row<'a>(grant: &'a AllowedClient, text: &AccountText, language: Language) -> 
         allowed: (text.allowed)(grant.age),
         used: (text.used)(grant.unused_for),
         permissions: said_in(&grant.permissions, language),
+        details: detail_rows(&grant.details, language),
     }
 }
 

@@ -87,7 +87,7 @@ try {
 
   const callback = await authorize(parameters, async (page) => {
     await signIn(page, `not ${password}`);
-    await page.locator('[type=password]').waitFor();
+    await page.locator('[role=alert]').waitFor(); // which the page before had not
     assert.equal(await page.locator('[type=password]').inputValue(), '', 'the page gives a wrong password back');
     await signIn(page, password);
     const consent = page.locator('[name=decision][value=approve]');

@@ -292,6 +292,7 @@ async function stories() {
     assert.ok(wrong <= 6, `${wrong} wrong codes were looked at`);
     const device = await beginDevice();
     await enter(page, device.user_code);
+    await page.locator('[role=alert]').waitFor();
     assert.equal(await page.locator('[value=approve]').count(), 0, 'a right code counts for nothing now');
     await context.close();
     step('after five wrong codes no other one was looked at');

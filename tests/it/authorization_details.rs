@@ -24,13 +24,13 @@ fn texts(texts: &[&str]) -> Vec<String> {
 /// `payment` for most clients, and `statement` for nobody.
 pub fn configure(settings: &mut Settings) {
     let payment = DetailType {
-        description: "Make a <payment>".to_owned(),
+        description: "Make a <payment>".into(),
         values: BTreeMap::from([("actions", texts(&["initiate", "status"]))]),
         fields: texts(&["amount", "creditor"]),
         required: texts(&["amount"]),
     };
     let statement = DetailType {
-        description: "Read statements".to_owned(),
+        description: "Read statements".into(),
         values: BTreeMap::new(),
         fields: Vec::new(),
         required: Vec::new(),
@@ -97,6 +97,9 @@ async fn what_a_person_approved_in_detail_is_in_the_token() {
         let asked = web.bearer_request(now, &[("token", tokens.text("access_token"))]).at("/oauth/introspect");
         let told = asked.send().await.expect(200, "");
         assert_eq!(told.body["authorization_details"], json!([payment()]), "{told:?}");
+        let account = browser.open("/account").await;
+        let shown = ["Make a &#60;payment&#62;", "currency: EUR, value: 12.50"];
+        assert!(shown.iter().all(|shown| account.has(shown)), "{account:?}");
     }
     let url = format!("{}/.well-known/oauth-authorization-server", world.issuer);
     let metadata = answer(crate::client::http().get(url)).await;

@@ -108,6 +108,8 @@ pub struct Asking {
     pub authorization_details: String,
     /// The same for people.
     pub details: Vec<DetailShown>,
+    /// The language that the person wishes for: a primary subtag (RFC 5646 §2.2.1), or nothing.
+    pub language: String,
     /// Whether consent must be asked for: not for our own pages, which ask themselves.
     pub needs_consent: bool,
     /// The age that a sign-in may have, in seconds.
@@ -202,8 +204,9 @@ impl AuthorizationServer {
         let Transaction { destination, request, expires_at, .. } = &transaction;
         let hints = Hints::of(&submission.parameters);
         let language = hints.ui_locales.first().and_then(|tag| tag.split('-').next()).unwrap_or_default();
+        let language = language.to_ascii_lowercase();
         let words = self.in_words(&request.scopes);
-        let words = words.iter().map(|words| words.said_in(&language.to_ascii_lowercase()).to_owned());
+        let words = words.iter().map(|words| words.said_in(&language).to_owned());
         Ok(Begun::Ask(Box::new(Asking {
             handle: transaction.seal(self.forms.external_transactions(), &[]),
             expires_at: *expires_at,
@@ -214,6 +217,7 @@ impl AuthorizationServer {
             resource: request.resource.to_string(),
             authorization_details: written(&request.details),
             details: self.shown(&request.details),
+            language,
             needs_consent: self.first_party.client(destination.client.id.as_str()).is_none(),
             max_age: request.max_age.map(|age| age.as_secs()),
             hints,
