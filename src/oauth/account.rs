@@ -168,8 +168,7 @@ impl AuthorizationServer {
         };
         let own = |grant: &Grant| grant.subject == by.person.subject && grant.is_live(now);
         let Some(grant) = grant.filter(own) else { return Ok(AccountNotice::GoneAlready) };
-        self.store.end_grant(grant.handle, EndedBy::Revoked, now).await?;
-        tracing::info!(client.id = %grant.client_id, grant = ?grant.handle, "a person has ended a grant");
+        self.end_grant(&grant, EndedBy::Revoked, now).await?;
         Ok(AccountNotice::Ended { client_name: self.client_name(&grant) })
     }
 

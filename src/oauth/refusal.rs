@@ -312,8 +312,8 @@ refusals! {
 
 impl Refusal {
     /// The refusals of what an external login says about a person.
-    pub const OF_EXTERNAL_LOGINS: [Self; 5] =
-        [Self::SubjectUnusable, Self::AuthTimeWrong, Self::SignInTooOld, Self::PersonMalformed, Self::PersonDisabled];
+    pub const OF_EXTERNAL_LOGINS: [Self; 4] =
+        [Self::SubjectUnusable, Self::AuthTimeWrong, Self::SignInTooOld, Self::PersonMalformed];
 }
 
 impl From<ProofFault> for Refusal {

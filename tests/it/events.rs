@@ -164,7 +164,9 @@ async fn a_key_that_is_withdrawn_is_in_the_log_of_the_program() {
     let (_, log) = process.ended().await;
     let events: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let of_key = |name: &str, kid: &str| {
-        events.iter().any(|event| event["target"] == audit::TARGET && event["event"] == name && event["kid"] == kid)
+        events.iter().any(|event| {
+            event["target"] == audit::TARGET && event["event"] == name && event["kid"].to_string().as_str() == kid
+        })
     };
     assert!(of_key(audit::KEY_LEARNED, &before[0]) && of_key(audit::KEY_WITHDRAWN, &before[0]), "{log}");
     assert!(last_learned(&events) != before[0], "{log}");

@@ -24,7 +24,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("V7__ended_transactions", include_str!("migrations/V7__ended_transactions.sql")),
     ("V8__pushed_requests", include_str!("migrations/V8__pushed_requests.sql")),
     ("V9__nonces", include_str!("migrations/V9__nonces.sql")),
-    ("V18__authorization_details", include_str!("migrations/V18__authorization_details.sql")),
+    ("V10__authorization_details", include_str!("migrations/V10__authorization_details.sql")),
 ];
 
 /// How long to wait for another process, such as `tollgate keys rotate`, that writes to the same file.
