@@ -1,0 +1,129 @@
+//! What the file may say about what the gate protects.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::super::given::{Given, Parsed};
+use crate::authz::{Method, PathPattern};
+use crate::scope::Scopes;
+
+/// A resource that the gate protects.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct ResourceFile {
+    /// The identifier: an absolute http(s) URI without a fragment. It is the audience of tokens, and scheme, host and
+    /// port are what clients reach the resource under: the `htu` of proofs must begin with them. Requests find their
+    /// resource by host and port, so no two resources may have the same.
+    #[schemars(required)]
+    pub(in crate::config) resource: Option<Given<Parsed<ResourceUri>>>,
+    /// Whose tokens count. This version knows `self` only: the `authorization_server` of this file.
+    #[schemars(extend("default" = ["self"]))]
+    pub(in crate::config) authorization_servers: Option<Given<Vec<Given<String>>>>,
+    /// Whether tokens must be bound to a key.
+    #[schemars(extend("default" = "required"))]
+    pub(in crate::config) dpop: Option<Given<DpopWord>>,
+    /// Whether proofs must carry a nonce of the gate (RFC 9449 §9).
+    #[schemars(extend("default" = "off"))]
+    pub(in crate::config) nonce: Option<Given<GateNonceWord>>,
+    /// What the protected service gets to see.
+    pub(in crate::config) upstream: Option<Given<UpstreamFile>>,
+    /// Who may do what. The first rule that matches decides; a request that none matches is denied. A rule whose requests
+    /// all go to an earlier one is a mistake.
+    #[schemars(required)]
+    pub(in crate::config) rules: Option<Given<Vec<Given<RuleFile>>>>,
+}
+
+/// Whether tokens must be bound to a key.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum DpopWord {
+    /// Only DPoP-bound tokens, with a proof.
+    Required,
+    /// DPoP-bound tokens with a proof, and tokens that are bound to the client's certificate (RFC 8705), which Envoy must
+    /// hand on: `include_peer_certificate`.
+    OrCertificate,
+    /// DPoP-bound tokens with a proof, and plain bearer tokens. A stolen bearer token works for the thief.
+    Allowed,
+    /// Plain bearer tokens only.
+    Off,
+}
+
+/// Whether proofs must carry a nonce of the gate.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum GateNonceWord {
+    /// No.
+    Off,
+    /// Yes: proofs made ahead of time are worthless.
+    Required,
+}
+
+/// What the protected service gets to see.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct UpstreamFile {
+    /// What becomes of the `Authorization` header. `DPoP` is always removed.
+    #[schemars(extend("default" = "remove"))]
+    pub(in crate::config) authorization: Option<Given<UpstreamAuthorizationWord>>,
+    /// Headers that tell the service who is asking, each with the claim it holds. What the caller sent under these names
+    /// is always removed.
+    #[schemars(extend("default" = { "x-auth-subject": "sub", "x-auth-client": "client_id", "x-auth-scope": "scope" }))]
+    pub(in crate::config) headers: Option<Given<BTreeMap<String, Given<String>>>>,
+}
+
+/// What becomes of the `Authorization` header.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum UpstreamAuthorizationWord {
+    /// It is removed.
+    Remove,
+    /// The token is passed on as a plain bearer token.
+    Bearer,
+    /// It is passed on as it came.
+    Keep,
+}
+
+/// Who may send a kind of request. Exactly one of `scope` and `allow`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct RuleFile {
+    /// The path: `/a` itself, `/a/*` one segment more, `/a/**` it and everything below.
+    #[schemars(required)]
+    pub(in crate::config) path: Option<Given<Parsed<PathPattern>>>,
+    /// The methods. Default: all. `TRACE` and `CONNECT` are always refused.
+    pub(in crate::config) methods: Option<Given<Vec<Given<Parsed<Method>>>>>,
+    /// The scopes that a token must have, separated by spaces; all of them.
+    pub(in crate::config) scope: Option<Given<Parsed<Scopes>>>,
+    /// Who may come without a particular scope.
+    pub(in crate::config) allow: Option<Given<AllowWord>>,
+}
+
+/// Who may come without a particular scope.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum AllowWord {
+    /// Anybody, without a token.
+    Anyone,
+    /// Whoever has a valid token for this resource.
+    Authenticated,
+}
+
+/// A resource identifier, which is an audience and has an origin.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::config) struct ResourceUri {
+    /// What `aud` holds.
+    pub(in crate::config) audience: crate::ident::Audience,
+    /// Where it is reached.
+    pub(in crate::config) origin: crate::uri::Origin,
+}
+
+impl FromStr for ResourceUri {
+    type Err = crate::uri::UriFault;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self { audience: crate::uri::resource_indicator(text)?, origin: text.parse()? })
+    }
+}
