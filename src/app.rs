@@ -25,7 +25,7 @@ use crate::replay::{LocalReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
 use crate::unavailable::Unavailable;
-use crate::web::{AdminSite, AuthorizationSite, Door, Site, Tls, TlsFault};
+use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFault};
 
 mod upkeep;
 
@@ -164,7 +164,10 @@ impl App {
         let asks = server.settings.mutual_tls;
         let tls = listen.public.tls.map(|files| Tls::new(files, asks)).transpose()?;
         let public = bind(listen.public.address).await?;
-        let public = public.behind(listen.public.trusted_proxies);
+        let public = public.behind(Proxies {
+            networks: listen.public.trusted_proxies.into(),
+            tell_certificates: listen.public.forwarded_certificates,
+        });
         let public = match &tls {
             Some(tls) => public.encrypted(tls.clone()),
             None => public,

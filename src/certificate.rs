@@ -57,11 +57,7 @@ impl CertificateThumbprint {
     /// The thumbprint of the certificate in a percent-encoded PEM text, as Envoy describes the client of a connection.
     #[must_use]
     pub fn of_percent_encoded(text: &str) -> Option<Self> {
-        if text.len() > ENCODED_LIMIT {
-            return None;
-        }
-        let pem = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
-        ClientCertificate::from_pem(&pem).ok().map(|certificate| certificate.thumbprint())
+        ClientCertificate::from_percent_encoded(text).ok().map(|certificate| certificate.thumbprint())
     }
 
     /// The 32 bytes.
@@ -133,6 +129,18 @@ impl ClientCertificate {
     pub fn from_pem(text: &str) -> Result<Self, CertificateFault> {
         let chain = CertificateDer::pem_slice_iter(text.as_bytes()).take(CHAIN_LIMIT);
         Self::presented(&chain.collect::<Result<Vec<_>, _>>().map_err(|_| CertificateFault)?)
+    }
+
+    /// The first certificate of a percent-encoded PEM text, and those behind it, as Envoy tells of them.
+    ///
+    /// # Errors
+    /// [`CertificateFault`].
+    pub fn from_percent_encoded(text: &str) -> Result<Self, CertificateFault> {
+        if text.len() > ENCODED_LIMIT {
+            return Err(CertificateFault);
+        }
+        let pem = percent_encoding::percent_decode_str(text).decode_utf8().map_err(|_| CertificateFault)?;
+        Self::from_pem(&pem)
     }
 
     /// What tokens are bound to.

@@ -102,6 +102,8 @@ pub struct PublicListener {
     pub address: SocketAddr,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether they tell of the certificates of clients.
+    pub forwarded_certificates: bool,
     /// What it encrypts with.
     pub tls: Option<TlsFiles>,
 }

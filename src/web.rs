@@ -31,6 +31,7 @@ mod userinfo;
 pub use admin::AdminSite;
 pub use branding::{Branding, Colour, ColourFault, Logo, LogoFault};
 pub use door::{Door, Limits};
+pub use forwarded::Proxies;
 pub use request::{Received, Refused};
 pub use router::AuthorizationSite;
 pub use tls::{Identity, Tls, TlsFault, TlsFiles};

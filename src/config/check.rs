@@ -65,8 +65,8 @@ pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mi
         check_admin_api(&mut judge, given, server, &listen, listen_file);
     }
     if let Some(server) = &mut authorization_server {
-        server.settings.mutual_tls =
-            listen.public.tls.is_some() && server.settings.clients.iter().any(Client::uses_certificates);
+        server.settings.mutual_tls = (listen.public.tls.is_some() || listen.public.forwarded_certificates)
+            && server.settings.clients.iter().any(Client::uses_certificates);
         server.settings.client_authorities = client_ca;
     }
     let lifetimes = authorization_server.as_ref().map(|server| &server.settings.lifetimes);
@@ -180,8 +180,10 @@ fn certificates(given: Option<&Given<ListenFile>>) -> Certificates {
     let lost =
         given.is_some_and(|given| given.place.lost("public")) || public.is_some_and(|public| public.place.lost("tls"));
     let tls = public.and_then(|public| public.value.tls.as_ref());
-    let client_ca = tls.is_some_and(|tls| tls.value.client_ca.is_some() || tls.place.lost("client_ca"));
-    Certificates { can_be_shown: tls.is_some() || lost, can_be_vouched_for: client_ca || lost }
+    let forwarded = public.and_then(|public| public.value.forwarded_certificates.as_ref());
+    let client_ca = tls.is_some_and(|tls| tls.value.client_ca.is_some() || tls.place.lost("client_ca"))
+        || forwarded.is_some_and(|given| given.value.client_ca.is_some() || given.place.lost("client_ca"));
+    Certificates { can_be_shown: tls.is_some() || forwarded.is_some() || lost, can_be_vouched_for: client_ca || lost }
 }
 
 fn listen(judge: &mut Judge<'_>, given: Option<&Given<ListenFile>>) -> (Listen, Option<Authorities>) {
@@ -207,14 +209,30 @@ fn listen(judge: &mut Judge<'_>, given: Option<&Given<ListenFile>>) -> (Listen, 
     taken.extend(ext_authz.iter().filter_map(tcp));
     check_taken(judge, &taken);
     let tls = public_file.and_then(|given| given.value.tls.as_ref());
-    let client_ca = tls.and_then(|given| given.value.client_ca.as_ref());
+    let forwarded = public_file.and_then(|given| given.value.forwarded_certificates.as_ref());
+    if let (Some(forwarded), Some(tls)) = (forwarded, tls) {
+        let mistake =
+            Mistake::about(&forwarded.place, "stands beside `tls`: either a proxy ends TLS or this server does");
+        judge.report(mistake.help(format!("take one of the two out; the other is `{}`", tls.place.path)));
+    }
+    let client_ca = match (tls, forwarded) {
+        (Some(tls), _) => tls.value.client_ca.as_ref(),
+        (None, Some(forwarded)) => forwarded.value.client_ca.as_ref(),
+        (None, None) => None,
+    };
     let client_ca = client_ca.and_then(|given| named_file::authorities(judge, given));
     let proxies = public_file.and_then(|given| given.value.trusted_proxies.as_ref());
     let proxies = proxies.map(|given| given.value.as_slice()).unwrap_or_default();
     judge.once(proxies.iter().map(|one| (&one.value.0.0, &one.place)), "is given twice");
+    if let Some(forwarded) = forwarded.filter(|_| proxies.is_empty())
+        && !public_file.is_some_and(|public| public.place.lost("trusted_proxies"))
+    {
+        let mistake = Mistake::about(&forwarded.place, "counts from `trusted_proxies` only, and there are none");
+        judge.report(mistake.help("name the proxy beside it: `trusted_proxies: [127.0.0.1]`"));
+    }
     let trusted_proxies = proxies.iter().map(|one| one.value.0.0).collect();
     let tls = tls.and_then(|tls| self::tls(judge, tls));
-    let public = PublicListener { address: public, trusted_proxies, tls };
+    let public = PublicListener { address: public, trusted_proxies, forwarded_certificates: forwarded.is_some(), tls };
     let ext_authz = ext_authz.into_iter().map(|(address, _)| address).collect();
     (Listen { public, ext_authz, admin, admin_api }, client_ca)
 }

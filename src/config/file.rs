@@ -66,8 +66,20 @@ pub(super) struct PublicFile {
     /// The networks of the proxies, such as `10.0.0.0/8` or `127.0.0.1`, whose `X-Forwarded-For` tells who has asked: for rate
     /// limits, and for people who approve a device. Nothing else is ever read from such a header. Default: none.
     pub(super) trusted_proxies: Option<Given<Vec<Given<Parsed<ProxyNetwork>>>>>,
+    /// Where a proxy ends TLS: the certificates of clients come in its `X-Forwarded-Client-Cert` (RFC 8705 §6.5). Counts from
+    /// `trusted_proxies` only, which must replace what their callers send: `forward_client_cert_details: SANITIZE_SET` with
+    /// `set_current_client_cert_details: { cert: true, chain: true }` in Envoy.
+    pub(super) forwarded_certificates: Option<Given<ForwardedCertificatesFile>>,
     /// Speaks TLS: 1.3, and 1.2 with the suites that FAPI 2.0 allows.
     pub(super) tls: Option<Given<TlsFile>>,
+}
+
+/// Certificates of clients that a proxy tells of.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ForwardedCertificatesFile {
+    /// A file with the certificates of the authorities that may vouch for clients of `tls_client_auth`, in PEM.
+    pub(super) client_ca: Option<Given<String>>,
 }
 
 /// Speaks TLS. Certificate and key are read again every minute, so they may be renewed in place.

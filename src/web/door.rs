@@ -12,11 +12,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
-use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 
+use super::forwarded::Proxies;
 use super::request::{self, Peer, Refused};
 use super::stall::{Watched, Writes};
 use super::tls::{self, Tls};
@@ -60,7 +60,7 @@ pub struct Door {
     listener: TcpListener,
     limits: Limits,
     tls: Option<Tls>,
-    proxies: Arc<[IpNet]>,
+    proxies: Proxies,
 }
 
 impl Door {
@@ -69,7 +69,7 @@ impl Door {
     /// # Errors
     /// Those of the operating system.
     pub async fn bind(address: SocketAddr, limits: Limits) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, limits, tls: None, proxies: Arc::new([]) })
+        Ok(Self { listener: TcpListener::bind(address).await?, limits, tls: None, proxies: Proxies::default() })
     }
 
     /// The same door, encrypted.
@@ -80,8 +80,8 @@ impl Door {
 
     /// The same door, behind proxies that are trusted to tell who has asked.
     #[must_use]
-    pub fn behind(self, proxies: Vec<IpNet>) -> Self {
-        Self { proxies: proxies.into(), ..self }
+    pub fn behind(self, proxies: Proxies) -> Self {
+        Self { proxies, ..self }
     }
 
     /// The address that was bound; tells the port that was given for port 0.
@@ -116,7 +116,7 @@ impl Door {
             let _ = stream.set_nodelay(true); // cork nothing, wait for nobody: small answers leave at once
             let connection = {
                 let (tls, watcher, writes) = (tls.clone(), graceful.watcher(), Arc::clone(&writes));
-                let (asked, proxies) = (Arc::clone(&asked), Arc::clone(&proxies));
+                let (asked, proxies) = (Arc::clone(&asked), proxies.clone());
                 let served = Served { site, limits, peer: peer.ip(), proxies, certificate: None, asked };
                 async move {
                     let Some(tls) = tls else {
@@ -160,7 +160,7 @@ struct Served {
     site: Arc<dyn Site>,
     limits: Limits,
     peer: IpAddr,
-    proxies: Arc<[IpNet]>,
+    proxies: Proxies,
     /// What the client presented in the handshake.
     certificate: Option<ClientCertificate>,
     asked: Arc<Notify>,
@@ -190,10 +190,8 @@ impl Served {
             .keep_alive_timeout(limits.patience);
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             asked.notify_one();
-            let (site, client) = (
-                Arc::clone(&site),
-                Peer { address: peer, proxies: Arc::clone(&proxies), certificate: certificate.clone() },
-            );
+            let (site, client) =
+                (Arc::clone(&site), Peer { address: peer, proxies: proxies.clone(), certificate: certificate.clone() });
             async move { Ok::<_, Infallible>(answer(site, request, client, limits).await) }
         });
         builder.serve_connection(TokioIo::new(stream), service).into_owned()

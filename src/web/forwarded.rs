@@ -1,11 +1,71 @@
-//! Who is behind a proxy (`X-Forwarded-For`).
+//! Who is behind a proxy (`X-Forwarded-For`, `X-Forwarded-Client-Cert`).
 //!
-//! Invariant: a header counts only from a proxy that the operator trusts, and then for limits and for people to see. No URI
-//! is ever made of one.
+//! Invariant: a header counts only from a proxy that the operator trusts. An address is for limits and for people to see, and
+//! a certificate is one that the proxy has seen in a handshake. No URI is ever made of either.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use http::HeaderMap;
 use ipnet::IpNet;
+
+use crate::certificate::ClientCertificate;
+
+/// The proxies whose word counts.
+#[derive(Clone, Debug, Default)]
+pub struct Proxies {
+    /// Where they are.
+    pub networks: Arc<[IpNet]>,
+    /// Whether they end TLS and tell of the certificates of clients.
+    pub tell_certificates: bool,
+}
+
+impl Proxies {
+    /// Whether whoever is connected is a proxy that tells of certificates. Its own certificate is then nobody's.
+    pub(super) fn tell_of_certificates(&self, peer: IpAddr) -> bool {
+        self.tell_certificates && self.networks.iter().any(|network| network.contains(&peer.to_canonical()))
+    }
+}
+
+/// The certificate of the client in Envoy's `X-Forwarded-Client-Cert`, which must be about one client: the proxy has
+/// replaced whatever came with the request. With several it is not clear whose is meant, and so nobody's.
+pub(super) fn certificate(headers: &HeaderMap) -> Option<ClientCertificate> {
+    let mut values = headers.get_all("x-forwarded-client-cert").iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let mut found = [None, None];
+    for (name, value) in elements(value.to_str().ok()?)? {
+        let place = match name {
+            "Chain" => &mut found[0],
+            "Cert" => &mut found[1],
+            _ => continue,
+        };
+        if place.replace(value).is_some() {
+            return None;
+        }
+    }
+    let [chain, own] = found;
+    ClientCertificate::from_percent_encoded(chain.or(own)?).ok()
+}
+
+/// Splits `Name=value;Name="value"`; `None` at a comma outside of quotes, behind which stands another client.
+fn elements(text: &str) -> Option<Vec<(&str, &str)>> {
+    let mut elements = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (name, value) = rest.split_once('=')?;
+        let (value, behind) = match value.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"')?,
+            None => value.split_at(value.find([';', ',']).unwrap_or(value.len())),
+        };
+        elements.push((name, value));
+        rest = match behind.strip_prefix(';') {
+            Some(more) => more,
+            None if behind.is_empty() => behind,
+            None => return None,
+        };
+    }
+    Some(elements)
+}
 
 /// The address that asks: that of the connection, or, behind trusted proxies, the rightmost one in `X-Forwarded-For` that is
 /// none of theirs. What stands to the left of it anybody could have written.

@@ -1,7 +1,6 @@
 //! A request, read whole and within limits.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,8 +10,8 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use ipnet::IpNet;
 
+use super::forwarded::Proxies;
 use super::{Limits, forwarded};
 use crate::certificate::ClientCertificate;
 use crate::identity::Headers;
@@ -78,7 +77,7 @@ pub(super) struct Peer {
     /// Its address.
     pub(super) address: IpAddr,
     /// Whose word about who is behind them counts.
-    pub(super) proxies: Arc<[IpNet]>,
+    pub(super) proxies: Proxies,
     /// The certificate that it has presented in the handshake.
     pub(super) certificate: Option<ClientCertificate>,
 }
@@ -93,7 +92,12 @@ pub(super) async fn receive(
     let body = read(body, head.headers.contains_key(EXPECT), limits).await?;
     let forwarded = head.headers.get_all("x-forwarded-for").into_iter();
     let forwarded = forwarded.map(|value| value.to_str().unwrap_or_default());
-    let address = forwarded::address(peer.address, forwarded, &peer.proxies);
+    let address = forwarded::address(peer.address, forwarded, &peer.proxies.networks);
+    let certificate = if peer.proxies.tell_of_certificates(peer.address) {
+        forwarded::certificate(&head.headers)
+    } else {
+        peer.certificate
+    };
     Ok(Received {
         method: head.method,
         path: head.uri.path().to_owned(),
@@ -102,7 +106,7 @@ pub(super) async fn receive(
         body,
         peer: peer.address,
         address,
-        certificate: peer.certificate,
+        certificate,
     })
 }
 

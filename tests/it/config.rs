@@ -362,6 +362,8 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("authorization_server.rate_limits", "{ client: 0 }")], "authorization_server.rate_limits.client", "from 1 to"),
         (&[("authorization_server.rate_limits", "{ wrong_secrets: 1000001 }")], "authorization_server.rate_limits.wrong_secrets", "from 1 to"),
         (&[("listen.public.trusted_proxies", "[\"10.0.0.7/8\"]")], "listen.public.trusted_proxies[0]", "whose address is its first"),
+        (&[("listen.public.forwarded_certificates", "{}")], "listen.public.forwarded_certificates", "there are none"),
+        (&[MUTUAL_TLS[0], ("listen.public.trusted_proxies", "[127.0.0.1]"), ("listen.public.forwarded_certificates", "{}")], "listen.public.forwarded_certificates", "beside `tls`"),
         (&[("listen.public.trusted_proxies", "[envoy]")], "listen.public.trusted_proxies[0]", "must be an IP address"),
         (&[("listen.public.trusted_proxies", "[\"10.0.0.7\", \"10.0.0.7/32\"]")], "listen.public.trusted_proxies[1]", "twice"),
         // Protected resources.

@@ -45,6 +45,18 @@ impl Envoy {
         Self::start(&replace(&text, "        - filters:\n            - name: envoy.filters.network", &tls)).await
     }
 
+    /// The recommended configuration with TLS before an authorization server, which is told of the certificates of clients.
+    pub async fn with_forwarded_certificates(issuer: u16, folder: &Path) -> Self {
+        let tls = include_str!("envoy/client_certificates.yaml").replace("FOLDER", &folder.to_string_lossy());
+        let tls = tls.lines().map(|line| format!("        {line}")).collect::<Vec<_>>().join("\n");
+        let text = recommended(Path::new("/nowhere/authz.sock"), 9);
+        let text = replace(&text, "port_value: 8080", &format!("port_value: {issuer}"));
+        let text = replace(&text, "        - filters:\n            - name: envoy.filters.network", &tls);
+        let told = "forward_client_cert_details: SANITIZE_SET\n                \
+                    set_current_client_cert_details: { cert: true, chain: true }";
+        Self::start(&replace(&text, "forward_client_cert_details: SANITIZE", told)).await
+    }
+
     /// The same for the resource and host of this name.
     pub async fn recommended_for(resource: &str, socket: &Path, upstream: u16) -> Self {
         let host = resource.trim_start_matches("https://");

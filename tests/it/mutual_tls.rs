@@ -102,6 +102,11 @@ struct World {
 
 impl World {
     async fn start() -> Self {
+        Self::start_as(|text| text).await
+    }
+
+    /// A world whose configuration was changed.
+    async fn start_as(change: impl FnOnce(String) -> String) -> Self {
         let (events, listening) = Events::listen();
         let folder = tempfile::tempdir().expect("a folder");
         let authority = Authority::new();
@@ -116,7 +121,7 @@ impl World {
         params.subject_alt_names = vec![SanType::URI("spiffe://example.org/worker".try_into().expect("a URI"))];
         let workload = authority.sign(&params);
         let shop = self_signed("Shop");
-        let text = configuration(&issuer, folder.path(), &shop);
+        let text = change(configuration(&issuer, folder.path(), &shop));
         let document = Document::parse("tls.yaml", &text, folder.path());
         let config = document.and_then(Document::check).unwrap_or_else(|mistakes| panic!("{}", mistakes.to_terminal()));
         let (clock, store) =
@@ -309,6 +314,47 @@ async fn a_header_that_claims_a_certificate_is_no_certificate() {
         assert_eq!(request.send().await.expect("an answer").status(), 401, "{name}");
         assert_eq!(world.refusal().as_deref(), Some("client_certificate_missing"), "{name}");
     }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn behind_envoy_the_certificate_is_the_one_that_envoy_has_seen() {
+    let port = free_port();
+    let world = World::start_as(|text| {
+        let listener = text.split("    address: ").nth(1).expect("a listener").split("  admin:").next().expect("its end");
+        let plain = format!(
+            "\"127.0.0.1:{port}\"\n    trusted_proxies: [127.0.0.1]\n    forwarded_certificates: {{ client_ca: ca.pem }}\n"
+        );
+        text.replace(listener, &plain)
+    })
+    .await;
+    let envoy = Envoy::with_forwarded_certificates(port, world.folder.path()).await;
+    let form = [("grant_type", "client_credentials"), ("client_id", "billing")];
+    let claimed: String = form_urlencoded::byte_serialize(world.billing.pem.as_bytes()).collect();
+    let claimed = format!("Cert=\"{}\"", claimed.replace('+', "%20"));
+    let ask = async |port: u16, tls: bool, credential: Option<&Credential>, claim: bool| {
+        let scheme = if tls { "https" } else { "http" };
+        let request = world.http(credential).post(format!("{scheme}://127.0.0.1:{port}/oauth/token")).form(&form);
+        let request = request.header("host", "auth.example.com");
+        let request = if claim { request.header("x-forwarded-client-cert", &claimed) } else { request };
+        let response = request.send().await.expect("an answer");
+        (response.status().as_u16(), response.json::<Value>().await.expect("JSON"))
+    };
+    let (status, tokens) = ask(envoy.port, true, Some(&world.billing), false).await;
+    assert_eq!(status, 200, "{tokens}");
+    let bound = &claims(tokens["access_token"].as_str().expect("a token"))["cnf"]["x5t#S256"];
+    assert_eq!(*bound, world.billing.thumbprint());
+    // What somebody claims himself does not get past Envoy, with a certificate of his own or without.
+    for (credential, refusal) in
+        [(None, "client_certificate_missing"), (Some(&world.shop), "client_certificate_untrusted")]
+    {
+        assert_eq!(ask(envoy.port, true, credential, true).await.0, 401);
+        assert_eq!(world.refusal().as_deref(), Some(refusal));
+    }
+    // Two clients in one header are nobody.
+    let twice = format!("{claimed},{claimed}");
+    let request = world.http(None).post(format!("http://127.0.0.1:{port}/oauth/token")).form(&form);
+    assert_eq!(request.header("x-forwarded-client-cert", twice).send().await.expect("an answer").status(), 401);
+    assert_eq!(ask(port, false, None, true).await.0, 200, "the proxy itself is believed");
 }
 
 #[tokio::test(flavor = "current_thread")]
