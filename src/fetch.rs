@@ -15,7 +15,7 @@ use reqwest::{RequestBuilder, Response, Url};
 mod kept;
 mod reach;
 
-pub use kept::Kept;
+pub use kept::{COOL_DOWN, Getting, Got, Kept, RETRY_LIMIT, STALE};
 pub use reach::Reach;
 use reach::{AddressRefused, Resolver};
 

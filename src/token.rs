@@ -2,8 +2,12 @@
 
 mod authorization_details;
 mod claims;
+mod keys;
+mod profile;
 mod verify;
 
 pub use authorization_details::{AuthorizationDetails, DetailsFault, LISTS};
 pub use claims::{ACCESS_TOKEN_TYPE, AccessTokenClaims, Binding, Confirmation};
-pub use verify::{KeyLookup, TOKEN_LIMIT, TokenExpectation, TokenFault, VerifiedToken, VerifyError, verify};
+pub use keys::{KeyLookup, KeysFault};
+pub use profile::{ClaimNames, TOKEN_ALGORITHMS, TokenProfile, TokenTypes};
+pub use verify::{TOKEN_LIMIT, TokenExpectation, TokenFault, VerifiedToken, VerifyError, claimed_issuer, verify};

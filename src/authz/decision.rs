@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::dpop::{NonceText, ProofFault};
 use crate::jose::Thumbprint;
 use crate::replay::{ReplayKey, Seen};
-use crate::token::VerifiedToken;
+use crate::token::{KeyLookup, VerifiedToken};
 use crate::unavailable::Unavailable;
 
 /// What is known about a request by the time it is decided; for logs, metrics and the proxy's metadata.
@@ -125,6 +125,40 @@ pub enum Finding {
     Settled(Decision),
     /// Every rule holds if this proof is new: ask the guard, then [`Unspent::settle`].
     Unspent(Unspent),
+    /// It takes newer keys of an issuer to tell: [`KeysWanted::renew`], then decide once more.
+    KeysWanted(KeysWanted),
+}
+
+/// A token that the keys at hand are not enough for.
+#[must_use]
+pub struct KeysWanted {
+    /// Whose keys.
+    keys: Arc<dyn KeyLookup>,
+    /// What is known about the request.
+    context: Context,
+}
+
+impl KeysWanted {
+    /// For a token of the issuer of these keys.
+    pub(super) fn new(keys: Arc<dyn KeyLookup>, context: Context) -> Self {
+        Self { keys, context }
+    }
+
+    /// Waits until newer keys are at hand, or could not be had.
+    pub async fn renew(&self, now: Timestamp) {
+        self.keys.renew(now).await;
+    }
+
+    /// The last word where they were not there in time: neither an allow nor a denial.
+    pub fn give_up(self, cause: Unavailable) -> Decision {
+        Decision::Unavailable(Outage { cause, context: self.context })
+    }
+}
+
+impl fmt::Debug for KeysWanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeysWanted({:?})", self.context)
+    }
 }
 
 /// Leave to pass. Only the enforcer makes one, after every rule held.

@@ -40,6 +40,12 @@ const RESOURCE_EXTENSION: &str = "resource";
 /// The path of the one method.
 const CHECK_PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 
+/// How long a request waits at most for keys of the issuer of its token that are being fetched.
+const KEYS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is left of the time that a proxy gives us, for the answer to get there.
+const ANSWER_TIME: Duration = Duration::from_millis(25);
+
 /// Answers `Check` calls.
 #[derive(Clone)]
 pub struct CheckService {
@@ -133,9 +139,20 @@ impl UnaryService<Question> for Visit {
 impl Gate {
     /// Decides about a request, and spends its proof last.
     async fn decide(&self, request: &Request<'_>, now: Timestamp, deadline: Option<Instant>) -> Decision {
-        match self.enforcer.decide(request, now) {
+        let mut finding = self.enforcer.decide(request, now);
+        if let Finding::KeysWanted(wanted) = &finding {
+            // Who waits longer is answered by the proxy, and not by us.
+            let patience = deadline.map_or(KEYS_PATIENCE, |deadline| {
+                deadline.saturating_duration_since(Instant::now()).saturating_sub(ANSWER_TIME).min(KEYS_PATIENCE)
+            });
+            if tokio::time::timeout(patience, wanted.renew(now)).await.is_ok() {
+                finding = self.enforcer.decide(request, now);
+            }
+        }
+        match finding {
             Finding::Settled(decision) => decision,
             Finding::Unspent(unspent) => self.spend(unspent, now, deadline).await,
+            Finding::KeysWanted(wanted) => wanted.give_up(Unavailable::Down),
         }
     }
 

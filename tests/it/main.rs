@@ -33,6 +33,7 @@ mod login_cli;
 mod machine;
 mod mutual_tls;
 mod openid;
+mod other_issuers;
 mod outage;
 mod pages;
 mod par;
