@@ -15,6 +15,7 @@ mod config;
 mod cors;
 mod crash;
 mod device;
+mod disk;
 mod docs;
 mod door;
 mod envoy;
