@@ -166,8 +166,9 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
 /// Opens a file that exists and is ours, whatever its schema, to copy it. SQLite takes `query_only` for a ban on that.
 pub(super) fn open_to_copy(path: &Path) -> Result<Connection, OpenError> {
     let connection = connect(path)?;
-    let id: i32 =
-        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(|source| sqlite(path, source))?;
+    let id: i32 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(|source| sqlite(path, source))?;
     if id == APPLICATION_ID { Ok(connection) } else { Err(OpenError::Foreign(path.into())) }
 }
 
