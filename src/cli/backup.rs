@@ -7,8 +7,9 @@ use clap::Args;
 use miette::Diagnostic;
 
 use super::{quote, validate};
+use crate::app;
 use crate::config::Store;
-use crate::store::{BackupError, SqliteStore};
+use crate::store::BackupError;
 
 /// What to copy, and where to.
 #[derive(Debug, Args)]
@@ -44,12 +45,12 @@ impl Backup {
             Ok(config) => config,
             Err(mistakes) => return Ok(validate::refuse(&mistakes)),
         };
-        let path = match config.store {
+        let path = match &config.store {
             Store::Sqlite { path } if path.exists() => path,
-            Store::Sqlite { path } => return Err(BackupVerbError::NoStore(path)),
+            Store::Sqlite { path } => return Err(BackupVerbError::NoStore(path.clone())),
             Store::Memory => return Err(BackupVerbError::NoFile),
         };
-        let size = SqliteStore::back_up(&path, &self.to)?;
+        let size = app::back_up(&config.store, &self.to)?.ok_or(BackupVerbError::NoFile)?;
         println!("{}: {} KiB, checked", self.to.display(), size.div_ceil(1024));
         eprintln!("keep `signing.encryption_key_file` too, elsewhere: without it the copy is of no use");
         eprintln!("to go back: stop tollgate, remove `{0}-wal` and `{0}-shm`, then", path.display());
