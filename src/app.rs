@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -17,7 +17,7 @@ use crate::config::{self, Config};
 use crate::dpop::{Fence, NONCE_LIFE, ProofKeys};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::fetch::{Fetcher, FetcherFault, Reach};
-use crate::grpc::{self, AdminService, CheckService};
+use crate::grpc::{self, AdminService, CheckService, OwnTokens};
 use crate::ident::IssuerName;
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
 use crate::issuers::{self, IssuerKeys, IssuerSettings};
@@ -25,7 +25,7 @@ use crate::keys::{KeysError, SigningKeys, root_secrets};
 use crate::oauth::{AuthorizationServer, Dependencies};
 use crate::replay::{LocalReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
-use crate::store::{LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
+use crate::store::{BackupError, LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
 use crate::token::{KeyLookup, TOKEN_ALGORITHMS, TokenProfile};
 use crate::unavailable::Unavailable;
 use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFault};
@@ -219,6 +219,7 @@ impl App {
             name: IssuerName::from(&server.settings.issuer),
             profile: TokenProfile::rfc9068(TOKEN_ALGORITHMS.to_vec(), server.settings.dpop.window.skew),
             keys: Arc::clone(&shared.keys) as Arc<dyn KeyLookup>,
+            handles: true,
         };
         let mut others = Others::new(issuers, &shared.tokens)?;
         others.trusted.push(Arc::new(own));
@@ -257,6 +258,7 @@ impl App {
         let others = Others::new(issuers, &tokens)?;
         let parts = gate::Parts {
             guard: seams.guard.take().unwrap_or_else(|| Arc::new(LocalReplayGuard::new(entries))),
+            lookup: Arc::new(gate::NoHandles),
             fence: Fence::without_store(clock.now(), skew),
             proof_keys: Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS)),
             tokens,
@@ -378,6 +380,18 @@ fn people(
     }
 }
 
+/// Copies the database of an installation to the new file `to`; gives the size of the copy in bytes, or `None` if the
+/// installation has no file of its own. Blocks while it does so.
+///
+/// # Errors
+/// [`BackupError`] says what is in the way; then there is no copy.
+pub fn back_up(store: &config::Store, to: &Path) -> Result<Option<u64>, BackupError> {
+    match store {
+        config::Store::Memory => Ok(None),
+        config::Store::Sqlite { path } => SqliteStore::back_up(path, to).map(Some),
+    }
+}
+
 /// The people of the users file, none of whom may have the name of a client.
 fn local_users(path: PathBuf, settings: &crate::oauth::Settings) -> Result<LocalUsers, AppError> {
     let text = std::fs::read_to_string(&path).map_err(|cause| AppError::Users { path: path.clone(), cause })?;
@@ -450,6 +464,7 @@ impl Shared {
     fn gate(&self) -> gate::Parts {
         gate::Parts {
             guard: Arc::clone(&self.guard),
+            lookup: Arc::new(OwnTokens(Arc::clone(&self.store))),
             fence: self.fence,
             proof_keys: Arc::clone(&self.proof_keys),
             tokens: Arc::clone(&self.tokens),

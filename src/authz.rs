@@ -1,10 +1,10 @@
 //! The rules of the gate: who may pass to a protected resource (RFC 6750, RFC 9068 §4, RFC 9449 §7).
 //!
 //! A proxy asks about one request at a time. [`Enforcer::decide`] finds the resource, the rule, the token and the proof,
-//! in that order, cheap checks before costly ones, and without waiting for anything. What is left to ask, whether the
-//! proof is new, is asked by the caller, last of all, so that only a request that is right in every other respect can
-//! fill the memory of the guard. A token that cannot be judged with the keys at hand is not judged: the caller has newer
-//! ones fetched, and asks again.
+//! in that order, cheap checks before costly ones, and without waiting for anything. What a token that is a handle stands
+//! for is asked by the caller, who then has the request decided again, once; so are newer keys of an issuer, where those at
+//! hand are not enough to judge a token. What is left to ask, whether the proof is new, is asked by the caller too, last of
+//! all, so that only a request that is right in every other respect can fill the memory of the guard.
 //!
 //! | step | may end in |
 //! |---|---|
@@ -31,7 +31,7 @@ use crate::clock::Timestamp;
 use crate::dpop::{self, Expected, Fence, Htu, NonceRule, Nonces, ProofFault, ProofKeys, Remedy, VerifiedProof};
 use crate::ident::Audience;
 use crate::secret::sha256_parts;
-use crate::token::{self, KeyLookup, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
+use crate::token::{self, Form, KeyLookup, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
 use crate::unavailable::Unavailable;
 
 mod challenge;
@@ -39,6 +39,7 @@ mod credentials;
 mod decision;
 mod denial;
 mod headers;
+mod lookup;
 mod path;
 mod policy;
 mod resource;
@@ -49,6 +50,7 @@ pub use credentials::Scheme;
 pub use decision::{Context, Decision, Denied, Finding, KeysWanted, Outage, Permit, Unspent};
 pub use denial::{ChallengeError, Denial};
 pub use headers::{Headers, Single};
+pub use lookup::{Resolved, TokenLookup, Unresolved};
 pub use policy::{Access, Method, MethodFault, PathPattern, PatternFault, Rule};
 pub use resource::{AcceptedIssuer, DpopRequirement, GateNonce, ResourceSettings, TokenIssuer};
 pub use upstream::{HeaderFault, IdentityHeader, UpstreamAuthorization, UpstreamChanges, UpstreamView};
@@ -108,6 +110,19 @@ impl Resource {
         let named = |(issuer, _): &&(Arc<TokenIssuer>, Vec<Audience>)| issuer.name.as_str() == name;
         self.issuers.iter().find(named).ok_or(Denial::Token(TokenFault::IssuerWrong))
     }
+
+    /// Whose token this would be. Where there are several issuers a JWT must say it itself. Nothing is believed for that: it
+    /// is verified with the keys of whom it names, and for nobody else.
+    fn issuer_of(&self, token: Form<'_>) -> Result<&(Arc<TokenIssuer>, Vec<Audience>), Denial> {
+        match (token, self.issuers.as_slice()) {
+            (Form::Jwt(_), [only]) => Ok(only),
+            (Form::Jwt(text), [] | [_, ..]) => self.issuer(&token::claimed_issuer(text).map_err(Denial::Token)?),
+            (Form::Handle(_), issuers) => {
+                let mut issuers = issuers.iter().filter(|(issuer, _)| issuer.handles);
+                issuers.next().ok_or(Denial::Token(TokenFault::HandleUnknown))
+            }
+        }
+    }
 }
 
 /// Decides about requests.
@@ -130,6 +145,8 @@ enum Stop {
     Unavailable(Unavailable),
     /// We cannot tell with the keys at hand; here are newer ones.
     KeysOutdated(Arc<dyn KeyLookup>),
+    /// Somebody must be asked first.
+    Unresolved(Unresolved),
 }
 
 impl From<Denial> for Stop {
@@ -192,17 +209,33 @@ impl Enforcer {
 
     /// Decides about a request, but for whether its proof is new. Does not wait and does not log.
     pub fn decide(&self, request: &Request<'_>, now: Timestamp) -> Finding {
+        self.decide_with(request, None, now)
+    }
+
+    /// Decides about a request again, now that it is known what its token stands for.
+    pub fn decide_resolved(&self, request: &Request<'_>, resolved: Resolved, now: Timestamp) -> Finding {
+        self.decide_with(request, Some(resolved), now)
+    }
+
+    fn decide_with(&self, request: &Request<'_>, resolved: Option<Resolved>, now: Timestamp) -> Finding {
         let mut context = Context::default();
-        match self.judge(request, now, &mut context) {
+        match self.judge(request, resolved, now, &mut context) {
             Ok(cleared) => finding(cleared, context, now),
             Err(Stop::Refused(denial)) => Finding::Settled(Decision::Deny(denied(denial, context, now))),
             Err(Stop::Unavailable(cause)) => Finding::Settled(Decision::Unavailable(Outage { cause, context })),
-            Err(Stop::KeysOutdated(keys)) => Finding::KeysWanted(KeysWanted::new(keys, context)),
+            Err(Stop::KeysOutdated(keys)) => Finding::KeysWanted(KeysWanted(keys), context),
+            Err(Stop::Unresolved(unresolved)) => Finding::Unresolved(unresolved, context),
         }
     }
 
     /// The steps of the table above; notes in `context` how far it got.
-    fn judge<'a>(&self, request: &Request<'a>, now: Timestamp, context: &mut Context) -> Result<Cleared<'a>, Stop> {
+    fn judge<'a>(
+        &self,
+        request: &Request<'a>,
+        resolved: Option<Resolved>,
+        now: Timestamp,
+        context: &mut Context,
+    ) -> Result<Cleared<'a>, Stop> {
         let resource = context.resource.insert(Arc::clone(self.resource(request)?));
         if !policy::is_passable_method(request.method) {
             return Err(Denial::MethodRefused.into());
@@ -224,7 +257,7 @@ impl Enforcer {
             (Scheme::Dpop, DpopRequirement::Off) => return Err(Denial::CredentialsMissing.into()),
             (Scheme::Bearer, _) => None,
         };
-        let token = context.token.insert(self.token(resource, credentials.token, now)?);
+        let token = context.token.insert(self.token(resource, credentials.token, resolved, now)?);
         check_certificate(token, request.certificate)?;
         let Some(proof) = proof else {
             check_bearer(token, resource)?;
@@ -258,8 +291,14 @@ impl Enforcer {
         Ok(resource)
     }
 
-    /// Verifies a token, or finds it verified.
-    fn token(&self, resource: &Resource, text: &str, now: Timestamp) -> Result<Arc<VerifiedToken>, Stop> {
+    /// Verifies a token, or finds it verified. A handle is not known until somebody was asked what it stands for.
+    fn token(
+        &self,
+        resource: &Resource,
+        text: &str,
+        resolved: Option<Resolved>,
+        now: Timestamp,
+    ) -> Result<Arc<VerifiedToken>, Stop> {
         let key = sha256_parts(&[resource.settings.audience.as_str().as_bytes(), text.as_bytes()]);
         if let Some(token) = self.tokens.find(&key) {
             let (issuer, _) = resource.issuer(token.issuer())?;
@@ -270,16 +309,25 @@ impl Enforcer {
                 Ok(token)
             };
         }
-        // Whose token it is, it must say itself where there are several. Nothing is believed for that: it is verified with
-        // the keys of whom it names, and for nobody else.
-        let (issuer, audiences) = match resource.issuers.as_slice() {
-            [only] => only,
-            [] | [_, ..] => resource.issuer(&token::claimed_issuer(text).map_err(Denial::Token)?)?,
-        };
+        let form = Form::of(text).map_err(Denial::Token)?;
+        let (issuer, audiences) = resource.issuer_of(form)?;
         let expected = TokenExpectation { issuer: issuer.name.as_str(), audiences, profile: &issuer.profile };
         let generation = self.tokens.generation();
-        let verified = token::verify(text, &expected, &*issuer.keys, now);
-        let token = Arc::new(verified.map_err(|error| Stop::at_token(error, &issuer.keys))?);
+        let token = match (form, resolved.filter(|resolved| resolved.key == key)) {
+            (Form::Jwt(text), _) => {
+                let verified = token::verify(text, &expected, &*issuer.keys, now);
+                verified.map_err(|error| Stop::at_token(error, &issuer.keys))?
+            }
+            (Form::Handle(_), Some(Resolved { answer, .. })) => {
+                let said = answer.ok_or(TokenFault::HandleUnknown);
+                said.and_then(|said| token::judge(said, &expected, now)).map_err(Denial::Token)?
+            }
+            (Form::Handle(_), None) => {
+                let (issuer, token) = (issuer.name.clone(), Zeroizing::new(text.to_owned()));
+                return Err(Stop::Unresolved(Unresolved { issuer, token, key }));
+            }
+        };
+        let token = Arc::new(token);
         self.tokens.keep(key, Arc::clone(&token), generation);
         Ok(token)
     }

@@ -3,21 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+
 use super::AppError;
-use crate::authz::{Enforcer, ResourceSettings, TokenCache, TokenIssuer};
+use crate::authz::{Enforcer, ResourceSettings, TokenCache, TokenIssuer, TokenLookup, Unresolved};
 use crate::cache::Tokens;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::dpop::{Fence, Nonces, ProofKeys};
 use crate::fetch::{Fetcher, Reach};
 use crate::grpc::CheckService;
 use crate::issuers::{IssuerKeys, IssuerSettings};
+use crate::jose::Members;
 use crate::replay::ReplayGuard;
 use crate::secret::seal::RootKey;
 use crate::token::KeyLookup;
+use crate::unavailable::Unavailable;
 
 /// What a gate needs, beside what it is to protect.
 pub(super) struct Parts {
     pub(super) guard: Arc<dyn ReplayGuard>,
+    /// Knows what handles of ours stand for.
+    pub(super) lookup: Arc<dyn TokenLookup>,
     pub(super) fence: Fence,
     pub(super) proof_keys: Arc<dyn ProofKeys>,
     pub(super) tokens: Arc<Tokens>,
@@ -41,7 +47,17 @@ impl Parts {
         let resources = resources.map(|(nonces, resource)| (resource, nonces)).collect();
         let tokens = self.tokens as Arc<dyn TokenCache>;
         let enforcer = Enforcer::new(resources, issuers, tokens, self.proof_keys, self.fence);
-        CheckService::new(enforcer, self.guard, self.clock)
+        CheckService::new(enforcer, self.guard, self.lookup, self.clock)
+    }
+}
+
+/// Knows no handle: this process issues none.
+pub(super) struct NoHandles;
+
+#[async_trait]
+impl TokenLookup for NoHandles {
+    async fn look_up(&self, _: &Unresolved, _: Timestamp) -> Result<Option<Members>, Unavailable> {
+        Ok(None)
     }
 }
 
@@ -63,7 +79,12 @@ impl Others {
             let withdrawn = Arc::new(move || tokens.forget_all());
             let of_issuer = Arc::new(IssuerKeys::new(&name, &source, &fetcher, withdrawn));
             keys.push(Arc::clone(&of_issuer));
-            trusted.push(Arc::new(TokenIssuer { name, profile, keys: of_issuer as Arc<dyn KeyLookup> }));
+            trusted.push(Arc::new(TokenIssuer {
+                name,
+                profile,
+                keys: of_issuer as Arc<dyn KeyLookup>,
+                handles: false,
+            }));
         }
         Ok(Self { trusted, keys })
     }

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::credentials::Scheme;
 use super::policy::{Access, Rule};
-use super::{Denial, Resource, UpstreamChanges};
+use super::{Denial, Resource, Unresolved, UpstreamChanges};
 use crate::clock::Timestamp;
 use crate::dpop::{NonceText, ProofFault};
 use crate::jose::Thumbprint;
@@ -125,39 +125,27 @@ pub enum Finding {
     Settled(Decision),
     /// Every rule holds if this proof is new: ask the guard, then [`Unspent::settle`].
     Unspent(Unspent),
+    /// The token says nothing by itself: ask a [`TokenLookup`](super::TokenLookup), then
+    /// [`Enforcer::decide_resolved`](super::Enforcer::decide_resolved).
+    Unresolved(Unresolved, Context),
     /// It takes newer keys of an issuer to tell: [`KeysWanted::renew`], then decide once more.
-    KeysWanted(KeysWanted),
+    KeysWanted(KeysWanted, Context),
 }
 
-/// A token that the keys at hand are not enough for.
+/// The keys of an issuer that has signed a token, perhaps, with one that is not at hand.
 #[must_use]
-pub struct KeysWanted {
-    /// Whose keys.
-    keys: Arc<dyn KeyLookup>,
-    /// What is known about the request.
-    context: Context,
-}
+pub struct KeysWanted(pub(super) Arc<dyn KeyLookup>);
 
 impl KeysWanted {
-    /// For a token of the issuer of these keys.
-    pub(super) fn new(keys: Arc<dyn KeyLookup>, context: Context) -> Self {
-        Self { keys, context }
-    }
-
     /// Waits until newer keys are at hand, or could not be had.
     pub async fn renew(&self, now: Timestamp) {
-        self.keys.renew(now).await;
-    }
-
-    /// The last word where they were not there in time: neither an allow nor a denial.
-    pub fn give_up(self, cause: Unavailable) -> Decision {
-        Decision::Unavailable(Outage { cause, context: self.context })
+        self.0.renew(now).await;
     }
 }
 
 impl fmt::Debug for KeysWanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeysWanted({:?})", self.context)
+        f.write_str("KeysWanted(..)")
     }
 }
 
@@ -288,6 +276,11 @@ pub struct Outage {
 }
 
 impl Outage {
+    /// A question that could not be answered for this cause.
+    pub fn new(cause: Unavailable, context: Context) -> Self {
+        Self { cause, context }
+    }
+
     /// What did not answer.
     #[must_use]
     pub fn cause(&self) -> Unavailable {

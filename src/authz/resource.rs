@@ -50,6 +50,8 @@ pub struct TokenIssuer {
     pub profile: TokenProfile,
     /// What they are signed with.
     pub keys: Arc<dyn KeyLookup>,
+    /// Whether they may be handles, which somebody knows who is asked.
+    pub handles: bool,
 }
 
 /// A protected resource.

@@ -28,9 +28,11 @@ use tracing::{debug, info, warn};
 use super::Never;
 use super::question::{Question, QuestionCodec};
 use crate::authz::{
-    Answer, Caller, Context, Decision, Denial, Denied, Enforcer, Finding, Headers, Permit, Request, Unspent,
+    Answer, Caller, Context, Decision, Denial, Denied, Enforcer, Finding, Headers, Outage, Permit, Request,
+    TokenLookup, Unresolved, Unspent,
 };
 use crate::clock::{Clock, Timestamp};
+use crate::jose::Members;
 use crate::replay::ReplayGuard;
 use crate::unavailable::Unavailable;
 
@@ -40,10 +42,11 @@ const RESOURCE_EXTENSION: &str = "resource";
 /// The path of the one method.
 const CHECK_PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 
-/// How long a request waits at most for keys of the issuer of its token that are being fetched.
-const KEYS_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a `Check` waits at most to learn what a token stands for, or for newer keys of its issuer; less, if the proxy's
+/// own time is over before.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
 
-/// What is left of the time that a proxy gives us, for the answer to get there.
+/// What is left of that time for the answer to get there: who waits longer is answered by the proxy, and not by us.
 const ANSWER_TIME: Duration = Duration::from_millis(25);
 
 /// Answers `Check` calls.
@@ -59,15 +62,23 @@ struct Gate {
     enforcer: Enforcer,
     /// Says whether a proof is new.
     guard: Arc<dyn ReplayGuard>,
+    /// Says what tokens that are handles stand for.
+    lookup: Arc<dyn TokenLookup>,
     /// Read once a question.
     clock: Arc<dyn Clock>,
 }
 
 impl CheckService {
-    /// A service that asks `enforcer`, and then `guard` whether a proof is new.
+    /// A service that asks `enforcer`, `lookup` what a token that is a handle stands for, and then `guard` whether a proof
+    /// is new.
     #[must_use]
-    pub fn new(enforcer: Enforcer, guard: Arc<dyn ReplayGuard>, clock: Arc<dyn Clock>) -> Self {
-        Self { gate: Arc::new(Gate { enforcer, guard, clock }) }
+    pub fn new(
+        enforcer: Enforcer,
+        guard: Arc<dyn ReplayGuard>,
+        lookup: Arc<dyn TokenLookup>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { gate: Arc::new(Gate { enforcer, guard, lookup, clock }) }
     }
 }
 
@@ -140,20 +151,37 @@ impl Gate {
     /// Decides about a request, and spends its proof last.
     async fn decide(&self, request: &Request<'_>, now: Timestamp, deadline: Option<Instant>) -> Decision {
         let mut finding = self.enforcer.decide(request, now);
-        if let Finding::KeysWanted(wanted) = &finding {
-            // Who waits longer is answered by the proxy, and not by us.
-            let patience = deadline.map_or(KEYS_PATIENCE, |deadline| {
-                deadline.saturating_duration_since(Instant::now()).saturating_sub(ANSWER_TIME).min(KEYS_PATIENCE)
-            });
-            if tokio::time::timeout(patience, wanted.renew(now)).await.is_ok() {
-                finding = self.enforcer.decide(request, now);
-            }
+        if let Finding::KeysWanted(keys, _) = &finding
+            && tokio::time::timeout(patience(deadline), keys.renew(now)).await.is_ok()
+        {
+            finding = self.enforcer.decide(request, now);
         }
+        let finding = match finding {
+            Finding::Unresolved(unresolved, context) => match self.look_up(&unresolved, now, deadline).await {
+                Ok(answer) => self.enforcer.decide_resolved(request, unresolved.resolve(answer), now),
+                Err(cause) => Finding::Settled(Decision::Unavailable(Outage::new(cause, context))),
+            },
+            finding @ (Finding::Settled(_) | Finding::Unspent(_) | Finding::KeysWanted(..)) => finding,
+        };
         match finding {
             Finding::Settled(decision) => decision,
             Finding::Unspent(unspent) => self.spend(unspent, now, deadline).await,
-            Finding::KeysWanted(wanted) => wanted.give_up(Unavailable::Down),
+            // One question is enough for one request: whoever has still no answer does not pass.
+            Finding::Unresolved(_, context) | Finding::KeysWanted(_, context) => {
+                Decision::Unavailable(Outage::new(Unavailable::Down, context))
+            }
         }
+    }
+
+    /// Asks what a token stands for, for as long as somebody waits for the answer.
+    async fn look_up(
+        &self,
+        unresolved: &Unresolved,
+        now: Timestamp,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Members>, Unavailable> {
+        let answer = tokio::time::timeout(patience(deadline), self.lookup.look_up(unresolved, now)).await;
+        answer.unwrap_or(Err(Unavailable::Late))
     }
 
     /// Asks the guard, unless nobody waits for its answer.
@@ -172,6 +200,12 @@ impl Gate {
         };
         unspent.settle(answer)
     }
+}
+
+/// How long there is to wait for somebody else's answer.
+fn patience(deadline: Option<Instant>) -> Duration {
+    let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()).saturating_sub(ANSWER_TIME);
+    deadline.map_or(LOOKUP_LIMIT, left).min(LOOKUP_LIMIT)
 }
 
 /// Finds the HTTP request in a question; both of Envoy's encodings of headers are read.

@@ -7,7 +7,7 @@ use super::profile::TokenProfile;
 use crate::certificate::CertificateThumbprint;
 use crate::clock::Timestamp;
 use crate::ident::{Audience, ClientId, Subject};
-use crate::jose::{Json, Jws, Members, Thumbprint};
+use crate::jose::{Json, Jws, Members, Thumbprint, optional_time, required_text};
 use crate::scope::Scopes;
 use crate::unavailable::Unavailable;
 
@@ -28,12 +28,14 @@ pub struct TokenExpectation<'a> {
 /// Why a token was refused. Every one of them is `invalid_token` (RFC 9068 §4).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum TokenFault {
-    /// Not a compact JWS of two JSON objects, longer than [`TOKEN_LIMIT`], or with a critical extension.
+    /// Not a compact JWS of two JSON objects, longer than [`TOKEN_LIMIT`], or with a critical extension; nor a handle.
     Malformed,
     /// `typ` is not `at+jwt` (RFC 9068 §4), or the token is of another kind where its issuer writes no such `typ`.
     TypeWrong,
     /// `alg` is not one that this issuer signs with.
     AlgorithmRefused,
+    /// No access token has this handle, or not any more.
+    HandleUnknown,
     /// No key of the issuer has this `kid`.
     KeyUnknown,
     /// The signature does not verify.
@@ -54,10 +56,11 @@ pub enum TokenFault {
 
 impl TokenFault {
     /// Every fault.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Malformed,
         Self::TypeWrong,
         Self::AlgorithmRefused,
+        Self::HandleUnknown,
         Self::KeyUnknown,
         Self::SignatureWrong,
         Self::ClaimMissing,
@@ -75,6 +78,7 @@ impl TokenFault {
             Self::Malformed => "token_malformed",
             Self::TypeWrong => "token_type_wrong",
             Self::AlgorithmRefused => "token_algorithm_refused",
+            Self::HandleUnknown => "token_handle_unknown",
             Self::KeyUnknown => "token_key_unknown",
             Self::SignatureWrong => "token_signature_wrong",
             Self::ClaimMissing => "token_claim_missing",
@@ -93,6 +97,7 @@ impl TokenFault {
             Self::Malformed => "the access token is not a well-formed JWT",
             Self::TypeWrong => "the access token is not of the type at+jwt",
             Self::AlgorithmRefused => "the access token alg is not accepted",
+            Self::HandleUnknown => "there is no such access token, or not any more",
             Self::KeyUnknown => "the access token was not signed with a current key of its issuer",
             Self::SignatureWrong => "the access token signature does not verify",
             Self::ClaimMissing => {
@@ -229,29 +234,35 @@ pub fn verify(
         [key] => jws.verify(algorithm, key).map_err(|_| TokenFault::SignatureWrong)?,
         [] | [_, ..] => return Err(TokenFault::KeyUnknown.into()), // ambiguous means no (OpenID Connect Core §10.1)
     }
-    judge(jws, expected, now).map_err(VerifyError::Refused)
+    judge(jws.into_claims(), expected, now).map_err(VerifyError::Refused)
 }
 
-/// The claims, once the signature says that the issuer wrote them.
-fn judge(jws: Jws<'_>, expected: &TokenExpectation<'_>, now: Timestamp) -> Result<VerifiedToken, TokenFault> {
+/// Judges claims of which it is known that the issuer has said them, be it by a signature or by its own record.
+///
+/// # Errors
+/// The check that failed.
+pub fn judge(
+    mut claims: Members,
+    expected: &TokenExpectation<'_>,
+    now: Timestamp,
+) -> Result<VerifiedToken, TokenFault> {
     let (missing, profile) = (|_| TokenFault::ClaimMissing, expected.profile);
-    if jws.required_text("iss").map_err(missing)? != expected.issuer {
+    if required_text(&claims, "iss").map_err(missing)? != expected.issuer {
         return Err(TokenFault::IssuerWrong);
     }
-    if !names(jws.claims().get("aud"), expected.audiences)? {
+    if !names(claims.get("aud"), expected.audiences)? {
         return Err(TokenFault::AudienceWrong);
     }
-    let expires = jws.time("exp").map_err(missing)?.ok_or(TokenFault::ClaimMissing)?;
+    let expires = optional_time(&claims, "exp").map_err(missing)?.ok_or(TokenFault::ClaimMissing)?;
     if now >= expires + profile.skew {
         return Err(TokenFault::Expired);
     }
     for claim in ["nbf", "iat"] {
-        if jws.time(claim).map_err(missing)?.is_some_and(|begins| begins > now + profile.skew) {
+        if optional_time(&claims, claim).map_err(missing)?.is_some_and(|begins| begins > now + profile.skew) {
             return Err(TokenFault::Early);
         }
     }
-    let confirmation = confirmation(jws.claims().get("cnf"))?;
-    let mut claims = jws.into_claims();
+    let confirmation = confirmation(claims.get("cnf"))?;
     let (subject, client_id, scopes) = profile.claims.normalize(&mut claims)?;
     Ok(VerifiedToken { subject, client_id, scopes, expires, confirmation, claims })
 }

@@ -12,13 +12,13 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tollgate::authz::{
     AcceptedIssuer, Access, DpopRequirement, Enforcer, GateNonce, IdentityHeader, ResourceSettings, Rule, TokenIssuer,
-    UpstreamAuthorization, UpstreamView,
+    TokenLookup, Unresolved, UpstreamAuthorization, UpstreamView,
 };
 use tollgate::cache::{KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, Timestamp};
 use tollgate::dpop::{Fence, Nonces, Window};
 use tollgate::grpc::{CheckService, Door, ListenAddress};
-use tollgate::jose::{Algorithm, PublicKey, SigningKey};
+use tollgate::jose::{Algorithm, Members, PublicKey, SigningKey};
 use tollgate::replay::{LocalReplayGuard, ReplayGuard, ReplayKey, Seen};
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{base64url, sha256};
@@ -61,12 +61,24 @@ impl ReplayGuard for DeadGuard {
     }
 }
 
+/// Where nobody knows any handle, or cannot say.
+struct NoHandles(Result<(), Unavailable>);
+
+#[async_trait]
+impl TokenLookup for NoHandles {
+    async fn look_up(&self, _: &Unresolved, _: Timestamp) -> Result<Option<Members>, Unavailable> {
+        self.0.map(|()| None)
+    }
+}
+
 /// What can be wrong with a gate from the start.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub enum Trouble {
     Nothing,
     NoKeys,
     NoGuard,
+    /// Nobody says what handles stand for.
+    NoLookup,
     /// It has restarted a moment ago, and an earlier life may have seen every proof made up to now.
     JustRestarted,
 }
@@ -113,7 +125,8 @@ impl Gate {
         );
         let guard = Arc::new(LocalReplayGuard::new(100_000));
         let asked: Arc<dyn ReplayGuard> = if trouble == Trouble::NoGuard { Arc::new(DeadGuard) } else { guard.clone() };
-        let service = CheckService::new(enforcer, asked, clock.clone());
+        let lookup = NoHandles(if trouble == Trouble::NoLookup { Err(Unavailable::Down) } else { Ok(()) });
+        let service = CheckService::new(enforcer, asked, Arc::new(lookup), clock.clone());
         let loopback = ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
         let door = Door::bind(&[ListenAddress::Unix(socket.to_owned()), loopback]).await.expect("two listeners");
         let tcp = door.tcp_addresses().expect("an address")[0];
@@ -199,7 +212,7 @@ pub fn fresh_id() -> String {
 /// The issuer of all tokens.
 fn own_issuer(keys: Arc<dyn KeyLookup>) -> TokenIssuer {
     let profile = TokenProfile::rfc9068(TOKEN_ALGORITHMS.to_vec(), Duration::from_secs(10));
-    TokenIssuer { name: ISSUER.parse().expect("an issuer"), profile, keys }
+    TokenIssuer { name: ISSUER.parse().expect("an issuer"), profile, keys, handles: true }
 }
 
 fn resources() -> Vec<(ResourceSettings, Nonces)> {
