@@ -217,7 +217,6 @@ impl de::Error for Fault {
 const PLANNED: &[(&str, &str)] = &[
     ("postgres", "sqlite"),
     ("redis", "local"),
-    ("jwks_uri", "jwks"),
     ("access_token_format", "client_id"),
     ("access_token_format", "resource"),
     ("when", "path"),
