@@ -25,23 +25,8 @@ pub(super) fn rules(
     around: &Surroundings<'_>,
 ) -> RequestRules {
     let file = &client.value;
-    let object_keys = match method {
-        AuthMethod::PrivateKeyJwt => None,
-        AuthMethod::None
-        | AuthMethod::ClientSecretBasic
-        | AuthMethod::ClientSecretPost
-        | AuthMethod::TlsClientAuth
-        | AuthMethod::SelfSignedTlsClientAuth
-            if signs_requests(file) =>
-        {
-            client_keys(judge, file, around.reach)
-        }
-        AuthMethod::None
-        | AuthMethod::ClientSecretBasic
-        | AuthMethod::ClientSecretPost
-        | AuthMethod::TlsClientAuth
-        | AuthMethod::SelfSignedTlsClientAuth => None,
-    };
+    let are_own = method != AuthMethod::PrivateKeyJwt && signs_requests(file);
+    let object_keys = if are_own { client_keys(judge, file, around.reach) } else { None };
     let rules = RequestRules {
         pushed_only: file.require_pushed_authorization_requests.as_ref().is_some_and(|given| given.value),
         signed_only: file.require_signed_request_object.as_ref().is_some_and(|given| given.value),

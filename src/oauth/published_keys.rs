@@ -52,7 +52,7 @@ impl AuthorizationServer {
         let keys = self.published_keys.keys(at, now).await?;
         let is_at_hand = kid.is_some() && keys.iter().any(|key| key.kid() == kid);
         match verify(&keys) {
-            Err(_) if !is_at_hand => Ok(verify(&*self.published_keys.newer_keys(at, now).await?)?),
+            Err(_) if !is_at_hand => Ok(verify(&self.published_keys.newer_keys(at, now).await?)?),
             verified => Ok(verified?),
         }
     }
