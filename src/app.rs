@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -23,7 +23,7 @@ use crate::keys::{KeysError, SigningKeys, root_secrets};
 use crate::oauth::{AuthorizationServer, Client, Dependencies, PublishedKeys};
 use crate::replay::{LocalReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
-use crate::store::{LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
+use crate::store::{BackupError, LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
 use crate::unavailable::Unavailable;
 use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFault};
 
@@ -330,6 +330,18 @@ fn people(
         }
         Some(config::Login::External) => Ok((Login::Elsewhere, remembered())),
         Some(config::Login::Header(headers)) => Ok((Login::Proxy(Arc::new(headers)), remembered())),
+    }
+}
+
+/// Copies the database of an installation to the new file `to`; gives the size of the copy in bytes, or `None` if the
+/// installation has no file of its own. Blocks while it does so.
+///
+/// # Errors
+/// [`BackupError`] says what is in the way; then there is no copy.
+pub fn back_up(store: &config::Store, to: &Path) -> Result<Option<u64>, BackupError> {
+    match store {
+        config::Store::Memory => Ok(None),
+        config::Store::Sqlite { path } => SqliteStore::back_up(path, to).map(Some),
     }
 }
 

@@ -23,7 +23,7 @@ pub use record::{
     Pace, PersonRecord, Previous, PushedRequest, RefreshState, Rotation, SenderConstraint, SessionRecord, TokenName,
     TransactionId,
 };
-pub use sqlite::{OpenError, SqliteStore};
+pub use sqlite::{BackupError, OpenError, SqliteStore};
 
 /// How much a store holds at most, and for how long after its end. A full store answers [`Unavailable::Full`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

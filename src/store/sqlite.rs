@@ -24,6 +24,7 @@ use crate::replay::{ReplayKey, Seen};
 use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
 
 mod assertions;
+mod backup;
 mod codes;
 mod column;
 mod devices;
@@ -41,6 +42,7 @@ mod signing_keys;
 mod sweep;
 mod writer;
 
+pub use backup::BackupError;
 pub use file::OpenError;
 
 /// Keeps everything in one SQLite file.
@@ -73,6 +75,15 @@ impl SqliteStore {
         let readers = Readers::start(path)?;
         let writer = Writer::start(connection).map_err(OpenError::Thread)?;
         Ok(Self { limits, readers, writer, _lock: None })
+    }
+
+    /// Copies the file at `path`, beside a process that serves from it or not, to the new file `to`; gives the size of the
+    /// copy in bytes. Blocks while it does so.
+    ///
+    /// # Errors
+    /// [`BackupError`] says what is in the way; then there is no copy.
+    pub fn back_up(path: &Path, to: &Path) -> Result<u64, BackupError> {
+        backup::copy(path, to)
     }
 }
 
