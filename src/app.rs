@@ -17,7 +17,7 @@ use crate::config::{self, Config};
 use crate::dpop::{Fence, Nonces, ProofKeys};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::fetch::{Fetcher, FetcherFault, Reach};
-use crate::grpc::{self, AdminService, CheckService};
+use crate::grpc::{self, AdminService, CheckService, OwnTokens};
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
 use crate::keys::{KeysError, SigningKeys, root_secrets};
 use crate::oauth::{AuthorizationServer, Client, Dependencies, PublishedKeys};
@@ -437,7 +437,8 @@ impl Shared {
             Arc::clone(&self.proof_keys),
             self.fence,
         );
-        CheckService::new(enforcer, Arc::clone(&self.guard), Arc::clone(&self.clock))
+        let lookup = Arc::new(OwnTokens(Arc::clone(&self.store)));
+        CheckService::new(enforcer, Arc::clone(&self.guard), lookup, Arc::clone(&self.clock))
     }
 
     fn dependencies(

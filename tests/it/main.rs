@@ -36,6 +36,7 @@ mod keys;
 mod login_cli;
 mod machine;
 mod mutual_tls;
+mod opaque;
 mod openid;
 mod outage;
 mod pages;
