@@ -32,6 +32,7 @@ mod keys;
 mod login_cli;
 mod machine;
 mod mutual_tls;
+mod openapi;
 mod openid;
 mod outage;
 mod pages;
