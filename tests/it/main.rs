@@ -37,6 +37,7 @@ mod login_cli;
 mod machine;
 mod mutual_tls;
 mod opaque;
+mod openapi;
 mod openid;
 mod outage;
 mod pages;
