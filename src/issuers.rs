@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::clock::{Clock, Timestamp};
-use crate::fetch::{FetchLimits, FetchUrl, Fetcher, Kept};
+use crate::fetch::{FetchLimits, FetchUrl, Fetcher, Keeping, Kept};
 use crate::ident::IssuerName;
 use crate::jose::{PublicKey, object};
 use crate::token::{KeyLookup, KeysFault, TokenProfile};
@@ -74,7 +74,7 @@ impl IssuerKeys {
             KeySource::Discovery => Arc::new(Discovery::of(name.clone())),
             KeySource::JwksUri(url) => Arc::new(Discovery::done(name.clone(), url.clone())),
         };
-        let kept = Kept::from_source(name.to_string(), Some(Box::new(replaced)), move |now| {
+        let kept = Kept::from_source(name.to_string(), Keeping::default(), Some(Box::new(replaced)), move |now| {
             let (discovery, fetcher) = (Arc::clone(&discovery), fetcher.clone());
             Box::pin(async move { discovery.key_set(&fetcher, now).await })
         });

@@ -4,11 +4,11 @@
 //! |---|---|
 //! | is fresh | it is used |
 //! | is older | it is used, and fetched again behind the scenes, by one at a time |
-//! | is older than [`STALE`], or there is none | who asks waits for a fetch, all for the same one |
-//! | lacks what is looked for | it is fetched again, but not more often than every [`COOL_DOWN`] |
+//! | is older than [`Keeping::stale`], or there is none | who asks waits for a fetch, all for the same one |
+//! | lacks what is looked for | it is fetched again, but for that reason not more often than every [`COOL_DOWN`] |
 //!
-//! A fetch that failed is repeated after a second, and after twice as long each time, up to [`RETRY_LIMIT`]. Nobody waits
-//! longer than a fetch may take.
+//! A fetch that failed is repeated after a second, and after twice as long each time, up to [`COOL_DOWN`]. Nobody waits
+//! longer than a fetch may take, and nobody for two: what was fetched for a request is not fetched once more for it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,22 +21,30 @@ use super::{FetchFault, FetchUrl, Fetcher};
 use crate::clock::Timestamp;
 use crate::unavailable::Unavailable;
 
-/// How long a document is fresh, whatever it says of itself: at least and at most.
-const FRESH: (Duration, Duration) = (Duration::from_mins(5), Duration::from_hours(1));
+/// The shortest time between two fetches because something is lacking, and the longest after one that failed.
+const COOL_DOWN: Duration = Duration::from_secs(10);
 
-/// How long a document is used that cannot be fetched again.
-pub const STALE: Duration = Duration::from_hours(24);
+/// For how long a document is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeping {
+    /// How long it is fresh, whatever it says of itself: at least and at most.
+    pub fresh: (Duration, Duration),
+    /// How long it is used that cannot be fetched again.
+    pub stale: Duration,
+}
 
-/// The shortest time between two fetches.
-pub const COOL_DOWN: Duration = Duration::from_secs(10);
-
-/// The longest time between two fetches that fail.
-pub const RETRY_LIMIT: Duration = Duration::from_secs(32);
+impl Default for Keeping {
+    /// Fresh for five minutes to an hour, used for a day.
+    fn default() -> Self {
+        Self { fresh: (Duration::from_mins(5), Duration::from_hours(1)), stale: Duration::from_hours(24) }
+    }
+}
 
 /// A document of somebody else's that is kept at hand.
 pub struct Kept<T> {
     /// Where it comes from, for the log.
     name: String,
+    keeping: Keeping,
     source: Source<T>,
     /// Told of the old document and the new one that takes its place.
     replaced: Option<Replaced<T>>,
@@ -57,37 +65,40 @@ type Replaced<T> = Box<dyn Fn(&T, &T) + Send + Sync>;
 pub struct Got<T> {
     /// What it says.
     pub content: T,
-    /// How long it is fresh.
-    pub fresh: Duration,
-}
-
-impl<T> Got<T> {
-    /// A document that says of itself how long it is fresh; it is believed within limits.
-    #[must_use]
-    pub fn with_max_age(content: T, max_age: Option<Duration>) -> Self {
-        let (least, most) = FRESH;
-        Self { content, fresh: max_age.unwrap_or(least).clamp(least, most) }
-    }
+    /// How long it is fresh, as it says of itself; it is believed within limits.
+    pub max_age: Option<Duration>,
 }
 
 /// What is at hand.
 struct Held<T> {
     document: Option<Document<T>>,
-    /// When it was last tried to fetch it.
-    tried_at: Option<Timestamp>,
-    /// Whether that goes on still.
+    /// Whether it is being fetched.
     trying: bool,
-    /// How often it failed since it last did not.
-    failures: u32,
+    /// When the last fetch failed, if it did, and how often in a row that was so.
+    failed: Option<(Timestamp, u32)>,
+    /// When it was last fetched because it lacked something.
+    lacked_at: Option<Timestamp>,
+}
+
+/// Why a document is fetched.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Why {
+    /// It is not fresh, or not there.
+    Old,
+    /// It will not be fresh for much longer, or is not there.
+    Ageing,
+    /// It lacks what is looked for.
+    Lacking,
 }
 
 /// A document, and how old it is.
 struct Document<T> {
     content: Arc<T>,
     fetched_at: Timestamp,
+    /// When it is fetched again behind the scenes, where somebody looks after it.
+    ageing_from: Timestamp,
     fresh_until: Timestamp,
-    /// When it is fetched again behind the scenes, so that nobody ever meets one that is not fresh.
-    refresh_at: Timestamp,
+    stale_from: Timestamp,
 }
 
 impl<T: Send + Sync + 'static> Kept<T> {
@@ -98,13 +109,24 @@ impl<T: Send + Sync + 'static> Kept<T> {
         fetcher: Fetcher,
         parse: impl Fn(&[u8]) -> Option<T> + Send + Sync + 'static,
     ) -> Arc<Self> {
+        Self::for_as_long_as(Keeping::default(), url, fetcher, parse)
+    }
+
+    /// The same, for other times.
+    #[must_use]
+    pub fn for_as_long_as(
+        keeping: Keeping,
+        url: &FetchUrl,
+        fetcher: Fetcher,
+        parse: impl Fn(&[u8]) -> Option<T> + Send + Sync + 'static,
+    ) -> Arc<Self> {
         let (name, url, parse) = (url.as_str().to_owned(), url.clone(), Arc::new(parse));
-        Self::from_source(name, None, move |_| {
+        Self::from_source(name, keeping, None, move |_| {
             let (url, fetcher, parse) = (url.clone(), fetcher.clone(), Arc::clone(&parse));
             Box::pin(async move {
                 let fetched = fetcher.get(&url).await?;
                 let content = parse(&fetched.body).ok_or(FetchFault::Unfit)?;
-                Ok(Got::with_max_age(content, fetched.max_age))
+                Ok(Got { content, max_age: fetched.max_age })
             })
         })
     }
@@ -113,11 +135,13 @@ impl<T: Send + Sync + 'static> Kept<T> {
     #[must_use]
     pub fn from_source(
         name: String,
+        keeping: Keeping,
         replaced: Option<Replaced<T>>,
         source: impl Fn(Timestamp) -> Getting<T> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let held = Mutex::new(Held { document: None, tried_at: None, trying: false, failures: 0 });
-        Arc::new(Self { name, source: Box::new(source), replaced, held, flight: tokio::sync::Mutex::default() })
+        let held = Mutex::new(Held { document: None, trying: false, failed: None, lacked_at: None });
+        let (source, flight) = (Box::new(source), tokio::sync::Mutex::default());
+        Arc::new(Self { name, keeping, source, replaced, held, flight })
     }
 
     /// Where the document comes from.
@@ -136,13 +160,13 @@ impl<T: Send + Sync + 'static> Kept<T> {
     #[must_use]
     pub fn may_be_renewed(&self, now: Timestamp) -> bool {
         let held = self.held();
-        held.trying || held.may_try(now)
+        held.trying || held.may_fetch(held.why_renew(now), now)
     }
 
     /// Whether the document could not be fetched when it was last tried.
     #[must_use]
     pub fn is_failing(&self) -> bool {
-        self.held().failures > 0
+        self.held().failed.is_some()
     }
 
     /// The document, as fresh as the table above says.
@@ -157,11 +181,11 @@ impl<T: Send + Sync + 'static> Kept<T> {
         match at_hand {
             Some((content, true)) => Ok(content),
             Some((content, false)) => {
-                drop(self.fetch_behind(now));
+                drop(self.fetch_behind(Why::Old, now));
                 Ok(content)
             }
             None => {
-                self.fetch_behind(now).await.map_err(|_| Unavailable::Down)?;
+                self.fetch_behind(Why::Old, now).await.map_err(|_| Unavailable::Down)?;
                 self.at_hand(now).ok_or(Unavailable::Down)
             }
         }
@@ -170,35 +194,35 @@ impl<T: Send + Sync + 'static> Kept<T> {
     /// The document at hand, which was found to lack something, or a newer one if it may be fetched again by now.
     ///
     /// # Errors
-    /// [`Unavailable`] if there is none that is fresh enough.
+    /// [`Unavailable`] if nobody can tell what the document holds now: the last fetch failed.
     pub async fn get_newer(self: &Arc<Self>, now: Timestamp) -> Result<Arc<T>, Unavailable> {
-        self.renew(now).await;
-        self.get(now).await
+        self.fetch_behind(Why::Lacking, now).await.map_err(|_| Unavailable::Down)?;
+        let held = self.held();
+        let document = held.usable(now).filter(|_| held.failed.is_none());
+        document.map(|document| Arc::clone(&document.content)).ok_or(Unavailable::Down)
     }
 
-    /// Waits until the document was fetched again, if it may be by now.
+    /// Waits until the document was fetched again, be it that there is none or that it lacks something; if it may be.
     pub async fn renew(self: &Arc<Self>, now: Timestamp) {
-        if self.may_be_renewed(now) {
-            let _ = self.fetch_behind(now).await;
-        }
+        let why = self.held().why_renew(now);
+        let _ = self.fetch_behind(why, now).await;
     }
 
     /// Fetches the document behind the scenes, if there is none or if it will not be fresh for much longer.
     pub fn look_after(self: &Arc<Self>, now: Timestamp) {
         let due = {
             let held = self.held();
-            let due = held.document.as_ref().is_none_or(|document| now >= document.refresh_at);
-            due && !held.trying && held.may_try(now)
+            !held.trying && held.may_fetch(Why::Ageing, now)
         };
         if due {
-            drop(self.fetch_behind(now));
+            drop(self.fetch_behind(Why::Ageing, now));
         }
     }
 
     /// Fetches the document in a task of its own: who asked may go away, the others still wait for it.
-    fn fetch_behind(self: &Arc<Self>, now: Timestamp) -> JoinHandle<()> {
+    fn fetch_behind(self: &Arc<Self>, why: Why, now: Timestamp) -> JoinHandle<()> {
         let this = Arc::clone(self);
-        tokio::spawn(async move { this.fetch(now).await })
+        tokio::spawn(async move { this.fetch(why, now).await })
     }
 
     /// No change is left half-made, so a poisoned lock is as good as a whole one.
@@ -206,31 +230,33 @@ impl<T: Send + Sync + 'static> Kept<T> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fetches the document, one at a time: who has waited finds that it was tried just now.
-    async fn fetch(&self, now: Timestamp) {
+    /// Fetches the document, one at a time: who has waited finds what another one fetched, or that it cannot be.
+    async fn fetch(&self, why: Why, now: Timestamp) {
         let _one = self.flight.lock().await;
         {
             let mut held = self.held();
-            if !held.may_try(now) {
+            if !held.may_fetch(why, now) {
                 return;
             }
-            held.tried_at = Some(now);
             held.trying = true;
+            if why == Why::Lacking {
+                held.lacked_at = Some(now);
+            }
         }
         let got = (self.source)(now).await;
         let mut held = self.held();
         held.trying = false;
         match got {
             Ok(got) => {
-                held.failures = 0;
-                let document = Document::new(got, now);
+                let document = Document::new(got, self.keeping, now);
                 if let (Some(replaced), Some(old)) = (&self.replaced, &held.document) {
                     replaced(&old.content, &document.content);
                 }
-                held.document = Some(document);
+                (held.document, held.failed) = (Some(document), None);
             }
             Err(fault) => {
-                held.failures = held.failures.saturating_add(1);
+                let failures = held.failed.map_or(1, |(_, failures)| failures.saturating_add(1));
+                held.failed = Some((now, failures));
                 let stale = held.usable(now).is_some();
                 drop(held);
                 tracing::warn!(url = self.name, %fault, stale, "a document could not be fetched: {fault}");
@@ -240,14 +266,17 @@ impl<T: Send + Sync + 'static> Kept<T> {
 }
 
 impl<T> Document<T> {
-    fn new(got: Got<T>, now: Timestamp) -> Self {
+    fn new(got: Got<T>, keeping: Keeping, now: Timestamp) -> Self {
+        let (least, most) = keeping.fresh;
+        let fresh = got.max_age.unwrap_or(least).clamp(least, most);
         // Processes that began together need not ask together: the millisecond is as good as chance.
         let sixteenths = 11 + u32::try_from(now.millis().rem_euclid(4)).unwrap_or(0);
         Self {
             content: Arc::new(got.content),
             fetched_at: now,
-            fresh_until: now + got.fresh,
-            refresh_at: now + got.fresh * sixteenths / 16,
+            ageing_from: now + fresh * sixteenths / 16,
+            fresh_until: now + fresh,
+            stale_from: now + fresh.max(keeping.stale),
         }
     }
 }
@@ -255,15 +284,29 @@ impl<T> Document<T> {
 impl<T> Held<T> {
     /// The document, if it is not stale.
     fn usable(&self, now: Timestamp) -> Option<&Document<T>> {
-        self.document.as_ref().filter(|document| now < document.fetched_at + STALE)
+        self.document.as_ref().filter(|document| now < document.stale_from)
     }
 
-    /// Whether it may be fetched by now.
-    fn may_try(&self, now: Timestamp) -> bool {
-        let pause = match self.failures {
-            0 => COOL_DOWN,
-            failures => Duration::from_secs(1 << (failures - 1).min(5)).min(RETRY_LIMIT),
+    /// Why somebody would have the document fetched who found what is at hand wanting.
+    fn why_renew(&self, now: Timestamp) -> Why {
+        if self.usable(now).is_some() { Why::Lacking } else { Why::Old }
+    }
+
+    /// Whether the document may be fetched by now, for this reason.
+    fn may_fetch(&self, why: Why, now: Timestamp) -> bool {
+        let document = self.usable(now);
+        let needless = match why {
+            Why::Old => document.is_some_and(|document| now < document.fresh_until),
+            Why::Ageing => document.is_some_and(|document| now < document.ageing_from),
+            Why::Lacking => {
+                // It was fetched for this very request, or after it came; or for another one a moment ago.
+                document.is_some_and(|document| document.fetched_at >= now)
+                    || self.lacked_at.is_some_and(|at| now < at + COOL_DOWN)
+            }
         };
-        self.tried_at.is_none_or(|tried_at| now >= tried_at + pause)
+        let failed_recently = self.failed.is_some_and(|(at, failures)| {
+            now < at + Duration::from_secs(1 << failures.saturating_sub(1).min(5)).min(COOL_DOWN)
+        });
+        !needless && !failed_recently
     }
 }

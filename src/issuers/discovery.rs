@@ -39,8 +39,8 @@ impl Discovery {
         };
         let got = async {
             let fetched = fetcher.get(&url).await?;
-            let keys = key_set(&fetched.body).ok_or(FetchFault::Unfit)?;
-            Ok(Got::with_max_age(keys, fetched.max_age))
+            let content = key_set(&fetched.body).ok_or(FetchFault::Unfit)?;
+            Ok(Got { content, max_age: fetched.max_age })
         };
         let got = got.await;
         if got.is_err() {

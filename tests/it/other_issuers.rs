@@ -18,7 +18,7 @@ use crate::provider::{Conduct, Provider};
 use crate::world::{Events, TestClock};
 
 /// What a gate of these tests needs to leave its fence behind, and to be allowed a fetch again.
-const A_WHILE: Duration = Duration::from_secs(33);
+const A_WHILE: Duration = Duration::from_secs(11);
 
 /// A gate, two issuers, and somebody who holds a key.
 struct Story {
