@@ -33,6 +33,7 @@ mod login_cli;
 mod machine;
 mod mutual_tls;
 mod openid;
+mod openid_requests;
 mod outage;
 mod pages;
 mod par;
