@@ -24,6 +24,7 @@ mod envoy_proxy;
 mod events;
 mod external;
 mod fapi_example;
+mod fuzz;
 mod gate;
 mod hygiene;
 mod input;
