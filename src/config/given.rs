@@ -218,8 +218,6 @@ const PLANNED: &[(&str, &str)] = &[
     ("postgres", "sqlite"),
     ("redis", "local"),
     ("jwks_uri", "jwks"),
-    ("access_token_format", "client_id"),
-    ("access_token_format", "resource"),
     ("when", "path"),
     ("max_age", "path"),
     ("acr", "path"),
