@@ -267,8 +267,7 @@ async fn a_thumbprint_or_a_proof_binds_the_code_to_the_key() {
             let code = suite.approved(&party, call).await.code();
             let stolen = thief.redeem(suite.now(), &code).send().await;
             expect_refused(&stolen, &[400], &["invalid_request", "invalid_grant", "invalid_dpop_proof"]);
-            let bare = party.redeem(suite.now(), &code);
-            let bare = suite.bare_proof(bare).send().await;
+            let bare = party.redeem(suite.now(), &code).without_proof().send().await;
             expect_refused(&bare, &[400], &["invalid_request", "invalid_grant", "invalid_dpop_proof"]);
             let tokens = party.redeem(suite.now(), &code).send().await.expect_tokens();
             assert_eq!(claims(tokens.text("access_token"))["cnf"]["jkt"], jkt);

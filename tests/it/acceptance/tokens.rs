@@ -17,15 +17,6 @@ fn with_assertions() -> impl Iterator<Item = Way> {
     WAYS.into_iter().filter(|way| !way.by_certificate)
 }
 
-impl Suite {
-    /// The request without its proofs.
-    pub(super) fn bare_proof<'c>(&self, call: TokenCall<'c>) -> TokenCall<'c> {
-        let mut call = call;
-        call.proofs.clear();
-        call
-    }
-}
-
 #[tokio::test]
 async fn tokens_are_bound_to_the_key_or_to_the_certificate() {
     let suite = Suite::start().await;
@@ -88,7 +79,7 @@ async fn without_a_proof_or_a_certificate_there_are_no_tokens() {
         let answer = if way.bound_to_certificate {
             suite.bare(suite.party("one", way)).redeem(suite.now(), &code).send().await
         } else {
-            suite.bare_proof(party.redeem(suite.now(), &code)).send().await
+            party.redeem(suite.now(), &code).without_proof().send().await
         };
         if way.by_certificate && way.bound_to_certificate {
             expect_refused(&answer, &[400, 401], &["invalid_request", "invalid_grant", "invalid_client"]);
@@ -380,7 +371,7 @@ async fn a_refresh_needs_the_client_and_what_binds_tokens() {
             let answer = bare.token(suite.now(), &refresh).send().await;
             expect_refused(&answer, &[400, 401], &["invalid_request", "invalid_grant", "invalid_client"]);
         } else {
-            expect_refused(&suite.bare_proof(party.token(suite.now(), &refresh)).send().await, &[400], &WITHOUT_KEY);
+            expect_refused(&party.token(suite.now(), &refresh).without_proof().send().await, &[400], &WITHOUT_KEY);
         }
         if !way.by_certificate {
             let call = party.token(suite.now(), &refresh);
