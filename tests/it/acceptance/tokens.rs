@@ -5,7 +5,7 @@ use tollgate::jose::{Algorithm, SigningKey};
 
 use super::{SECOND, Suite, expect_refused};
 use crate::certification::{WAYS, Way, copy};
-use crate::client::{CLIENT_CREDENTIALS, Credential, PAR, TokenCall, answer, claims, refresh_request};
+use crate::client::{CLIENT_CREDENTIALS, Credential, PAR, answer, claims, refresh_request};
 
 const WITHOUT_KEY: [&str; 3] = ["invalid_request", "invalid_grant", "invalid_dpop_proof"];
 
