@@ -1,6 +1,7 @@
 //! Tests through the doors: one binary, real sockets on free ports, nothing shared.
 #![expect(unreachable_pub, reason = "a test binary has no callers")]
 
+mod acceptance;
 mod account;
 mod architecture;
 mod authorization_details;
@@ -18,6 +19,7 @@ mod crash;
 mod device;
 mod disk;
 mod docs;
+mod documents;
 mod door;
 mod envoy;
 mod envoy_proxy;
@@ -46,6 +48,7 @@ mod process;
 mod provider;
 mod proxy;
 mod proxy_login;
+mod published_keys;
 mod rates;
 mod replay;
 mod request_object;
