@@ -28,6 +28,7 @@ mod external;
 mod fapi_example;
 mod fuzz;
 mod gate;
+mod gate_only;
 mod hygiene;
 mod input;
 mod interleaving;
