@@ -22,7 +22,7 @@ use crate::ident::IssuerName;
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
 use crate::issuers::{self, IssuerKeys, IssuerSettings};
 use crate::keys::{KeysError, SigningKeys, root_secrets};
-use crate::oauth::{AuthorizationServer, Client, Dependencies, PublishedKeys};
+use crate::oauth::{AuthorizationServer, Client, Dependencies, PublishedKeys, WorkloadIssuer};
 use crate::replay::{LocalReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{BackupError, LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
@@ -32,6 +32,7 @@ use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFaul
 
 mod gate;
 mod upkeep;
+mod workloads;
 
 use gate::Others;
 use upkeep::Upkeep;
@@ -228,7 +229,9 @@ impl App {
         let clock = Arc::clone(&shared.clock);
         let published_keys = published_keys(&server.settings.clients, server.client_documents)?;
         let branding = server.branding;
-        let dependencies = shared.dependencies(people, published_keys, seams.entropy);
+        let (workload_issuers, of_workloads) = workloads::workload_issuers(server.workload_issuers)?;
+        others.keys.extend(of_workloads);
+        let dependencies = shared.dependencies(people, (published_keys, workload_issuers), seams.entropy);
         let server = AuthorizationServer::new(server.settings, dependencies);
         let server = Arc::new(server);
         let admin_api = admin_api.map(|door| (door, AdminService::new(Arc::clone(&server), Arc::clone(&clock))));
@@ -487,7 +490,7 @@ impl Shared {
     fn dependencies(
         self,
         (login, people): (Login, Arc<dyn People>),
-        published_keys: Arc<dyn PublishedKeys>,
+        (published_keys, workload_issuers): (Arc<dyn PublishedKeys>, Vec<WorkloadIssuer>),
         entropy: Arc<dyn Entropy>,
     ) -> Dependencies {
         Dependencies {
@@ -499,6 +502,7 @@ impl Shared {
             people,
             proof_keys: self.proof_keys,
             published_keys,
+            workload_issuers,
             entropy,
             root: self.root,
         }

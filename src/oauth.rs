@@ -53,6 +53,7 @@ mod standard_claims;
 mod token;
 mod userinfo;
 mod words;
+pub mod workload;
 
 pub use account::{Account, AccountNotice, AllowedClient, Began, GRANTS_SHOWN};
 pub use activation::{CodeFault, ConfirmDevice, EnterCode};
@@ -76,6 +77,7 @@ pub use revoke::{Revocation, RevocationAnswer};
 pub use token::{Asked, TokenAnswer, TokenRequest};
 pub use userinfo::{UserInfoAnswer, UserInfoRequest};
 pub use words::Words;
+pub use workload::WorkloadIssuer;
 
 /// Whether the authorization server gives nonces to proofs (RFC 9449 §8).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -177,6 +179,8 @@ pub struct Dependencies {
     pub proof_keys: Arc<dyn ProofKeys>,
     /// Where the keys are that clients publish.
     pub published_keys: Arc<dyn PublishedKeys>,
+    /// The platforms whose word counts about who a workload is.
+    pub workload_issuers: Vec<WorkloadIssuer>,
     /// Where unpredictable bytes come from.
     pub entropy: Arc<dyn Entropy>,
     /// The root of the keys for nonces and forms; shared by replicas, outlives a restart.
@@ -197,6 +201,7 @@ pub struct AuthorizationServer {
     people: Arc<dyn People>,
     proof_keys: Arc<dyn ProofKeys>,
     published_keys: Arc<dyn PublishedKeys>,
+    workload_issuers: Vec<WorkloadIssuer>,
     entropy: Arc<dyn Entropy>,
     nonces: Nonces,
     forms: authorize::FormKeys,
@@ -230,8 +235,9 @@ impl AuthorizationServer {
     #[must_use]
     pub fn new(mut settings: Settings, dependencies: Dependencies) -> Self {
         let clients = std::mem::take(&mut settings.clients);
-        let Dependencies { store, guard, fence, keys, login, people, proof_keys, published_keys, entropy, root } =
-            dependencies;
+        let Dependencies { store, guard, fence, keys, login, people, proof_keys, published_keys, .. } = dependencies;
+        let (workload_issuers, entropy, root) =
+            (dependencies.workload_issuers, dependencies.entropy, dependencies.root);
         Self {
             clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
             nonces: Nonces::new(root.derive("nonces of the authorization server"), settings.dpop.nonce_life),
@@ -260,6 +266,7 @@ impl AuthorizationServer {
             people,
             proof_keys,
             published_keys,
+            workload_issuers,
             entropy,
         }
     }

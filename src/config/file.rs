@@ -16,6 +16,7 @@ mod client_documents;
 mod issuer;
 mod login;
 mod protected_resource;
+mod workload_issuer;
 
 pub(super) use authorization_server::{
     AuthorizationServerFile, BrandingFile, DetailTypeFile, DpopFile, Profile, RateLimitsFile, ServerNonce,
@@ -28,6 +29,7 @@ pub(super) use login::{ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, O
 pub(super) use protected_resource::{
     AllowWord, DpopWord, GateNonceWord, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord, UpstreamFile,
 };
+pub(super) use workload_issuer::{KubernetesFile, SpiffeFile, WorkloadIssuerFile};
 
 /// The configuration of Tollgate.
 #[derive(Debug, Deserialize, JsonSchema)]

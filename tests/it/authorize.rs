@@ -178,6 +178,7 @@ impl Issuer {
                 people,
                 proof_keys: Arc::new(EveryTime),
                 published_keys: Arc::new(NoKeySets),
+                workload_issuers: Vec::new(),
                 entropy: Arc::new(SystemEntropy),
                 root,
             },

@@ -198,6 +198,7 @@ impl<'a> Story<'a> {
             people,
             proof_keys: Arc::new(KnownProofKeys::new(10)),
             published_keys: Arc::new(NoKeySets),
+            workload_issuers: Vec::new(),
             entropy: Arc::new(SystemEntropy),
             root: RootKey::from_bytes([7; 32]),
         };

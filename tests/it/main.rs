@@ -67,4 +67,5 @@ mod token_exchange;
 mod upstream;
 mod upstream_login;
 mod vectors;
+mod workload;
 mod world;
