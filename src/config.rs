@@ -18,7 +18,7 @@ use crate::identity::{OidcSettings, ProxyHeaders};
 use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::secret::seal::RootKey;
-use crate::store::Limits;
+use crate::store::{Limits, PostgresSettings};
 use crate::web::{Branding, TlsFiles};
 
 mod authorization_server;
@@ -39,6 +39,7 @@ mod mistake;
 mod named_file;
 mod protected_resource;
 mod reference;
+mod store;
 mod tree;
 mod words;
 
@@ -118,6 +119,8 @@ pub enum Store {
         /// The database file.
         path: PathBuf,
     },
+    /// In a PostgreSQL database.
+    Postgres(PostgresSettings),
 }
 
 /// Where used proofs are remembered.

@@ -215,7 +215,6 @@ impl de::Error for Fault {
 /// Keys that this version has not, but a later one will have: a misspelling would be bad advice. Each is named with a
 /// key that is known beside it.
 const PLANNED: &[(&str, &str)] = &[
-    ("postgres", "sqlite"),
     ("redis", "local"),
     ("jwks_uri", "jwks"),
     ("access_token_format", "client_id"),
