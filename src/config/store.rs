@@ -60,6 +60,7 @@ pub(super) fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) ->
         people: limit(&file.people, default.people),
         assertions: limit(&file.assertions, default.assertions),
         revocations: limit(&file.revocations, default.revocations),
+        access_tokens: limit(&file.access_tokens, default.access_tokens),
         kept: default.kept,
     }
 }

@@ -11,15 +11,18 @@ use async_trait::async_trait;
 
 use self::database::Database;
 use super::{
-    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, PersonRecord,
-    Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TokenName,
-    TransactionId, Unavailable,
+    AccessTokenRecord, Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive,
+    Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store,
+    TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
 use crate::replay::{ReplayKey, Seen};
-use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
+use crate::secret::{
+    AccessTokenKind, BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind,
+};
 
+mod access_tokens;
 mod assertions;
 mod codes;
 mod column;
@@ -214,6 +217,21 @@ impl Store for PostgresStore {
     async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable> {
         let answer = revocations::holds(&self.database, token).await;
         answer.map_err(|fault| fault.report("is_token_revoked"))
+    }
+
+    async fn check_room_for_access_token(&self) -> Result<(), Unavailable> {
+        let answer = access_tokens::check_room(&self.database, self.limits.access_tokens).await;
+        answer.map_err(|fault| fault.report("check_room_for_access_token"))
+    }
+
+    async fn record_access_token(&self, token: &AccessTokenRecord) -> Result<(), Unavailable> {
+        let answer = access_tokens::record(&self.database, token).await;
+        answer.map_err(|fault| fault.report("record_access_token"))
+    }
+
+    async fn access_token(&self, handle: Digest<AccessTokenKind>) -> Result<Option<AccessTokenRecord>, Unavailable> {
+        let answer = access_tokens::read(&self.database, handle).await;
+        answer.map_err(|fault| fault.report("access_token"))
     }
 
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {

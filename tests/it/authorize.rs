@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use argon2::{Argon2, Params, PasswordHasher as _};
+use tollgate::cache::NoKeySets;
 use tollgate::clock::Clock as _;
 use tollgate::dpop::{Fence, ProofFault, ProofKey, ProofKeys, Window, parse_key};
 use tollgate::entropy::SystemEntropy;
@@ -21,6 +22,7 @@ use tollgate::replay::LocalReplayGuard;
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{AuthorizationCode, base64url};
 use tollgate::store::{CodeRecord, Limits as StoreLimits, MemoryStore, Store};
+use tollgate::token::AccessTokenFormat;
 use tollgate::web::{AuthorizationSite, Branding, Door, Limits};
 
 use crate::browser::{Browser, Page};
@@ -81,6 +83,7 @@ fn client(id: &str, name: &str, redirect_uris: &[&str], grant_types: &[GrantType
         requests: RequestRules::default(),
         profile: Profile::Default,
         introspects: Vec::new(),
+        access_token_format: AccessTokenFormat::Jwt,
         exchange: None,
     }
 }
@@ -115,6 +118,7 @@ fn settings(url: &str) -> Settings {
             (parsed("admin"), "Everything".into()),
         ]),
         resources: vec![parsed("https://api.example.com")],
+        opaque_resources: Vec::new(),
         details: BTreeMap::new(),
         lifetimes: Lifetimes {
             access_token: minutes(5),
@@ -169,6 +173,7 @@ impl Issuer {
                 login: Login::Password(Arc::clone(&people) as Arc<_>),
                 people,
                 proof_keys: Arc::new(EveryTime),
+                published_keys: Arc::new(NoKeySets),
                 entropy: Arc::new(SystemEntropy),
                 root,
             },

@@ -15,7 +15,7 @@ pub(in crate::config) enum StoreFile {
     /// In an SQLite file, durably: an acknowledged answer is on disk.
     Sqlite(Given<SqliteFile>),
     /// In a PostgreSQL database, durably, for replicas: many processes may serve from it.
-    Postgres(Given<PostgresFile>),
+    Postgres(Box<Given<PostgresFile>>),
 }
 
 /// A store in memory.
@@ -97,4 +97,7 @@ pub(in crate::config) struct LimitsFile {
     /// Revoked access tokens of clients that speak for themselves, until they expire.
     #[schemars(extend("default" = 1_000_000))]
     pub(in crate::config) revocations: Option<Given<u64>>,
+    /// Access tokens with `access_token_format: opaque`, until they expire: about 600 bytes each.
+    #[schemars(extend("default" = 1_000_000))]
+    pub(in crate::config) access_tokens: Option<Given<u64>>,
 }

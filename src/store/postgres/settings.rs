@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
@@ -39,7 +40,7 @@ impl PostgresSettings {
 
 /// The connection URL of a database: `postgresql://user:password@host:port,host:port/database?…`, or the `key=value` form.
 #[derive(Clone)]
-pub struct PostgresUrl(tokio_postgres::Config);
+pub struct PostgresUrl(Arc<tokio_postgres::Config>);
 
 /// What a connection URL gets wrong. It may hold a password, so nothing of it is quoted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -84,7 +85,7 @@ impl FromStr for PostgresUrl {
             url.tcp_user_timeout(SILENCE);
         }
         url.keepalives_idle(url.get_keepalives_idle().min(SILENCE));
-        Ok(Self(url))
+        Ok(Self(Arc::new(url)))
     }
 }
 

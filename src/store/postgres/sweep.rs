@@ -42,6 +42,8 @@ const OVER: &[&str] = &[
        SELECT key FROM assertions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
     "DELETE FROM revocations WHERE token IN (
        SELECT token FROM revocations WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    "DELETE FROM access_tokens WHERE digest IN (
+       SELECT digest FROM access_tokens WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
     "DELETE FROM signing_keys WHERE generation IN (
        SELECT generation FROM signing_keys
        WHERE drop_at < $1 AND generation < (SELECT max(generation) FROM signing_keys) LIMIT $2)",

@@ -133,6 +133,14 @@ CREATE TABLE revocations (
 );
 CREATE INDEX revocations_expiry ON revocations (expires_at);
 
+-- Access tokens that are handles (RFC 6749 §1.4), each with what a JWT in its place would say.
+CREATE TABLE access_tokens (
+  digest     bytea  PRIMARY KEY,                   -- SHA-256 of the handle
+  claims     text   NOT NULL,                      -- a JSON object (RFC 9068 §2.2)
+  expires_at bigint NOT NULL
+);
+CREATE INDEX access_tokens_expiry ON access_tokens (expires_at);
+
 CREATE TABLE signing_keys (
   generation   bigint PRIMARY KEY,
   kid          text   NOT NULL,
@@ -166,7 +174,7 @@ CREATE TABLE held (
 ) WITH (fillfactor = 50);
 INSERT INTO held SELECT records_of, slot, 0
   FROM unnest(ARRAY['codes', 'ended_transactions', 'pushed_requests', 'devices', 'grants', 'sessions', 'people',
-                    'assertions', 'revocations']) AS records_of,
+                    'assertions', 'revocations', 'access_tokens']) AS records_of,
        generate_series(0, 31) AS slot;
 
 CREATE FUNCTION holds(records text) RETURNS bigint LANGUAGE sql STABLE AS $$
@@ -228,6 +236,10 @@ CREATE TRIGGER removed AFTER DELETE ON assertions
 CREATE TRIGGER added AFTER INSERT ON revocations
   REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_added();
 CREATE TRIGGER removed AFTER DELETE ON revocations
+  REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_removed();
+CREATE TRIGGER added AFTER INSERT ON access_tokens
+  REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_added();
+CREATE TRIGGER removed AFTER DELETE ON access_tokens
   REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_removed();
 
 -- A transaction gives a code or ends without one: never both, and nothing twice. No constraint can say that of two
