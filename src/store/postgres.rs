@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use self::database::Database;
 use super::{
     AccessTokenRecord, Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive,
-    Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store,
-    TokenName, TransactionId, Unavailable,
+    Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionClient,
+    SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -37,6 +37,7 @@ mod people;
 mod pushed_requests;
 mod revocations;
 mod schema;
+mod session_clients;
 mod sessions;
 mod settings;
 mod signing_keys;
@@ -257,6 +258,41 @@ impl Store for PostgresStore {
     async fn end_sessions_of(&self, subject: &Subject) -> Result<(), Unavailable> {
         let answer = sessions::end_of(&self.database, subject).await;
         answer.map_err(|fault| fault.report("end_sessions_of"))
+    }
+
+    async fn join_session(&self, client: &SessionClient) -> Result<(), Unavailable> {
+        let answer = session_clients::join(&self.database, client, self.limits.session_clients).await;
+        answer.map_err(|fault| fault.report("join_session"))
+    }
+
+    async fn session_client(
+        &self,
+        session: SessionId,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<SessionClient>, Unavailable> {
+        let answer = session_clients::read(&self.database, session, client, now).await;
+        answer.map_err(|fault| fault.report("session_client"))
+    }
+
+    async fn leave_session(
+        &self,
+        session: SessionId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable> {
+        let answer = session_clients::leave(&self.database, session, now, limit).await;
+        answer.map_err(|fault| fault.report("leave_session"))
+    }
+
+    async fn leave_sessions_of(
+        &self,
+        subject: &Subject,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable> {
+        let answer = session_clients::leave_all_of(&self.database, subject, now, limit).await;
+        answer.map_err(|fault| fault.report("leave_sessions_of"))
     }
 
     async fn remember_person(&self, person: &PersonRecord) -> Result<bool, Unavailable> {

@@ -88,6 +88,9 @@ pub(in crate::config) struct LimitsFile {
     /// Browser sessions.
     #[schemars(extend("default" = 1_000_000))]
     pub(in crate::config) sessions: Option<Given<u64>>,
+    /// Clients at which sessions have signed their people in, all sessions together.
+    #[schemars(extend("default" = 2_000_000))]
+    pub(in crate::config) session_clients: Option<Given<u64>>,
     /// People whom somebody else vouches for (every `login` but `local`), those who are disabled included.
     #[schemars(extend("default" = 1_000_000))]
     pub(in crate::config) people: Option<Given<u64>>,

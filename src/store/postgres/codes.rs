@@ -15,11 +15,12 @@ use crate::store::{CodeRecord, Grant, GrantHandle, Limits, Recorded, Redeemed};
 pub(super) async fn record(database: &Database, code: &CodeRecord, limit: u64) -> Result<Recorded, Fault> {
     let insert = "WITH answered AS (
            UPDATE pushed_requests SET spent = true, parameters = ''
-           WHERE transaction_id = $2 AND NOT spent AND holds('codes') < $16 RETURNING 1)
+           WHERE transaction_id = $2 AND NOT spent AND holds('codes') < $18 RETURNING 1)
          INSERT INTO codes (digest, transaction_id, client_id, redirect_uri, challenge, subject, auth_time, acr, scope,
-                            resource, authorization_details, dpop_jkt, nonce, expires_at, spent_for)
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
-         WHERE holds('codes') < $16
+                            resource, authorization_details, dpop_jkt, nonce, claims, session_id, expires_at,
+                            spent_for)
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
+         WHERE holds('codes') < $18
            AND (EXISTS (SELECT FROM answered) OR NOT EXISTS (SELECT FROM pushed_requests WHERE transaction_id = $2))
          RETURNING 1";
     let inserted = database
@@ -30,7 +31,7 @@ pub(super) async fn record(database: &Database, code: &CodeRecord, limit: u64) -
                 &code.transaction,
                 &code.client_id,
                 &code.redirect_uri,
-                &Bytes(code.challenge),
+                &code.challenge.map(Bytes),
                 &code.subject,
                 &code.auth_time,
                 &code.acr,
@@ -39,6 +40,8 @@ pub(super) async fn record(database: &Database, code: &CodeRecord, limit: u64) -
                 &code.details,
                 &code.dpop_jkt,
                 &code.nonce.as_deref().map(AnyText),
+                &code.claims,
+                &code.session,
                 &code.expires_at,
                 &code.spent_for,
                 &bound(limit),
@@ -58,7 +61,8 @@ pub(super) async fn record(database: &Database, code: &CodeRecord, limit: u64) -
 /// The code of that digest, spent or not.
 pub(super) async fn read(database: &Database, code: Digest<CodeKind>) -> Result<Option<CodeRecord>, Fault> {
     let select = "SELECT digest, transaction_id, client_id, redirect_uri, challenge, subject, auth_time, acr, scope,
-                         resource, authorization_details, dpop_jkt, nonce, expires_at, spent_for
+                         resource, authorization_details, dpop_jkt, nonce, claims, session_id, expires_at,
+                         spent_for
          FROM codes WHERE digest = $1";
     database.read_one(select, &[&code]).await?.as_ref().map(from_row).transpose()
 }
@@ -74,7 +78,7 @@ pub(super) async fn redeem(
 ) -> Result<Redeemed, Fault> {
     let redeem = insert_grant!(
         "UPDATE codes SET spent_for = $1
-         WHERE digest = $29 AND spent_for IS NULL AND expires_at > $28 AND holds('grants') < $26 RETURNING 1"
+         WHERE digest = $31 AND spent_for IS NULL AND expires_at > $30 AND holds('grants') < $28 RETURNING 1"
     );
     if grants::record(database, redeem, grant, limits, now, &code).await? {
         return Ok(Redeemed::First);
@@ -102,7 +106,7 @@ fn from_row(row: &Row) -> Result<CodeRecord, Fault> {
         transaction: row.try_get("transaction_id")?,
         client_id: row.try_get("client_id")?,
         redirect_uri: row.try_get("redirect_uri")?,
-        challenge: row.try_get::<_, Bytes<32>>("challenge")?.0,
+        challenge: row.try_get::<_, Option<Bytes<32>>>("challenge")?.map(|challenge| challenge.0),
         subject: row.try_get("subject")?,
         auth_time: row.try_get("auth_time")?,
         acr: row.try_get("acr")?,
@@ -111,6 +115,8 @@ fn from_row(row: &Row) -> Result<CodeRecord, Fault> {
         details: row.try_get("authorization_details")?,
         dpop_jkt: row.try_get("dpop_jkt")?,
         nonce: row.try_get::<_, Option<ReadText>>("nonce")?.map(|nonce| nonce.0),
+        claims: row.try_get("claims")?,
+        session: row.try_get("session_id")?,
         expires_at: row.try_get("expires_at")?,
         spent_for: row.try_get("spent_for")?,
     })

@@ -12,8 +12,8 @@ use crate::jose::{ASSERTION_ALGORITHMS, Algorithm, Thumbprint};
 use crate::scope::Scopes;
 use crate::secret::{Digest, Kind};
 use crate::store::record::UnknownName;
-use crate::store::{EndedBy, GrantHandle, TransactionId};
-use crate::token::AuthorizationDetails;
+use crate::store::{EndedBy, GrantHandle, SessionId, TransactionId};
+use crate::token::{AuthorizationDetails, RequestedClaims};
 
 /// What the driver takes for a fault.
 type Fault = Box<dyn Error + Sync + Send>;
@@ -85,6 +85,7 @@ column!(impl[] Subject as TEXT, |value, sql, out| text(value.as_str(), sql, out)
 column!(impl[] Audience as TEXT, |value, sql, out| text(value.as_str(), sql, out), parse);
 column!(impl[] Scopes as TEXT, |value, sql, out| text(&value.to_string(), sql, out), parse);
 column!(impl[] AuthorizationDetails as TEXT, |value, sql, out| text(&value.to_string(), sql, out), parse);
+column!(impl[] RequestedClaims as TEXT, |value, sql, out| text(&value.to_string(), sql, out), parse);
 column!(impl[] EndedBy as TEXT, |value, sql, out| text(value.name(), sql, out), parse);
 column!(impl[] Algorithm as TEXT, |value, sql, out| text(value.name(), sql, out), |sql, raw| {
     let known = Self::among(ASSERTION_ALGORITHMS, <&str>::from_sql(sql, raw)?); // which are all that there are
@@ -95,6 +96,7 @@ column!(impl[] Timestamp as INT8, |value, sql, out| value.millis().to_sql(sql, o
 });
 column!(impl[] GrantHandle as BYTEA, |value, sql, out| bytes(&value.0, sql, out), |_, raw| fixed(raw).map(Self));
 column!(impl[] TransactionId as BYTEA, |value, sql, out| bytes(&value.0, sql, out), |_, raw| fixed(raw).map(Self));
+column!(impl[] SessionId as BYTEA, |value, sql, out| bytes(&value.0, sql, out), |_, raw| fixed(raw).map(Self));
 column!(impl[] Thumbprint as BYTEA, |value, sql, out| bytes(value.as_bytes(), sql, out), |_, raw| {
     fixed(raw).map(Self::from_bytes)
 });

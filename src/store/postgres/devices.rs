@@ -125,7 +125,7 @@ pub(super) async fn redeem(
 ) -> Result<bool, Fault> {
     let redeem = insert_grant!(
         "DELETE FROM devices
-         WHERE digest = $29 AND decision = 'approve' AND expires_at > $28 AND holds('grants') < $26 RETURNING 1"
+         WHERE digest = $31 AND decision = 'approve' AND expires_at > $30 AND holds('grants') < $28 RETURNING 1"
     );
     if grants::record(database, redeem, grant, limits, now, &code).await? {
         return Ok(true);

@@ -18,22 +18,22 @@ use crate::store::{
 /// The statement that adds the row of a grant if `$spending`, which gives one row or none, gives one; and ends the oldest
 /// ones of the person at the client that are one too many with it. It gives a row if it did so.
 ///
-/// The grant is `$1` to `$25`; `$26` how many grants there may be, `$27` how many of the person at the client beside it,
-/// `$28` the time, `$29` what it is spent for.
+/// The grant is `$1` to `$27`; `$28` how many grants there may be, `$29` how many of the person at the client beside it,
+/// `$30` the time, `$31` what it is spent for.
 macro_rules! insert_grant {
     ($spending:literal) => {
         concat!(
             "WITH spent AS (",
             $spending,
             "), added AS (
-               INSERT INTO grants (handle, client_id, subject, scope, resource, authorization_details, origin,
-                                   origin_address, auth_time, acr, sender_constraint, bound_key, tag_key, current_n,
+               INSERT INTO grants (handle, client_id, subject, scope, resource, authorization_details, claims,
+                                   session_id, origin, origin_address, auth_time, acr, sender_constraint, bound_key, tag_key, current_n,
                                    current_hash, previous_n, previous_hash, seed, rotated_at, created_at, used_at,
                                    idle_expires_at, expires_at, ended_at, ended_by)
                SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-                      $22, $23, $24, $25
+                      $22, $23, $24, $25, $26, $27
                FROM spent RETURNING handle, subject, client_id)
-             SELECT supersede(handle, subject, client_id, $27, $28) FROM added"
+             SELECT supersede(handle, subject, client_id, $29, $30) FROM added"
         )
     };
 }
@@ -61,6 +61,8 @@ pub(super) async fn record(
                 &grant.scopes,
                 &grant.resource,
                 &grant.details,
+                &grant.claims,
+                &grant.session,
                 &origin,
                 &origin_address,
                 &grant.auth_time,
@@ -168,8 +170,8 @@ pub(super) async fn end_of(database: &Database, subject: &Subject, why: EndedBy,
 /// The columns of a grant, by name: a later version may add some.
 macro_rules! select_grants {
     () => {
-        "SELECT handle, client_id, subject, scope, resource, authorization_details, origin, origin_address, auth_time,
-                acr, sender_constraint, bound_key, tag_key, current_n, current_hash, previous_n, previous_hash, seed,
+        "SELECT handle, client_id, subject, scope, resource, authorization_details, claims, session_id, origin,
+                origin_address, auth_time, acr, sender_constraint, bound_key, tag_key, current_n, current_hash, previous_n, previous_hash, seed,
                 rotated_at, created_at, used_at, idle_expires_at, expires_at, ended_at, ended_by
          FROM grants"
     };
@@ -193,6 +195,8 @@ fn from_row(row: &Row) -> Result<Grant, Fault> {
         scopes: row.try_get("scope")?,
         resource: row.try_get("resource")?,
         details: row.try_get("authorization_details")?,
+        claims: row.try_get("claims")?,
+        session: row.try_get("session_id")?,
         origin: origin(row.try_get("origin")?, row.try_get("origin_address")?).ok_or(UnknownName)?,
         auth_time: row.try_get("auth_time")?,
         acr: row.try_get("acr")?,

@@ -9,13 +9,14 @@ use crate::store::SessionRecord;
 
 /// Adds the row of a session.
 pub(super) async fn open(database: &Database, session: &SessionRecord, limit: u64) -> Result<(), Fault> {
-    let insert = "INSERT INTO sessions (digest, subject, auth_time, acr, idle_expires_at, expires_at)
-         SELECT $1, $2, $3, $4, $5, $6 WHERE holds('sessions') < $7 RETURNING 1";
+    let insert = "INSERT INTO sessions (digest, id, subject, auth_time, acr, idle_expires_at, expires_at)
+         SELECT $1, $2, $3, $4, $5, $6, $7 WHERE holds('sessions') < $8 RETURNING 1";
     let opened = database
         .changes(
             insert,
             &[
                 &session.digest,
+                &session.id,
                 &session.subject,
                 &session.auth_time,
                 &session.acr,
@@ -34,11 +35,12 @@ pub(super) async fn read(
     token: Digest<SessionKind>,
     now: Timestamp,
 ) -> Result<Option<SessionRecord>, Fault> {
-    let select = "SELECT digest, subject, auth_time, acr, idle_expires_at, expires_at
+    let select = "SELECT digest, id, subject, auth_time, acr, idle_expires_at, expires_at
          FROM sessions WHERE digest = $1 AND idle_expires_at > $2 AND expires_at > $2";
     let Some(row) = database.read_one(select, &[&token, &now]).await? else { return Ok(None) };
     Ok(Some(SessionRecord {
         digest: row.try_get("digest")?,
+        id: row.try_get("id")?,
         subject: row.try_get("subject")?,
         auth_time: row.try_get("auth_time")?,
         acr: row.try_get("acr")?,

@@ -32,6 +32,9 @@ const OVER: &[&str] = &[
     "DELETE FROM sessions WHERE digest IN (
        SELECT digest FROM sessions WHERE due < $1 AND least(idle_expires_at, expires_at) < $1
        ORDER BY due LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    "DELETE FROM session_clients WHERE (session_id, client_id) IN (
+       SELECT session_id, client_id FROM session_clients WHERE expires_at < $1
+       ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
     "DELETE FROM people WHERE subject IN (
        SELECT subject FROM people WHERE needed_until < $1 AND NOT disabled
        ORDER BY needed_until LIMIT $2 FOR UPDATE SKIP LOCKED)",

@@ -6,7 +6,7 @@ CREATE TABLE codes (
   transaction_id        bytea   NOT NULL UNIQUE,   -- a transaction gives one code
   client_id             text    NOT NULL,
   redirect_uri          text    NOT NULL,
-  challenge             bytea   NOT NULL,
+  challenge             bytea,                     -- null for a client that may go without
   subject               text    NOT NULL,
   auth_time             bigint  NOT NULL,
   acr                   text,
@@ -15,6 +15,8 @@ CREATE TABLE codes (
   authorization_details text    NOT NULL,          -- RFC 9396, in JSON
   dpop_jkt              bytea,
   nonce                 bytea,                     -- OpenID Connect Core §3.1.2.1
+  claims                text    NOT NULL,          -- OpenID Connect Core §5.5
+  session_id            bytea,                     -- in which it was approved
   expires_at            bigint  NOT NULL,
   spent_for             bytea
 );
@@ -69,6 +71,8 @@ CREATE TABLE grants (
   scope                 text   NOT NULL,           -- as granted; never narrowed by a refresh
   resource              text   NOT NULL,
   authorization_details text   NOT NULL,           -- RFC 9396, in JSON
+  claims                text   NOT NULL,           -- OpenID Connect Core §5.5
+  session_id            bytea,                     -- in which it began
   origin                text,                      -- browser | device
   origin_address        text,                      -- of the device
   auth_time             bigint NOT NULL,
@@ -97,6 +101,7 @@ CREATE INDEX grants_subject ON grants (subject, client_id, created_at) WHERE end
 
 CREATE TABLE sessions (
   digest          bytea  PRIMARY KEY,
+  id              bytea  NOT NULL,                 -- its name, which stays when the same person signs in again
   subject         text   NOT NULL,
   auth_time       bigint NOT NULL,
   acr             text,
@@ -107,6 +112,21 @@ CREATE TABLE sessions (
 ) WITH (fillfactor = 75);
 CREATE INDEX sessions_due ON sessions (due);
 CREATE INDEX sessions_subject ON sessions (subject);
+
+-- At which clients a session has signed its person in, and what the person approved there.
+CREATE TABLE session_clients (
+  session_id            bytea  NOT NULL,
+  client_id             text   NOT NULL,
+  subject               text   NOT NULL,
+  scope                 text   NOT NULL,
+  resource              text   NOT NULL,
+  authorization_details text   NOT NULL,
+  claims                text   NOT NULL,
+  expires_at            bigint NOT NULL,
+  PRIMARY KEY (session_id, client_id)
+);
+CREATE INDEX session_clients_subject ON session_clients (subject);
+CREATE INDEX session_clients_expiry ON session_clients (expires_at);
 
 -- People whom somebody else vouches for, as they were last seen.
 CREATE TABLE people (
@@ -173,7 +193,8 @@ CREATE TABLE held (
   PRIMARY KEY (records_of, slot)
 ) WITH (fillfactor = 50);
 INSERT INTO held SELECT records_of, slot, 0
-  FROM unnest(ARRAY['codes', 'ended_transactions', 'pushed_requests', 'devices', 'grants', 'sessions', 'people',
+  FROM unnest(ARRAY['codes', 'ended_transactions', 'pushed_requests', 'devices', 'grants', 'sessions',
+                    'session_clients', 'people',
                     'assertions', 'revocations', 'access_tokens']) AS records_of,
        generate_series(0, 31) AS slot;
 
@@ -224,6 +245,10 @@ CREATE TRIGGER removed AFTER DELETE ON grants
 CREATE TRIGGER added AFTER INSERT ON sessions
   REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_added();
 CREATE TRIGGER removed AFTER DELETE ON sessions
+  REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_removed();
+CREATE TRIGGER added AFTER INSERT ON session_clients
+  REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_added();
+CREATE TRIGGER removed AFTER DELETE ON session_clients
   REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_removed();
 CREATE TRIGGER added AFTER INSERT ON people
   REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_added();
