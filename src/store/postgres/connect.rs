@@ -1,13 +1,13 @@
 //! Opening a database: TLS, what every connection is told first, and the schema.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::ConfigVerifierExt as _;
 use tokio_postgres::NoTls;
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -134,12 +134,7 @@ fn greeting(statement_timeout: Duration) -> String {
 
 /// Trusts the authorities in a file, or those of the system.
 fn tls(ca: Option<&Path>) -> Result<ClientConfig, PostgresError> {
-    let Some(path) = ca else {
-        let verifier = rustls_platform_verifier::Verifier::new(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-        let verifier = Arc::new(verifier.map_err(PostgresError::Tls)?);
-        let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
-        return Ok(config.with_no_client_auth());
-    };
+    let Some(path) = ca else { return ClientConfig::with_platform_verifier().map_err(PostgresError::Tls) };
     let unusable = || PostgresError::Authorities(path.into());
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path).map_err(|_| unusable())? {
