@@ -22,7 +22,7 @@ use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::oauth::workload::Platform;
 use crate::secret::seal::RootKey;
-use crate::store::Limits;
+use crate::store::{Limits, PostgresSettings};
 use crate::web::{Branding, TlsFiles};
 
 mod authorization_server;
@@ -45,6 +45,7 @@ mod mistake;
 mod named_file;
 mod protected_resource;
 mod reference;
+mod store;
 mod tree;
 mod words;
 mod workload_issuer;
@@ -127,6 +128,8 @@ pub enum Store {
         /// The database file.
         path: PathBuf,
     },
+    /// In a PostgreSQL database.
+    Postgres(PostgresSettings),
 }
 
 /// Where used proofs are remembered.
