@@ -26,6 +26,7 @@ mod external;
 mod fapi_example;
 mod gate;
 mod hygiene;
+mod inject;
 mod input;
 mod interleaving;
 mod interop;
