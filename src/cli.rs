@@ -19,6 +19,7 @@ mod inject;
 mod keys;
 mod login;
 mod logout;
+mod openapi;
 mod schema;
 mod serve;
 mod signals;
@@ -53,6 +54,9 @@ enum Verb {
     Validate(validate::Validate),
     /// Print the JSON schema of the configuration
     Schema(schema::Schema),
+    /// Print the OpenAPI document of the HTTP endpoints
+    #[command(name = "openapi")]
+    OpenApi(openapi::OpenApi),
     /// Show the signing keys, or bring a new one
     Keys(keys::Keys),
     /// Put the sidecar into the pods of a Kubernetes manifest, or serve the webhook that does
@@ -81,6 +85,7 @@ impl Cli {
             Verb::Serve(verb) => verb.run(),
             Verb::Validate(verb) => verb.run(),
             Verb::Schema(verb) => verb.run(),
+            Verb::OpenApi(verb) => verb.run(),
             Verb::Keys(verb) => wait_for(async { verb.run().await.unwrap_or_else(report) }),
             Verb::Inject(verb) => wait_for(async { verb.run().await.unwrap_or_else(report) }),
             Verb::Backup(verb) => verb.run().unwrap_or_else(report),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::certificate::Authorities;
 use crate::dpop::{Fence, Nonces, ProofKeys, Window};
 use crate::entropy::Entropy;
-use crate::ident::{Audience, ClientId, Issuer, Subject};
+use crate::ident::{Acr, Audience, ClientId, Issuer, Subject};
 use crate::identity::{Login, People, Person};
 use crate::keys::SigningKeys;
 use crate::replay::ReplayGuard;
@@ -43,11 +43,13 @@ mod own_token;
 mod par;
 pub mod params;
 pub mod pkce;
+mod published_keys;
 mod rates;
 mod refusal;
 mod request_object;
 mod revoke;
 mod sign_out;
+mod standard_claims;
 mod token;
 mod userinfo;
 mod words;
@@ -67,6 +69,7 @@ pub use introspect::{AnswerForm, Introspection, IntrospectionAnswer};
 pub use issue::{Issued, TokenResponse};
 pub use par::{PushAnswer, PushedResponse};
 pub use params::Parameters;
+pub use published_keys::PublishedKeys;
 pub use rates::RateLimits;
 pub use refusal::Refusal;
 pub use revoke::{Revocation, RevocationAnswer};
@@ -132,6 +135,8 @@ pub struct Settings {
     pub scopes: BTreeMap<Scope, Words>,
     /// The resources that tokens are issued for (RFC 8707); the first is the default. Never empty.
     pub resources: Vec<Audience>,
+    /// Those of them for which access tokens are handles, whoever they are issued to.
+    pub opaque_resources: Vec<Audience>,
     /// The types of `authorization_details` that exist (RFC 9396 §10), by name.
     pub details: BTreeMap<String, DetailType>,
     /// How long things live.
@@ -146,6 +151,8 @@ pub struct Settings {
     pub rate_limits: RateLimits,
     /// Whether the doors hand on the certificates of clients (RFC 8705).
     pub mutual_tls: bool,
+    /// `acr_values_supported` (OpenID Connect Discovery §3): how well people can be recognised where they sign in.
+    pub acr_values: Vec<Acr>,
     /// The authorization endpoint of somebody else, if people sign in there.
     pub external_login: Option<ExternalEndpoint>,
     /// Who may vouch for the certificates of clients with `tls_client_auth`.
@@ -168,6 +175,8 @@ pub struct Dependencies {
     pub people: Arc<dyn People>,
     /// Where the keys of proofs may be found again.
     pub proof_keys: Arc<dyn ProofKeys>,
+    /// Where the keys are that clients publish.
+    pub published_keys: Arc<dyn PublishedKeys>,
     /// Where unpredictable bytes come from.
     pub entropy: Arc<dyn Entropy>,
     /// The root of the keys for nonces and forms; shared by replicas, outlives a restart.
@@ -187,6 +196,7 @@ pub struct AuthorizationServer {
     login: Login,
     people: Arc<dyn People>,
     proof_keys: Arc<dyn ProofKeys>,
+    published_keys: Arc<dyn PublishedKeys>,
     entropy: Arc<dyn Entropy>,
     nonces: Nonces,
     forms: authorize::FormKeys,
@@ -194,6 +204,8 @@ pub struct AuthorizationServer {
     device_questions: RootKey,
     /// What the forms of account pages are sealed under.
     account_pages: RootKey,
+    /// The key of what clients know sessions as.
+    session_names: RootKey,
     /// The key of the hashes of user codes.
     user_codes: RootKey,
     /// Requests of clients.
@@ -218,7 +230,8 @@ impl AuthorizationServer {
     #[must_use]
     pub fn new(mut settings: Settings, dependencies: Dependencies) -> Self {
         let clients = std::mem::take(&mut settings.clients);
-        let Dependencies { store, guard, fence, keys, login, people, proof_keys, entropy, root } = dependencies;
+        let Dependencies { store, guard, fence, keys, login, people, proof_keys, published_keys, entropy, root } =
+            dependencies;
         Self {
             clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
             nonces: Nonces::new(root.derive("nonces of the authorization server"), settings.dpop.nonce_life),
@@ -226,6 +239,7 @@ impl AuthorizationServer {
             first_party: first_party::FirstParty::new(&settings, &root),
             device_questions: root.derive("questions about devices"),
             account_pages: root.derive("account pages"),
+            session_names: root.derive("names of sessions at clients"),
             user_codes: root.derive("user codes"),
             rates: rates::Rates::new(settings.rate_limits),
             device_requests: Throttle::default(),
@@ -245,6 +259,7 @@ impl AuthorizationServer {
             login,
             people,
             proof_keys,
+            published_keys,
             entropy,
         }
     }

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
 use crate::replay::{ReplayKey, Seen};
-use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
+use crate::secret::{
+    AccessTokenKind, BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind,
+};
 pub use crate::unavailable::Unavailable;
 
 mod memory;
@@ -19,9 +21,9 @@ mod sqlite;
 
 pub use memory::MemoryStore;
 pub use record::{
-    ALIVE_EVERY, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, GrantOrigin, KeyRecord, LastAlive,
-    Pace, PersonRecord, Previous, PushedRequest, RefreshState, Rotation, SenderConstraint, SessionRecord, TokenName,
-    TransactionId,
+    ALIVE_EVERY, AccessTokenRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, GrantOrigin,
+    KeyRecord, LastAlive, Pace, PersonRecord, Previous, PushedRequest, RefreshState, Rotation, SenderConstraint,
+    SessionClient, SessionId, SessionRecord, TokenName, TransactionId,
 };
 pub use sqlite::{BackupError, OpenError, SqliteStore};
 
@@ -47,12 +49,17 @@ pub struct Limits {
     pub pushed_requests_per_client: u64,
     /// Sessions of browsers. 1,000,000 by default.
     pub sessions: u64,
+    /// Clients at which sessions have signed their people in, all sessions together. 2,000,000 by default.
+    pub session_clients: u64,
     /// People whom somebody else vouches for, disabled ones included. 1,000,000 by default.
     pub people: u64,
     /// `jti` of client assertions. 1,000,000 by default: three thousand assertions of five minutes a second.
     pub assertions: u64,
     /// Revoked access tokens that no grant ends with, until they expire. 1,000,000 by default.
     pub revocations: u64,
+    /// Access tokens that are handles, until they expire. 1,000,000 by default, about 600 bytes each: three thousand a second
+    /// of five minutes. Those that are being issued when the last of them is recorded come on top.
+    pub access_tokens: u64,
     /// How long codes, grants, pushed requests and devices are kept after their end. Ten minutes by default. No authorization transaction and no
     /// access token may live longer: a transaction whose code was forgotten could give another one, and a code that was
     /// forgotten could no longer end the grant whose tokens are still good when it is replayed (RFC 6749 §4.1.2).
@@ -69,9 +76,11 @@ impl Default for Limits {
             pushed_requests: 200_000,
             pushed_requests_per_client: 20_000,
             sessions: 1_000_000,
+            session_clients: 2_000_000,
             people: 1_000_000,
             assertions: 1_000_000,
             revocations: 1_000_000,
+            access_tokens: 1_000_000,
             kept: Duration::from_mins(10),
         }
     }
@@ -295,6 +304,16 @@ pub trait Store: Send + Sync {
     /// Whether an access token was revoked by its name.
     async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable>;
 
+    /// Fails with [`Unavailable::Full`] if there is no room for another access token that is a handle. Asked before anything
+    /// is spent for one: a code whose token could not be recorded would be lost.
+    async fn check_room_for_access_token(&self) -> Result<(), Unavailable>;
+
+    /// Records an access token that is a handle, for which there was room a moment ago.
+    async fn record_access_token(&self, token: &AccessTokenRecord) -> Result<(), Unavailable>;
+
+    /// Reads an access token by its handle, revoked or not, until it is swept.
+    async fn access_token(&self, handle: Digest<AccessTokenKind>) -> Result<Option<AccessTokenRecord>, Unavailable>;
+
     /// Records the session of a browser that signed in.
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable>;
 
@@ -309,6 +328,34 @@ pub trait Store: Send + Sync {
 
     /// Forgets all sessions of a person.
     async fn end_sessions_of(&self, subject: &Subject) -> Result<(), Unavailable>;
+
+    /// Notes that a session has signed its person in at a client, in the place of what was noted for the two before.
+    async fn join_session(&self, client: &SessionClient) -> Result<(), Unavailable>;
+
+    /// Reads what was noted for a session and a client, if its time is not over.
+    async fn session_client(
+        &self,
+        session: SessionId,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<SessionClient>, Unavailable>;
+
+    /// Takes out what was noted for a session, and gives at most `limit` of it, whose time is not over. Of any number of
+    /// concurrent calls exactly one is given a client.
+    async fn leave_session(
+        &self,
+        session: SessionId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable>;
+
+    /// The same for all sessions of a person.
+    async fn leave_sessions_of(
+        &self,
+        subject: &Subject,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable>;
 
     /// Records a person who signs in, or takes over what is newer about them ([`PersonRecord`]). `false` if they are
     /// disabled: nothing was changed.

@@ -69,6 +69,7 @@ pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mi
         server.settings.mutual_tls = (listen.public.tls.is_some() || listen.public.forwarded_certificates)
             && server.settings.clients.iter().any(Client::uses_certificates);
         server.settings.client_authorities = client_ca;
+        server.settings.opaque_resources = protected_resource::opaque(file);
     }
     let lifetimes = authorization_server.as_ref().map(|server| &server.settings.lifetimes);
     // What was spent is remembered as long as anything that came from it could be used.
@@ -375,9 +376,11 @@ fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
         pushed_requests: limit(&file.pushed_requests, default.pushed_requests),
         pushed_requests_per_client: limit(&file.pushed_requests_per_client, default.pushed_requests_per_client),
         sessions: limit(&file.sessions, default.sessions),
+        session_clients: limit(&file.session_clients, default.session_clients),
         people: limit(&file.people, default.people),
         assertions: limit(&file.assertions, default.assertions),
         revocations: limit(&file.revocations, default.revocations),
+        access_tokens: limit(&file.access_tokens, default.access_tokens),
         kept: default.kept,
     }
 }

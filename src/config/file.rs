@@ -12,6 +12,7 @@ use crate::grpc::ListenAddress;
 
 mod authorization_server;
 mod client;
+mod client_documents;
 mod login;
 mod protected_resource;
 
@@ -20,6 +21,7 @@ pub(super) use authorization_server::{
     SigningAlgorithm, SigningFile, TokensFile,
 };
 pub(super) use client::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, RotationWord};
+pub(super) use client_documents::{ClientDocumentsFile, PrivateAddresses};
 pub(super) use login::{ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, OidcLoginFile};
 pub(super) use protected_resource::{
     AllowWord, DpopWord, GateNonceWord, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord, UpstreamFile,
@@ -204,6 +206,9 @@ pub(super) struct LimitsFile {
     /// Browser sessions.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) sessions: Option<Given<u64>>,
+    /// Clients at which sessions have signed their people in, all sessions together.
+    #[schemars(extend("default" = 2_000_000))]
+    pub(super) session_clients: Option<Given<u64>>,
     /// People whom somebody else vouches for (every `login` but `local`), those who are disabled included.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) people: Option<Given<u64>>,
@@ -213,6 +218,9 @@ pub(super) struct LimitsFile {
     /// Revoked access tokens of clients that speak for themselves, until they expire.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) revocations: Option<Given<u64>>,
+    /// Access tokens with `access_token_format: opaque`, until they expire: about 600 bytes each.
+    #[schemars(extend("default" = 1_000_000))]
+    pub(super) access_tokens: Option<Given<u64>>,
 }
 
 /// Where used DPoP proofs are remembered.

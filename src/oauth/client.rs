@@ -1,10 +1,14 @@
 //! Registered clients, by the metadata of RFC 7591 §2.
 
+use std::time::Duration;
+
 use crate::certificate::{CertificateSubject, CertificateThumbprint, ClientCertificate};
-use crate::ident::{Audience, ClientId};
+use crate::fetch::{FetchUrl, Reach};
+use crate::ident::{Acr, Audience, ClientId};
 use crate::jose::{ASSERTION_ALGORITHMS, Algorithm, PROOF_ALGORITHMS, PublicKey, Thumbprint};
 use crate::scope::Scopes;
 use crate::secret::ClientSecretHash;
+use crate::token::AccessTokenFormat;
 use crate::uri::RedirectUri;
 
 /// A grant type that we know (RFC 6749 §1.3, §6).
@@ -67,7 +71,7 @@ pub enum ClientAuthentication {
     /// `private_key_jwt` (OpenID Connect Core §9, RFC 7523 §2.2).
     PrivateKeyJwt {
         /// The public keys of the client.
-        keys: Vec<PublicKey>,
+        keys: ClientKeys,
         /// `token_endpoint_auth_signing_alg`: the only algorithm it may use, if it registered one.
         algorithm: Option<Algorithm>,
     },
@@ -75,6 +79,30 @@ pub enum ClientAuthentication {
     TlsClientAuth(CertificateSubject),
     /// `self_signed_tls_client_auth` (RFC 8705 §2.2): one of these certificates, whoever signed it.
     SelfSignedTlsClientAuth(RegisteredCertificates),
+}
+
+/// Where the public keys of a client are. It has `jwks` or `jwks_uri`, never both (RFC 7591 §2).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ClientKeys {
+    /// `jwks`: these.
+    Registered(Vec<PublicKey>),
+    /// `jwks_uri`: where the client publishes them, and may change them.
+    Published(KeysAt),
+}
+
+impl From<Vec<PublicKey>> for ClientKeys {
+    fn from(keys: Vec<PublicKey>) -> Self {
+        Self::Registered(keys)
+    }
+}
+
+/// Where a client publishes its keys.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct KeysAt {
+    /// `jwks_uri`.
+    pub url: FetchUrl,
+    /// Which addresses may be asked for it.
+    pub reach: Reach,
 }
 
 /// The certificates of a client, by its `jwks` (RFC 8705 §2.2.2).
@@ -169,8 +197,21 @@ pub struct RequestRules {
     pub object_algorithm: Option<Algorithm>,
     /// `authorization_details_types` (RFC 9396 §10): what it may ask for in detail.
     pub detail_types: Vec<String>,
-    /// The keys of request objects, for a client that does not authenticate with keys.
-    pub object_keys: Vec<PublicKey>,
+    /// The keys of request objects, for a client that does not authenticate with keys. `None`: it signs none.
+    pub object_keys: Option<ClientKeys>,
+    /// Whether a request may lack a PKCE challenge: only for a client that authenticates (RFC 9700 §2.1.1).
+    pub pkce_optional: bool,
+}
+
+/// What a client has said about the people whom it signs in (OpenID Connect Dynamic Client Registration 1.0 §2).
+#[derive(Clone, Debug, Default)]
+pub struct OpenIdRules {
+    /// `default_max_age`: counts if a request has no `max_age`.
+    pub default_max_age: Option<Duration>,
+    /// `default_acr_values`: count if a request says nothing about it.
+    pub default_acr_values: Vec<Acr>,
+    /// `require_auth_time`: whoever signs people in must say when.
+    pub require_auth_time: bool,
 }
 
 /// A registered client. Its name in places where only one can be meant: RFC 7591 §2.
@@ -198,10 +239,14 @@ pub struct Client {
     pub rotation: RefreshTokenRotation,
     /// How its authorization requests must come.
     pub requests: RequestRules,
+    /// What it has said about the people whom it signs in.
+    pub openid: OpenIdRules,
     /// The rules that it must keep.
     pub profile: Profile,
     /// `introspects`: the resources that it is the server of; it may ask about tokens for them (RFC 7662 §2.1).
     pub introspects: Vec<Audience>,
+    /// `access_token_format`: whether its access tokens are handles, whatever they are for.
+    pub access_token_format: AccessTokenFormat,
     /// `token_exchange`; there if the client may use that grant.
     pub exchange: Option<ExchangePolicy>,
 }
@@ -215,15 +260,21 @@ impl Client {
 
     /// The keys that may sign the client's request objects.
     #[must_use]
-    pub fn request_object_keys(&self) -> &[PublicKey] {
+    pub fn request_object_keys(&self) -> Option<&ClientKeys> {
         match &self.authentication {
-            ClientAuthentication::PrivateKeyJwt { keys, .. } => keys,
+            ClientAuthentication::PrivateKeyJwt { keys, .. } => Some(keys),
             ClientAuthentication::None
             | ClientAuthentication::SecretBasic(_)
             | ClientAuthentication::SecretPost(_)
             | ClientAuthentication::TlsClientAuth(_)
-            | ClientAuthentication::SelfSignedTlsClientAuth(_) => &self.requests.object_keys,
+            | ClientAuthentication::SelfSignedTlsClientAuth(_) => self.requests.object_keys.as_ref(),
         }
+    }
+
+    /// Whether the client publishes its keys elsewhere.
+    #[must_use]
+    pub fn publishes_keys(&self) -> bool {
+        matches!(self.request_object_keys(), Some(ClientKeys::Published(_)))
     }
 
     /// Whether a request of the client may use this redirect URI: a registered one, byte for byte; for a public client

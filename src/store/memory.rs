@@ -11,14 +11,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, PersonRecord,
-    Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TokenName,
-    TransactionId, Unavailable,
+    AccessTokenRecord, Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive,
+    Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionClient,
+    SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
 use crate::replay::{ReplayKey, Seen};
-use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
+use crate::secret::{
+    AccessTokenKind, BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind,
+};
 
 /// Keeps everything in memory, up to its [`Limits`].
 pub struct MemoryStore {
@@ -44,9 +46,11 @@ struct Held {
     /// The grants of a person at a client that were not seen to have ended, by their age.
     begun: HashMap<(Subject, ClientId), ByAge>,
     sessions: Shelf<[u8; 32], SessionRecord>,
+    session_clients: Shelf<([u8; 16], ClientId), SessionClient>,
     people: Shelf<Subject, PersonRecord>,
     assertions: Shelf<[u8; 32], Timestamp>,
     revocations: Shelf<[u8; 32], Timestamp>,
+    access_tokens: Shelf<[u8; 32], AccessTokenRecord>,
     keys: BTreeMap<u64, KeyRecord>,
     root_key: Option<Vec<u8>>,
     last_alive: Option<LastAlive>,
@@ -88,6 +92,21 @@ impl Held {
         self.transactions.contains_key(&transaction)
             || self.ended_transactions.records.contains_key(&transaction.0)
             || pushed.is_some_and(|request| request.spent)
+    }
+
+    /// Takes clients out of sessions, at most `limit` of them, and gives those whose time is not over.
+    fn leave(&mut self, goes: impl Fn(&SessionClient) -> bool, now: Timestamp, limit: u32) -> Vec<SessionClient> {
+        let clients = &mut self.session_clients;
+        let mut keys: Vec<_> =
+            clients.records.iter().filter(|(_, client)| goes(client)).map(|(key, _)| key.clone()).collect();
+        keys.sort_unstable();
+        keys.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        let mut left = Vec::new();
+        for key in keys {
+            left.extend(clients.records.get(&key).filter(|client| now < client.expires_at).cloned());
+            clients.remove(&key, |client| client.expires_at);
+        }
+        left
     }
 
     /// Ends the oldest grants of a person at a client that are one too many with the `newest`.
@@ -362,6 +381,20 @@ impl Store for MemoryStore {
         Ok(self.held().revocations.records.contains_key(&token.0))
     }
 
+    async fn check_room_for_access_token(&self) -> Result<(), Unavailable> {
+        let held = self.held().access_tokens.records.len() as u64;
+        if held < self.limits.access_tokens { Ok(()) } else { Err(Unavailable::Full) }
+    }
+
+    async fn record_access_token(&self, token: &AccessTokenRecord) -> Result<(), Unavailable> {
+        let key = *token.digest.as_bytes();
+        self.held().access_tokens.put(key, token.clone(), token.expires_at, u64::MAX)
+    }
+
+    async fn access_token(&self, handle: Digest<AccessTokenKind>) -> Result<Option<AccessTokenRecord>, Unavailable> {
+        Ok(self.held().access_tokens.records.get(handle.as_bytes()).cloned())
+    }
+
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {
         let digest = *session.digest.as_bytes();
         self.held().sessions.put(digest, session.clone(), session_due(session), self.limits.sessions)
@@ -382,6 +415,42 @@ impl Store for MemoryStore {
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable> {
         self.held().sessions.remove(token.as_bytes(), session_due);
         Ok(())
+    }
+
+    async fn join_session(&self, client: &SessionClient) -> Result<(), Unavailable> {
+        let clients = &mut self.held().session_clients;
+        let key = (client.session.0, client.client_id.clone());
+        clients.remove(&key, |client| client.expires_at);
+        clients.put(key, client.clone(), client.expires_at, self.limits.session_clients)
+    }
+
+    async fn session_client(
+        &self,
+        session: SessionId,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<SessionClient>, Unavailable> {
+        let held = self.held();
+        let noted = held.session_clients.records.get(&(session.0, client.clone()));
+        Ok(noted.filter(|client| now < client.expires_at).cloned())
+    }
+
+    async fn leave_session(
+        &self,
+        session: SessionId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable> {
+        Ok(self.held().leave(|client| client.session == session, now, limit))
+    }
+
+    async fn leave_sessions_of(
+        &self,
+        subject: &Subject,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable> {
+        Ok(self.held().leave(|client| client.subject == *subject, now, limit))
     }
 
     async fn remember_person(&self, person: &PersonRecord) -> Result<bool, Unavailable> {
@@ -473,9 +542,11 @@ impl Store for MemoryStore {
             grants,
             begun,
             sessions,
+            session_clients,
             people,
             assertions,
             revocations,
+            access_tokens,
             keys,
             ..
         } = &mut *self.held();
@@ -520,10 +591,12 @@ impl Store for MemoryStore {
             },
         );
         sessions.sweep(now, &mut left, session_due, drop);
+        session_clients.sweep(now, &mut left, |client| client.expires_at, drop);
         people.sweep(now, &mut left, person_due, drop);
         ended_transactions.sweep(now, &mut left, |until| *until, drop);
         assertions.sweep(now, &mut left, |until| *until, drop);
         revocations.sweep(now, &mut left, |until| *until, drop);
+        access_tokens.sweep(now, &mut left, |token| token.expires_at, drop);
         let newest = keys.last_key_value().map(|(generation, _)| *generation);
         keys.retain(|generation, key| {
             let goes = left > 0 && key.drop_at < now && Some(*generation) != newest;

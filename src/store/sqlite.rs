@@ -14,15 +14,18 @@ use async_trait::async_trait;
 use self::readers::Readers;
 use self::writer::Writer;
 use super::{
-    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, PersonRecord,
-    Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TokenName,
-    TransactionId, Unavailable,
+    AccessTokenRecord, Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive,
+    Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionClient,
+    SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
 use crate::replay::{ReplayKey, Seen};
-use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
+use crate::secret::{
+    AccessTokenKind, BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind,
+};
 
+mod access_tokens;
 mod assertions;
 mod backup;
 mod codes;
@@ -37,6 +40,7 @@ mod people;
 mod pushed_requests;
 mod readers;
 mod revocations;
+mod session_clients;
 mod sessions;
 mod signing_keys;
 mod sweep;
@@ -276,6 +280,21 @@ impl Store for SqliteStore {
         self.readers.read("is_token_revoked", move |connection| revocations::holds(connection, token)).await
     }
 
+    async fn check_room_for_access_token(&self) -> Result<(), Unavailable> {
+        let limit = self.limits.access_tokens;
+        let check = move |connection: &_| access_tokens::check_room(connection, limit);
+        self.readers.read("check_room_for_access_token", check).await
+    }
+
+    async fn record_access_token(&self, token: &AccessTokenRecord) -> Result<(), Unavailable> {
+        let token = token.clone();
+        self.writer.run("record_access_token", move |connection| access_tokens::record(connection, &token)).await
+    }
+
+    async fn access_token(&self, handle: Digest<AccessTokenKind>) -> Result<Option<AccessTokenRecord>, Unavailable> {
+        self.readers.read("access_token", move |connection| access_tokens::read(connection, handle)).await
+    }
+
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {
         let (session, limit) = (session.clone(), self.limits.sessions);
         self.writer.run("open_session", move |connection| sessions::open(connection, &session, limit)).await
@@ -296,6 +315,46 @@ impl Store for SqliteStore {
     async fn end_sessions_of(&self, subject: &Subject) -> Result<(), Unavailable> {
         let subject = subject.clone();
         self.writer.run("end_sessions_of", move |connection| sessions::end_of(connection, &subject)).await
+    }
+
+    async fn join_session(&self, client: &SessionClient) -> Result<(), Unavailable> {
+        let (client, limit) = (client.clone(), self.limits.session_clients);
+        self.writer.run("join_session", move |connection| session_clients::join(connection, &client, limit)).await
+    }
+
+    async fn session_client(
+        &self,
+        session: SessionId,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<SessionClient>, Unavailable> {
+        let client = client.clone();
+        self.readers
+            .read("session_client", move |connection| session_clients::read(connection, session, &client, now))
+            .await
+    }
+
+    async fn leave_session(
+        &self,
+        session: SessionId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable> {
+        self.writer
+            .run("leave_session", move |connection| session_clients::leave(connection, session, now, limit))
+            .await
+    }
+
+    async fn leave_sessions_of(
+        &self,
+        subject: &Subject,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable> {
+        let subject = subject.clone();
+        self.writer
+            .run("leave_sessions_of", move |connection| session_clients::leave_all_of(connection, &subject, now, limit))
+            .await
     }
 
     async fn remember_person(&self, person: &PersonRecord) -> Result<bool, Unavailable> {

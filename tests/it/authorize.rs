@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use argon2::{Argon2, Params, PasswordHasher as _};
+use tollgate::cache::NoKeySets;
 use tollgate::clock::Clock as _;
 use tollgate::dpop::{Fence, ProofFault, ProofKey, ProofKeys, Window, parse_key};
 use tollgate::entropy::SystemEntropy;
 use tollgate::identity::{LocalUsers, Login};
 use tollgate::jose::Algorithm;
 use tollgate::keys::{KeySchedule, SigningKeys};
-use tollgate::oauth::client::{ClientAuthentication, GrantType, Profile, RefreshTokenRotation, RequestRules};
+use tollgate::oauth::client::{
+    ClientAuthentication, GrantType, OpenIdRules, Profile, RefreshTokenRotation, RequestRules,
+};
 use tollgate::oauth::{
     AuthorizationServer, Client, Dependencies, DpopSettings, Lifetimes, NonceMode, RateLimits, Refusal, Settings,
 };
@@ -21,6 +24,7 @@ use tollgate::replay::LocalReplayGuard;
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{AuthorizationCode, base64url};
 use tollgate::store::{CodeRecord, Limits as StoreLimits, MemoryStore, Store};
+use tollgate::token::AccessTokenFormat;
 use tollgate::web::{AuthorizationSite, Branding, Door, Limits};
 
 use crate::browser::{Browser, Page};
@@ -79,8 +83,10 @@ fn client(id: &str, name: &str, redirect_uris: &[&str], grant_types: &[GrantType
         certificate_bound_access_tokens: false,
         rotation: RefreshTokenRotation::Always,
         requests: RequestRules::default(),
+        openid: OpenIdRules::default(),
         profile: Profile::Default,
         introspects: Vec::new(),
+        access_token_format: AccessTokenFormat::Jwt,
         exchange: None,
     }
 }
@@ -115,6 +121,7 @@ fn settings(url: &str) -> Settings {
             (parsed("admin"), "Everything".into()),
         ]),
         resources: vec![parsed("https://api.example.com")],
+        opaque_resources: Vec::new(),
         details: BTreeMap::new(),
         lifetimes: Lifetimes {
             access_token: minutes(5),
@@ -131,6 +138,7 @@ fn settings(url: &str) -> Settings {
         profile: Profile::Default,
         rate_limits: RateLimits::default(),
         mutual_tls: false,
+        acr_values: Vec::new(),
         external_login: None,
         client_authorities: None,
         dpop: DpopSettings {
@@ -169,6 +177,7 @@ impl Issuer {
                 login: Login::Password(Arc::clone(&people) as Arc<_>),
                 people,
                 proof_keys: Arc::new(EveryTime),
+                published_keys: Arc::new(NoKeySets),
                 entropy: Arc::new(SystemEntropy),
                 root,
             },
@@ -378,7 +387,7 @@ async fn a_person_signs_in_approves_and_the_client_gets_a_code() {
     assert_eq!(record.resource.as_str(), "https://api.example.com");
     assert_eq!(record.dpop_jkt.map(|key| key.to_string()), Some(key));
     assert_eq!(record.expires_at, issuer.clock.now() + Duration::from_mins(1));
-    assert_eq!(base64url(&record.challenge), CHALLENGE);
+    assert_eq!(base64url(&record.challenge.expect("a challenge")), CHALLENGE);
 
     let log = issuer.events.text();
     for secret in [PASSWORD, &back.code(), &browser.cookies["tollgate_session"], &browser.cookies["tollgate_browser"]] {

@@ -1,6 +1,7 @@
 //! Tests through the doors: one binary, real sockets on free ports, nothing shared.
 #![expect(unreachable_pub, reason = "a test binary has no callers")]
 
+mod acceptance;
 mod account;
 mod architecture;
 mod authorization_details;
@@ -18,12 +19,14 @@ mod crash;
 mod device;
 mod disk;
 mod docs;
+mod documents;
 mod door;
 mod envoy;
 mod envoy_proxy;
 mod events;
 mod external;
 mod fapi_example;
+mod fuzz;
 mod gate;
 mod hygiene;
 mod inject;
@@ -36,7 +39,10 @@ mod keys;
 mod login_cli;
 mod machine;
 mod mutual_tls;
+mod opaque;
+mod openapi;
 mod openid;
+mod openid_requests;
 mod outage;
 mod pages;
 mod par;
@@ -44,6 +50,7 @@ mod process;
 mod provider;
 mod proxy;
 mod proxy_login;
+mod published_keys;
 mod rates;
 mod replay;
 mod request_object;

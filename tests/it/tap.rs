@@ -6,11 +6,13 @@ use async_trait::async_trait;
 use tollgate::clock::Timestamp;
 use tollgate::ident::{ClientId, Subject};
 use tollgate::replay::{ReplayKey, Seen};
-use tollgate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
+use tollgate::secret::{
+    AccessTokenKind, BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind,
+};
 use tollgate::store::{
-    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, PersonRecord, Polled,
-    Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TokenName, TransactionId,
-    Unavailable,
+    AccessTokenRecord, Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive,
+    PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionClient, SessionId,
+    SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 
 /// What is done around each call.
@@ -171,6 +173,18 @@ impl Store for TappedStore {
         tapped!(self.is_token_revoked(token))
     }
 
+    async fn check_room_for_access_token(&self) -> Result<(), Unavailable> {
+        tapped!(self.check_room_for_access_token())
+    }
+
+    async fn record_access_token(&self, token: &AccessTokenRecord) -> Result<(), Unavailable> {
+        tapped!(self.record_access_token(token))
+    }
+
+    async fn access_token(&self, handle: Digest<AccessTokenKind>) -> Result<Option<AccessTokenRecord>, Unavailable> {
+        tapped!(self.access_token(handle))
+    }
+
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {
         tapped!(self.open_session(session))
     }
@@ -189,6 +203,37 @@ impl Store for TappedStore {
 
     async fn end_sessions_of(&self, subject: &Subject) -> Result<(), Unavailable> {
         tapped!(self.end_sessions_of(subject))
+    }
+
+    async fn join_session(&self, client: &SessionClient) -> Result<(), Unavailable> {
+        tapped!(self.join_session(client))
+    }
+
+    async fn session_client(
+        &self,
+        session: SessionId,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<SessionClient>, Unavailable> {
+        tapped!(self.session_client(session, client, now))
+    }
+
+    async fn leave_session(
+        &self,
+        session: SessionId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable> {
+        tapped!(self.leave_session(session, now, limit))
+    }
+
+    async fn leave_sessions_of(
+        &self,
+        subject: &Subject,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable> {
+        tapped!(self.leave_sessions_of(subject, now, limit))
     }
 
     async fn remember_person(&self, person: &PersonRecord) -> Result<bool, Unavailable> {

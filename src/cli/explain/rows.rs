@@ -646,6 +646,18 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "See that the provider honours `prompt` and `max_age` and sends `auth_time`; give a proxy a header for it (`login.header.auth_time`).",
     ),
     row(
+        "claims_malformed",
+        "OpenID Connect Core §5.5",
+        "`claims` is not JSON, a member of it is neither null nor an object, or it is very long.",
+        "Send a JSON object such as `{\"userinfo\":{\"email\":{\"essential\":true}}}`, encoded once as a parameter.",
+    ),
+    row(
+        "subject_mismatch",
+        "OpenID Connect Core §3.1.2.1, §5.5.1",
+        "The client asks for one person, by `id_token_hint` or `claims`, and another one has signed in.",
+        "Start again without the hint, or let the person whom it names sign in.",
+    ),
+    row(
         "acr_unmet",
         "RFC 9470 §5",
         "The person signed in, but not as strongly as `acr_values` asks for.",
@@ -983,8 +995,14 @@ pub(super) const AT_THE_GATE: &[Row] = &[
     row(
         "token_malformed",
         "RFC 9068 §4, RFC 7515 §7.1",
-        "The token is no JWT: cut off, encoded twice, or an opaque token.",
+        "The token is neither a JWT nor a handle of ours: cut off, encoded twice, or an opaque token of somebody else.",
         "Send the access token as it was issued, not an ID token and not a refresh token.",
+    ),
+    row(
+        "token_handle_unknown",
+        "RFC 6750 §3.1, RFC 6749 §1.4",
+        "The token is a handle, and no token that is kept has it: it has expired, or is of another installation.",
+        "Get a new token.",
     ),
     row(
         "token_type_wrong",

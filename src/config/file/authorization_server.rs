@@ -9,9 +9,10 @@ use super::super::duration::Lifetime;
 use super::super::given::{Given, Parsed};
 use super::super::words::WordsFile;
 use super::client::ClientFile;
+use super::client_documents::ClientDocumentsFile;
 use super::login::LoginFile;
 use super::protected_resource::ResourceUri;
-use crate::ident::Issuer;
+use crate::ident::{Acr, Issuer};
 use crate::scope::Scope;
 use crate::web::Colour;
 
@@ -43,6 +44,8 @@ pub(in crate::config) struct AuthorizationServerFile {
     /// by language, `{ en: "Read your orders", de: "Ihre Bestellungen lesen" }`. The first one counts where a language is
     /// missing.
     pub(in crate::config) scopes: Option<Given<BTreeMap<Parsed<Scope>, Given<WordsFile>>>>,
+    /// How well people can be recognised where they sign in (`acr`), for clients to read in the metadata.
+    pub(in crate::config) acr_values_supported: Option<Given<Vec<Given<Parsed<Acr>>>>>,
     /// What clients may ask for in detail (RFC 9396), by the `type` of the objects in `authorization_details`.
     pub(in crate::config) authorization_details_types: Option<Given<BTreeMap<String, Given<DetailTypeFile>>>>,
     /// Resources, besides those under `protected_resources`, that tokens may be issued for (RFC 8707): absolute http(s)
@@ -51,6 +54,8 @@ pub(in crate::config) struct AuthorizationServerFile {
     pub(in crate::config) resources: Option<Given<Vec<Given<Parsed<ResourceUri>>>>>,
     /// The registered clients, by the metadata of RFC 7591.
     pub(in crate::config) clients: Option<Given<Vec<Given<ClientFile>>>>,
+    /// How documents are fetched that clients keep elsewhere.
+    pub(in crate::config) client_documents: Option<Given<ClientDocumentsFile>>,
     /// What the pages for people look like.
     pub(in crate::config) branding: Option<Given<BrandingFile>>,
 }

@@ -6,14 +6,17 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::super::duration::Lifetime;
 use super::super::given::{Given, Parsed};
 use super::authorization_server::{Profile, SigningAlgorithm};
 use super::protected_resource::ResourceUri;
 use crate::certificate::DistinguishedName;
-use crate::ident::ClientId;
+use crate::fetch::FetchUrl;
+use crate::ident::{Acr, ClientId};
 use crate::jose::Members;
 use crate::scope::Scopes;
 use crate::secret::ClientSecretHash;
+use crate::token::AccessTokenFormat;
 use crate::uri::RedirectUri;
 
 /// A registered client (RFC 7591 §2).
@@ -33,6 +36,10 @@ pub(in crate::config) struct ClientFile {
     /// For `private_key_jwt`, and for request objects: the public keys (RFC 7517 §5). For `self_signed_tls_client_auth`: the certificates, each as the
     /// first of the `x5c` of a key (RFC 8705 §2.2.2); for a key without `x5c` any certificate that certifies it.
     pub(in crate::config) jwks: Option<Given<KeySetFile>>,
+    /// Instead of `jwks`: where the client publishes these keys (https, or http on loopback). They are fetched when they are
+    /// needed, kept for five minutes to an hour as `Cache-Control` says, and fetched again for an unknown `kid`. Not for
+    /// `self_signed_tls_client_auth`.
+    pub(in crate::config) jwks_uri: Option<Given<Parsed<FetchUrl>>>,
     /// For `client_secret_basic` and `client_secret_post`: a file with the secret, at least 32 characters.
     pub(in crate::config) client_secret_file: Option<Given<String>>,
     /// Instead of `client_secret_file`: `sha256:` and the hash of the secret in base64url without padding.
@@ -76,6 +83,18 @@ pub(in crate::config) struct ClientFile {
     /// What authorization responses are signed with that the client asks for with `response_mode=jwt` (JARM). It must be
     /// `signing.algorithm`, and is so by default.
     pub(in crate::config) authorization_signed_response_alg: Option<Given<SigningAlgorithm>>,
+    /// Whether its authorization requests must have a PKCE challenge (RFC 7636). `false` only for a client that authenticates,
+    /// uses nonces and cannot do it (RFC 9700 §2.1.1).
+    #[schemars(extend("default" = true))]
+    pub(in crate::config) require_pkce: Option<Given<bool>>,
+    /// The age that a sign-in may have if a request has no `max_age`. Default: any.
+    pub(in crate::config) default_max_age: Option<Given<Lifetime>>,
+    /// How well people should be recognised if a request has no `acr_values`. Default: anyhow.
+    pub(in crate::config) default_acr_values: Option<Given<Vec<Given<Parsed<Acr>>>>>,
+    /// Whether an upstream provider or a proxy must say when the person signed in. ID tokens have `auth_time` in any case, but
+    /// otherwise one that does not say is taken to have asked just now.
+    #[schemars(extend("default" = false))]
+    pub(in crate::config) require_auth_time: Option<Given<bool>>,
     /// The types of `authorization_details` that the client may ask for; each must be one of the server's. Default: none.
     pub(in crate::config) authorization_details_types: Option<Given<Vec<Given<String>>>>,
     /// The set of rules that the client must keep. Default: that of the server.
@@ -83,6 +102,9 @@ pub(in crate::config) struct ClientFile {
     /// Whether each refresh gives a new refresh token. Default under `profile: fapi2`: `never`.
     #[schemars(extend("default" = "always"))]
     pub(in crate::config) refresh_token_rotation: Option<Given<RotationWord>>,
+    /// The form of its access tokens. Those for a resource with `access_token_format: opaque` are handles in any case.
+    #[schemars(extend("default" = "jwt"))]
+    pub(in crate::config) access_token_format: Option<Given<AccessTokenFormatWord>>,
     /// The resources that the client is the server of: it may ask whether the access tokens that it is called with are good
     /// (RFC 7662). Any client that authenticates may ask about its own tokens. Default: none.
     pub(in crate::config) introspects: Option<Given<Vec<Given<Parsed<ResourceUri>>>>>,
@@ -163,6 +185,27 @@ pub(in crate::config) enum RotationWord {
     Always,
     /// No. Only for clients that authenticate (RFC 9700 §2.2.2).
     Never,
+}
+
+/// The form of access tokens.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum AccessTokenFormatWord {
+    /// A JWT (RFC 9068): who receives it judges it alone.
+    Jwt,
+    /// A handle of 47 characters that says nothing: the gate of this server looks it up, others ask at the introspection
+    /// endpoint (RFC 7662). Each is kept until it expires, see `store.*.limits.access_tokens`.
+    Opaque,
+}
+
+impl AccessTokenFormatWord {
+    /// The format as the rules know it.
+    pub(in crate::config) const fn format(self) -> AccessTokenFormat {
+        match self {
+            Self::Jwt => AccessTokenFormat::Jwt,
+            Self::Opaque => AccessTokenFormat::Opaque,
+        }
+    }
 }
 
 /// Public keys (RFC 7517 §5).

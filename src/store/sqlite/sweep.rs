@@ -24,12 +24,15 @@ const KEPT: [&str; 6] = [
 const OVER: &[&str] = &[
     "DELETE FROM sessions WHERE digest IN (SELECT digest FROM sessions WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM sessions WHERE digest IN (SELECT digest FROM sessions WHERE idle_expires_at < :before LIMIT :limit)",
+    "DELETE FROM session_clients WHERE (session_id, client_id) IN (
+       SELECT session_id, client_id FROM session_clients WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM people WHERE subject IN (
        SELECT subject FROM people WHERE needed_until < :before AND disabled = 0 LIMIT :limit)",
     "DELETE FROM ended_transactions WHERE id IN (
        SELECT id FROM ended_transactions WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM assertions WHERE rowid IN (SELECT rowid FROM assertions WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM revocations WHERE token IN (SELECT token FROM revocations WHERE expires_at < :before LIMIT :limit)",
+    "DELETE FROM access_tokens WHERE rowid IN (SELECT rowid FROM access_tokens WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM signing_keys WHERE generation IN (
        SELECT generation FROM signing_keys
        WHERE drop_at < :before AND generation < (SELECT max(generation) FROM signing_keys) LIMIT :limit)",
