@@ -195,13 +195,11 @@ fn listen(judge: &mut Judge<'_>, given: Option<&Given<ListenFile>>) -> (Listen, 
     let public_file = public.as_ref();
     let public = public_file.and_then(|given| given.value.address.as_ref());
     let admin = admin.as_ref().and_then(|given| given.value.address.as_ref());
-    let ext_authz = match ext_authz {
-        Some(given) => self::ext_authz(judge, given),
-        None => {
-            let address = ListenAddress::Unix("/run/tollgate/authz.sock".into());
-            vec![(GateListener { address, access: Access::Group }, None)]
-        }
+    let default = || {
+        let address = ListenAddress::Unix("/run/tollgate/authz.sock".into());
+        vec![(GateListener { address, access: Access::Group }, None)]
     };
+    let ext_authz = ext_authz.as_ref().map_or_else(default, |given| self::ext_authz(judge, given));
     let place = |given: Option<&'_ Given<Parsed<TcpAddress>>>| given.map(|address| address.place.clone());
     let (public_place, admin_place) = (place(public), place(admin));
     let public = public.map_or(([127, 0, 0, 1], 8080).into(), |address| address.value.0.0);

@@ -34,7 +34,7 @@ impl Listen {
 /// What a pod wants of its sidecar.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Wishes {
-    /// `config`: the ConfigMap whose `tollgate.yaml` is the configuration.
+    /// `config`: the `ConfigMap` whose `tollgate.yaml` is the configuration.
     pub config: String,
     /// `secret`: the Secret whose keys are files in `/run/secrets/tollgate`.
     pub secret: String,
