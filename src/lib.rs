@@ -15,6 +15,7 @@ pub mod oauth;
 
 pub mod identity;
 pub mod inject;
+pub mod issuers;
 pub mod keys;
 
 pub mod dpop;
