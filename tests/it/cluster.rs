@@ -61,6 +61,33 @@ impl Cluster {
         cluster
     }
 
+    /// A server that follows another one.
+    pub fn standby_of(primary: &Self) -> Self {
+        let folder = own_folder();
+        let data = folder.join("data");
+        let port = primary.port.to_string();
+        let mut backup = as_server(&program("pg_basebackup"));
+        backup.args(["--host=127.0.0.1", "--username=postgres", "--checkpoint=fast", "--no-sync", "--port", &port]);
+        backup.arg("--pgdata").arg(&data).succeed();
+        fs::write(data.join("standby.signal"), "").expect("a file");
+        Self::serve(folder, &format!("primary_conninfo = 'host=127.0.0.1 port={port} user=postgres'"))
+    }
+
+    /// Ends every process of the server from one moment to the next, as a power cut does.
+    pub fn kill(&self) {
+        let server = fs::read_to_string(self.folder.join("pid")).expect("a number");
+        let server = server.trim();
+        let children = Command::new("ps").args(["-o", "pid=", "--ppid", server]).output().expect("ps");
+        let children = String::from_utf8_lossy(&children.stdout).into_owned();
+        let killed = Command::new("kill").args(["-KILL", server]).args(children.split_whitespace()).status();
+        assert!(killed.is_ok(), "some of the children may have ended meanwhile");
+    }
+
+    /// Makes a standby the primary, and waits until it is.
+    pub fn promote(&self) {
+        as_server(&program("pg_ctl")).args(["promote", "--wait", "--pgdata"]).arg(self.folder.join("data")).succeed();
+    }
+
     fn wait_until_it_serves(&self) {
         let mut ready = Command::new(program("pg_isready"));
         ready.args(["--quiet", "--timeout=1", "--host"]).arg(&self.folder).args(["--port", &self.port.to_string()]);

@@ -1,16 +1,73 @@
 //! The store in a PostgreSQL database: what the conformance suite does not ask.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tollgate::clock::{Clock as _, SystemClock};
 use tollgate::store::{
     LastAlive, Limits, PostgresError, PostgresStore, Redeemed, SenderConstraint, Store, Unavailable,
 };
 
+use crate::client::{CLIENT_CREDENTIALS, code_request, poll_request, refresh_request};
 use crate::cluster::{self, SHARED, execute, settings};
 use crate::crash::grant;
-use crate::world::record_code;
+use crate::outage::is_upkeep;
+use crate::tap::{Tap, TappedStore};
+use crate::world::{World, record_code};
+
+/// Notes the calls of requests.
+#[derive(Default)]
+struct Calls(Mutex<Vec<&'static str>>);
+
+#[async_trait]
+impl Tap for Calls {
+    async fn before(&self, call: &'static str) -> Result<(), Unavailable> {
+        if !is_upkeep(call) {
+            self.0.lock().expect("no test panics with the lock").push(call);
+        }
+        Ok(())
+    }
+}
+
+impl Calls {
+    fn take(&self) -> Vec<&'static str> {
+        std::mem::take(&mut *self.0.lock().expect("no test panics with the lock"))
+    }
+}
+
+/// Each call is one statement, but for a poll, which is two (docs/scaling.md).
+#[tokio::test]
+async fn requests_take_as_few_statements_as_is_said() {
+    let shared = tokio::task::spawn_blocking(|| &*SHARED).await.expect("a server");
+    let store = PostgresStore::open(&settings(&shared.new_schema().await), Limits::default()).await.expect("a store");
+    let calls = Arc::new(Calls::default());
+    let tapped = TappedStore { inner: Arc::new(store), tap: Arc::clone(&calls) as Arc<dyn Tap> };
+    let world = World::start_on(Arc::new(tapped), |_| {}).await;
+    let (spa, web, tv) = (world.client("spa"), world.client("web"), world.client("tv"));
+    let now = world.clock.now();
+
+    let code = world.code(&spa).await;
+    calls.take();
+    let tokens = spa.request(now, &code_request(&code)).send().await.expect_tokens();
+    assert_eq!(calls.take(), ["code", "redeem_code"]);
+    let next = spa.request(now, &refresh_request(tokens.text("refresh_token"))).send().await.expect_tokens();
+    assert_eq!(calls.take(), ["grant", "rotate"]);
+    spa.request(now, &refresh_request(next.text("refresh_token"))).send().await.expect_tokens();
+    assert_eq!(calls.take(), ["grant", "rotate"]);
+    web.request(now, &CLIENT_CREDENTIALS).send().await.expect_tokens();
+    assert_eq!(calls.take(), ["spend_assertion"]);
+
+    let device = tv.device_request(now, &[]).send().await;
+    calls.take();
+    let poll = async || tv.request(now, &poll_request(device.text("device_code"))).send().await;
+    poll().await.expect(400, "authorization_pending");
+    assert_eq!(calls.take(), ["device", "poll_device"]);
+    world.let_in(device.text("device_code"), "ada").await;
+    calls.take();
+    poll().await.expect_tokens();
+    assert_eq!(calls.take(), ["device", "redeem_device"]);
+}
 
 /// Stores of several processes on one database.
 async fn replicas(count: usize) -> (Vec<Arc<PostgresStore>>, String) {
