@@ -39,8 +39,8 @@ pub(crate) fn measure(report: &mut Report, runtime: &Runtime) {
 /// The same on a PostgreSQL server of our own, over its socket. It shares the processors.
 pub(crate) fn measure_postgres(report: &mut Report, runtime: &Runtime) {
     let server = Cluster::start("");
-    let store = PostgresStore::open(&settings(&server.url("public")), Limits::default());
-    let store = runtime.block_on(store).expect("a store");
+    let settings = settings(&server.url("public"));
+    let store = runtime.block_on(PostgresStore::open(&settings, Limits::default())).expect("a store");
     let rate = rate(&(Arc::new(store) as Arc<dyn Store>), runtime);
     report.note(&format!("refresh: rotation, PostgreSQL, at the store: {rate:.0}/s, two statements each"));
 }
