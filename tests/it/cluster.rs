@@ -1,7 +1,7 @@
 //! PostgreSQL servers of our own: each in a temporary folder, and gone with the test, however that ends.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
@@ -37,7 +37,10 @@ pub struct Cluster {
 impl Cluster {
     /// A new server with one more setting a line.
     pub fn start(settings: &str) -> Self {
-        let folder = own_folder();
+        Self::start_in(own_folder(), settings)
+    }
+
+    fn start_in(folder: PathBuf, settings: &str) -> Self {
         let data = folder.join("data");
         as_server(&program("initdb"))
             .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--pgdata"])
@@ -59,6 +62,26 @@ impl Cluster {
         let cluster = Self { folder, port, keeper };
         cluster.wait_until_it_serves();
         cluster
+    }
+
+    /// A new server that speaks TLS over TCP and nothing else, with this certificate and key.
+    pub fn start_with_tls(certificate: &str, key: &str) -> Self {
+        let folder = own_folder();
+        for (name, text) in [
+            ("tls.pem", certificate),
+            ("tls.key", key),
+            ("hba", "hostssl all all 127.0.0.1/32 trust\nlocal all all trust\n"),
+        ] {
+            let path = folder.join(name);
+            fs::write(&path, text).expect("a file");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+            give_to_server(&path);
+        }
+        let path = folder.display();
+        let settings = format!(
+            "ssl = on\nssl_cert_file = '{path}/tls.pem'\nssl_key_file = '{path}/tls.key'\nhba_file = '{path}/hba'"
+        );
+        Self::start_in(folder, &settings)
     }
 
     /// A server that follows another one.
@@ -167,14 +190,19 @@ fn keep(folder: &Path) -> Child {
 /// A folder that belongs to the user whom servers run as.
 fn own_folder() -> PathBuf {
     let folder = TempDir::new().expect("a folder").keep();
+    give_to_server(&folder);
+    folder
+}
+
+/// Makes it the property of that user.
+fn give_to_server(path: &Path) {
     if let Some(user) = user() {
         let id = |flag| {
             let output = Command::new("id").args([flag, user]).output().expect("id");
             String::from_utf8_lossy(&output.stdout).trim().parse::<u32>().expect("a number")
         };
-        chown(&folder, Some(id("-u")), Some(id("-g"))).expect("root may");
+        chown(path, Some(id("-u")), Some(id("-g"))).expect("root may");
     }
-    folder
 }
 
 /// Whom servers run as if we are root, who may not run any.

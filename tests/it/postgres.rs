@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tollgate::clock::{Clock as _, SystemClock};
 use tollgate::store::{
-    LastAlive, Limits, PostgresError, PostgresStore, Redeemed, SenderConstraint, Store, Unavailable,
+    LastAlive, Limits, PostgresError, PostgresSettings, PostgresStore, Redeemed, SenderConstraint, Store, Unavailable,
 };
 
 use crate::client::{CLIENT_CREDENTIALS, code_request, poll_request, refresh_request};
-use crate::cluster::{self, SHARED, execute, settings};
+use crate::cluster::{self, Cluster, SHARED, execute, settings};
 use crate::crash::grant;
 use crate::outage::is_upkeep;
 use crate::tap::{Tap, TappedStore};
@@ -217,4 +217,31 @@ async fn a_lock_that_others_hold_is_an_outage_after_a_while() {
     assert_eq!(store.note_alive(alive).await, Ok(()));
     drop(client);
     connection.await.expect("no panic").expect("a clean end");
+}
+
+/// Another machine's database is asked over TLS, and only if it is the one that it should be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_elsewhere_shows_its_certificate() {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("parameters");
+    let certificate = certificate.self_signed(&key).expect("a certificate").pem();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (own, foreign) = (folder.path().join("own.pem"), folder.path().join("foreign.pem"));
+    std::fs::write(&own, &certificate).expect("a file");
+    let stranger = rcgen::KeyPair::generate().expect("a key");
+    let stranger = rcgen::CertificateParams::default().self_signed(&stranger).expect("a certificate").pem();
+    std::fs::write(&foreign, stranger).expect("a file");
+
+    let start = move || Cluster::start_with_tls(&certificate, &key.serialize_pem());
+    let server = tokio::task::spawn_blocking(start).await.expect("a server");
+    let url = |mode: &str| format!("host=127.0.0.1 port={} user=postgres dbname=postgres sslmode={mode}", server.port);
+    let open = async |mode: &str, authorities: Option<&std::path::PathBuf>| {
+        let settings = PostgresSettings { authorities: authorities.cloned(), ..settings(&url(mode)) };
+        PostgresStore::open(&settings, Limits::default()).await.map(drop)
+    };
+    open("require", Some(&own)).await.expect("it is the one");
+    for (mode, authorities) in [("require", Some(&foreign)), ("require", None), ("disable", Some(&own))] {
+        let refused = open(mode, authorities).await.expect_err("it is not, or not over TLS");
+        assert!(matches!(refused, PostgresError::Unreachable { .. }), "{mode} {authorities:?}: {refused}");
+    }
 }
