@@ -96,14 +96,19 @@ impl Cluster {
         Self::serve(folder, &format!("primary_conninfo = 'host=127.0.0.1 port={port} user=postgres'"))
     }
 
-    /// Ends every process of the server from one moment to the next, as a power cut does.
-    pub fn kill(&self) {
+    /// The numbers of the processes of the server.
+    pub fn processes(&self) -> Vec<String> {
         let server = fs::read_to_string(self.folder.join("pid")).expect("a number");
         let server = server.trim();
         let children = Command::new("ps").args(["-o", "pid=", "--ppid", server]).output().expect("ps");
         let children = String::from_utf8_lossy(&children.stdout).into_owned();
-        let killed = Command::new("kill").args(["-KILL", server]).args(children.split_whitespace()).status();
-        assert!(killed.is_ok(), "some of the children may have ended meanwhile");
+        std::iter::once(server).chain(children.split_whitespace()).map(str::to_owned).collect()
+    }
+
+    /// Ends those processes from one moment to the next, as a power cut does.
+    pub fn kill(&self, processes: &[String]) {
+        let killed = Command::new("kill").arg("-KILL").args(processes).status();
+        assert!(killed.is_ok(), "the server on port {} lives, or what is left of it", self.port);
     }
 
     /// Makes a standby the primary, and waits until it is.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, watch};
 use tokio::task::JoinSet;
 use tokio::time::interval;
 use tollgate::clock::{Clock as _, SystemClock};
@@ -265,10 +265,15 @@ async fn a_failover_loses_nothing_and_spends_nothing_twice() {
     let codes = codes.join_all().await;
     let nobodys = AuthorizationCode::draw(&SystemEntropy as &dyn Entropy).reveal();
 
+    // Every second one is sent when the primary is about to die.
+    let (late, _) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    for code in codes {
-        let client = Arc::clone(&client);
+    for (number, code) in codes.into_iter().enumerate() {
+        let (client, mut late) = (Arc::clone(&client), late.subscribe());
         tasks.spawn(async move {
+            if number % 2 == 1 {
+                late.wait_for(|late| *late).await.expect("a sender");
+            }
             let answer = redeem(&client, &code).await;
             assert!([200, 503].contains(&answer.status), "{answer:?}");
             let given = (answer.status == 200).then(|| answer.text("refresh_token").to_owned());
@@ -279,8 +284,10 @@ async fn a_failover_loses_nothing_and_spends_nothing_twice() {
     while held.len() < CODES / 4 {
         held.push(tasks.join_next().await.expect("tasks").expect("no panic"));
     }
+    let doomed = primary.processes();
+    late.send_replace(true);
     let standby = tokio::task::spawn_blocking(move || {
-        primary.kill();
+        primary.kill(&doomed);
         standby.promote();
         standby
     });
