@@ -56,6 +56,7 @@ mod proxy_login;
 mod published_keys;
 mod rates;
 mod replay;
+mod replicas;
 mod request_object;
 mod restart;
 mod revoke;
