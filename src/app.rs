@@ -14,13 +14,14 @@ use crate::authz::{Enforcer, ResourceSettings};
 use crate::cache::{ClientKeySets, DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, NoKeySets, Tokens};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config};
+use crate::courier::{Round, courier};
 use crate::dpop::{Fence, Nonces, ProofKeys};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::fetch::{Fetcher, FetcherFault, Reach};
 use crate::grpc::{self, AdminService, CheckService, OwnTokens};
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
 use crate::keys::{KeysError, SigningKeys, root_secrets};
-use crate::oauth::{AuthorizationServer, Client, Dependencies, PublishedKeys};
+use crate::oauth::{AuthorizationServer, Client, Dependencies, LogoutNotices, PublishedKeys};
 use crate::replay::{LocalReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{BackupError, LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
@@ -115,6 +116,7 @@ pub struct App {
     gate: Option<(grpc::Door, CheckService)>,
     admin_api: Option<(grpc::Door, AdminService)>,
     upkeep: Option<Upkeep>,
+    round: Option<Round>,
 }
 
 /// Where a program listens.
@@ -159,7 +161,7 @@ impl App {
                 takes_writes: Arc::new(AtomicBool::new(true)),
             });
             let admin = (bind(listen.admin).await?, site);
-            return Ok(Self { public: None, admin, gate: None, admin_api: None, upkeep: None });
+            return Ok(Self { public: None, admin, gate: None, admin_api: None, upkeep: None, round: None });
         };
         let asks = server.settings.mutual_tls;
         let tls = listen.public.tls.map(|files| Tls::new(files, asks)).transpose()?;
@@ -217,15 +219,16 @@ impl App {
         };
         let gate = gate.map(|door| (door, shared.gate(protected_resources, &server.settings)));
         let clock = Arc::clone(&shared.clock);
+        let (courier, round) = courier()?;
         let published_keys = published_keys(&server.settings.clients, server.client_documents)?;
         let branding = server.branding;
-        let dependencies = shared.dependencies(people, published_keys, seams.entropy);
+        let dependencies = shared.dependencies(people, (published_keys, Arc::new(courier)), seams.entropy);
         let server = AuthorizationServer::new(server.settings, dependencies);
         let server = Arc::new(server);
         let admin_api = admin_api.map(|door| (door, AdminService::new(Arc::clone(&server), Arc::clone(&clock))));
         let site: Arc<dyn Site> = Arc::new(AuthorizationSite::new(server, clock, branding));
         let (public, admin) = (Some((public, site)), (admin, admin_site));
-        Ok(Self { public, admin, gate, admin_api, upkeep: Some(upkeep) })
+        Ok(Self { public, admin, gate, admin_api, upkeep: Some(upkeep), round: Some(round) })
     }
 
     /// Where it listens.
@@ -274,6 +277,10 @@ impl App {
         let mut behind = JoinSet::new(); // ends with this future, as everything does
         if let Some(upkeep) = self.upkeep {
             behind.spawn(upkeep.run(told(&drained))); // its last note comes when nothing can be accepted any more
+        }
+
+        if let Some(round) = self.round {
+            behind.spawn(round.run(told(&drained)));
         }
 
         let mut failed = tokio::select! {
@@ -444,7 +451,7 @@ impl Shared {
     fn dependencies(
         self,
         (login, people): (Login, Arc<dyn People>),
-        published_keys: Arc<dyn PublishedKeys>,
+        (published_keys, notices): (Arc<dyn PublishedKeys>, Arc<dyn LogoutNotices>),
         entropy: Arc<dyn Entropy>,
     ) -> Dependencies {
         Dependencies {
@@ -456,6 +463,7 @@ impl Shared {
             people,
             proof_keys: self.proof_keys,
             published_keys,
+            notices,
             entropy,
             root: self.root,
         }

@@ -35,7 +35,7 @@ const BEFORE_THE_TABLE: [&str; 2] = ["/.well-known/oauth-authorization-server", 
 const NOT_REFUSALS: [&str; 3] = ["slow_down", "temporarily_unavailable", "server_error"];
 
 /// The operations whose parameters a source file reads.
-const READERS: [(&str, &[&str]); 20] = [
+const READERS: [(&str, &[&str]); 21] = [
     (
         "oauth/client_authentication.rs",
         &["token", "pushedAuthorizationRequest", "deviceAuthorization", "introspect", "revoke"],
@@ -56,6 +56,7 @@ const READERS: [(&str, &[&str]); 20] = [
         "oauth/authorize/request.rs",
         &["authorize", "postAuthorize", "pushedAuthorizationRequest", "deviceAuthorization"],
     ),
+    ("oauth/authorize/claims.rs", &["authorize", "postAuthorize", "pushedAuthorizationRequest"]),
     ("oauth/authorize/response.rs", &["authorize", "postAuthorize", "pushedAuthorizationRequest"]),
     ("oauth/authorize/external.rs", &["authorize", "postAuthorize", "pushedAuthorizationRequest"]),
     ("oauth/authorize/submission.rs", &["authorize", "postAuthorize", "pushedAuthorizationRequest"]),
