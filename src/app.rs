@@ -34,9 +34,11 @@ use crate::unavailable::Unavailable;
 use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFault};
 
 mod gate;
+mod injector;
 mod upkeep;
 
 use gate::Others;
+pub use injector::{Injector, InjectorSettings};
 use upkeep::Upkeep;
 
 /// What tests put in the place of the world.
@@ -375,7 +377,11 @@ fn told(signal: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + 'stat
 }
 
 async fn bind(address: SocketAddr) -> Result<Door, AppError> {
-    let bound = Door::bind(address, crate::web::Limits::default()).await;
+    bind_within(address, crate::web::Limits::default()).await
+}
+
+async fn bind_within(address: SocketAddr, limits: crate::web::Limits) -> Result<Door, AppError> {
+    let bound = Door::bind(address, limits).await;
     bound.map_err(|cause| AppError::Bind { address: address.to_string(), cause })
 }
 
