@@ -25,6 +25,7 @@ pub mod store;
 pub mod token;
 
 pub mod cache;
+pub mod courier;
 
 pub mod audit;
 pub mod certificate;

@@ -28,6 +28,7 @@ mod account;
 mod activation;
 mod authorization_details;
 mod authorize;
+mod backchannel_logout;
 pub mod client;
 mod client_assertion;
 mod client_authentication;
@@ -62,6 +63,7 @@ pub use authorize::{
     Answer, Asking, Begun, Browser, Consent, Cookie, DenyReason, ExternalApproval, ExternalEndpoint,
     ExternalEndpointFault, Form, Hints, Redirect, SignIn, SignInFault, View,
 };
+pub use backchannel_logout::{LogoutNotice, LogoutNotices};
 pub use client::{Client, Profile};
 pub use device::{DeviceAnswer, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
@@ -181,6 +183,8 @@ pub struct Dependencies {
     pub published_keys: Arc<dyn PublishedKeys>,
     /// The platforms whose word counts about who a workload is.
     pub workload_issuers: Vec<WorkloadIssuer>,
+    /// Who takes logout tokens to clients.
+    pub notices: Arc<dyn LogoutNotices>,
     /// Where unpredictable bytes come from.
     pub entropy: Arc<dyn Entropy>,
     /// The root of the keys for nonces and forms; shared by replicas, outlives a restart.
@@ -202,6 +206,7 @@ pub struct AuthorizationServer {
     proof_keys: Arc<dyn ProofKeys>,
     published_keys: Arc<dyn PublishedKeys>,
     workload_issuers: Vec<WorkloadIssuer>,
+    notices: Arc<dyn LogoutNotices>,
     entropy: Arc<dyn Entropy>,
     nonces: Nonces,
     forms: authorize::FormKeys,
@@ -211,6 +216,8 @@ pub struct AuthorizationServer {
     account_pages: RootKey,
     /// The key of what clients know sessions as.
     session_names: RootKey,
+    /// The key of what the clients of a sector know people as.
+    pairwise_subjects: RootKey,
     /// The key of the hashes of user codes.
     user_codes: RootKey,
     /// Requests of clients.
@@ -235,9 +242,20 @@ impl AuthorizationServer {
     #[must_use]
     pub fn new(mut settings: Settings, dependencies: Dependencies) -> Self {
         let clients = std::mem::take(&mut settings.clients);
-        let Dependencies { store, guard, fence, keys, login, people, proof_keys, published_keys, .. } = dependencies;
-        let (workload_issuers, entropy, root) =
-            (dependencies.workload_issuers, dependencies.entropy, dependencies.root);
+        let Dependencies {
+            store,
+            guard,
+            fence,
+            keys,
+            login,
+            people,
+            proof_keys,
+            published_keys,
+            workload_issuers,
+            notices,
+            entropy,
+            root,
+        } = dependencies;
         Self {
             clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
             nonces: Nonces::new(root.derive("nonces of the authorization server"), settings.dpop.nonce_life),
@@ -246,6 +264,7 @@ impl AuthorizationServer {
             device_questions: root.derive("questions about devices"),
             account_pages: root.derive("account pages"),
             session_names: root.derive("names of sessions at clients"),
+            pairwise_subjects: root.derive("pairwise subjects"),
             user_codes: root.derive("user codes"),
             rates: rates::Rates::new(settings.rate_limits),
             device_requests: Throttle::default(),
@@ -267,6 +286,7 @@ impl AuthorizationServer {
             proof_keys,
             published_keys,
             workload_issuers,
+            notices,
             entropy,
         }
     }

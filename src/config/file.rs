@@ -23,7 +23,7 @@ pub(super) use authorization_server::{
     AuthorizationServerFile, BrandingFile, DetailTypeFile, DpopFile, Profile, RateLimitsFile, ServerNonce,
     SigningAlgorithm, SigningFile, TokensFile,
 };
-pub(super) use client::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, RotationWord};
+pub(super) use client::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, RotationWord, SubjectTypeWord};
 pub(super) use client_documents::{ClientDocumentsFile, PrivateAddresses};
 pub(super) use issuer::{IssuerFile, OtherIssuer, TokenClaimsFile, TokenTypeWord};
 pub(super) use login::{ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, OidcLoginFile};

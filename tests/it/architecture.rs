@@ -127,7 +127,7 @@ fn arrows_point_down() {
         ("state", &["store"]),
         ("keys and people", &["keys", "issuers", "identity", "inject"]),
         ("kernels", &["oauth", "authz"]),
-        ("doors", &["web", "grpc", "cache", "telemetry"]),
+        ("doors", &["web", "grpc", "cache", "courier", "telemetry"]),
         ("configuration", &["config"]),
         ("root", &["app"]),
         ("verbs", &["cli"]),
