@@ -22,7 +22,7 @@ pub(super) use authorization_server::{
 pub(super) use client::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, RotationWord};
 pub(super) use login::{ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, OidcLoginFile};
 pub(super) use protected_resource::{
-    AllowWord, DpopWord, GateNonceWord, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord, UpstreamFile,
+    AllowWord, DpopWord, GateNonceWord, MetadataFile, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord, UpstreamFile,
 };
 
 /// The configuration of Tollgate.

@@ -49,6 +49,7 @@ mod proxy_login;
 mod rates;
 mod replay;
 mod request_object;
+mod resource_metadata;
 mod restart;
 mod revoke;
 mod session;
