@@ -1,5 +1,6 @@
 //! What the operator says about a protected resource.
 
+use super::metadata::ResourceMetadata;
 use super::policy::Rule;
 use super::upstream::UpstreamView;
 use crate::dpop::Window;
@@ -48,4 +49,6 @@ pub struct ResourceSettings {
     pub upstream: UpstreamView,
     /// Who may do what; what no rule matches is denied.
     pub rules: Vec<Rule>,
+    /// What clients are told about it (RFC 9728); nothing, if the service behind it is to answer that.
+    pub metadata: Option<ResourceMetadata>,
 }

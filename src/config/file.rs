@@ -24,7 +24,7 @@ pub(super) use client::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, Rotat
 pub(super) use client_documents::{ClientDocumentsFile, PrivateAddresses};
 pub(super) use login::{ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, OidcLoginFile};
 pub(super) use protected_resource::{
-    AllowWord, DpopWord, GateNonceWord, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord, UpstreamFile,
+    AllowWord, DpopWord, GateNonceWord, MetadataFile, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord, UpstreamFile,
 };
 
 /// The configuration of Tollgate.

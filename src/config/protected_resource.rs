@@ -3,18 +3,18 @@
 use super::authorization_server::{KnownScopes, dpop};
 use super::check::Judge;
 use super::file::{
-    AllowWord, AuthorizationServerFile, DpopWord, File, GateNonceWord, ResourceFile, ResourceUri, RuleFile,
+    AllowWord, AuthorizationServerFile, DpopWord, File, GateNonceWord, MetadataFile, ResourceFile, ResourceUri, RuleFile,
     UpstreamAuthorizationWord, UpstreamFile,
 };
 use super::given::{Given, Parsed};
 use super::mistake::{Mistake, Place};
 use crate::authz::{
-    Access, DpopRequirement, GateNonce, IdentityHeader, ResourceSettings, Rule, UpstreamAuthorization, UpstreamView,
+    Access, DpopRequirement, GateNonce, IdentityHeader, ResourceMetadata, ResourceSettings, Rule, UpstreamAuthorization, UpstreamView,
 };
 use crate::dpop::Window;
 use crate::ident::{Audience, Issuer};
 use crate::token::AccessTokenFormat;
-use crate::uri::Origin;
+use crate::uri::{HttpUri, Origin};
 
 /// Which claims the protected service is told by default, and in which headers.
 const DEFAULT_HEADERS: [(&str, &str); 3] =
@@ -99,6 +99,7 @@ fn resource(judge: &mut Judge<'_>, given: &Given<ResourceFile>, own: Option<&Own
     let resource = judge.required(place, "resource", file.resource.as_ref()).map(|given| given.value.0.clone());
     check_authorization_servers(judge, file, own);
     let upstream = upstream(judge, file.upstream.as_ref());
+    let metadata = file.metadata.as_ref().map(|given| metadata(judge, given, resource.as_ref()));
     let rules = rules(judge, given, own);
     let (resource, own) = (resource?, own?);
     Some(ResourceSettings {
@@ -118,6 +119,7 @@ fn resource(judge: &mut Judge<'_>, given: &Given<ResourceFile>, own: Option<&Own
         window: own.window,
         upstream,
         rules,
+        metadata,
     })
 }
 
@@ -133,6 +135,30 @@ fn check_authorization_servers(judge: &mut Judge<'_>, file: &ResourceFile, own: 
             let mistake = Mistake::about(&name.place, "is a foreign issuer, which this version does not support");
             judge.report(mistake.help("`self` means the `authorization_server` of this file"));
         }
+    }
+}
+
+/// Judges what clients are told about a resource.
+fn metadata(judge: &mut Judge<'_>, given: &Given<MetadataFile>, resource: Option<&ResourceUri>) -> ResourceMetadata {
+    let Given { value: file, place } = given;
+    if resource.is_some_and(|resource| resource.audience.as_str().contains('?')) {
+        let mistake = Mistake::about(place, "cannot be about a `resource` with a query: no path leads to it");
+        judge.report(mistake.help("name the resource without a query, or leave this out"));
+    }
+    if let Some(name) = &file.resource_name {
+        judge.readable(name);
+    }
+    for uri in [&file.resource_documentation, &file.resource_policy_uri, &file.resource_tos_uri].into_iter().flatten() {
+        if let Err(fault) = HttpUri::parse(&uri.value) {
+            judge.report(Mistake::about(&uri.place, fault));
+        }
+    }
+    let text = |given: &Option<Given<String>>| given.as_ref().map(|given| given.value.clone());
+    ResourceMetadata {
+        resource_name: text(&file.resource_name),
+        resource_documentation: text(&file.resource_documentation),
+        resource_policy_uri: text(&file.resource_policy_uri),
+        resource_tos_uri: text(&file.resource_tos_uri),
     }
 }
 

@@ -103,7 +103,7 @@ impl Ask {
     }
 
     /// As Envoy asks with `encode_raw_headers`.
-    fn raw(&self, gate: &Gate, holder: &Holder) -> CheckRequest {
+    pub fn raw(&self, gate: &Gate, holder: &Holder) -> CheckRequest {
         let value = |(key, value): (&str, Vec<u8>)| HeaderValue {
             key: key.to_owned(),
             raw_value: value,
@@ -147,13 +147,13 @@ fn question(attributes: Option<AttributeContext>) -> CheckRequest {
 
 /// What came back.
 #[derive(Debug)]
-struct Verdict {
+pub struct Verdict {
     /// 200 for an allow.
-    status: i32,
+    pub status: i32,
     headers: Vec<(String, String)>,
     removed: Vec<String>,
     response_headers: Vec<(String, String)>,
-    body: String,
+    pub body: String,
     metadata: BTreeMap<String, String>,
 }
 
@@ -182,18 +182,18 @@ impl Verdict {
         }
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(key, _)| key == name);
         let value = values.next().map(|(_, value)| value.as_str());
         assert!(values.next().is_none(), "{name} occurs twice");
         value
     }
 
-    fn challenges(&self) -> Vec<&str> {
+    pub fn challenges(&self) -> Vec<&str> {
         self.headers.iter().filter(|(key, _)| key == "www-authenticate").map(|(_, value)| value.as_str()).collect()
     }
 
-    fn reason(&self) -> &str {
+    pub fn reason(&self) -> &str {
         &self.metadata["reason"]
     }
 }
@@ -213,7 +213,7 @@ fn plain(options: Vec<HeaderValueOption>) -> Vec<(String, String)> {
 }
 
 /// A proxy's connection to a gate.
-struct Proxy(AuthorizationClient<Channel>);
+pub struct Proxy(AuthorizationClient<Channel>);
 
 async fn channel(socket: &Path) -> Channel {
     let socket = socket.to_owned();
@@ -226,11 +226,11 @@ async fn channel(socket: &Path) -> Channel {
 }
 
 impl Proxy {
-    async fn to(gate: &Gate) -> Self {
+    pub async fn to(gate: &Gate) -> Self {
         Self(AuthorizationClient::new(channel(&gate.socket).await))
     }
 
-    async fn check(&mut self, question: CheckRequest) -> Verdict {
+    pub async fn check(&mut self, question: CheckRequest) -> Verdict {
         Verdict::of(self.0.check(question).await.expect("never a gRPC error").into_inner())
     }
 }

@@ -51,6 +51,7 @@ mod published_keys;
 mod rates;
 mod replay;
 mod request_object;
+mod resource_metadata;
 mod restart;
 mod revoke;
 mod session;
