@@ -77,7 +77,8 @@ impl PreparedMetadata {
 fn document(settings: &ResourceSettings, described: &ResourceMetadata) -> String {
     let mut members = Map::new();
     members.insert("resource".to_owned(), settings.audience.as_str().into());
-    members.insert("authorization_servers".to_owned(), json!([settings.issuer.as_str()]));
+    let issuers = settings.issuers.iter().map(|issuer| issuer.name.as_str());
+    members.insert("authorization_servers".to_owned(), issuers.collect());
     let scopes = scopes(settings);
     if !scopes.is_empty() {
         members.insert("scopes_supported".to_owned(), scopes.iter().map(ToString::to_string).collect());

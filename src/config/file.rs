@@ -13,6 +13,7 @@ use crate::grpc::ListenAddress;
 mod authorization_server;
 mod client;
 mod client_documents;
+mod issuer;
 mod login;
 mod protected_resource;
 
@@ -22,9 +23,11 @@ pub(super) use authorization_server::{
 };
 pub(super) use client::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, RotationWord};
 pub(super) use client_documents::{ClientDocumentsFile, PrivateAddresses};
+pub(super) use issuer::{IssuerFile, OtherIssuer, TokenClaimsFile, TokenTypeWord};
 pub(super) use login::{ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, OidcLoginFile};
 pub(super) use protected_resource::{
-    AllowWord, DpopWord, GateNonceWord, MetadataFile, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord, UpstreamFile,
+    AllowWord, DpopWord, GateNonceWord, MetadataFile, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord,
+    UpstreamFile,
 };
 
 /// The configuration of Tollgate.
@@ -41,6 +44,8 @@ pub(super) struct File {
     pub(super) replay: Option<Given<ReplayFile>>,
     /// The authorization server: issues tokens.
     pub(super) authorization_server: Option<Given<AuthorizationServerFile>>,
+    /// Other authorization servers whose tokens count at protected resources, where the defaults do not fit them.
+    pub(super) issuers: Option<Given<Vec<Given<IssuerFile>>>>,
     /// The resources that the gate protects. A request for any other host is denied.
     pub(super) protected_resources: Option<Given<Vec<Given<ResourceFile>>>>,
 }
@@ -189,6 +194,9 @@ pub(super) struct LimitsFile {
     /// Browser sessions.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) sessions: Option<Given<u64>>,
+    /// Clients at which sessions have signed their people in, all sessions together.
+    #[schemars(extend("default" = 2_000_000))]
+    pub(super) session_clients: Option<Given<u64>>,
     /// People whom somebody else vouches for (every `login` but `local`), those who are disabled included.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) people: Option<Given<u64>>,

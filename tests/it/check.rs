@@ -1,6 +1,7 @@
 //! `Check` calls made by hand over the socket: every reason to deny, and what an allow carries.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -213,6 +214,7 @@ fn plain(options: Vec<HeaderValueOption>) -> Vec<(String, String)> {
 }
 
 /// A proxy's connection to a gate.
+#[derive(Clone)]
 pub struct Proxy(AuthorizationClient<Channel>);
 
 async fn channel(socket: &Path) -> Channel {
@@ -228,6 +230,30 @@ async fn channel(socket: &Path) -> Channel {
 impl Proxy {
     pub async fn to(gate: &Gate) -> Self {
         Self(AuthorizationClient::new(channel(&gate.socket).await))
+    }
+
+    /// The same to a gate on a port.
+    pub async fn at(gate: SocketAddr) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{gate}")).expect("a URL");
+        Self(AuthorizationClient::new(endpoint.connect().await.expect("a connection")))
+    }
+
+    /// Asks about a GET request with these headers.
+    pub async fn ask(&mut self, host: &str, target: &str, headers: &[(&str, &str)]) -> Verdict {
+        let value = |(key, value): &(&str, &str)| HeaderValue {
+            key: (*key).to_owned(),
+            raw_value: value.as_bytes().to_vec(),
+            ..HeaderValue::default()
+        };
+        let http = HttpRequest {
+            method: "GET".to_owned(),
+            host: host.to_owned(),
+            path: target.to_owned(),
+            header_map: Some(HeaderMap { headers: headers.iter().map(value).collect() }),
+            ..HttpRequest::default()
+        };
+        let request = Some(AttributeRequest { http: Some(http), time: None });
+        self.check(question(Some(AttributeContext { request, ..AttributeContext::default() }))).await
     }
 
     pub async fn check(&mut self, question: CheckRequest) -> Verdict {

@@ -376,14 +376,29 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("listen.public.trusted_proxies", "[envoy]")], "listen.public.trusted_proxies[0]", "must be an IP address"),
         (&[("listen.public.trusted_proxies", "[\"10.0.0.7\", \"10.0.0.7/32\"]")], "listen.public.trusted_proxies[1]", "twice"),
         // Protected resources.
-        (&[("authorization_server", "null")], "protected_resources", "needs `authorization_server`"),
+        (&[("authorization_server", "null")], "protected_resources[0]", "this file has no `authorization_server`"),
+        (&[("authorization_server", "null"), ("protected_resources.0.authorization_servers", "[self]")], "protected_resources[0].authorization_servers[0]", "and there is none"),
         (&[("protected_resources.1", "{ resource: \"https://api.example\", rules: [{ path: /, allow: anyone }] }")], "protected_resources[1].resource", "earlier one"),
         (&[("protected_resources.1", "{ resource: \"https://api.example/b\", rules: [{ path: /, allow: anyone }] }")], "protected_resources[1].resource", "has the host and port of `https://api.example`"),
         (&[("protected_resources.1", "{ resource: \"https://API.example:443/b\", rules: [{ path: /, allow: anyone }] }")], "protected_resources[1].resource", "has the host and port of"),
         (&[("protected_resources.1", "{ resource: \"http://127.0.0.1/b\", rules: [{ path: /, allow: anyone }] }"), ("protected_resources.2", "{ resource: \"https://127.0.0.1\", rules: [{ path: /, allow: anyone }] }")], "protected_resources[2].resource", "has the host and port of"),
         (&[("protected_resources.0.resource", "null")], "protected_resources[0]", "lacks `resource`"),
         (&[("protected_resources.0.resource", "api.example")], "protected_resources[0].resource", "https://"),
-        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]")], "protected_resources[0].authorization_servers[0]", "foreign issuer"),
+        (&[("protected_resources.0.authorization_servers", "[\"http://login.example\"]")], "protected_resources[0].authorization_servers[0]", "neither `self` nor an issuer"),
+        (&[("protected_resources.0.authorization_servers", "[self, \"https://auth.example\"]")], "protected_resources[0].authorization_servers[1]", "is given twice"),
+        (&[("protected_resources.0.audiences", "[orders]")], "protected_resources[0].audiences", "none count here"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("protected_resources.0.audiences", "[]")], "protected_resources[0].audiences", "is empty"),
+        (&[("issuers", "[{ issuer: \"https://login.example\" }]")], "issuers[0].issuer", "is named by no resource"),
+        (&[("issuers", "[{ issuer: \"https://auth.example\" }]")], "issuers[0].issuer", "is the `authorization_server` of this file"),
+        (&[("issuers", "[{ jwks_uri: \"https://login.example/k\" }]")], "issuers[0]", "lacks `issuer`"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\" }, { issuer: \"https://login.example\" }]")], "issuers[1].issuer", "of an earlier one"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", jwks_uri: \"http://login.example/k\" }]")], "issuers[0].jwks_uri", "must be an https URL"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", algorithms: [] }]")], "issuers[0].algorithms", "is empty"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", algorithms: [HS256] }]")], "issuers[0].algorithms[0]", "cannot be `HS256`"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", typ: any }]")], "issuers[0].typ", "cannot be `any`"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", clock_skew: 61s }]")], "issuers[0].clock_skew", "at most"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", timeout: 31s }]")], "issuers[0].timeout", "at most"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", claims: { client_id: \"\" } }]")], "issuers[0].claims.client_id", "must be 1 to 200"),
         (&[("protected_resources.0.authorization_servers", "[]")], "protected_resources[0].authorization_servers", "is empty"),
         (&[("protected_resources.0.dpop", "no")], "protected_resources[0].dpop", "cannot be `no`"),
         (&[("protected_resources.0.upstream.headers", "{ authorization: sub }")], "protected_resources[0].upstream.headers.authorization", "reserved"),
@@ -518,7 +533,7 @@ fn an_override_replaces_adds_and_appends() {
     let server = config.authorization_server.expect("there is one");
     assert_eq!(server.settings.lifetimes.access_token, Duration::from_secs(3));
     let scopes: Vec<_> = server.settings.scopes.keys().map(ToString::to_string).collect();
-    assert_eq!(scopes, ["email", "extra", "openid", "profile", "read", "write"]);
+    assert_eq!(scopes, ["address", "email", "extra", "openid", "phone", "profile", "read", "write"]);
     assert_eq!(config.protected_resources[0].rules.len(), 2);
 }
 
