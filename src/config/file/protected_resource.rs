@@ -52,6 +52,7 @@ pub(in crate::config) struct ResourceFile {
 /// What people are told about a resource (RFC 9728 §2).
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "they are those of RFC 9728")]
 pub(in crate::config) struct MetadataFile {
     /// Its name: 1 to 200 characters. Default: none.
     pub(in crate::config) resource_name: Option<Given<String>>,
