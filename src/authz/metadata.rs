@@ -17,7 +17,6 @@ const KEEP_FOR: u32 = 300;
 
 /// What an operator says to people about a resource (RFC 9728 §2).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-#[expect(clippy::struct_field_names, reason = "they are those of RFC 9728")]
 pub struct ResourceMetadata {
     /// Its name.
     pub resource_name: Option<String>,
