@@ -10,6 +10,7 @@
 //! |---|---|
 //! | resource, by the proxy's configuration or the host | `ResourceUnknown`, `HostUnknown` |
 //! | method, path, `Connection` | `MethodRefused`, `Path…`, `ConnectionNamesHeaders` |
+//! | metadata of the resource (RFC 9728) | that document, if it has any |
 //! | rule | `NoRule`, or an allow for anyone |
 //! | credentials | `Credentials…` |
 //! | proof there at all | `Proof(Missing)`, `Proof(Repeated)` |
@@ -40,6 +41,7 @@ mod decision;
 mod denial;
 mod headers;
 mod lookup;
+mod metadata;
 mod path;
 mod policy;
 mod resource;
@@ -51,11 +53,13 @@ pub use decision::{Context, Decision, Denied, Finding, KeysWanted, Outage, Permi
 pub use denial::{ChallengeError, Denial};
 pub use headers::{Headers, Single};
 pub use lookup::{Resolved, TokenLookup, Unresolved};
+pub use metadata::{Described, ResourceMetadata};
 pub use policy::{Access, Method, MethodFault, PathPattern, PatternFault, Rule};
 pub use resource::{AcceptedIssuer, DpopRequirement, GateNonce, ResourceSettings, TokenIssuer};
 pub use upstream::{HeaderFault, IdentityHeader, UpstreamAuthorization, UpstreamChanges, UpstreamView};
 
 use credentials::Credentials;
+use metadata::PreparedMetadata;
 use upstream::PreparedView;
 
 /// One request, as the proxy describes it.
@@ -102,6 +106,8 @@ pub(crate) struct Resource {
     nonces: Nonces,
     /// What its upstream gets to see.
     view: PreparedView,
+    /// What clients are told about it, if anything.
+    metadata: Option<PreparedMetadata>,
 }
 
 impl Resource {
@@ -147,6 +153,8 @@ enum Stop {
     KeysOutdated(Arc<dyn KeyLookup>),
     /// Somebody must be asked first.
     Unresolved(Unresolved),
+    /// It was for us: the metadata of the resource are asked for.
+    Described(Answer),
 }
 
 impl From<Denial> for Stop {
@@ -202,7 +210,8 @@ impl Enforcer {
                 Some((Arc::clone(issuer), accepted.audiences.clone()))
             });
             let issuers = accepted.collect();
-            Arc::new(Resource { settings, issuers, nonces, view })
+            let metadata = PreparedMetadata::new(&settings);
+            Arc::new(Resource { settings, issuers, nonces, view, metadata })
         };
         Self { resources: resources.into_iter().map(prepare).collect(), tokens, proof_keys, fence }
     }
@@ -223,6 +232,7 @@ impl Enforcer {
             Ok(cleared) => finding(cleared, context, now),
             Err(Stop::Refused(denial)) => Finding::Settled(Decision::Deny(denied(denial, context, now))),
             Err(Stop::Unavailable(cause)) => Finding::Settled(Decision::Unavailable(Outage { cause, context })),
+            Err(Stop::Described(answer)) => Finding::Settled(Decision::Describe(Described { context, answer })),
             Err(Stop::KeysOutdated(keys)) => Finding::KeysWanted(KeysWanted(keys), context),
             Err(Stop::Unresolved(unresolved)) => Finding::Unresolved(unresolved, context),
         }
@@ -242,6 +252,9 @@ impl Enforcer {
         }
         let path = path::normal_path(request.target)?;
         check_connection(&request.headers)?;
+        if let Some(metadata) = resource.metadata.as_ref().filter(|one| one.is_asked_for(request.method, &path)) {
+            return Err(Stop::Described(metadata.answer(request.method)));
+        }
         let matches = |rule: &Rule| rule.matches(request.method, &path);
         let rule = resource.settings.rules.iter().position(matches).ok_or(Denial::NoRule)?;
         context.rule = Some(rule);

@@ -119,6 +119,7 @@ fn enforcer(issuer: &SigningKey) -> Enforcer {
             rule("/orders/**", &["GET"], scope("orders:read")),
             rule("/orders/**", &["POST", "PUT", "DELETE"], scope("orders:write")),
         ],
+        metadata: None,
     };
     let nonces = Nonces::new(RootKey::from_bytes([7; 32]).derive(API), Duration::from_mins(5));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);

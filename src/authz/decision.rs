@@ -6,6 +6,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::credentials::Scheme;
+use super::metadata::Described;
 use super::policy::{Access, Rule};
 use super::{Denial, Resource, Unresolved, UpstreamChanges};
 use crate::clock::Timestamp;
@@ -91,17 +92,20 @@ pub enum Decision {
     Allow(Permit),
     /// A rule said no.
     Deny(Denied),
+    /// It goes no further, for it was asked of the gate itself.
+    Describe(Described),
     /// Neither: something that we depend on did not answer. 503, whatever the proxy does about failures.
     Unavailable(Outage),
 }
 
 impl Decision {
-    /// The stable name of the reason: `allowed`, the name of the [`Denial`], or `unavailable`.
+    /// The stable name of the reason: `allowed`, the name of the [`Denial`], `described`, or `unavailable`.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Allow(_) => "allowed",
             Self::Deny(denied) => denied.denial.name(),
+            Self::Describe(_) => "described",
             Self::Unavailable(_) => "unavailable",
         }
     }
@@ -112,6 +116,7 @@ impl Decision {
         match self {
             Self::Allow(permit) => &permit.context,
             Self::Deny(denied) => &denied.context,
+            Self::Describe(described) => &described.context,
             Self::Unavailable(outage) => &outage.context,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::metadata::ResourceMetadata;
 use super::policy::Rule;
 use super::upstream::UpstreamView;
 use crate::dpop::Window;
@@ -73,4 +74,6 @@ pub struct ResourceSettings {
     pub upstream: UpstreamView,
     /// Who may do what; what no rule matches is denied.
     pub rules: Vec<Rule>,
+    /// What clients are told about it (RFC 9728); nothing, if the service behind it is to answer that.
+    pub metadata: Option<ResourceMetadata>,
 }

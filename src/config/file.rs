@@ -28,7 +28,8 @@ pub(super) use client_documents::{ClientDocumentsFile, PrivateAddresses};
 pub(super) use issuer::{IssuerFile, OtherIssuer, TokenClaimsFile, TokenTypeWord};
 pub(super) use login::{ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, OidcLoginFile};
 pub(super) use protected_resource::{
-    AllowWord, DpopWord, GateNonceWord, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord, UpstreamFile,
+    AllowWord, DpopWord, GateNonceWord, MetadataFile, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord,
+    UpstreamFile,
 };
 pub(super) use store::{PostgresFile, StoreFile};
 pub(super) use workload_issuer::{KubernetesFile, SpiffeFile, WorkloadIssuerFile};

@@ -241,6 +241,10 @@ fn respond(decision: &Decision, caller: Caller) -> CheckResponse {
             let code = if answer.status == 401 { Code::Unauthenticated } else { Code::PermissionDenied };
             (code, HttpResponse::DeniedResponse(deny(answer)))
         }
+        // What Envoy calls a denial is an answer of our own, whatever its status.
+        Decision::Describe(described) => {
+            (Code::PermissionDenied, HttpResponse::DeniedResponse(deny(described.answer().clone())))
+        }
         // Not `error_response`: `failure_mode_allow` would let the request pass.
         Decision::Unavailable(outage) => (Code::Unavailable, HttpResponse::DeniedResponse(deny(outage.answer(caller)))),
     };
@@ -339,6 +343,14 @@ fn report(decision: &Decision, request: Option<&Request<'_>>, took: Duration) {
                 "request denied: {denial}"
             );
         }
+        Decision::Describe(_) => debug!(
+            rpc = "check",
+            outcome = "described",
+            resource,
+            request.id = request_id,
+            duration_us,
+            "metadata given"
+        ),
         Decision::Unavailable(outage) => {
             let cause = outage.cause();
             warn!(

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tollgate::authz::{
-    AcceptedIssuer, Access, DpopRequirement, Enforcer, GateNonce, IdentityHeader, ResourceSettings, Rule, TokenIssuer,
-    TokenLookup, Unresolved, UpstreamAuthorization, UpstreamView,
+    AcceptedIssuer, Access, DpopRequirement, Enforcer, GateNonce, IdentityHeader, ResourceMetadata, ResourceSettings,
+    Rule, TokenIssuer, TokenLookup, Unresolved, UpstreamAuthorization, UpstreamView,
 };
 use tollgate::cache::{KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, Timestamp};
@@ -35,6 +35,8 @@ pub const MIXED: &str = "https://mixed.example.com";
 pub const FRESH: &str = "https://fresh.example.com";
 /// Takes unbound tokens only.
 pub const BEARER: &str = "https://bearer.example.com";
+/// Has a path, and says what it is.
+pub const TOOLS: &str = "https://tools.example.com/mcp";
 
 /// How long the nonces of the tests live.
 pub const NONCE_LIFE: Duration = Duration::from_mins(5);
@@ -235,13 +237,21 @@ fn resources() -> Vec<(ResourceSettings, Nonces)> {
         window: Window { lifetime: Duration::from_mins(1), skew: Duration::from_secs(10) },
         upstream: UpstreamView { authorization, headers: identity_headers() },
         rules,
+        metadata: (resource == TOOLS).then(|| ResourceMetadata {
+            resource_name: Some("Tools".to_owned()),
+            resource_documentation: Some("https://tools.example.com/developers".to_owned()),
+            ..ResourceMetadata::default()
+        }),
     };
     let api = settings(API, DpopRequirement::Required, GateNonce::Off, UpstreamAuthorization::Remove, api_rules());
     let orders = || vec![rule("/orders/**", &[], Some("orders:read"))];
     let mixed = settings(MIXED, DpopRequirement::Allowed, GateNonce::Off, UpstreamAuthorization::Bearer, orders());
     let fresh = settings(FRESH, DpopRequirement::Required, GateNonce::Required, UpstreamAuthorization::Keep, orders());
     let bearer = settings(BEARER, DpopRequirement::Off, GateNonce::Off, UpstreamAuthorization::Remove, orders());
-    vec![(api, nonces(API)), (mixed, nonces(MIXED)), (fresh, nonces(FRESH)), (bearer, nonces(BEARER))]
+    let tools = vec![rule("/mcp", &["POST"], Some("tools:use")), rule("/mcp/**", &[], Some("tools:use tools:admin"))];
+    let tools = settings(TOOLS, DpopRequirement::Allowed, GateNonce::Off, UpstreamAuthorization::Remove, tools);
+    let bearer = (bearer, nonces(BEARER));
+    vec![(api, nonces(API)), (mixed, nonces(MIXED)), (fresh, nonces(FRESH)), bearer, (tools, nonces(TOOLS))]
 }
 
 fn identity_headers() -> Vec<IdentityHeader> {

@@ -61,6 +61,7 @@ mod rates;
 mod replay;
 mod replicas;
 mod request_object;
+mod resource_metadata;
 mod restart;
 mod revoke;
 mod session;
