@@ -24,11 +24,14 @@ use crate::oauth::{AuthorizationServer, Client, Dependencies, PublishedKeys};
 use crate::replay::{LocalReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{BackupError, LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
+use crate::telemetry::{CountedGuard, Metrics};
 use crate::unavailable::Unavailable;
 use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFault};
 
+mod gauges;
 mod upkeep;
 
+use gauges::measure;
 use upkeep::Upkeep;
 
 /// What tests put in the place of the world.
@@ -157,6 +160,7 @@ impl App {
                 keys: None,
                 clock: seams.clock,
                 takes_writes: Arc::new(AtomicBool::new(true)),
+                metrics: Arc::default(),
             });
             let admin = (bind(listen.admin).await?, site);
             return Ok(Self { public: None, admin, gate: None, admin_api: None, upkeep: None });
@@ -197,7 +201,10 @@ impl App {
             Some(people) => people,
             None => people(server.login, &server.settings, (&state.store, &seams.entropy))?,
         };
-        let shared = state.open(&mut seams).await?;
+        let mut metrics = Metrics::new(protected_resources.iter().map(|resource| resource.audience.as_str()));
+        let shared = state.open(&mut seams, &metrics).await?;
+        measure(&mut metrics, &shared);
+        let metrics = Arc::new(metrics);
 
         let takes_writes = Arc::new(AtomicBool::new(true)); // the start has written
         let admin_site: Arc<dyn Site> = Arc::new(AdminSite {
@@ -205,6 +212,7 @@ impl App {
             keys: Some(Arc::clone(&shared.keys)),
             clock: Arc::clone(&shared.clock),
             takes_writes: Arc::clone(&takes_writes),
+            metrics: Arc::clone(&metrics),
         });
         let upkeep = Upkeep {
             store: Arc::clone(&shared.store),
@@ -215,7 +223,8 @@ impl App {
             takes_writes,
             tls,
         };
-        let gate = gate.map(|door| (door, shared.gate(protected_resources, &server.settings)));
+        let check = || shared.gate(protected_resources, &server.settings).counted_by(Arc::clone(&metrics.gate));
+        let gate = gate.map(|door| (door, check()));
         let clock = Arc::clone(&shared.clock);
         let published_keys = published_keys(&server.settings.clients, server.client_documents)?;
         let branding = server.branding;
@@ -223,7 +232,8 @@ impl App {
         let server = AuthorizationServer::new(server.settings, dependencies);
         let server = Arc::new(server);
         let admin_api = admin_api.map(|door| (door, AdminService::new(Arc::clone(&server), Arc::clone(&clock))));
-        let site: Arc<dyn Site> = Arc::new(AuthorizationSite::new(server, clock, branding));
+        let site = AuthorizationSite::new(server, clock, branding);
+        let site: Arc<dyn Site> = Arc::new(site.counted_by(Arc::clone(&metrics.issuer)));
         let (public, admin) = (Some((public, site)), (admin, admin_site));
         Ok(Self { public, admin, gate, admin_api, upkeep: Some(upkeep) })
     }
@@ -373,12 +383,13 @@ struct State {
 }
 
 impl State {
-    async fn open(self, seams: &mut Seams) -> Result<Shared, AppError> {
+    async fn open(self, seams: &mut Seams, metrics: &Metrics) -> Result<Shared, AppError> {
         let (clock, entropy) = (Arc::clone(&seams.clock), &*seams.entropy);
         let now = clock.now();
         let store = self.store;
         let config::Replay::Local { entries } = self.replay;
         let guard = seams.guard.take().unwrap_or_else(|| Arc::new(LocalReplayGuard::new(entries)));
+        let guard = Arc::new(CountedGuard::new(guard, metrics.replay.clone()));
         let seen_until = store.last_alive().await?.map(|last| last.proofs_until(now, self.skew));
         let fence = Fence::after(seen_until, now);
         store.note_alive(LastAlive { at: now, stopped: false }).await?;
@@ -387,7 +398,8 @@ impl State {
         let keys = Arc::new(SigningKeys::open(Arc::clone(&store), &kek, self.signing.schedule, now).await?);
         let root = root_secrets(&*store, &kek, entropy).await?;
         let proof_keys = Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS));
-        let tokens = Arc::new(Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)));
+        let tokens = Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)).counted_by(metrics.tokens.clone());
+        let tokens = Arc::new(tokens);
         Ok(Shared { clock, store, guard, fence, keys, proof_keys, tokens, root })
     }
 }

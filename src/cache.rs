@@ -17,6 +17,7 @@ pub use client_keys::{ClientKeySets, NoKeySets};
 use crate::authz::{TokenCache, TokenKey};
 use crate::clock::Clock;
 use crate::dpop::{ProofFault, ProofKey, ProofKeys, parse_key};
+use crate::telemetry::CacheMetrics;
 use crate::token::VerifiedToken;
 
 /// How many verified tokens are kept by default; a token with common claims takes about 2 KiB.
@@ -37,6 +38,8 @@ pub struct Tokens {
     tokens: Cache<TokenKey, Kept>,
     /// How often everything was forgotten.
     generation: AtomicU64,
+    /// How often they were found.
+    metrics: CacheMetrics,
 }
 
 /// A token, and the generation in which its verification began.
@@ -48,7 +51,13 @@ impl Tokens {
     #[must_use]
     pub fn new(entries: u64, clock: Arc<dyn Clock>) -> Self {
         let tokens = Cache::builder().max_capacity(entries).expire_after(UntilExpired { clock }).build();
-        Self { tokens, generation: AtomicU64::new(0) }
+        Self { tokens, generation: AtomicU64::new(0), metrics: CacheMetrics::default() }
+    }
+
+    /// The same cache, whose look-ups are counted.
+    #[must_use]
+    pub fn counted_by(self, metrics: CacheMetrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Forgets every token, as when a signing key is withdrawn; also those that are being verified at this moment.
@@ -64,8 +73,10 @@ impl TokenCache for Tokens {
     }
 
     fn find(&self, key: &TokenKey) -> Option<Arc<VerifiedToken>> {
-        let Kept(token, generation) = self.tokens.get(key)?;
-        (generation == self.generation()).then_some(token)
+        let kept = self.tokens.get(key).filter(|Kept(_, generation)| *generation == self.generation());
+        let counter = if kept.is_some() { &self.metrics.hits } else { &self.metrics.misses };
+        counter.inc();
+        kept.map(|Kept(token, _)| token)
     }
 
     fn keep(&self, key: TokenKey, token: Arc<VerifiedToken>, generation: u64) {

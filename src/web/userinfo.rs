@@ -17,6 +17,7 @@ pub(super) async fn userinfo(site: &AuthorizationSite, request: &Received) -> Re
         certificate: request.certificate.as_ref(),
     };
     let answer = site.server.userinfo(asked, site.clock.now()).await;
+    site.metrics.ended("userinfo", &answer.result);
     let nonce = answer.nonce.as_deref();
     let response = match &answer.result {
         Ok(claims) => respond::token(claims, nonce),
