@@ -35,7 +35,7 @@ const HEADER_LIMIT: usize = 1_024;
 /// Verified tokens by the digest of their text, until they expire.
 pub struct Tokens {
     /// By digest.
-    tokens: Cache<TokenKey, Kept>,
+    verified: Cache<TokenKey, Kept>,
     /// How often everything was forgotten.
     generation: AtomicU64,
     /// How often they were found.
@@ -50,8 +50,8 @@ impl Tokens {
     /// A cache of at most `entries` tokens; `clock` tells how long each has to live.
     #[must_use]
     pub fn new(entries: u64, clock: Arc<dyn Clock>) -> Self {
-        let tokens = Cache::builder().max_capacity(entries).expire_after(UntilExpired { clock }).build();
-        Self { tokens, generation: AtomicU64::new(0), metrics: CacheMetrics::default() }
+        let verified = Cache::builder().max_capacity(entries).expire_after(UntilExpired { clock }).build();
+        Self { verified, generation: AtomicU64::new(0), metrics: CacheMetrics::default() }
     }
 
     /// The same cache, whose look-ups are counted.
@@ -63,7 +63,7 @@ impl Tokens {
     /// Forgets every token, as when a signing key is withdrawn; also those that are being verified at this moment.
     pub fn forget_all(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
-        self.tokens.invalidate_all();
+        self.verified.invalidate_all();
     }
 }
 
@@ -73,14 +73,14 @@ impl TokenCache for Tokens {
     }
 
     fn find(&self, key: &TokenKey) -> Option<Arc<VerifiedToken>> {
-        let kept = self.tokens.get(key).filter(|Kept(_, generation)| *generation == self.generation());
+        let kept = self.verified.get(key).filter(|Kept(_, generation)| *generation == self.generation());
         let counter = if kept.is_some() { &self.metrics.hits } else { &self.metrics.misses };
         counter.inc();
         kept.map(|Kept(token, _)| token)
     }
 
     fn keep(&self, key: TokenKey, token: Arc<VerifiedToken>, generation: u64) {
-        self.tokens.insert(key, Kept(token, generation));
+        self.verified.insert(key, Kept(token, generation));
     }
 }
 
@@ -128,8 +128,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::jose::{Algorithm, PublicKey, SigningKey};
-    use crate::token::{KeyLookup, TokenExpectation, verify};
-    use crate::unavailable::Unavailable;
+    use crate::token::{KeyLookup, KeysFault, TokenExpectation, TokenProfile, verify};
 
     struct Noon;
 
@@ -142,7 +141,7 @@ mod tests {
     struct Key(PublicKey);
 
     impl KeyLookup for Key {
-        fn keys(&self, _: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, Unavailable> {
+        fn keys(&self, _: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, KeysFault> {
             Ok(vec![self.0.clone()])
         }
     }
@@ -155,14 +154,10 @@ mod tests {
             "iss": "https://auth.example", "sub": "ada", "aud": "https://api.example", "client_id": "tv", "jti": "1",
             "iat": now.seconds(), "exp": now.seconds() + 300,
         });
-        let (issuer, audience) =
-            ("https://auth.example".parse().expect("an issuer"), "https://api.example".parse().expect("a name"));
-        let expected = TokenExpectation {
-            issuer: &issuer,
-            audiences: std::slice::from_ref(&audience),
-            algorithms: &[Algorithm::Es256],
-            skew: Duration::ZERO,
-        };
+        let audience = "https://api.example".parse().expect("a name");
+        let profile = TokenProfile::rfc9068(vec![Algorithm::Es256], Duration::ZERO);
+        let audiences = std::slice::from_ref(&audience);
+        let expected = TokenExpectation { issuer: "https://auth.example", audiences, profile: &profile };
         let tokens = Tokens::new(10, Arc::new(Noon));
         let lookup = Key(key.public().clone());
         let verified = || {

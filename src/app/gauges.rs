@@ -2,29 +2,32 @@
 
 use std::sync::Arc;
 
-use super::Shared;
-use crate::clock::Timestamp;
-use crate::keys::KeyState;
+use crate::clock::{Clock, Timestamp};
+use crate::keys::{KeyState, SigningKeys};
+use crate::replay::ReplayGuard;
 use crate::telemetry::Metrics;
 
-/// Adds the gauges of an installation.
-pub(super) fn measure(metrics: &mut Metrics, shared: &Shared) {
-    let began = seconds(shared.clock.now());
+/// Adds those that every process has.
+pub(super) fn of_process(metrics: &mut Metrics, guard: &Arc<dyn ReplayGuard>, clock: &dyn Clock) {
+    let began = seconds(clock.now());
     let start = Box::new(move || vec![(None, began)]);
     metrics.gauge_in_seconds("process_start_time", "When this process began, in Unix time", start);
 
-    let guard = Arc::clone(&shared.guard);
+    let asked = Arc::clone(guard);
     let remembered =
-        Box::new(move || guard.occupancy().map(|(entries, _)| (None, count(entries))).into_iter().collect());
+        Box::new(move || asked.occupancy().map(|(entries, _)| (None, count(entries))).into_iter().collect());
     metrics.gauge("tollgate_replay_entries", "Spent proofs that are remembered in this process", remembered);
-    let guard = Arc::clone(&shared.guard);
+    let guard = Arc::clone(guard);
     let limit = Box::new(move || guard.occupancy().map(|(_, limit)| (None, count(limit))).into_iter().collect());
     metrics.gauge("tollgate_replay_entries_limit", "How many may be", limit);
+}
 
-    let (keys, clock) = (Arc::clone(&shared.keys), Arc::clone(&shared.clock));
+/// Adds those of the signing keys.
+pub(super) fn of_keys(metrics: &mut Metrics, keys: &Arc<SigningKeys>, clock: &Arc<dyn Clock>) {
+    let (held, time) = (Arc::clone(keys), Arc::clone(clock));
     let states = Box::new(move || {
-        let now = clock.now();
-        let states = keys.records().into_iter().map(|record| record.state(now)).collect::<Vec<_>>();
+        let now = time.now();
+        let states = held.records().into_iter().map(|record| record.state(now)).collect::<Vec<_>>();
         let number = |state| count(states.iter().filter(|each| **each == state).count());
         let named =
             [(KeyState::Announced, "announced"), (KeyState::Signing, "signing"), (KeyState::Retired, "retired")];
@@ -32,7 +35,7 @@ pub(super) fn measure(metrics: &mut Metrics, shared: &Shared) {
     });
     metrics.gauge("tollgate_signing_keys", "Signing keys that are published", states);
 
-    let (keys, clock) = (Arc::clone(&shared.keys), Arc::clone(&shared.clock));
+    let (keys, clock) = (Arc::clone(keys), Arc::clone(clock));
     let retires = Box::new(move || {
         let now = clock.now();
         let signing = keys.records().into_iter().rev().find(|record| record.state(now) == KeyState::Signing);

@@ -9,10 +9,10 @@
 use super::AuthorizationServer;
 use crate::audit;
 use crate::clock::Timestamp;
-use crate::ident::{Audience, ClientId};
+use crate::ident::{Audience, ClientId, Subject};
 use crate::secret::{from_base64url, sha256};
 use crate::store::{EndedBy, Grant, GrantHandle, TokenName, Unavailable};
-use crate::token::{self, Form, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
+use crate::token::{self, Form, TokenExpectation, TokenFault, TokenProfile, VerifiedToken, VerifyError};
 
 /// The grant with which a token of ours ends.
 pub(super) fn grant(token: &VerifiedToken) -> Option<GrantHandle> {
@@ -26,6 +26,26 @@ pub(super) fn name(token: &VerifiedToken) -> TokenName {
     TokenName(sha256(jti.as_bytes()))
 }
 
+/// Where a token of ours comes from.
+pub(super) enum Origin {
+    /// From no grant: a client speaks for itself.
+    NoGrant,
+    /// From this grant.
+    Grant(Box<Grant>),
+    /// From a grant that is not kept any more: it ended a while ago.
+    Forgotten,
+}
+
+impl Origin {
+    /// Whom a token speaks for, whatever its client knows them as.
+    pub(super) fn subject<'a>(&'a self, token: &'a VerifiedToken) -> &'a Subject {
+        match self {
+            Self::Grant(grant) => &grant.subject,
+            Self::NoGrant | Self::Forgotten => token.subject(),
+        }
+    }
+}
+
 impl AuthorizationServer {
     /// Verifies a token of our own that is for one of these resources, whichever its form.
     pub(super) async fn verify_own_token(
@@ -34,9 +54,8 @@ impl AuthorizationServer {
         audiences: &[Audience],
         now: Timestamp,
     ) -> Result<Result<VerifiedToken, TokenFault>, Unavailable> {
-        let algorithms = self.keys.algorithms();
-        let (issuer, skew) = (&self.settings.issuer, self.settings.dpop.window.skew);
-        let expected = TokenExpectation { issuer, audiences, algorithms: &algorithms, skew };
+        let profile = TokenProfile::rfc9068(self.keys.algorithms(), self.settings.dpop.window.skew);
+        let expected = TokenExpectation { issuer: self.settings.issuer.as_str(), audiences, profile: &profile };
         let verified = match Form::of(text) {
             Ok(Form::Jwt(text)) => token::verify(text, &expected, &*self.keys, now),
             Ok(Form::Handle(handle)) => {
@@ -53,30 +72,33 @@ impl AuthorizationServer {
                 Ok(Err(fault))
             }
             Err(VerifyError::Unavailable(unavailable)) => Err(unavailable),
+            Err(VerifyError::KeysOutdated) => Err(Unavailable::Down), // our own are never fetched
         }
     }
 
-    /// Whether a token was revoked, or the grant with which it ends has ended. A grant that is not kept any more ended a
-    /// while ago.
-    pub(super) async fn is_revoked(&self, token: &VerifiedToken) -> Result<bool, Unavailable> {
-        if let Some(handle) = grant(token) {
-            match self.store.grant(handle).await? {
-                Some(grant) if grant.ended.is_some() => return Ok(true),
-                Some(grant) if grant.client_id == *token.client_id() => return Ok(false), // it is revoked with its grant
-                Some(_) => {}
-                None => return Ok(true),
-            }
+    /// Where a token comes from.
+    pub(super) async fn origin(&self, token: &VerifiedToken) -> Result<Origin, Unavailable> {
+        let Some(handle) = grant(token) else { return Ok(Origin::NoGrant) };
+        Ok(self.store.grant(handle).await?.map_or(Origin::Forgotten, |grant| Origin::Grant(Box::new(grant))))
+    }
+
+    /// Whether a token was revoked, or the grant with which it ends has ended.
+    pub(super) async fn is_revoked(&self, token: &VerifiedToken, origin: &Origin) -> Result<bool, Unavailable> {
+        match origin {
+            Origin::Grant(grant) if grant.ended.is_some() => Ok(true),
+            Origin::Grant(grant) if grant.client_id == *token.client_id() => Ok(false), // it is revoked with its grant
+            Origin::Grant(_) | Origin::NoGrant => self.store.is_token_revoked(name(token)).await,
+            Origin::Forgotten => Ok(true),
         }
-        self.store.is_token_revoked(name(token)).await
     }
 
     /// Whether a token was not revoked, and both who it was issued to and whom it speaks for are still there: a client, or
     /// a person who may sign in.
-    pub(super) async fn is_good(&self, token: &VerifiedToken) -> Result<bool, Unavailable> {
-        let subject = token.subject();
+    pub(super) async fn is_good(&self, token: &VerifiedToken, origin: &Origin) -> Result<bool, Unavailable> {
+        let subject = origin.subject(token);
         let is_client = self.client(subject.as_str()).is_some();
         let has_subject = is_client || self.check_person(subject).await?.is_some();
-        let revoked = self.is_revoked(token).await?;
+        let revoked = self.is_revoked(token, origin).await?;
         Ok(has_subject && !revoked && self.client(token.client_id().as_str()).is_some())
     }
 

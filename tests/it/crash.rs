@@ -14,7 +14,7 @@ use tollgate::store::{
     CodeRecord, Grant, GrantHandle, GrantOrigin, Limits, Redeemed, RefreshState, SenderConstraint, SqliteStore,
     Store as _,
 };
-use tollgate::token::AuthorizationDetails;
+use tollgate::token::{AuthorizationDetails, RequestedClaims};
 
 use crate::client::{Client, code_request, refresh_request};
 use crate::process::{Installation, eventually};
@@ -80,7 +80,7 @@ async fn prepare(installation: &Installation, client: &Client) -> Vec<Held> {
     tasks.join_all().await
 }
 
-fn grant(code: &CodeRecord, sender_constraint: SenderConstraint) -> (RefreshToken, Grant) {
+pub fn grant(code: &CodeRecord, sender_constraint: SenderConstraint) -> (RefreshToken, Grant) {
     let entropy: &dyn Entropy = &SystemEntropy;
     let (handle, tag_key) = (entropy.draw(), entropy.draw());
     let token = RefreshToken::first(handle, &tag_key, entropy);
@@ -92,6 +92,8 @@ fn grant(code: &CodeRecord, sender_constraint: SenderConstraint) -> (RefreshToke
         scopes: code.scopes.clone(),
         resource: code.resource.clone(),
         details: AuthorizationDetails::default(),
+        claims: RequestedClaims::default(),
+        session: None,
         origin: GrantOrigin::Browser,
         auth_time: code.auth_time,
         acr: code.acr.clone(),
