@@ -35,9 +35,11 @@ use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFaul
 
 mod gate;
 mod gauges;
+mod injector;
 mod upkeep;
 
 use gate::Others;
+pub use injector::{Injector, InjectorSettings};
 use upkeep::Upkeep;
 
 /// What tests put in the place of the world.
@@ -379,7 +381,11 @@ fn told(signal: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + 'stat
 }
 
 async fn bind(address: SocketAddr) -> Result<Door, AppError> {
-    let bound = Door::bind(address, crate::web::Limits::default()).await;
+    bind_within(address, crate::web::Limits::default()).await
+}
+
+async fn bind_within(address: SocketAddr, limits: crate::web::Limits) -> Result<Door, AppError> {
+    let bound = Door::bind(address, limits).await;
     bound.map_err(|cause| AppError::Bind { address: address.to_string(), cause })
 }
 

@@ -350,6 +350,11 @@ pub(super) fn metrics(text: String, format: MetricsFormat) -> Response {
     response
 }
 
+/// An answer to the API server of Kubernetes.
+pub(super) fn admission(status: StatusCode, review: &serde_json::Value) -> Response {
+    json(status, review)
+}
+
 /// Health: 200, or 503 with what is missing.
 pub(super) fn health(missing: &[&'static str]) -> Response {
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
