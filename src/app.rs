@@ -29,11 +29,13 @@ use crate::secret::seal::RootKey;
 use crate::store::{
     BackupError, LastAlive, Limits, MemoryStore, OpenError, PostgresError, PostgresStore, SqliteStore, Store,
 };
+use crate::telemetry::{CountedGuard, Metrics};
 use crate::token::{KeyLookup, TOKEN_ALGORITHMS, TokenProfile};
 use crate::unavailable::Unavailable;
 use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFault};
 
 mod gate;
+mod gauges;
 mod injector;
 mod upkeep;
 mod workloads;
@@ -207,7 +209,11 @@ impl App {
             Some(people) => people,
             None => people(server.login, &server.settings, (&state.store, &seams.entropy))?,
         };
-        let shared = state.open(&mut seams).await?;
+        let mut metrics = Metrics::new(protected_resources.iter().map(|resource| resource.audience.as_str()));
+        let shared = state.open(&mut seams, &metrics).await?;
+        gauges::of_process(&mut metrics, &shared.guard, &*shared.clock);
+        gauges::of_keys(&mut metrics, &shared.keys, &shared.clock);
+        let metrics = Arc::new(metrics);
 
         let takes_writes = Arc::new(AtomicBool::new(true)); // the start has written
         let admin_site: Arc<dyn Site> = Arc::new(AdminSite {
@@ -215,6 +221,7 @@ impl App {
             keys: Some(Arc::clone(&shared.keys)),
             clock: Arc::clone(&shared.clock),
             takes_writes: Arc::clone(&takes_writes),
+            metrics: Arc::clone(&metrics),
         });
         let upkeep = Upkeep {
             store: Arc::clone(&shared.store),
@@ -234,7 +241,10 @@ impl App {
         let mut others = Others::new(issuers, &shared.tokens)?;
         others.trusted.push(Arc::new(own));
         let nonce_life = server.settings.dpop.nonce_life;
-        let gate = gate.map(|door| (door, shared.gate().service(protected_resources, &others.trusted, nonce_life)));
+        let gate = gate.map(|door| {
+            let check = shared.gate().service(protected_resources, &others.trusted, nonce_life);
+            (door, check.counted_by(Arc::clone(&metrics.gate)))
+        });
         let clock = Arc::clone(&shared.clock);
         let (courier, round) = courier()?;
         let published_keys = published_keys(&server.settings.clients, server.client_documents)?;
@@ -246,7 +256,8 @@ impl App {
         let server = AuthorizationServer::new(server.settings, dependencies);
         let server = Arc::new(server);
         let admin_api = admin_api.map(|door| (door, AdminService::new(Arc::clone(&server), Arc::clone(&clock))));
-        let site: Arc<dyn Site> = Arc::new(AuthorizationSite::new(server, Arc::clone(&clock), branding));
+        let site = AuthorizationSite::new(server, Arc::clone(&clock), branding);
+        let site: Arc<dyn Site> = Arc::new(site.counted_by(Arc::clone(&metrics.issuer)));
         let (public, admin) = (Some((public, site)), (admin, admin_site));
         let issuers = (others.keys, clock);
         Ok(Self { public, admin, gate, admin_api, issuers, upkeep: Some(upkeep), round: Some(round) })
@@ -260,20 +271,27 @@ impl App {
         mut seams: Seams,
     ) -> Result<Self, AppError> {
         let clock = seams.clock;
+        let config::Replay::Local { entries } = *replay;
+        let mut metrics = Metrics::new(resources.iter().map(|resource| resource.audience.as_str()));
+        let guard = seams.guard.take().unwrap_or_else(|| Arc::new(LocalReplayGuard::new(entries)));
+        let guard: Arc<dyn ReplayGuard> = Arc::new(CountedGuard::new(guard, metrics.replay.clone()));
+        gauges::of_process(&mut metrics, &guard, &*clock);
+        let metrics = Arc::new(metrics);
         let site: Arc<dyn Site> = Arc::new(AdminSite {
             store: None,
             keys: None,
             clock: Arc::clone(&clock),
             takes_writes: Arc::new(AtomicBool::new(true)),
+            metrics: Arc::clone(&metrics),
         });
         let admin = (bind(listen.admin).await?, site);
         let door = grpc::Door::bind(&listen.ext_authz).await.map_err(AppError::BindGrpc)?;
-        let config::Replay::Local { entries } = *replay;
         let skew = resources.iter().map(|resource| resource.window.skew).max().unwrap_or_default();
-        let tokens = Arc::new(Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)));
+        let tokens = Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)).counted_by(metrics.tokens.clone());
+        let tokens = Arc::new(tokens);
         let others = Others::new(issuers, &tokens)?;
         let parts = gate::Parts {
-            guard: seams.guard.take().unwrap_or_else(|| Arc::new(LocalReplayGuard::new(entries))),
+            guard,
             lookup: Arc::new(gate::NoHandles),
             fence: Fence::without_store(clock.now(), skew),
             proof_keys: Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS)),
@@ -282,6 +300,7 @@ impl App {
             clock: Arc::clone(&clock),
         };
         let service = parts.service(resources, &others.trusted, NONCE_LIFE);
+        let service = service.counted_by(Arc::clone(&metrics.gate));
         let gate = Some((door, service));
         Ok(Self {
             public: None,
@@ -452,12 +471,13 @@ struct State {
 }
 
 impl State {
-    async fn open(self, seams: &mut Seams) -> Result<Shared, AppError> {
+    async fn open(self, seams: &mut Seams, metrics: &Metrics) -> Result<Shared, AppError> {
         let (clock, entropy) = (Arc::clone(&seams.clock), &*seams.entropy);
         let now = clock.now();
         let store = self.store;
         let config::Replay::Local { entries } = self.replay;
         let guard = seams.guard.take().unwrap_or_else(|| Arc::new(LocalReplayGuard::new(entries)));
+        let guard = Arc::new(CountedGuard::new(guard, metrics.replay.clone()));
         let seen_until = store.last_alive().await?.map(|last| last.proofs_until(now, self.skew));
         let fence = Fence::after(seen_until, now);
         store.note_alive(LastAlive { at: now, stopped: false }).await?;
@@ -466,7 +486,8 @@ impl State {
         let keys = Arc::new(SigningKeys::open(Arc::clone(&store), &kek, self.signing.schedule, now).await?);
         let root = root_secrets(&*store, &kek, entropy).await?;
         let proof_keys = Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS));
-        let tokens = Arc::new(Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)));
+        let tokens = Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)).counted_by(metrics.tokens.clone());
+        let tokens = Arc::new(tokens);
         Ok(Shared { clock, store, guard, fence, keys, proof_keys, tokens, root })
     }
 }

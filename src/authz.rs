@@ -280,6 +280,7 @@ impl Enforcer {
         let bound_to = token.key().ok_or(Denial::UnboundTokenAsDpop)?;
         let target = Htu::at(&resource.settings.origin, &path).map_err(|_| Denial::PathMalformed)?;
         let proof = self.proof(resource, proof, request.method, &target, credentials.token, now)?;
+        context.proof_age = Some(now.since(proof.made()));
         if proof.key() != bound_to {
             return Err(Denial::KeyMismatch.into());
         }

@@ -60,4 +60,9 @@ pub trait ReplayGuard: Send + Sync {
         let _ = (key, expires, now);
         None
     }
+
+    /// How many keys are remembered, and how many may be; `None` if somebody else keeps them.
+    fn occupancy(&self) -> Option<(usize, usize)> {
+        None
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -27,6 +28,8 @@ pub struct Context {
     pub(super) scheme: Option<Scheme>,
     /// The token, once it is verified.
     pub(super) token: Option<Arc<VerifiedToken>>,
+    /// How old its proof was, if that was good.
+    pub(super) proof_age: Option<Duration>,
 }
 
 impl Context {
@@ -58,6 +61,12 @@ impl Context {
     #[must_use]
     pub fn key(&self) -> Option<Thumbprint> {
         self.token.as_ref().and_then(|token| token.key())
+    }
+
+    /// The age of the proof, once it is verified; by our clock alone if it has a nonce of ours.
+    #[must_use]
+    pub fn proof_age(&self) -> Option<Duration> {
+        self.proof_age
     }
 
     /// The rule that matched.

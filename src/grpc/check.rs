@@ -34,6 +34,7 @@ use crate::authz::{
 use crate::clock::{Clock, Timestamp};
 use crate::jose::Members;
 use crate::replay::ReplayGuard;
+use crate::telemetry::GateMetrics;
 use crate::unavailable::Unavailable;
 
 /// The context extension by which a route names its resource.
@@ -54,6 +55,8 @@ const ANSWER_TIME: Duration = Duration::from_millis(25);
 pub struct CheckService {
     /// Shared by all calls.
     gate: Arc<Gate>,
+    /// Where decisions are counted.
+    metrics: Option<Arc<GateMetrics>>,
 }
 
 /// What it takes to answer.
@@ -78,7 +81,13 @@ impl CheckService {
         lookup: Arc<dyn TokenLookup>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { gate: Arc::new(Gate { enforcer, guard, lookup, clock }) }
+        Self { gate: Arc::new(Gate { enforcer, guard, lookup, clock }), metrics: None }
+    }
+
+    /// The same service, whose decisions are counted.
+    #[must_use]
+    pub fn counted_by(self, metrics: Arc<GateMetrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 }
 
@@ -97,14 +106,14 @@ impl tower::Service<http::Request<Body>> for CheckService {
 
     fn call(&mut self, call: http::Request<Body>) -> Self::Future {
         let arrived = Instant::now();
-        let gate = Arc::clone(&self.gate);
+        let (gate, metrics) = (Arc::clone(&self.gate), self.metrics.clone());
         Box::pin(async move {
             if call.uri().path() != CHECK_PATH {
                 return Ok(Status::new(Code::Unimplemented, "no such method").into_http());
             }
             let timeout = call.headers().get("grpc-timeout").and_then(|value| timeout(value.as_bytes()));
             let deadline = timeout.and_then(|timeout| arrived.checked_add(timeout));
-            let visit = Visit { gate, arrived, deadline };
+            let visit = Visit { gate, metrics, arrived, deadline };
             Ok(Grpc::new(QuestionCodec).unary(visit, call).await)
         })
     }
@@ -114,6 +123,8 @@ impl tower::Service<http::Request<Body>> for CheckService {
 struct Visit {
     /// What it takes to answer.
     gate: Arc<Gate>,
+    /// Where the decision is counted.
+    metrics: Option<Arc<GateMetrics>>,
     /// When the head of the call was read.
     arrived: Instant,
     /// When the proxy stops waiting.
@@ -126,6 +137,7 @@ impl UnaryService<Question> for Visit {
 
     fn call(&mut self, call: Call<Question>) -> Self::Future {
         let (gate, arrived, deadline) = (Arc::clone(&self.gate), self.arrived, self.deadline);
+        let metrics = self.metrics.take();
         Box::pin(async move {
             let now = gate.clock.now();
             let question = call.into_inner();
@@ -141,7 +153,11 @@ impl UnaryService<Question> for Visit {
                     Decision::Deny(Denied::from(Denial::CheckMalformed))
                 }
             };
-            report(&decision, http.as_ref(), arrived.elapsed());
+            let took = arrived.elapsed();
+            if let Some(metrics) = metrics {
+                metrics.decided(&decision, took);
+            }
+            report(&decision, http.as_ref(), took);
             Ok(Response::new(respond(&decision, caller)))
         })
     }

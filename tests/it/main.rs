@@ -42,6 +42,7 @@ mod jarm;
 mod keys;
 mod login_cli;
 mod machine;
+mod metrics;
 mod mutual_tls;
 mod opaque;
 mod openapi;
