@@ -18,12 +18,13 @@ use crate::dpop::{Fence, Nonces, ProofKeys};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::fetch::{Fetcher, FetcherFault, Reach};
 use crate::grpc::{self, AdminService, CheckService, OwnTokens};
+use crate::ident::Issuer;
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
 use crate::keys::{KeysError, SigningKeys, root_secrets};
 use crate::oauth::{AuthorizationServer, Dependencies};
 use crate::replay::{LocalReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
-use crate::store::{BackupError, LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
+use crate::store::{BackupError, EndedBy, Endings, LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
 use crate::unavailable::Unavailable;
 use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFault};
 
@@ -139,6 +140,7 @@ struct Shared {
     guard: Arc<dyn ReplayGuard>,
     fence: Fence,
     keys: Arc<SigningKeys>,
+    endings: Arc<Endings>,
     proof_keys: Arc<dyn ProofKeys>,
     tokens: Arc<Tokens>,
     root: RootKey,
@@ -192,10 +194,12 @@ impl App {
             Some(_) | None => None,
         };
         let interval = server.signing.schedule.interval();
-        let state = State { store, replay, signing: server.signing, skew: server.settings.dpop.window.skew };
+        let skew = server.settings.dpop.window.skew;
+        let (issuer, kept) = (server.settings.issuer.clone(), limits.kept + skew);
+        let state = State { store, replay, signing: server.signing, issuer, skew, kept };
         let people = match seams.people.take() {
             Some(people) => people,
-            None => people(server.login, &server.settings, (&state.store, &seams.entropy))?,
+            None => people(server.login, &server.settings, (&state.store, &seams.entropy), seams.clock.now()).await?,
         };
         let shared = state.open(&mut seams).await?;
 
@@ -211,6 +215,7 @@ impl App {
             keys: Arc::clone(&shared.keys),
             keys_every: interval,
             tokens: Arc::clone(&shared.tokens),
+            endings: Arc::clone(&shared.endings),
             clock: Arc::clone(&shared.clock),
             takes_writes,
             tls,
@@ -309,16 +314,18 @@ async fn bind(address: SocketAddr) -> Result<Door, AppError> {
 }
 
 /// How people sign in, and where they are looked up; nobody, where nobody can sign in.
-fn people(
+async fn people(
     login: Option<config::Login>,
     settings: &crate::oauth::Settings,
     (store, entropy): (&Arc<dyn Store>, &Arc<dyn Entropy>),
+    now: Timestamp,
 ) -> Result<(Login, Arc<dyn People>), AppError> {
     let remembered = || Arc::new(RememberedPeople(Arc::clone(store)));
     match login {
         None => Ok((Login::Password(Arc::new(Nobody)), Arc::new(Nobody))),
         Some(config::Login::Local { users_file }) => {
             let users = Arc::new(local_users(users_file, settings)?);
+            end_grants_of_disabled(&users, &**store, now).await?;
             Ok((Login::Password(Arc::clone(&users) as Arc<_>), users))
         }
         Some(config::Login::Oidc { settings, limits }) => {
@@ -343,6 +350,18 @@ pub fn back_up(store: &config::Store, to: &Path) -> Result<Option<u64>, BackupEr
     }
 }
 
+/// Ends what people have allowed whom the users file says to be disabled by now.
+async fn end_grants_of_disabled(users: &LocalUsers, store: &dyn Store, now: Timestamp) -> Result<(), Unavailable> {
+    for subject in users.disabled() {
+        // To look costs much less than to write, and most of them have nothing left.
+        if !store.grants_of(subject, now, 1).await?.is_empty() {
+            let ended = store.end_grants_of(subject, EndedBy::UserDisabled, now).await?;
+            tracing::info!(%subject, ended, "the grants of a person who is disabled have ended");
+        }
+    }
+    Ok(())
+}
+
 /// The people of the users file, none of whom may have the name of a client.
 fn local_users(path: PathBuf, settings: &crate::oauth::Settings) -> Result<LocalUsers, AppError> {
     let text = std::fs::read_to_string(&path).map_err(|cause| AppError::Users { path: path.clone(), cause })?;
@@ -358,7 +377,10 @@ struct State {
     store: Arc<dyn Store>,
     replay: config::Replay,
     signing: config::Signing,
+    issuer: Issuer,
     skew: std::time::Duration,
+    /// How long access tokens may outlive what they belong to.
+    kept: std::time::Duration,
 }
 
 impl State {
@@ -377,7 +399,9 @@ impl State {
         let root = root_secrets(&*store, &kek, entropy).await?;
         let proof_keys = Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS));
         let tokens = Arc::new(Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)));
-        Ok(Shared { clock, store, guard, fence, keys, proof_keys, tokens, root })
+        let endings = Arc::new(Endings::new(self.issuer, self.kept));
+        endings.read(&*store, now).await?;
+        Ok(Shared { clock, store, guard, fence, keys, endings, proof_keys, tokens, root })
     }
 }
 
@@ -422,6 +446,7 @@ impl Shared {
         let enforcer = Enforcer::new(
             resources,
             Arc::clone(&self.keys) as Arc<dyn crate::token::KeyLookup>,
+            Arc::clone(&self.endings) as Arc<dyn crate::token::Revocations>,
             Arc::clone(&self.tokens) as Arc<dyn crate::authz::TokenCache>,
             Arc::clone(&self.proof_keys),
             self.fence,
@@ -433,6 +458,7 @@ impl Shared {
     fn dependencies(self, (login, people): (Login, Arc<dyn People>), entropy: Arc<dyn Entropy>) -> Dependencies {
         Dependencies {
             store: self.store,
+            endings: self.endings,
             guard: self.guard,
             fence: self.fence,
             keys: self.keys,

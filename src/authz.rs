@@ -31,7 +31,7 @@ use crate::clock::Timestamp;
 use crate::dpop::{self, Expected, Fence, Htu, NonceRule, Nonces, ProofFault, ProofKeys, Remedy, VerifiedProof};
 use crate::jose::Algorithm;
 use crate::secret::sha256_parts;
-use crate::token::{self, Form, KeyLookup, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
+use crate::token::{self, Form, KeyLookup, Revocations, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
 use crate::unavailable::Unavailable;
 
 mod challenge;
@@ -112,6 +112,8 @@ pub struct Enforcer {
     resources: Vec<Arc<Resource>>,
     /// Those of the issuer.
     keys: Arc<dyn KeyLookup>,
+    /// Tokens that are over before their time.
+    revocations: Arc<dyn Revocations>,
     /// Tokens that were verified before.
     tokens: Arc<dyn TokenCache>,
     /// Keys that came with earlier proofs.
@@ -170,6 +172,7 @@ impl Enforcer {
     pub fn new(
         resources: Vec<(ResourceSettings, Nonces)>,
         keys: Arc<dyn KeyLookup>,
+        revocations: Arc<dyn Revocations>,
         tokens: Arc<dyn TokenCache>,
         proof_keys: Arc<dyn ProofKeys>,
         fence: Fence,
@@ -178,7 +181,7 @@ impl Enforcer {
             let view = PreparedView::new(settings.upstream.clone());
             Arc::new(Resource { settings, nonces, view })
         };
-        Self { resources: resources.into_iter().map(prepare).collect(), keys, tokens, proof_keys, fence }
+        Self { resources: resources.into_iter().map(prepare).collect(), keys, revocations, tokens, proof_keys, fence }
     }
 
     /// Decides about a request, but for whether its proof is new. Does not wait and does not log.
@@ -231,6 +234,9 @@ impl Enforcer {
             (Scheme::Bearer, _) => None,
         };
         let token = context.token.insert(self.token(resource, credentials.token, resolved, now)?);
+        if self.revocations.is_revoked(token, now).map_err(Stop::Unavailable)? {
+            return Err(Denial::Token(TokenFault::Revoked).into());
+        }
         check_certificate(token, request.certificate)?;
         let Some(proof) = proof else {
             check_bearer(token, resource)?;

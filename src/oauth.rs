@@ -21,7 +21,7 @@ use crate::replay::ReplayGuard;
 use crate::scope::{Scope, Scopes};
 use crate::secret::ClientSecretHash;
 use crate::secret::seal::RootKey;
-use crate::store::{Store, Unavailable};
+use crate::store::{Endings, Store, Unavailable};
 use crate::throttle::Throttle;
 
 mod account;
@@ -158,6 +158,8 @@ pub struct Settings {
 pub struct Dependencies {
     /// Where state lives.
     pub store: Arc<dyn Store>,
+    /// Where is noted what has ended, for a gate beside it.
+    pub endings: Arc<Endings>,
     /// Where spent proofs are remembered.
     pub guard: Arc<dyn ReplayGuard>,
     /// What a restart must not let through again.
@@ -183,6 +185,7 @@ pub struct AuthorizationServer {
     /// Our own pages, as clients.
     first_party: first_party::FirstParty,
     store: Arc<dyn Store>,
+    endings: Arc<Endings>,
     guard: Arc<dyn ReplayGuard>,
     fence: Fence,
     keys: Arc<SigningKeys>,
@@ -220,7 +223,8 @@ impl AuthorizationServer {
     #[must_use]
     pub fn new(mut settings: Settings, dependencies: Dependencies) -> Self {
         let clients = std::mem::take(&mut settings.clients);
-        let Dependencies { store, guard, fence, keys, login, people, proof_keys, entropy, root } = dependencies;
+        let Dependencies { store, endings, guard, fence, keys, login, people, proof_keys, entropy, root } =
+            dependencies;
         Self {
             clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
             nonces: Nonces::new(root.derive("nonces of the authorization server"), settings.dpop.nonce_life),
@@ -241,6 +245,7 @@ impl AuthorizationServer {
             decoy_keys: client_assertion::Decoys::new(),
             settings,
             store,
+            endings,
             guard,
             fence,
             keys,

@@ -123,6 +123,7 @@ fn enforcer(issuer: &SigningKey) -> Enforcer {
     Enforcer::new(
         vec![(settings, nonces)],
         Arc::new(Keys(issuer.public().clone())),
+        Arc::new(Endings::new(ISSUER.parse().expect("an issuer"), Duration::from_mins(10))),
         Arc::new(Tokens::new(DEFAULT_TOKENS, clock)),
         Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS)),
         Fence::after(None, SystemClock.now()),

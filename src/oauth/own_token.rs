@@ -9,22 +9,9 @@
 use super::AuthorizationServer;
 use crate::audit;
 use crate::clock::Timestamp;
-use crate::ident::{Audience, ClientId};
-use crate::secret::{from_base64url, sha256};
+use crate::ident::{Audience, ClientId, Subject};
 use crate::store::{EndedBy, Grant, GrantHandle, TokenName, Unavailable};
 use crate::token::{self, Form, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
-
-/// The grant with which a token of ours ends.
-pub(super) fn grant(token: &VerifiedToken) -> Option<GrantHandle> {
-    let handle = from_base64url(token.claims().get("grant_id")?.as_str()?)?;
-    handle.try_into().ok().map(GrantHandle)
-}
-
-/// The name by which a token of ours is revoked.
-pub(super) fn name(token: &VerifiedToken) -> TokenName {
-    let jti = token.claims().get("jti").and_then(crate::jose::Json::as_str).unwrap_or_default();
-    TokenName(sha256(jti.as_bytes()))
-}
 
 impl AuthorizationServer {
     /// Verifies a token of our own that is for one of these resources, whichever its form.
@@ -59,7 +46,7 @@ impl AuthorizationServer {
     /// Whether a token was revoked, or the grant with which it ends has ended. A grant that is not kept any more ended a
     /// while ago.
     pub(super) async fn is_revoked(&self, token: &VerifiedToken) -> Result<bool, Unavailable> {
-        if let Some(handle) = grant(token) {
+        if let Some(handle) = GrantHandle::of(token) {
             match self.store.grant(handle).await? {
                 Some(grant) if grant.ended.is_some() => return Ok(true),
                 Some(grant) if grant.client_id == *token.client_id() => return Ok(false), // it is revoked with its grant
@@ -67,7 +54,7 @@ impl AuthorizationServer {
                 None => return Ok(true),
             }
         }
-        self.store.is_token_revoked(name(token)).await
+        self.store.is_token_revoked(TokenName::of(token)).await
     }
 
     /// Whether a token was not revoked, and both who it was issued to and whom it speaks for are still there: a client, or
@@ -83,6 +70,7 @@ impl AuthorizationServer {
     /// Ends a grant, and with it every token of it.
     pub(super) async fn end_grant(&self, grant: &Grant, why: EndedBy, now: Timestamp) -> Result<(), Unavailable> {
         self.store.end_grant(grant.handle, why, now).await?;
+        self.endings.note_grant(grant.handle, now);
         let (client, by) = (grant.client_id.as_str(), why.name());
         tracing::info!(
             target: audit::TARGET,
@@ -93,6 +81,30 @@ impl AuthorizationServer {
             by,
             "a grant of `{client}` has ended: {by}"
         );
+        Ok(())
+    }
+}
+
+impl AuthorizationServer {
+    /// Ends all live grants of a person, and gives how many.
+    pub(super) async fn end_grants_of(
+        &self,
+        subject: &Subject,
+        why: EndedBy,
+        now: Timestamp,
+    ) -> Result<u64, Unavailable> {
+        let ended = self.store.end_grants_of(subject, why, now).await?;
+        if ended > 0 {
+            self.endings.read_since(&*self.store, now).await?;
+        }
+        Ok(ended)
+    }
+
+    /// Revokes an access token by its name.
+    pub(super) async fn revoke_by_name(&self, token: &VerifiedToken, now: Timestamp) -> Result<(), Unavailable> {
+        let (name, over) = (TokenName::of(token), token.expires() + self.settings.dpop.window.skew);
+        self.store.revoke_token(name, over, now).await?;
+        self.endings.note_token(name, over);
         Ok(())
     }
 }

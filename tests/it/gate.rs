@@ -22,6 +22,7 @@ use tollgate::jose::{Algorithm, Members, PublicKey, SigningKey};
 use tollgate::replay::{LocalReplayGuard, ReplayGuard, ReplayKey, Seen};
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{base64url, sha256};
+use tollgate::store::Endings;
 use tollgate::token::KeyLookup;
 use tollgate::unavailable::Unavailable;
 
@@ -119,6 +120,7 @@ impl Gate {
         let enforcer = Enforcer::new(
             resources(),
             Arc::new(Keys(keys)),
+            Arc::new(Endings::new(ISSUER.parse().expect("an issuer"), Duration::from_mins(10))),
             Arc::new(Tokens::new(1_000, clock.clone())),
             Arc::new(KnownProofKeys::new(1_000)),
             Fence::after(seen_until, restarted),

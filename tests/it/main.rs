@@ -19,6 +19,7 @@ mod device;
 mod disk;
 mod docs;
 mod door;
+mod ended;
 mod envoy;
 mod envoy_proxy;
 mod events;

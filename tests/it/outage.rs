@@ -57,7 +57,10 @@ impl Breaker {
 
 /// What goes on behind requests is no part of them.
 fn is_upkeep(call: &str) -> bool {
-    matches!(call, "note_alive" | "sweep" | "signing_keys" | "add_signing_key" | "root_key" | "last_alive")
+    matches!(
+        call,
+        "note_alive" | "ended_since" | "sweep" | "signing_keys" | "add_signing_key" | "root_key" | "last_alive"
+    )
 }
 
 #[async_trait]
