@@ -50,6 +50,7 @@ tools: $(NODE_MODULES) ## install Envoy, Chromium and the Node and Python client
 	@scripts/install-envoy >/dev/null
 	@scripts/install-chromium >/dev/null
 	@scripts/install-python python tests/interop/requirements.txt
+	@scripts/install-python openapi scripts/requirements/openapi.txt
 
 $(NODE_MODULES): %/node_modules/.package-lock.json: %/package-lock.json
 	@command -v npm >/dev/null || { echo "make: npm is missing: install Node.js 20.19 or newer" >&2; exit 1; }
