@@ -13,7 +13,8 @@ use tollgate::clock::{Clock, SystemClock, Timestamp};
 use tollgate::dpop::{Fence, Nonces, Window};
 use tollgate::jose::{Algorithm, PublicKey, SigningKey};
 use tollgate::secret::seal::RootKey;
-use tollgate::store::Unavailable;
+use tollgate::store::{Endings, Unavailable};
+
 use tollgate::token::KeyLookup;
 
 use crate::client::Client;
