@@ -11,7 +11,7 @@ use crate::audit;
 use crate::clock::Timestamp;
 use crate::ident::{Audience, ClientId, Subject};
 use crate::store::{EndedBy, Grant, GrantHandle, TokenName, Unavailable};
-use crate::token::{self, Form, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
+use crate::token::{self, Form, TokenExpectation, TokenFault, TokenProfile, VerifiedToken, VerifyError};
 
 impl AuthorizationServer {
     /// Verifies a token of our own that is for one of these resources, whichever its form.
@@ -21,9 +21,8 @@ impl AuthorizationServer {
         audiences: &[Audience],
         now: Timestamp,
     ) -> Result<Result<VerifiedToken, TokenFault>, Unavailable> {
-        let algorithms = self.keys.algorithms();
-        let (issuer, skew) = (&self.settings.issuer, self.settings.dpop.window.skew);
-        let expected = TokenExpectation { issuer, audiences, algorithms: &algorithms, skew };
+        let profile = TokenProfile::rfc9068(self.keys.algorithms(), self.settings.dpop.window.skew);
+        let expected = TokenExpectation { issuer: self.settings.issuer.as_str(), audiences, profile: &profile };
         let verified = match Form::of(text) {
             Ok(Form::Jwt(text)) => token::verify(text, &expected, &*self.keys, now),
             Ok(Form::Handle(handle)) => {
@@ -40,6 +39,7 @@ impl AuthorizationServer {
                 Ok(Err(fault))
             }
             Err(VerifyError::Unavailable(unavailable)) => Err(unavailable),
+            Err(VerifyError::KeysOutdated) => Err(Unavailable::Down), // our own are never fetched
         }
     }
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use super::{GrantHandle, Store, TokenName, Unavailable};
 use crate::clock::Timestamp;
-use crate::ident::Issuer;
 use crate::jose::Json;
 use crate::secret::{from_base64url, sha256};
 use crate::token::{Revocations, VerifiedToken};
@@ -40,8 +39,6 @@ pub struct Ended {
 /// Holds no more than the store does: at most [`Limits::grants`](super::Limits::grants) and
 /// [`Limits::revocations`](super::Limits::revocations), 24 and 40 bytes each.
 pub struct Endings {
-    /// Whose tokens they are about.
-    issuer: Issuer,
     /// How long after the end of a grant its access tokens may live.
     kept: Duration,
     grants: Until<GrantHandle>,
@@ -53,8 +50,8 @@ pub struct Endings {
 impl Endings {
     /// Nothing has ended yet. `kept` is how long after the end of a grant its access tokens may live.
     #[must_use]
-    pub fn new(issuer: Issuer, kept: Duration) -> Self {
-        Self { issuer, kept, grants: Until::default(), tokens: Until::default(), read_at: Mutex::default() }
+    pub fn new(kept: Duration) -> Self {
+        Self { kept, grants: Until::default(), tokens: Until::default(), read_at: Mutex::default() }
     }
 
     /// Reads what has ended since this was last done.
@@ -95,9 +92,6 @@ impl Endings {
 
 impl Revocations for Endings {
     fn is_revoked(&self, token: &VerifiedToken, _: Timestamp) -> Result<bool, Unavailable> {
-        if token.claims().get("iss").and_then(Json::as_str) != Some(self.issuer.as_str()) {
-            return Ok(false);
-        }
         Ok(GrantHandle::of(token).is_some_and(|grant| self.grants.holds(&grant))
             || (!self.tokens.is_empty() && self.tokens.holds(&TokenName::of(token))))
     }

@@ -167,7 +167,7 @@ impl Issuer {
             settings(&url),
             Dependencies {
                 store: Arc::clone(&store) as Arc<dyn Store>,
-                endings: Arc::new(Endings::new(parsed(&url), day)),
+                endings: Arc::new(Endings::new(day)),
                 guard: Arc::new(LocalReplayGuard::new(1_000)),
                 fence: Fence::after(None, clock.now()),
                 keys: Arc::new(keys),

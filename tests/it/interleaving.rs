@@ -191,7 +191,7 @@ impl<'a> Story<'a> {
         let (login, people) = TestPeople::seams();
         let dependencies = Dependencies {
             store: Arc::new(tapped),
-            endings: Arc::new(Endings::new(ISSUER.parse().expect("an issuer"), Duration::from_mins(10))),
+            endings: Arc::new(Endings::new(Duration::from_mins(10))),
             guard: Arc::new(LocalReplayGuard::new(10_000)),
             fence: Fence::after(None, self.clock.now()),
             keys: Arc::clone(&self.keys),

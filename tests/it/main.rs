@@ -41,6 +41,7 @@ mod mutual_tls;
 mod opaque;
 mod openapi;
 mod openid;
+mod other_issuers;
 mod outage;
 mod pages;
 mod par;
