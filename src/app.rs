@@ -10,14 +10,14 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::authz::{ResourceSettings, TokenIssuer};
+use crate::authz::{OpaqueTokens, ResourceSettings, TokenIssuer};
 use crate::cache::{ClientKeySets, DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, NoKeySets, Tokens};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config};
 use crate::dpop::{Fence, NONCE_LIFE, ProofKeys};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::fetch::{Fetcher, FetcherFault, Reach};
-use crate::grpc::{self, AdminService, CheckService, OwnTokens};
+use crate::grpc::{self, AdminService, CheckService};
 use crate::ident::IssuerName;
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
 use crate::issuers::{self, IssuerKeys, IssuerSettings};
@@ -25,7 +25,9 @@ use crate::keys::{KeysError, SigningKeys, root_secrets};
 use crate::oauth::{AuthorizationServer, Client, Dependencies, PublishedKeys};
 use crate::replay::{LocalReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
-use crate::store::{BackupError, EndedBy, Endings, LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
+use crate::store::{
+    BackupError, EndedBy, Endings, LastAlive, Limits, MemoryStore, OpenError, RecordedTokens, SqliteStore, Store,
+};
 use crate::token::{KeyLookup, Revocations, TOKEN_ALGORITHMS, TokenProfile};
 use crate::unavailable::Unavailable;
 use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFault};
@@ -224,9 +226,9 @@ impl App {
             profile: TokenProfile::rfc9068(TOKEN_ALGORITHMS.to_vec(), server.settings.dpop.window.skew),
             keys: Arc::clone(&shared.keys) as Arc<dyn KeyLookup>,
             revocations: Some(Arc::clone(&shared.endings) as Arc<dyn Revocations>),
-            handles: true,
+            opaque: OpaqueTokens::Handles(Arc::new(RecordedTokens(Arc::clone(&shared.store)))),
         };
-        let mut others = Others::new(issuers, &shared.tokens)?;
+        let mut others = Others::new(issuers, &shared.tokens, &seams.entropy)?;
         others.trusted.push(Arc::new(own));
         let nonce_life = server.settings.dpop.nonce_life;
         let gate = gate.map(|door| (door, shared.gate().service(protected_resources, &others.trusted, nonce_life)));
@@ -262,10 +264,9 @@ impl App {
         let config::Replay::Local { entries } = *replay;
         let skew = resources.iter().map(|resource| resource.window.skew).max().unwrap_or_default();
         let tokens = Arc::new(Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)));
-        let others = Others::new(issuers, &tokens)?;
+        let others = Others::new(issuers, &tokens, &seams.entropy)?;
         let parts = gate::Parts {
             guard: seams.guard.take().unwrap_or_else(|| Arc::new(LocalReplayGuard::new(entries))),
-            lookup: Arc::new(gate::NoHandles),
             fence: Fence::without_store(clock.now(), skew),
             proof_keys: Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS)),
             tokens,
@@ -498,7 +499,6 @@ impl Shared {
     fn gate(&self) -> gate::Parts {
         gate::Parts {
             guard: Arc::clone(&self.guard),
-            lookup: Arc::new(OwnTokens(Arc::clone(&self.store))),
             fence: self.fence,
             proof_keys: Arc::clone(&self.proof_keys),
             tokens: Arc::clone(&self.tokens),

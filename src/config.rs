@@ -29,6 +29,7 @@ mod check;
 mod client;
 mod client_certificate;
 mod client_requests;
+mod credential;
 mod detail_types;
 mod document;
 mod duration;

@@ -16,11 +16,13 @@ use crate::secret::{
 pub use crate::unavailable::Unavailable;
 
 mod endings;
+mod handles;
 mod memory;
 mod record;
 mod sqlite;
 
 pub use endings::{ENDINGS_EVERY, Ended, Endings};
+pub use handles::RecordedTokens;
 pub use memory::MemoryStore;
 pub use record::{
     ALIVE_EVERY, AccessTokenRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, GrantOrigin,

@@ -4,6 +4,7 @@ mod authorization_details;
 mod claims;
 mod form;
 mod keys;
+mod lookup;
 mod profile;
 mod revocation;
 mod verify;
@@ -12,6 +13,7 @@ pub use authorization_details::{AuthorizationDetails, DetailsFault, LISTS};
 pub use claims::{ACCESS_TOKEN_TYPE, AccessTokenClaims, Binding, Confirmation};
 pub use form::{AccessTokenFormat, Form};
 pub use keys::{KeyLookup, KeysFault};
+pub use lookup::TokenLookup;
 pub use profile::{ClaimNames, TOKEN_ALGORITHMS, TokenProfile, TokenTypes};
 pub use revocation::Revocations;
 pub use verify::{

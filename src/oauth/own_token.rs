@@ -30,6 +30,7 @@ impl AuthorizationServer {
                 let token = said.ok_or(TokenFault::HandleUnknown).and_then(|said| token::judge(said, &expected, now));
                 token.map_err(VerifyError::Refused)
             }
+            Ok(Form::Opaque(_)) => Err(TokenFault::Malformed.into()),
             Err(fault) => Err(fault.into()),
         };
         match verified {
