@@ -6,6 +6,7 @@ mod form;
 mod keys;
 mod lookup;
 mod profile;
+mod requested_claims;
 mod revocation;
 mod verify;
 
@@ -15,6 +16,7 @@ pub use form::{AccessTokenFormat, Form};
 pub use keys::{KeyLookup, KeysFault};
 pub use lookup::TokenLookup;
 pub use profile::{ClaimNames, TOKEN_ALGORITHMS, TokenProfile, TokenTypes};
+pub use requested_claims::{RequestedClaims, RequestedClaimsFault, Told};
 pub use revocation::Revocations;
 pub use verify::{
     TOKEN_LIMIT, TokenExpectation, TokenFault, VerifiedToken, VerifyError, claimed_issuer, judge, verify,

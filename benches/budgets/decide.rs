@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use tollgate::authz::{
-    AcceptedIssuer, Access, DpopRequirement, Enforcer, Finding, GateNonce, Headers, IdentityHeader, Request,
-    ResourceSettings, Rule, TokenIssuer, UpstreamAuthorization, UpstreamView,
+    AcceptedIssuer, Access, DpopRequirement, Enforcer, Finding, GateNonce, Headers, IdentityHeader, OpaqueTokens,
+    Request, ResourceSettings, Rule, TokenIssuer, UpstreamAuthorization, UpstreamView,
 };
 use tollgate::cache::{DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, SystemClock, Timestamp};
@@ -128,7 +128,7 @@ fn enforcer(issuer: &SigningKey) -> Enforcer {
         profile: TokenProfile::rfc9068(TOKEN_ALGORITHMS.to_vec(), Duration::from_secs(10)),
         keys: Arc::new(Keys(issuer.public().clone())),
         revocations: Some(Arc::new(Endings::new(Duration::from_mins(10)))),
-        handles: false,
+        opaque: OpaqueTokens::None,
     };
     Enforcer::new(
         vec![(settings, nonces)],

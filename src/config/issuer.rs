@@ -41,7 +41,23 @@ pub(super) fn all(
             all.push(IssuerSettings { name, keys, profile: profile(skew), introspection: None, limits });
         }
     }
+    check_introspection(judge, file, &all);
     all
+}
+
+/// Reports resources at which a token that says nothing could be of several issuers: to ask them all would show each the tokens
+/// of the others.
+fn check_introspection(judge: &mut Judge<'_>, file: &Given<File>, issuers: &[IssuerSettings]) {
+    let resources = file.value.protected_resources.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
+    let is_asked = |word: &&Given<String>| {
+        issuers.iter().any(|issuer| issuer.introspection.is_some() && issuer.name.as_str() == word.value)
+    };
+    for list in resources.iter().filter_map(|resource| resource.value.authorization_servers.as_ref()) {
+        if let Some(second) = list.value.iter().filter(is_asked).nth(1) {
+            let mistake = Mistake::about(&second.place, "is the second one here that is asked about opaque tokens");
+            judge.report(mistake.help("leave one of them: nothing in such a token says whose it is"));
+        }
+    }
 }
 
 /// What tokens look like unless somebody says otherwise.

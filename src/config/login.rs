@@ -7,7 +7,7 @@ use super::check::Judge;
 use super::credential::Credential;
 use super::file::{AuthorizationServerFile, ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, OidcLoginFile};
 use super::given::{Given, Parsed};
-use super::mistake::{Mistake, Place};
+use super::mistake::Mistake;
 use super::named_file;
 use crate::fetch::FetchLimits;
 use crate::identity::{ClaimNames, Network, OidcSettings, ProxyHeaders, UsersFault, users_file_subjects};

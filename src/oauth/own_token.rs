@@ -13,6 +13,26 @@ use crate::ident::{Audience, ClientId, Subject};
 use crate::store::{EndedBy, Grant, GrantHandle, TokenName, Unavailable};
 use crate::token::{self, Form, TokenExpectation, TokenFault, TokenProfile, VerifiedToken, VerifyError};
 
+/// Where a token of ours comes from.
+pub(super) enum Origin {
+    /// From no grant: a client speaks for itself.
+    NoGrant,
+    /// From this grant.
+    Grant(Box<Grant>),
+    /// From a grant that is not kept any more: it ended a while ago.
+    Forgotten,
+}
+
+impl Origin {
+    /// Whom a token speaks for, whatever its client knows them as.
+    pub(super) fn subject<'a>(&'a self, token: &'a VerifiedToken) -> &'a Subject {
+        match self {
+            Self::Grant(grant) => &grant.subject,
+            Self::NoGrant | Self::Forgotten => token.subject(),
+        }
+    }
+}
+
 impl AuthorizationServer {
     /// Verifies a token of our own that is for one of these resources, whichever its form.
     pub(super) async fn verify_own_token(
@@ -44,27 +64,29 @@ impl AuthorizationServer {
         }
     }
 
-    /// Whether a token was revoked, or the grant with which it ends has ended. A grant that is not kept any more ended a
-    /// while ago.
-    pub(super) async fn is_revoked(&self, token: &VerifiedToken) -> Result<bool, Unavailable> {
-        if let Some(handle) = GrantHandle::of(token) {
-            match self.store.grant(handle).await? {
-                Some(grant) if grant.ended.is_some() => return Ok(true),
-                Some(grant) if grant.client_id == *token.client_id() => return Ok(false), // it is revoked with its grant
-                Some(_) => {}
-                None => return Ok(true),
-            }
+    /// Where a token comes from.
+    pub(super) async fn origin(&self, token: &VerifiedToken) -> Result<Origin, Unavailable> {
+        let Some(handle) = GrantHandle::of(token) else { return Ok(Origin::NoGrant) };
+        Ok(self.store.grant(handle).await?.map_or(Origin::Forgotten, |grant| Origin::Grant(Box::new(grant))))
+    }
+
+    /// Whether a token was revoked, or the grant with which it ends has ended.
+    pub(super) async fn is_revoked(&self, token: &VerifiedToken, origin: &Origin) -> Result<bool, Unavailable> {
+        match origin {
+            Origin::Grant(grant) if grant.ended.is_some() => Ok(true),
+            Origin::Grant(grant) if grant.client_id == *token.client_id() => Ok(false), // it is revoked with its grant
+            Origin::Grant(_) | Origin::NoGrant => self.store.is_token_revoked(TokenName::of(token)).await,
+            Origin::Forgotten => Ok(true),
         }
-        self.store.is_token_revoked(TokenName::of(token)).await
     }
 
     /// Whether a token was not revoked, and both who it was issued to and whom it speaks for are still there: a client, or
     /// a person who may sign in.
-    pub(super) async fn is_good(&self, token: &VerifiedToken) -> Result<bool, Unavailable> {
-        let subject = token.subject();
+    pub(super) async fn is_good(&self, token: &VerifiedToken, origin: &Origin) -> Result<bool, Unavailable> {
+        let subject = origin.subject(token);
         let is_client = self.client(subject.as_str()).is_some();
         let has_subject = is_client || self.check_person(subject).await?.is_some();
-        let revoked = self.is_revoked(token).await?;
+        let revoked = self.is_revoked(token, origin).await?;
         Ok(has_subject && !revoked && self.client(token.client_id().as_str()).is_some())
     }
 

@@ -396,6 +396,11 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", algorithms: [] }]")], "issuers[0].algorithms", "is empty"),
         (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", algorithms: [HS256] }]")], "issuers[0].algorithms[0]", "cannot be `HS256`"),
         (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", typ: any }]")], "issuers[0].typ", "cannot be `any`"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", introspection: { client_id: gate, client_secret_file: secrets/billing } }]")], "issuers[0].introspection", "lacks `endpoint`"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", introspection: { endpoint: \"https://login.example/i\", client_id: gate } }]")], "issuers[0].introspection", "how this server authenticates"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", introspection: { endpoint: \"http://login.example/i\", client_id: gate, client_secret_file: secrets/billing } }]")], "issuers[0].introspection.endpoint", "must be an https URL"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", introspection: { endpoint: \"https://login.example/i\", client_id: gate, client_secret_file: secrets/billing, cache: 6m } }]")], "issuers[0].introspection.cache", "at most"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://a.example\", \"https://b.example\"]"), ("issuers", "[{ issuer: \"https://a.example\", introspection: { endpoint: \"https://a.example/i\", client_id: gate, client_secret_file: secrets/billing } }, { issuer: \"https://b.example\", introspection: { endpoint: \"https://b.example/i\", client_id: gate, client_secret_file: secrets/billing } }]")], "protected_resources[0].authorization_servers[1]", "is the second one here"),
         (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", clock_skew: 61s }]")], "issuers[0].clock_skew", "at most"),
         (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", timeout: 31s }]")], "issuers[0].timeout", "at most"),
         (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", claims: { client_id: \"\" } }]")], "issuers[0].claims.client_id", "must be 1 to 200"),
@@ -533,7 +538,7 @@ fn an_override_replaces_adds_and_appends() {
     let server = config.authorization_server.expect("there is one");
     assert_eq!(server.settings.lifetimes.access_token, Duration::from_secs(3));
     let scopes: Vec<_> = server.settings.scopes.keys().map(ToString::to_string).collect();
-    assert_eq!(scopes, ["email", "extra", "openid", "profile", "read", "write"]);
+    assert_eq!(scopes, ["address", "email", "extra", "openid", "phone", "profile", "read", "write"]);
     assert_eq!(config.protected_resources[0].rules.len(), 2);
 }
 
