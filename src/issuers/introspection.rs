@@ -89,14 +89,6 @@ impl Introspection {
         if now.millis() < self.paused_until.load(Ordering::Relaxed) {
             return Err(Unavailable::Down);
         }
-        let known = self.asked(token, now).await;
-        if known.is_err() {
-            self.paused_until.store((now + PAUSE).millis(), Ordering::Relaxed);
-        }
-        known
-    }
-
-    async fn asked(&self, token: &str, now: Timestamp) -> Result<Known, Unavailable> {
         let IntrospectionSettings { endpoint, client_id, credential, .. } = &self.settings;
         let us = credential.authenticate(client_id, self.issuer.as_str(), &*self.entropy, now);
         let mut form = vec![("token", token), ("token_type_hint", "access_token")];
@@ -108,15 +100,23 @@ impl Introspection {
                 Unavailable::Down
             }),
             Ok(Fetched { status, .. }) => {
-                // 401 is about our own credentials (RFC 7662 §2.3), never about the token.
                 tracing::error!(url, status, "the introspection endpoint does not answer us");
+                if status != 400 {
+                    self.pause(now); // 401 is about our own credentials (RFC 7662 §2.3); 400 may be about this token
+                }
                 Err(Unavailable::Down)
             }
             Err(fault) => {
                 tracing::error!(url, %fault, "the introspection endpoint could not be asked: {fault}");
+                self.pause(now);
                 Err(Unavailable::Down)
             }
         }
+    }
+
+    /// Asks nobody for a moment.
+    fn pause(&self, now: Timestamp) {
+        self.paused_until.store((now + PAUSE).millis(), Ordering::Relaxed);
     }
 
     /// Reads an answer (RFC 7662 §2.2); `None` if it is none.
