@@ -104,9 +104,8 @@ impl ClaimNames {
     /// Reads the three, and puts them where RFC 9068 has them: upstreams are told the same, whoever has issued the token.
     pub(super) fn normalize(&self, claims: &mut Members) -> Result<(Subject, ClientId, Scopes), TokenFault> {
         let (subject_text, subject): (_, Subject) = named(claims, &self.subject)?.ok_or(TokenFault::ClaimMissing)?;
-        let client_ids = self.client_id.iter().map(|name| named(claims, name));
-        let client_id = client_ids.filter_map(Result::transpose).next().ok_or(TokenFault::ClaimMissing)?;
-        let (client_text, client_id): (_, ClientId) = client_id?;
+        let client_id = self.client_id.iter().find_map(|name| named(claims, name).transpose());
+        let (client_text, client_id): (_, ClientId) = client_id.ok_or(TokenFault::ClaimMissing)??;
         let (scope_text, scopes) = self.scopes(claims)?;
         for (name, text) in [("sub", Some(subject_text)), ("client_id", Some(client_text)), ("scope", scope_text)] {
             match text {

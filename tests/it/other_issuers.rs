@@ -143,6 +143,9 @@ pub async fn serve(text: &str, clock: &Arc<TestClock>) -> (JoinSet<()>, Proxy) {
     (life, Proxy::at(gate).await)
 }
 
+/// Spoils the header or the claims of a token; is told the time.
+type Spoil = fn(&mut Value, &mut Value, i64);
+
 const API: &str = "https://api.example";
 const BOTH: &str = "https://both.example";
 
@@ -163,7 +166,6 @@ async fn a_token_of_another_issuer_is_refused_for_each_single_defect() {
     let mut story = Story::start().await;
     let acme = story.acme.issuer.clone();
     let header = json!({ "typ": "at+jwt", "alg": "ES256", "kid": story.acme.script().key.kid() });
-    type Spoil = fn(&mut Value, &mut Value, i64);
     let rows: [(&str, Spoil); 20] = [
         ("token_type_wrong", |header, _, _| header["typ"] = "JWT".into()),
         ("token_type_wrong", |header, _, _| drop(header.as_object_mut().expect("an object").remove("typ"))),
@@ -173,7 +175,7 @@ async fn a_token_of_another_issuer_is_refused_for_each_single_defect() {
         ("token_key_unknown", |header, _, _| header["kid"] = "another".into()),
         ("token_issuer_wrong", |_, claims, _| claims["iss"] = "https://evil.example".into()),
         ("token_issuer_wrong", |_, claims, _| {
-            claims["iss"] = format!("{}/", claims["iss"].as_str().expect("a text")).into()
+            claims["iss"] = format!("{}/", claims["iss"].as_str().expect("a text")).into();
         }),
         ("token_audience_wrong", |_, claims, _| claims["aud"] = BOTH.into()),
         ("token_audience_wrong", |_, claims, _| claims["aud"] = json!(["https://api.example/", "orders"])),

@@ -376,9 +376,10 @@ async fn a_pushed_request_outlives_every_failure_before_it_is_answered() {
     assert_unavailable(push().await);
     guard.fail(None);
 
-    for (decision, calls) in
-        [("approve", ["session", "record_code"].as_slice()), ("deny", &["session", "end_transaction"])]
-    {
+    for (decision, calls) in [
+        ("approve", ["session", "session_client", "join_session", "record_code"].as_slice()),
+        ("deny", &["session", "end_transaction"]),
+    ] {
         let path = web.pushed_path(&push().await.expect(201, ""));
         let mut browser = Browser::new(&world.issuer);
         breaker.arm(Some((1, Failure::Refused)));
