@@ -28,6 +28,7 @@ mod account;
 mod activation;
 mod authorization_details;
 mod authorize;
+mod backchannel_logout;
 pub mod client;
 mod client_assertion;
 mod client_authentication;
@@ -61,6 +62,7 @@ pub use authorize::{
     Answer, Asking, Begun, Browser, Consent, Cookie, DenyReason, ExternalApproval, ExternalEndpoint,
     ExternalEndpointFault, Form, Hints, Redirect, SignIn, SignInFault, View,
 };
+pub use backchannel_logout::{LogoutNotice, LogoutNotices};
 pub use client::{Client, Profile};
 pub use device::{DeviceAnswer, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
@@ -179,6 +181,8 @@ pub struct Dependencies {
     pub proof_keys: Arc<dyn ProofKeys>,
     /// Where the keys are that clients publish.
     pub published_keys: Arc<dyn PublishedKeys>,
+    /// Who takes logout tokens to clients.
+    pub notices: Arc<dyn LogoutNotices>,
     /// Where unpredictable bytes come from.
     pub entropy: Arc<dyn Entropy>,
     /// The root of the keys for nonces and forms; shared by replicas, outlives a restart.
@@ -200,6 +204,7 @@ pub struct AuthorizationServer {
     people: Arc<dyn People>,
     proof_keys: Arc<dyn ProofKeys>,
     published_keys: Arc<dyn PublishedKeys>,
+    notices: Arc<dyn LogoutNotices>,
     entropy: Arc<dyn Entropy>,
     nonces: Nonces,
     forms: authorize::FormKeys,
@@ -209,6 +214,8 @@ pub struct AuthorizationServer {
     account_pages: RootKey,
     /// The key of what clients know sessions as.
     session_names: RootKey,
+    /// The key of what the clients of a sector know people as.
+    pairwise_subjects: RootKey,
     /// The key of the hashes of user codes.
     user_codes: RootKey,
     /// Requests of clients.
@@ -243,6 +250,7 @@ impl AuthorizationServer {
             people,
             proof_keys,
             published_keys,
+            notices,
             entropy,
             root,
         } = dependencies;
@@ -254,6 +262,7 @@ impl AuthorizationServer {
             device_questions: root.derive("questions about devices"),
             account_pages: root.derive("account pages"),
             session_names: root.derive("names of sessions at clients"),
+            pairwise_subjects: root.derive("pairwise subjects"),
             user_codes: root.derive("user codes"),
             rates: rates::Rates::new(settings.rate_limits),
             device_requests: Throttle::default(),
@@ -275,6 +284,7 @@ impl AuthorizationServer {
             people,
             proof_keys,
             published_keys,
+            notices,
             entropy,
         }
     }

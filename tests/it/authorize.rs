@@ -9,6 +9,7 @@ use std::time::Duration;
 use argon2::{Argon2, Params, PasswordHasher as _};
 use tollgate::cache::NoKeySets;
 use tollgate::clock::Clock as _;
+use tollgate::courier::NoCourier;
 use tollgate::dpop::{Fence, ProofFault, ProofKey, ProofKeys, Window, parse_key};
 use tollgate::entropy::SystemEntropy;
 use tollgate::identity::{LocalUsers, Login};
@@ -179,6 +180,7 @@ impl Issuer {
                 people,
                 proof_keys: Arc::new(EveryTime),
                 published_keys: Arc::new(NoKeySets),
+                notices: Arc::new(NoCourier),
                 entropy: Arc::new(SystemEntropy),
                 root,
             },

@@ -262,6 +262,7 @@ impl AuthorizationServer {
     pub async fn disable_person(&self, subject: &str, now: Timestamp) -> Result<(), Error> {
         let subject = self.said_subject(subject)?;
         self.store.disable_person(&subject, now).await?;
+        self.tell_clients_of_grants(&subject, now).await?; // while it is known which they are
         self.end_grants_of(&subject, EndedBy::UserDisabled, now).await?;
         Ok(())
     }
