@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::authz::{ResourceSettings, TokenIssuer};
+use crate::authz::{OpaqueTokens, ResourceSettings, TokenIssuer};
 use crate::cache::{ClientKeySets, DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, NoKeySets, Tokens};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config};
@@ -18,7 +18,7 @@ use crate::courier::{Round, courier};
 use crate::dpop::{Fence, NONCE_LIFE, ProofKeys};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::fetch::{Fetcher, FetcherFault, Reach};
-use crate::grpc::{self, AdminService, CheckService, OwnTokens};
+use crate::grpc::{self, AdminService, CheckService};
 use crate::ident::IssuerName;
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
 use crate::issuers::{self, IssuerKeys, IssuerSettings};
@@ -27,10 +27,11 @@ use crate::oauth::{AuthorizationServer, Client, Dependencies, LogoutNotices, Pub
 use crate::replay::{LocalReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{
-    BackupError, LastAlive, Limits, MemoryStore, OpenError, PostgresError, PostgresStore, SqliteStore, Store,
+    BackupError, EndedBy, Endings, LastAlive, Limits, MemoryStore, OpenError, PostgresError, PostgresStore,
+    RecordedTokens, SqliteStore, Store,
 };
 use crate::telemetry::{CountedGuard, Metrics};
-use crate::token::{KeyLookup, TOKEN_ALGORITHMS, TokenProfile};
+use crate::token::{KeyLookup, Revocations, TOKEN_ALGORITHMS, TokenProfile};
 use crate::unavailable::Unavailable;
 use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFault};
 
@@ -158,6 +159,7 @@ struct Shared {
     guard: Arc<dyn ReplayGuard>,
     fence: Fence,
     keys: Arc<SigningKeys>,
+    endings: Arc<Endings>,
     proof_keys: Arc<dyn ProofKeys>,
     tokens: Arc<Tokens>,
     root: RootKey,
@@ -204,10 +206,12 @@ impl App {
             Some(_) | None => None,
         };
         let interval = server.signing.schedule.interval();
-        let state = State { store, replay, signing: server.signing, skew: server.settings.dpop.window.skew };
+        let skew = server.settings.dpop.window.skew;
+        let kept = limits.kept + skew;
+        let state = State { store, replay, signing: server.signing, skew, kept };
         let people = match seams.people.take() {
             Some(people) => people,
-            None => people(server.login, &server.settings, (&state.store, &seams.entropy))?,
+            None => people(server.login, &server.settings, (&state.store, &seams.entropy), seams.clock.now()).await?,
         };
         let mut metrics = Metrics::new(protected_resources.iter().map(|resource| resource.audience.as_str()));
         let shared = state.open(&mut seams, &metrics).await?;
@@ -228,6 +232,7 @@ impl App {
             keys: Arc::clone(&shared.keys),
             keys_every: interval,
             tokens: Arc::clone(&shared.tokens),
+            endings: Arc::clone(&shared.endings),
             clock: Arc::clone(&shared.clock),
             takes_writes,
             tls,
@@ -236,9 +241,10 @@ impl App {
             name: IssuerName::from(&server.settings.issuer),
             profile: TokenProfile::rfc9068(TOKEN_ALGORITHMS.to_vec(), server.settings.dpop.window.skew),
             keys: Arc::clone(&shared.keys) as Arc<dyn KeyLookup>,
-            handles: true,
+            revocations: Some(Arc::clone(&shared.endings) as Arc<dyn Revocations>),
+            opaque: OpaqueTokens::Handles(Arc::new(RecordedTokens(Arc::clone(&shared.store)))),
         };
-        let mut others = Others::new(issuers, &shared.tokens)?;
+        let mut others = Others::new(issuers, &shared.tokens, &seams.entropy)?;
         others.trusted.push(Arc::new(own));
         let nonce_life = server.settings.dpop.nonce_life;
         let gate = gate.map(|door| {
@@ -289,10 +295,9 @@ impl App {
         let skew = resources.iter().map(|resource| resource.window.skew).max().unwrap_or_default();
         let tokens = Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)).counted_by(metrics.tokens.clone());
         let tokens = Arc::new(tokens);
-        let others = Others::new(issuers, &tokens)?;
+        let others = Others::new(issuers, &tokens, &seams.entropy)?;
         let parts = gate::Parts {
             guard,
-            lookup: Arc::new(gate::NoHandles),
             fence: Fence::without_store(clock.now(), skew),
             proof_keys: Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS)),
             tokens,
@@ -409,16 +414,18 @@ async fn bind_within(address: SocketAddr, limits: crate::web::Limits) -> Result<
 }
 
 /// How people sign in, and where they are looked up; nobody, where nobody can sign in.
-fn people(
+async fn people(
     login: Option<config::Login>,
     settings: &crate::oauth::Settings,
     (store, entropy): (&Arc<dyn Store>, &Arc<dyn Entropy>),
+    now: Timestamp,
 ) -> Result<(Login, Arc<dyn People>), AppError> {
     let remembered = || Arc::new(RememberedPeople(Arc::clone(store)));
     match login {
         None => Ok((Login::Password(Arc::new(Nobody)), Arc::new(Nobody))),
         Some(config::Login::Local { users_file }) => {
             let users = Arc::new(local_users(users_file, settings)?);
+            end_grants_of_disabled(&users, &**store, now).await?;
             Ok((Login::Password(Arc::clone(&users) as Arc<_>), users))
         }
         Some(config::Login::Oidc { settings, limits }) => {
@@ -441,6 +448,18 @@ pub fn back_up(store: &config::Store, to: &Path) -> Result<Option<u64>, BackupEr
         config::Store::Memory | config::Store::Postgres(_) => Ok(None),
         config::Store::Sqlite { path } => SqliteStore::back_up(path, to).map(Some),
     }
+}
+
+/// Ends what people have allowed whom the users file says to be disabled by now.
+async fn end_grants_of_disabled(users: &LocalUsers, store: &dyn Store, now: Timestamp) -> Result<(), Unavailable> {
+    for subject in users.disabled() {
+        // To look costs much less than to write, and most of them have nothing left.
+        if !store.grants_of(subject, now, 1).await?.is_empty() {
+            let ended = store.end_grants_of(subject, EndedBy::UserDisabled, now).await?;
+            tracing::info!(%subject, ended, "the grants of a person who is disabled have ended");
+        }
+    }
+    Ok(())
 }
 
 /// The people of the users file, none of whom may have the name of a client.
@@ -468,6 +487,8 @@ struct State {
     replay: config::Replay,
     signing: config::Signing,
     skew: std::time::Duration,
+    /// How long access tokens may outlive what they belong to.
+    kept: std::time::Duration,
 }
 
 impl State {
@@ -488,7 +509,9 @@ impl State {
         let proof_keys = Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS));
         let tokens = Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)).counted_by(metrics.tokens.clone());
         let tokens = Arc::new(tokens);
-        Ok(Shared { clock, store, guard, fence, keys, proof_keys, tokens, root })
+        let endings = Arc::new(Endings::new(self.kept));
+        endings.read(&*store, now).await?;
+        Ok(Shared { clock, store, guard, fence, keys, endings, proof_keys, tokens, root })
     }
 }
 
@@ -527,7 +550,6 @@ impl Shared {
     fn gate(&self) -> gate::Parts {
         gate::Parts {
             guard: Arc::clone(&self.guard),
-            lookup: Arc::new(OwnTokens(Arc::clone(&self.store))),
             fence: self.fence,
             proof_keys: Arc::clone(&self.proof_keys),
             tokens: Arc::clone(&self.tokens),
@@ -545,6 +567,7 @@ impl Shared {
     ) -> Dependencies {
         Dependencies {
             store: self.store,
+            endings: self.endings,
             guard: self.guard,
             fence: self.fence,
             keys: self.keys,

@@ -52,10 +52,10 @@ pub use credentials::Scheme;
 pub use decision::{Context, Decision, Denied, Finding, KeysWanted, Outage, Permit, Unspent};
 pub use denial::{ChallengeError, Denial};
 pub use headers::{Headers, Single};
-pub use lookup::{Resolved, TokenLookup, Unresolved};
+pub use lookup::{Resolved, Unresolved};
 pub use metadata::{Described, ResourceMetadata};
 pub use policy::{Access, Method, MethodFault, PathPattern, PatternFault, Rule};
-pub use resource::{AcceptedIssuer, DpopRequirement, GateNonce, ResourceSettings, TokenIssuer};
+pub use resource::{AcceptedIssuer, DpopRequirement, GateNonce, OpaqueTokens, ResourceSettings, TokenIssuer};
 pub use upstream::{HeaderFault, IdentityHeader, UpstreamAuthorization, UpstreamChanges, UpstreamView};
 
 use credentials::Credentials;
@@ -117,17 +117,36 @@ impl Resource {
         self.issuers.iter().find(named).ok_or(Denial::Token(TokenFault::IssuerWrong))
     }
 
+    /// Refuses a token that was revoked, if its issuer lets us know.
+    fn check_revoked(&self, token: &VerifiedToken, now: Timestamp) -> Result<(), Stop> {
+        let (issuer, _) = self.issuer(token.issuer())?;
+        let Some(revocations) = &issuer.revocations else { return Ok(()) };
+        if revocations.is_revoked(token, now).map_err(Stop::Unavailable)? {
+            return Err(Denial::Token(TokenFault::Revoked).into());
+        }
+        Ok(())
+    }
+
     /// Whose token this would be. Where there are several issuers a JWT must say it itself. Nothing is believed for that: it
     /// is verified with the keys of whom it names, and for nobody else.
     fn issuer_of(&self, token: Form<'_>) -> Result<&(Arc<TokenIssuer>, Vec<Audience>), Denial> {
-        match (token, self.issuers.as_slice()) {
+        let introspected = || {
+            let asks = |issuer: &TokenIssuer| matches!(issuer.opaque, OpaqueTokens::Introspected(_));
+            self.issuers.iter().find(|(issuer, _)| asks(issuer))
+        };
+        let found = match (token, self.issuers.as_slice()) {
             (Form::Jwt(_), [only]) => Ok(only),
-            (Form::Jwt(text), [] | [_, ..]) => self.issuer(&token::claimed_issuer(text).map_err(Denial::Token)?),
-            (Form::Handle(_), issuers) => {
-                let mut issuers = issuers.iter().filter(|(issuer, _)| issuer.handles);
-                issuers.next().ok_or(Denial::Token(TokenFault::HandleUnknown))
+            (Form::Jwt(text), [] | [_, ..]) => {
+                return self.issuer(&token::claimed_issuer(text).map_err(Denial::Token)?);
             }
-        }
+            (Form::Handle(_), issuers) => {
+                let ours = |issuer: &TokenIssuer| matches!(issuer.opaque, OpaqueTokens::Handles(_));
+                let ours = issuers.iter().find(|(issuer, _)| ours(issuer));
+                ours.or_else(introspected).ok_or(TokenFault::HandleUnknown)
+            }
+            (Form::Opaque(_), _) => introspected().ok_or(TokenFault::Malformed),
+        };
+        found.map_err(Denial::Token)
     }
 }
 
@@ -271,6 +290,7 @@ impl Enforcer {
             (Scheme::Bearer, _) => None,
         };
         let token = context.token.insert(self.token(resource, credentials.token, resolved, now)?);
+        resource.check_revoked(token, now)?;
         check_certificate(token, request.certificate)?;
         let Some(proof) = proof else {
             check_bearer(token, resource)?;
@@ -327,22 +347,26 @@ impl Enforcer {
         let (issuer, audiences) = resource.issuer_of(form)?;
         let expected = TokenExpectation { issuer: issuer.name.as_str(), audiences, profile: &issuer.profile };
         let generation = self.tokens.generation();
-        let token = match (form, resolved.filter(|resolved| resolved.key == key)) {
-            (Form::Jwt(text), _) => {
+        let (lookup, lasts) = match (form, &issuer.opaque) {
+            (Form::Handle(_) | Form::Opaque(_), OpaqueTokens::Handles(lookup)) => (lookup, true),
+            (Form::Handle(_) | Form::Opaque(_), OpaqueTokens::Introspected(lookup)) => (lookup, false),
+            (Form::Jwt(_), _) | (Form::Handle(_) | Form::Opaque(_), OpaqueTokens::None) => {
                 let verified = token::verify(text, &expected, &*issuer.keys, now);
-                verified.map_err(|error| Stop::at_token(error, &issuer.keys))?
-            }
-            (Form::Handle(_), Some(Resolved { answer, .. })) => {
-                let said = answer.ok_or(TokenFault::HandleUnknown);
-                said.and_then(|said| token::judge(said, &expected, now)).map_err(Denial::Token)?
-            }
-            (Form::Handle(_), None) => {
-                let (issuer, token) = (issuer.name.clone(), Zeroizing::new(text.to_owned()));
-                return Err(Stop::Unresolved(Unresolved { issuer, token, key }));
+                let token = Arc::new(verified.map_err(|error| Stop::at_token(error, &issuer.keys))?);
+                self.tokens.keep(key, Arc::clone(&token), generation);
+                return Ok(token);
             }
         };
+        let Some(Resolved { answer, .. }) = resolved.filter(|resolved| resolved.key == key) else {
+            let (lookup, token) = (Arc::clone(lookup), Zeroizing::new(text.to_owned()));
+            return Err(Stop::Unresolved(Unresolved { lookup, token, key }));
+        };
+        let said = answer.ok_or(TokenFault::HandleUnknown);
+        let token = said.and_then(|said| token::judge(said, &expected, now)).map_err(Denial::Token)?;
         let token = Arc::new(token);
-        self.tokens.keep(key, Arc::clone(&token), generation);
+        if lasts {
+            self.tokens.keep(key, Arc::clone(&token), generation);
+        }
         Ok(token)
     }
 

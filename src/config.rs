@@ -32,6 +32,7 @@ mod client;
 mod client_certificate;
 mod client_openid;
 mod client_requests;
+mod credential;
 mod detail_types;
 mod document;
 mod duration;

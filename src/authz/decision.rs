@@ -139,7 +139,7 @@ pub enum Finding {
     Settled(Decision),
     /// Every rule holds if this proof is new: ask the guard, then [`Unspent::settle`].
     Unspent(Unspent),
-    /// The token says nothing by itself: ask a [`TokenLookup`](super::TokenLookup), then
+    /// The token says nothing by itself: [`Unresolved::resolve`], then
     /// [`Enforcer::decide_resolved`](super::Enforcer::decide_resolved).
     Unresolved(Unresolved, Context),
     /// It takes newer keys of an issuer to tell: [`KeysWanted::renew`], then decide once more.

@@ -25,7 +25,7 @@ pub(super) use authorization_server::{
 };
 pub(super) use client::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, RotationWord, SubjectTypeWord};
 pub(super) use client_documents::{ClientDocumentsFile, PrivateAddresses};
-pub(super) use issuer::{IssuerFile, OtherIssuer, TokenClaimsFile, TokenTypeWord};
+pub(super) use issuer::{IntrospectionFile, IssuerFile, OtherIssuer, TokenClaimsFile, TokenTypeWord};
 pub(super) use login::{ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, OidcLoginFile};
 pub(super) use protected_resource::{
     AllowWord, DpopWord, GateNonceWord, MetadataFile, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord,

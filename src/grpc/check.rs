@@ -28,11 +28,10 @@ use tracing::{debug, info, warn};
 use super::Never;
 use super::question::{Question, QuestionCodec};
 use crate::authz::{
-    Answer, Caller, Context, Decision, Denial, Denied, Enforcer, Finding, Headers, Outage, Permit, Request,
-    TokenLookup, Unresolved, Unspent,
+    Answer, Caller, Context, Decision, Denial, Denied, Enforcer, Finding, Headers, Outage, Permit, Request, Resolved,
+    Unresolved, Unspent,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::jose::Members;
 use crate::replay::ReplayGuard;
 use crate::telemetry::GateMetrics;
 use crate::unavailable::Unavailable;
@@ -65,23 +64,15 @@ struct Gate {
     enforcer: Enforcer,
     /// Says whether a proof is new.
     guard: Arc<dyn ReplayGuard>,
-    /// Says what tokens that are handles stand for.
-    lookup: Arc<dyn TokenLookup>,
     /// Read once a question.
     clock: Arc<dyn Clock>,
 }
 
 impl CheckService {
-    /// A service that asks `enforcer`, `lookup` what a token that is a handle stands for, and then `guard` whether a proof
-    /// is new.
+    /// A service that asks `enforcer`, and then `guard` whether a proof is new.
     #[must_use]
-    pub fn new(
-        enforcer: Enforcer,
-        guard: Arc<dyn ReplayGuard>,
-        lookup: Arc<dyn TokenLookup>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self { gate: Arc::new(Gate { enforcer, guard, lookup, clock }), metrics: None }
+    pub fn new(enforcer: Enforcer, guard: Arc<dyn ReplayGuard>, clock: Arc<dyn Clock>) -> Self {
+        Self { gate: Arc::new(Gate { enforcer, guard, clock }), metrics: None }
     }
 
     /// The same service, whose decisions are counted.
@@ -173,8 +164,8 @@ impl Gate {
             finding = self.enforcer.decide(request, now);
         }
         let finding = match finding {
-            Finding::Unresolved(unresolved, context) => match self.look_up(&unresolved, now, deadline).await {
-                Ok(answer) => self.enforcer.decide_resolved(request, unresolved.resolve(answer), now),
+            Finding::Unresolved(unresolved, context) => match resolve(&unresolved, now, deadline).await {
+                Ok(resolved) => self.enforcer.decide_resolved(request, resolved, now),
                 Err(cause) => Finding::Settled(Decision::Unavailable(Outage::new(cause, context))),
             },
             finding @ (Finding::Settled(_) | Finding::Unspent(_) | Finding::KeysWanted(..)) => finding,
@@ -187,17 +178,6 @@ impl Gate {
                 Decision::Unavailable(Outage::new(Unavailable::Down, context))
             }
         }
-    }
-
-    /// Asks what a token stands for, for as long as somebody waits for the answer.
-    async fn look_up(
-        &self,
-        unresolved: &Unresolved,
-        now: Timestamp,
-        deadline: Option<Instant>,
-    ) -> Result<Option<Members>, Unavailable> {
-        let answer = tokio::time::timeout(patience(deadline), self.lookup.look_up(unresolved, now)).await;
-        answer.unwrap_or(Err(Unavailable::Late))
     }
 
     /// Asks the guard, unless nobody waits for its answer.
@@ -216,6 +196,12 @@ impl Gate {
         };
         unspent.settle(answer)
     }
+}
+
+/// Asks what a token stands for, for as long as somebody waits for the answer.
+async fn resolve(unresolved: &Unresolved, now: Timestamp, deadline: Option<Instant>) -> Result<Resolved, Unavailable> {
+    let answer = tokio::time::timeout(patience(deadline), unresolved.resolve(now)).await;
+    answer.unwrap_or(Err(Unavailable::Late))
 }
 
 /// How long there is to wait for somebody else's answer.

@@ -28,6 +28,7 @@ pub struct GateMetrics {
     allowed: Histogram,
     denied: Histogram,
     unavailable: Histogram,
+    described: Histogram,
     proof_age: Histogram,
 }
 
@@ -36,6 +37,7 @@ pub struct GateMetrics {
 struct Decisions {
     allowed: Counter,
     unavailable: Counter,
+    described: Counter,
     /// By the name of the denial.
     denied: HashMap<&'static str, Counter>,
 }
@@ -72,6 +74,7 @@ impl GateMetrics {
             allowed: took("allowed"),
             denied: took("denied"),
             unavailable: took("unavailable"),
+            described: took("described"),
             proof_age,
         }
     }
@@ -84,6 +87,7 @@ impl GateMetrics {
             Decision::Allow(_) => (Some(&resource.allowed), &self.allowed),
             Decision::Deny(denied) => (resource.denied.get(denied.denial().name()), &self.denied),
             Decision::Unavailable(_) => (Some(&resource.unavailable), &self.unavailable),
+            Decision::Describe(_) => (Some(&resource.described), &self.described),
         };
         if let Some(counter) = counter {
             counter.inc();
@@ -104,6 +108,7 @@ impl Decisions {
         Self {
             allowed: counter("allowed", ""),
             unavailable: counter("unavailable", ""),
+            described: counter("described", ""),
             denied: Denial::all().map(|denial| (denial.name(), counter("denied", denial.name()))).collect(),
         }
     }

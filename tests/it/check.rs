@@ -1022,6 +1022,7 @@ fn the_tables_reach_every_denial() {
         Denial::CertificateMismatch, // `mutual_tls.rs`
         Denial::CheckMalformed,
         Denial::CheckTooLarge,
+        Denial::Token(TokenFault::Revoked), // `ended.rs`
         Denial::Proof(ProofFault::NonceMissing),
         Denial::Proof(ProofFault::NonceStale),
         Denial::Proof(ProofFault::Replayed),

@@ -86,6 +86,8 @@ fn the_readme_names_the_limits_that_hold() {
         ("live sessions", settable(kept.sessions)),
         ("key set, or metadata, of another issuer", size(fetch::FetchLimits::default().size as u64)),
         ("keys in a set", grouped(issuers::KEYS_LIMIT as u64)),
+        ("answers that are kept of each introspection endpoint", grouped(issuers::ANSWERS_KEPT)),
+        ("questions at once to each introspection endpoint", grouped(issuers::QUESTIONS as u64)),
         ("clients at which sessions have signed people in", settable(kept.session_clients)),
         ("grants that a page shows a person", grouped(oauth::GRANTS_SHOWN.into())),
         ("logo", size(web::Logo::LIMIT)),

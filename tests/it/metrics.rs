@@ -151,8 +151,8 @@ async fn families() -> BTreeMap<String, Family> {
     for line in text.lines() {
         let words: Vec<_> = line.splitn(4, ' ').collect();
         match words.as_slice() {
-            ["#", "HELP", name, help] => help.clone_into(&mut families.entry((*name).to_owned()).or_default().help),
-            ["#", "TYPE", name, kind] => kind.clone_into(&mut families.entry((*name).to_owned()).or_default().kind),
+            ["#", "HELP", name, help] => (*help).clone_into(&mut families.entry((*name).to_owned()).or_default().help),
+            ["#", "TYPE", name, kind] => (*kind).clone_into(&mut families.entry((*name).to_owned()).or_default().kind),
             _ => {}
         }
     }

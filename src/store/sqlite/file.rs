@@ -27,6 +27,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("V10__authorization_details", include_str!("migrations/V10__authorization_details.sql")),
     ("V12__access_tokens", include_str!("migrations/V12__access_tokens.sql")),
     ("V13__sessions_of_clients", include_str!("migrations/V13__sessions_of_clients.sql")),
+    ("V15__revoked_at", include_str!("migrations/V15__revoked_at.sql")),
 ];
 
 /// How long to wait for another process, such as `tollgate keys rotate`, that writes to the same file.
