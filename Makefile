@@ -1,5 +1,5 @@
 # What people and CI run. Tools are pinned and go to .tools/; only Rust, Python 3.10, Node.js 20 and, unless apt can
-# install it, Chromium must be there before.
+# install them, Chromium and Redis must be there before.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -19,7 +19,8 @@ demo: build ## see a stolen token refused: Tollgate, a real Envoy and a small up
 	envoy=$$(scripts/install-envoy); ENVOY_BIN="$$envoy" $(TARGET_DIR)/release/tollgate dev --story
 
 test: tools ## run every test; installs what it needs
-	ENVOY_BIN="$$(scripts/install-envoy)" CHROMIUM_BIN="$$(scripts/install-chromium)" cargo test --locked
+	ENVOY_BIN="$$(scripts/install-envoy)" CHROMIUM_BIN="$$(scripts/install-chromium)" \
+	REDIS_BIN="$$(scripts/install-redis)" cargo test --locked
 
 lint: ## check format, lints, documentation, dependencies, spelling, shell and YAML
 	cargo fmt --check
@@ -43,9 +44,10 @@ bench: ## print every speed budget beside its floor, measured in the same run
 fmt: ## format the code
 	cargo fmt
 
-tools: $(NODE_MODULES) ## install Envoy, Chromium and the Node and Python clients that the tests run
+tools: $(NODE_MODULES) ## install Envoy, Chromium, Redis and the Node and Python clients that the tests run
 	@scripts/install-envoy >/dev/null
 	@scripts/install-chromium >/dev/null
+	@scripts/install-redis >/dev/null
 	@scripts/install-python python tests/interop/requirements.txt
 
 $(NODE_MODULES): %/node_modules/.package-lock.json: %/package-lock.json

@@ -21,7 +21,7 @@ use crate::grpc::{self, AdminService, CheckService};
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
 use crate::keys::{KeysError, SigningKeys, root_secrets};
 use crate::oauth::{AuthorizationServer, Dependencies};
-use crate::replay::{LocalReplayGuard, ReplayGuard};
+use crate::replay::{LocalReplayGuard, RedisFault, RedisReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
 use crate::unavailable::Unavailable;
@@ -100,6 +100,9 @@ pub enum AppError {
     /// A person has the name of a client: one could be taken for the other (RFC 9068 §5).
     #[error("a person in the users file has the subject `{0}`, which is a client_id; change one of them")]
     SubjectIsClient(String),
+    /// The replay guard cannot be used, whether its Redis answers or not.
+    #[error("cannot use the replay guard")]
+    Replay(#[from] RedisFault),
     /// Nobody can be asked over HTTPS.
     #[error("cannot ask other servers")]
     Fetcher(#[from] FetcherFault),
@@ -155,6 +158,7 @@ impl App {
             let site: Arc<dyn Site> = Arc::new(AdminSite {
                 store: None,
                 keys: None,
+                guard: None,
                 clock: seams.clock,
                 takes_writes: Arc::new(AtomicBool::new(true)),
             });
@@ -203,6 +207,7 @@ impl App {
         let admin_site: Arc<dyn Site> = Arc::new(AdminSite {
             store: Some(Arc::clone(&shared.store)),
             keys: Some(Arc::clone(&shared.keys)),
+            guard: Some(Arc::clone(&shared.guard)),
             clock: Arc::clone(&shared.clock),
             takes_writes: Arc::clone(&takes_writes),
         });
@@ -354,10 +359,18 @@ impl State {
         let (clock, entropy) = (Arc::clone(&seams.clock), &*seams.entropy);
         let now = clock.now();
         let store = self.store;
-        let config::Replay::Local { entries } = self.replay;
-        let guard = seams.guard.take().unwrap_or_else(|| Arc::new(LocalReplayGuard::new(entries)));
         let seen_until = store.last_alive().await?.map(|last| last.proofs_until(now, self.skew));
-        let fence = Fence::after(seen_until, now);
+        let guard: Arc<dyn ReplayGuard> = match (seams.guard.take(), self.replay) {
+            (Some(guard), _) => guard,
+            (None, config::Replay::Local { entries }) => Arc::new(LocalReplayGuard::new(entries)),
+            (None, config::Replay::Redis(settings)) => {
+                Arc::new(RedisReplayGuard::start(settings, Arc::clone(&clock), entropy).await?)
+            }
+        };
+        let fence = match guard.is_shared() {
+            true => Fence::shared(Arc::clone(&guard), self.skew),
+            false => Fence::after(seen_until, now),
+        };
         store.note_alive(LastAlive { at: now, stopped: false }).await?;
 
         let kek = self.signing.encryption_key.unwrap_or_else(|| RootKey::from_bytes(entropy.draw()));
@@ -412,7 +425,7 @@ impl Shared {
             Arc::clone(&self.keys) as Arc<dyn crate::token::KeyLookup>,
             Arc::clone(&self.tokens) as Arc<dyn crate::authz::TokenCache>,
             Arc::clone(&self.proof_keys),
-            self.fence,
+            self.fence.clone(),
         );
         CheckService::new(enforcer, Arc::clone(&self.guard), Arc::clone(&self.clock))
     }

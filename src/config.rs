@@ -17,6 +17,7 @@ use crate::grpc::{Access, ListenAddress};
 use crate::identity::{OidcSettings, ProxyHeaders};
 use crate::keys::KeySchedule;
 use crate::oauth;
+use crate::replay::RedisSettings;
 use crate::secret::seal::RootKey;
 use crate::store::Limits;
 use crate::web::{Branding, TlsFiles};
@@ -39,6 +40,7 @@ mod mistake;
 mod named_file;
 mod protected_resource;
 mod reference;
+mod replay;
 mod tree;
 mod words;
 
@@ -128,6 +130,8 @@ pub enum Replay {
         /// How many at most.
         entries: usize,
     },
+    /// In a Redis that replicas share.
+    Redis(RedisSettings),
 }
 
 /// Everything about the authorization server.

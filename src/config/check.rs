@@ -8,24 +8,20 @@ use std::time::Duration;
 use super::client_certificate::Certificates;
 use super::duration::{self, Lifetime};
 use super::file::{
-    AdminFile, AuthorizationServerFile, ExtAuthzFile, File, ListenFile, ReplayFile, SocketAccess, StoreFile, TlsFile,
+    AdminFile, AuthorizationServerFile, ExtAuthzFile, File, ListenFile, SocketAccess, StoreFile, TlsFile,
 };
 use super::given::{Given, Parsed};
 use super::listen_address::TcpAddress;
 use super::mistake::{Mistake, Place};
 use super::{
-    AdminApi, AuthorizationServer, Config, Listen, Login, PublicListener, Replay, Store, authorization_server,
-    named_file, protected_resource,
+    AdminApi, AuthorizationServer, Config, Listen, Login, PublicListener, Store, authorization_server, named_file,
+    protected_resource,
 };
 use crate::certificate::Authorities;
 use crate::grpc::{Access, ListenAddress};
 use crate::oauth::Client;
-use crate::replay::DEFAULT_ENTRIES;
 use crate::store::Limits;
 use crate::web::TlsFiles;
-
-/// How many proofs a local guard may be told to remember: about 3 GiB.
-const MOST_ENTRIES: usize = 50_000_000;
 
 /// The longest text that a page shows to people, in characters.
 const SHOWN_LIMIT: usize = 200;
@@ -49,7 +45,7 @@ pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mi
     }
     let listen_file = listen.as_ref();
     let (listen, client_ca) = self::listen(&mut judge, listen_file);
-    let replay = self::replay(&mut judge, replay.as_ref());
+    let replay = if place.lost("replay") { None } else { super::replay::judge(&mut judge, replay.as_ref()) };
     let limits = self::limits(&mut judge, store.as_ref());
     let store = if place.lost("store") { None } else { self::store(&mut judge, store.as_ref()) };
     let server_file = authorization_server.as_ref();
@@ -73,7 +69,14 @@ pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mi
     // What was spent is remembered as long as anything that came from it could be used.
     let kept = lifetimes.map(|lifetimes| lifetimes.access_token.max(lifetimes.transaction));
     let limits = Limits { kept: kept.unwrap_or_default().max(limits.kept), ..limits };
-    Some(Config { listen, store: store?, limits, replay, authorization_server, protected_resources: resources })
+    Some(Config {
+        listen,
+        store: store?,
+        limits,
+        replay: replay?,
+        authorization_server,
+        protected_resources: resources,
+    })
 }
 
 /// An external login is nothing without the door through which it comes, and that door must not be where Envoy's is.
@@ -367,16 +370,4 @@ fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
         revocations: limit(&file.revocations, default.revocations),
         kept: default.kept,
     }
-}
-
-fn replay(judge: &mut Judge<'_>, given: Option<&Given<ReplayFile>>) -> Replay {
-    let entries = given.and_then(|given| {
-        let ReplayFile::Local(local) = &given.value;
-        local.value.entries.as_ref()
-    });
-    let Some(entries) = entries else { return Replay::Local { entries: DEFAULT_ENTRIES } };
-    if !(1..=MOST_ENTRIES).contains(&entries.value) {
-        judge.report(Mistake::about(&entries.place, format!("must be from 1 to {MOST_ENTRIES}")));
-    }
-    Replay::Local { entries: entries.value }
 }

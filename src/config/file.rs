@@ -14,6 +14,7 @@ mod authorization_server;
 mod client;
 mod login;
 mod protected_resource;
+mod replay;
 
 pub(super) use authorization_server::{
     AuthorizationServerFile, BrandingFile, DetailTypeFile, DpopFile, Profile, RateLimitsFile, ServerNonce,
@@ -24,6 +25,7 @@ pub(super) use login::{ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, O
 pub(super) use protected_resource::{
     AllowWord, DpopWord, GateNonceWord, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord, UpstreamFile,
 };
+pub(super) use replay::{RedisReplayFile, ReplayFile};
 
 /// The configuration of Tollgate.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -196,22 +198,4 @@ pub(super) struct LimitsFile {
     /// Revoked access tokens of clients that speak for themselves, until they expire.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) revocations: Option<Given<u64>>,
-}
-
-/// Where used DPoP proofs are remembered.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum ReplayFile {
-    /// In the memory of this process. Protects one replica only.
-    Local(Given<LocalReplayFile>),
-}
-
-/// Used proofs in memory.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct LocalReplayFile {
-    /// How many proofs are remembered at most, from 1 to 50000000; about 64 bytes each. When full, requests are answered
-    /// 503 until proofs expire: none is ever forgotten early.
-    #[schemars(extend("default" = 1_000_000))]
-    pub(super) entries: Option<Given<usize>>,
 }

@@ -216,7 +216,6 @@ impl de::Error for Fault {
 /// key that is known beside it.
 const PLANNED: &[(&str, &str)] = &[
     ("postgres", "sqlite"),
-    ("redis", "local"),
     ("jwks_uri", "jwks"),
     ("access_token_format", "client_id"),
     ("access_token_format", "resource"),

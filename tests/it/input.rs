@@ -372,8 +372,13 @@ async fn impatient_door() -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
     let limits = Limits { patience: Duration::from_millis(200), ..Limits::default() };
     let door = Door::bind(([127, 0, 0, 1], 0).into(), limits).await.expect("a port");
     let address = door.address().expect("an address");
-    let site =
-        AdminSite { store: None, keys: None, clock: Arc::new(TestClock::default()), takes_writes: Arc::default() };
+    let site = AdminSite {
+        store: None,
+        keys: None,
+        guard: None,
+        clock: Arc::new(TestClock::default()),
+        takes_writes: Arc::default(),
+    };
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(async move {
         let stopped = async {
