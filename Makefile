@@ -4,19 +4,22 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint audit bench fmt tools clean-tools
+.PHONY: help build demo fapi2 test lint audit bench fmt tools clean-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 NODE_MODULES := tests/interop/node_modules/.package-lock.json examples/external-login/node_modules/.package-lock.json
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 build: ## build the release binary
 	cargo build --locked --release
 
 demo: build ## see a stolen token refused: Tollgate, a real Envoy and a small upstream on this machine
 	envoy=$$(scripts/install-envoy); ENVOY_BIN="$$envoy" $(TARGET_DIR)/release/tollgate dev --story
+
+fapi2: build ## run examples/fapi2.yaml with Envoy and an API behind it, for a certification suite to drive
+	TOLLGATE_BIN=$(TARGET_DIR)/release/tollgate scripts/fapi2
 
 test: tools ## run every test; installs what it needs
 	ENVOY_BIN="$$(scripts/install-envoy)" CHROMIUM_BIN="$$(scripts/install-chromium)" \

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -17,13 +17,13 @@ use crate::config::{self, Config};
 use crate::dpop::{Fence, Nonces, ProofKeys};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::fetch::{Fetcher, FetcherFault, Reach};
-use crate::grpc::{self, AdminService, CheckService};
+use crate::grpc::{self, AdminService, CheckService, OwnTokens};
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
 use crate::keys::{KeysError, SigningKeys, root_secrets};
 use crate::oauth::{AuthorizationServer, Dependencies};
 use crate::replay::{LocalReplayGuard, RedisFault, RedisReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
-use crate::store::{LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
+use crate::store::{BackupError, LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
 use crate::unavailable::Unavailable;
 use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFault};
 
@@ -336,6 +336,18 @@ fn people(
     }
 }
 
+/// Copies the database of an installation to the new file `to`; gives the size of the copy in bytes, or `None` if the
+/// installation has no file of its own. Blocks while it does so.
+///
+/// # Errors
+/// [`BackupError`] says what is in the way; then there is no copy.
+pub fn back_up(store: &config::Store, to: &Path) -> Result<Option<u64>, BackupError> {
+    match store {
+        config::Store::Memory => Ok(None),
+        config::Store::Sqlite { path } => SqliteStore::back_up(path, to).map(Some),
+    }
+}
+
 /// The people of the users file, none of whom may have the name of a client.
 fn local_users(path: PathBuf, settings: &crate::oauth::Settings) -> Result<LocalUsers, AppError> {
     let text = std::fs::read_to_string(&path).map_err(|cause| AppError::Users { path: path.clone(), cause })?;
@@ -427,7 +439,8 @@ impl Shared {
             Arc::clone(&self.proof_keys),
             self.fence.clone(),
         );
-        CheckService::new(enforcer, Arc::clone(&self.guard), Arc::clone(&self.clock))
+        let lookup = Arc::new(OwnTokens(Arc::clone(&self.store)));
+        CheckService::new(enforcer, Arc::clone(&self.guard), lookup, Arc::clone(&self.clock))
     }
 
     fn dependencies(self, (login, people): (Login, Arc<dyn People>), entropy: Arc<dyn Entropy>) -> Dependencies {

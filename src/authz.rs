@@ -1,9 +1,10 @@
 //! The rules of the gate: who may pass to a protected resource (RFC 6750, RFC 9068 §4, RFC 9449 §7).
 //!
 //! A proxy asks about one request at a time. [`Enforcer::decide`] finds the resource, the rule, the token and the proof,
-//! in that order, cheap checks before costly ones, and without waiting for anything. What is left to ask, whether the
-//! proof is new, is asked by the caller, last of all, so that only a request that is right in every other respect can
-//! fill the memory of the guard.
+//! in that order, cheap checks before costly ones, and without waiting for anything. What a token that is a handle stands
+//! for is asked by the caller, who then has the request decided again, once. What is left to ask, whether the proof is
+//! new, is asked by the caller too, last of all, so that only a request that is right in every other respect can fill the
+//! memory of the guard.
 //!
 //! | step | may end in |
 //! |---|---|
@@ -30,7 +31,7 @@ use crate::clock::Timestamp;
 use crate::dpop::{self, Expected, Fence, Htu, NonceRule, Nonces, ProofFault, ProofKeys, Remedy, VerifiedProof};
 use crate::jose::Algorithm;
 use crate::secret::sha256_parts;
-use crate::token::{self, KeyLookup, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
+use crate::token::{self, Form, KeyLookup, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
 use crate::unavailable::Unavailable;
 
 mod challenge;
@@ -38,6 +39,7 @@ mod credentials;
 mod decision;
 mod denial;
 mod headers;
+mod lookup;
 mod path;
 mod policy;
 mod resource;
@@ -48,6 +50,7 @@ pub use credentials::Scheme;
 pub use decision::{Context, Decision, Denied, Finding, Outage, Permit, Unspent};
 pub use denial::{ChallengeError, Denial};
 pub use headers::{Headers, Single};
+pub use lookup::{Resolved, TokenLookup, Unresolved};
 pub use policy::{Access, Method, MethodFault, PathPattern, PatternFault, Rule};
 pub use resource::{DpopRequirement, GateNonce, ResourceSettings};
 pub use upstream::{HeaderFault, IdentityHeader, UpstreamAuthorization, UpstreamChanges, UpstreamView};
@@ -123,6 +126,8 @@ enum Stop {
     Refused(Denial),
     /// We could not tell.
     Unavailable(Unavailable),
+    /// Somebody must be asked first.
+    Unresolved(Unresolved),
 }
 
 impl From<Denial> for Stop {
@@ -178,16 +183,32 @@ impl Enforcer {
 
     /// Decides about a request, but for whether its proof is new. Does not wait and does not log.
     pub fn decide(&self, request: &Request<'_>, now: Timestamp) -> Finding {
+        self.decide_with(request, None, now)
+    }
+
+    /// Decides about a request again, now that it is known what its token stands for.
+    pub fn decide_resolved(&self, request: &Request<'_>, resolved: Resolved, now: Timestamp) -> Finding {
+        self.decide_with(request, Some(resolved), now)
+    }
+
+    fn decide_with(&self, request: &Request<'_>, resolved: Option<Resolved>, now: Timestamp) -> Finding {
         let mut context = Context::default();
-        match self.judge(request, now, &mut context) {
+        match self.judge(request, resolved, now, &mut context) {
             Ok(cleared) => finding(cleared, context, &self.fence, now),
             Err(Stop::Refused(denial)) => Finding::Settled(Decision::Deny(denied(denial, context, now))),
             Err(Stop::Unavailable(cause)) => Finding::Settled(Decision::Unavailable(Outage { cause, context })),
+            Err(Stop::Unresolved(unresolved)) => Finding::Unresolved(unresolved, context),
         }
     }
 
     /// The steps of the table above; notes in `context` how far it got.
-    fn judge<'a>(&self, request: &Request<'a>, now: Timestamp, context: &mut Context) -> Result<Cleared<'a>, Stop> {
+    fn judge<'a>(
+        &self,
+        request: &Request<'a>,
+        resolved: Option<Resolved>,
+        now: Timestamp,
+        context: &mut Context,
+    ) -> Result<Cleared<'a>, Stop> {
         let resource = context.resource.insert(Arc::clone(self.resource(request)?));
         if !policy::is_passable_method(request.method) {
             return Err(Denial::MethodRefused.into());
@@ -209,7 +230,7 @@ impl Enforcer {
             (Scheme::Dpop, DpopRequirement::Off) => return Err(Denial::CredentialsMissing.into()),
             (Scheme::Bearer, _) => None,
         };
-        let token = context.token.insert(self.token(resource, credentials.token, now)?);
+        let token = context.token.insert(self.token(resource, credentials.token, resolved, now)?);
         check_certificate(token, request.certificate)?;
         let Some(proof) = proof else {
             check_bearer(token, resource)?;
@@ -243,8 +264,14 @@ impl Enforcer {
         Ok(resource)
     }
 
-    /// Verifies a token, or finds it verified.
-    fn token(&self, resource: &Resource, text: &str, now: Timestamp) -> Result<Arc<VerifiedToken>, Stop> {
+    /// Verifies a token, or finds it verified. A handle is not known until somebody was asked what it stands for.
+    fn token(
+        &self,
+        resource: &Resource,
+        text: &str,
+        resolved: Option<Resolved>,
+        now: Timestamp,
+    ) -> Result<Arc<VerifiedToken>, Stop> {
         let settings = &resource.settings;
         let skew = settings.window.skew;
         let key = sha256_parts(&[
@@ -266,7 +293,19 @@ impl Enforcer {
             skew,
         };
         let generation = self.tokens.generation();
-        let token = Arc::new(token::verify(text, &expected, &*self.keys, now)?);
+        let form = Form::of(text).map_err(Denial::Token)?;
+        let token = match (form, resolved.filter(|resolved| resolved.key == key)) {
+            (Form::Jwt(text), _) => token::verify(text, &expected, &*self.keys, now)?,
+            (Form::Handle(_), Some(Resolved { answer, .. })) => {
+                let said = answer.ok_or(TokenFault::HandleUnknown);
+                said.and_then(|said| token::judge(said, &expected, now)).map_err(Denial::Token)?
+            }
+            (Form::Handle(_), None) => {
+                let (issuer, token) = (settings.issuer.clone(), Zeroizing::new(text.to_owned()));
+                return Err(Stop::Unresolved(Unresolved { issuer, token, key }));
+            }
+        };
+        let token = Arc::new(token);
         self.tokens.keep(key, Arc::clone(&token), generation);
         Ok(token)
     }

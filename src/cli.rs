@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use miette::{Diagnostic, Report};
 
+mod backup;
 mod client;
 mod curl;
 mod descriptors;
@@ -53,6 +54,8 @@ enum Verb {
     Schema(schema::Schema),
     /// Show the signing keys, or bring a new one
     Keys(keys::Keys),
+    /// Copy the database of an installation, while it runs
+    Backup(backup::Backup),
     /// Sign in with a code on another device, or in a browser, and keep the token
     Login(login::Login),
     /// End what `login` began, and forget the token and its key
@@ -76,6 +79,7 @@ impl Cli {
             Verb::Validate(verb) => verb.run(),
             Verb::Schema(verb) => verb.run(),
             Verb::Keys(verb) => wait_for(async { verb.run().await.unwrap_or_else(report) }),
+            Verb::Backup(verb) => verb.run().unwrap_or_else(report),
             Verb::Login(verb) => wait_for(async { verb.run(environment).await.unwrap_or_else(report) }),
             Verb::Logout(verb) => wait_for(async { verb.run(environment).await.unwrap_or_else(report) }),
             Verb::Curl(verb) => wait_for(async { verb.run(environment).await.unwrap_or_else(report) }),

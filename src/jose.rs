@@ -11,7 +11,7 @@ mod jws;
 mod signing_key;
 
 pub use algorithm::{ASSERTION_ALGORITHMS, Algorithm, PROOF_ALGORITHMS};
-pub use json::{Json, JsonFault, Members, array, object};
+pub use json::{Json, JsonFault, Members, array, object, optional_text, optional_time, required_text};
 pub use jwk::{JwkFault, PublicKey, Thumbprint, key_set};
 pub use jws::{Jws, JwsFault, SignatureFault};
 pub use signing_key::{SigningKey, SigningKeyFault};

@@ -132,6 +132,8 @@ pub struct Settings {
     pub scopes: BTreeMap<Scope, Words>,
     /// The resources that tokens are issued for (RFC 8707); the first is the default. Never empty.
     pub resources: Vec<Audience>,
+    /// Those of them for which access tokens are handles, whoever they are issued to.
+    pub opaque_resources: Vec<Audience>,
     /// The types of `authorization_details` that exist (RFC 9396 §10), by name.
     pub details: BTreeMap<String, DetailType>,
     /// How long things live.

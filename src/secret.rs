@@ -173,6 +173,17 @@ impl Kind for CodeKind {
 /// An authorization code (RFC 6749 §1.3.1).
 pub type AuthorizationCode = Opaque<CodeKind>;
 
+/// Marks an access token that is a handle.
+#[derive(Debug)]
+pub enum AccessTokenKind {}
+
+impl Kind for AccessTokenKind {
+    const PREFIX: &'static str = "tga_";
+}
+
+/// An access token that says nothing by itself (RFC 6749 §1.4): a handle, of which the store knows what it means.
+pub type OpaqueAccessToken = Opaque<AccessTokenKind>;
+
 /// Marks a browser session.
 #[derive(Debug)]
 pub enum SessionKind {}

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
 use crate::replay::{ReplayKey, Seen};
-use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
+use crate::secret::{
+    AccessTokenKind, BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind,
+};
 pub use crate::unavailable::Unavailable;
 
 mod memory;
@@ -19,11 +21,11 @@ mod sqlite;
 
 pub use memory::MemoryStore;
 pub use record::{
-    ALIVE_EVERY, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, GrantOrigin, KeyRecord, LastAlive,
-    Pace, PersonRecord, Previous, PushedRequest, RefreshState, Rotation, SenderConstraint, SessionRecord, TokenName,
-    TransactionId,
+    ALIVE_EVERY, AccessTokenRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, GrantOrigin,
+    KeyRecord, LastAlive, Pace, PersonRecord, Previous, PushedRequest, RefreshState, Rotation, SenderConstraint,
+    SessionRecord, TokenName, TransactionId,
 };
-pub use sqlite::{OpenError, SqliteStore};
+pub use sqlite::{BackupError, OpenError, SqliteStore};
 
 /// How much a store holds at most, and for how long after its end. A full store answers [`Unavailable::Full`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,6 +55,9 @@ pub struct Limits {
     pub assertions: u64,
     /// Revoked access tokens that no grant ends with, until they expire. 1,000,000 by default.
     pub revocations: u64,
+    /// Access tokens that are handles, until they expire. 1,000,000 by default, about 600 bytes each: three thousand a second
+    /// of five minutes. Those that are being issued when the last of them is recorded come on top.
+    pub access_tokens: u64,
     /// How long codes, grants, pushed requests and devices are kept after their end. Ten minutes by default. No authorization transaction and no
     /// access token may live longer: a transaction whose code was forgotten could give another one, and a code that was
     /// forgotten could no longer end the grant whose tokens are still good when it is replayed (RFC 6749 §4.1.2).
@@ -72,6 +77,7 @@ impl Default for Limits {
             people: 1_000_000,
             assertions: 1_000_000,
             revocations: 1_000_000,
+            access_tokens: 1_000_000,
             kept: Duration::from_mins(10),
         }
     }
@@ -294,6 +300,16 @@ pub trait Store: Send + Sync {
 
     /// Whether an access token was revoked by its name.
     async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable>;
+
+    /// Fails with [`Unavailable::Full`] if there is no room for another access token that is a handle. Asked before anything
+    /// is spent for one: a code whose token could not be recorded would be lost.
+    async fn check_room_for_access_token(&self) -> Result<(), Unavailable>;
+
+    /// Records an access token that is a handle, for which there was room a moment ago.
+    async fn record_access_token(&self, token: &AccessTokenRecord) -> Result<(), Unavailable>;
+
+    /// Reads an access token by its handle, revoked or not, until it is swept.
+    async fn access_token(&self, handle: Digest<AccessTokenKind>) -> Result<Option<AccessTokenRecord>, Unavailable>;
 
     /// Records the session of a browser that signed in.
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable>;

@@ -1,9 +1,11 @@
-//! JWT access tokens (RFC 9068): their claims, and how a resource server verifies them.
+//! Access tokens: the claims of RFC 9068, how a resource server verifies a JWT, and handles that stand for such claims.
 
 mod authorization_details;
 mod claims;
+mod form;
 mod verify;
 
 pub use authorization_details::{AuthorizationDetails, DetailsFault, LISTS};
 pub use claims::{ACCESS_TOKEN_TYPE, AccessTokenClaims, Binding, Confirmation};
-pub use verify::{KeyLookup, TOKEN_LIMIT, TokenExpectation, TokenFault, VerifiedToken, VerifyError, verify};
+pub use form::{AccessTokenFormat, Form};
+pub use verify::{KeyLookup, TOKEN_LIMIT, TokenExpectation, TokenFault, VerifiedToken, VerifyError, judge, verify};

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::credentials::Scheme;
 use super::policy::{Access, Rule};
-use super::{Denial, Resource, UpstreamChanges};
+use super::{Denial, Resource, Unresolved, UpstreamChanges};
 use crate::clock::Timestamp;
 use crate::dpop::{Fence, NonceText, ProofFault, VerifiedProof};
 use crate::jose::Thumbprint;
@@ -125,6 +125,9 @@ pub enum Finding {
     Settled(Decision),
     /// Every rule holds if this proof is new: ask the guard, then [`Unspent::settle`].
     Unspent(Unspent),
+    /// The token says nothing by itself: ask a [`TokenLookup`](super::TokenLookup), then
+    /// [`Enforcer::decide_resolved`](super::Enforcer::decide_resolved).
+    Unresolved(Unresolved, Context),
 }
 
 /// Leave to pass. Only the enforcer makes one, after every rule held.
@@ -260,6 +263,11 @@ pub struct Outage {
 }
 
 impl Outage {
+    /// A question that could not be answered for this cause.
+    pub fn new(cause: Unavailable, context: Context) -> Self {
+        Self { cause, context }
+    }
+
     /// What did not answer.
     #[must_use]
     pub fn cause(&self) -> Unavailable {

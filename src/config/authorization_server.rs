@@ -73,6 +73,7 @@ pub(super) fn judge(
         resources,
         lifetimes,
         dpop,
+        opaque_resources: Vec::new(),
         details: details.types,
         require_pushed_requests: file.require_pushed_authorization_requests.as_ref().is_some_and(|given| given.value),
         profile,

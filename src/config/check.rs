@@ -64,6 +64,7 @@ pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mi
         server.settings.mutual_tls = (listen.public.tls.is_some() || listen.public.forwarded_certificates)
             && server.settings.clients.iter().any(Client::uses_certificates);
         server.settings.client_authorities = client_ca;
+        server.settings.opaque_resources = protected_resource::opaque(file);
     }
     let lifetimes = authorization_server.as_ref().map(|server| &server.settings.lifetimes);
     // What was spent is remembered as long as anything that came from it could be used.
@@ -368,6 +369,7 @@ fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
         people: limit(&file.people, default.people),
         assertions: limit(&file.assertions, default.assertions),
         revocations: limit(&file.revocations, default.revocations),
+        access_tokens: limit(&file.access_tokens, default.access_tokens),
         kept: default.kept,
     }
 }

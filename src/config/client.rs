@@ -101,6 +101,7 @@ fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, around: &Surrounding
         introspects,
         profile,
         requests,
+        access_token_format: file.access_token_format.as_ref().map(|given| given.value.format()).unwrap_or_default(),
         exchange,
         id,
     })

@@ -198,4 +198,7 @@ pub(super) struct LimitsFile {
     /// Revoked access tokens of clients that speak for themselves, until they expire.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) revocations: Option<Given<u64>>,
+    /// Access tokens with `access_token_format: opaque`, until they expire: about 600 bytes each.
+    #[schemars(extend("default" = 1_000_000))]
+    pub(super) access_tokens: Option<Given<u64>>,
 }

@@ -12,7 +12,8 @@ use crate::authz::{
     Access, DpopRequirement, GateNonce, IdentityHeader, ResourceSettings, Rule, UpstreamAuthorization, UpstreamView,
 };
 use crate::dpop::Window;
-use crate::ident::Issuer;
+use crate::ident::{Audience, Issuer};
+use crate::token::AccessTokenFormat;
 use crate::uri::Origin;
 
 /// Which claims the protected service is told by default, and in which headers.
@@ -34,6 +35,15 @@ pub(super) fn all(judge: &mut Judge<'_>, file: &Given<File>) -> Vec<ResourceSett
         );
     }
     given.value.iter().filter_map(|one| resource(judge, one, own.as_ref())).collect()
+}
+
+/// The resources for which access tokens are handles.
+pub(super) fn opaque(file: &Given<File>) -> Vec<Audience> {
+    let files = file.value.protected_resources.iter().flat_map(|given| &given.value).map(|one| &one.value);
+    let opaque = files.filter(|one| {
+        one.access_token_format.as_ref().is_some_and(|given| given.value.format() == AccessTokenFormat::Opaque)
+    });
+    opaque.filter_map(|one| one.resource.as_ref()).map(|given| given.value.0.audience.clone()).collect()
 }
 
 /// Reports resources that requests could not be told apart by: one `Host` would name both, and the rules of the first one

@@ -28,9 +28,11 @@ use tracing::{debug, info, warn};
 use super::Never;
 use super::question::{Question, QuestionCodec};
 use crate::authz::{
-    Answer, Caller, Context, Decision, Denial, Denied, Enforcer, Finding, Headers, Permit, Request, Unspent,
+    Answer, Caller, Context, Decision, Denial, Denied, Enforcer, Finding, Headers, Outage, Permit, Request,
+    TokenLookup, Unresolved, Unspent,
 };
 use crate::clock::{Clock, Timestamp};
+use crate::jose::Members;
 use crate::replay::ReplayGuard;
 use crate::unavailable::Unavailable;
 
@@ -39,6 +41,9 @@ const RESOURCE_EXTENSION: &str = "resource";
 
 /// The path of the one method.
 const CHECK_PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
+
+/// How long a `Check` waits at most to learn what a token stands for; less, if the proxy's own time is over before.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Answers `Check` calls.
 #[derive(Clone)]
@@ -53,15 +58,23 @@ struct Gate {
     enforcer: Enforcer,
     /// Says whether a proof is new.
     guard: Arc<dyn ReplayGuard>,
+    /// Says what tokens that are handles stand for.
+    lookup: Arc<dyn TokenLookup>,
     /// Read once a question.
     clock: Arc<dyn Clock>,
 }
 
 impl CheckService {
-    /// A service that asks `enforcer`, and then `guard` whether a proof is new.
+    /// A service that asks `enforcer`, `lookup` what a token that is a handle stands for, and then `guard` whether a proof
+    /// is new.
     #[must_use]
-    pub fn new(enforcer: Enforcer, guard: Arc<dyn ReplayGuard>, clock: Arc<dyn Clock>) -> Self {
-        Self { gate: Arc::new(Gate { enforcer, guard, clock }) }
+    pub fn new(
+        enforcer: Enforcer,
+        guard: Arc<dyn ReplayGuard>,
+        lookup: Arc<dyn TokenLookup>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { gate: Arc::new(Gate { enforcer, guard, lookup, clock }) }
     }
 }
 
@@ -133,10 +146,31 @@ impl UnaryService<Question> for Visit {
 impl Gate {
     /// Decides about a request, and spends its proof last.
     async fn decide(&self, request: &Request<'_>, now: Timestamp, deadline: Option<Instant>) -> Decision {
-        match self.enforcer.decide(request, now) {
+        let finding = match self.enforcer.decide(request, now) {
+            Finding::Unresolved(unresolved, context) => match self.look_up(&unresolved, now, deadline).await {
+                Ok(answer) => self.enforcer.decide_resolved(request, unresolved.resolve(answer), now),
+                Err(cause) => Finding::Settled(Decision::Unavailable(Outage::new(cause, context))),
+            },
+            finding @ (Finding::Settled(_) | Finding::Unspent(_)) => finding,
+        };
+        match finding {
             Finding::Settled(decision) => decision,
             Finding::Unspent(unspent) => self.spend(unspent, now, deadline).await,
+            // One question is enough for one request: whoever has still no answer does not pass.
+            Finding::Unresolved(_, context) => Decision::Unavailable(Outage::new(Unavailable::Down, context)),
         }
+    }
+
+    /// Asks what a token stands for, for as long as somebody waits for the answer.
+    async fn look_up(
+        &self,
+        unresolved: &Unresolved,
+        now: Timestamp,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Members>, Unavailable> {
+        let left = deadline.map_or(LOOKUP_LIMIT, |deadline| deadline.saturating_duration_since(Instant::now()));
+        let answer = tokio::time::timeout(left.min(LOOKUP_LIMIT), self.lookup.look_up(unresolved, now)).await;
+        answer.unwrap_or(Err(Unavailable::Late))
     }
 
     /// Asks the guard, unless nobody waits for its answer.

@@ -63,7 +63,7 @@ fn value(bytes: &[u8]) -> Result<Json, JsonFault> {
 ///
 /// # Errors
 /// [`JsonFault::WrongType`].
-pub(super) fn optional_text<'a>(members: &'a Members, name: &str) -> Result<Option<&'a str>, JsonFault> {
+pub fn optional_text<'a>(members: &'a Members, name: &str) -> Result<Option<&'a str>, JsonFault> {
     match members.get(name) {
         None => Ok(None),
         Some(Json::String(text)) => Ok(Some(text)),
@@ -73,11 +73,19 @@ pub(super) fn optional_text<'a>(members: &'a Members, name: &str) -> Result<Opti
     }
 }
 
+/// Reads a string member that must be there and not be empty.
+///
+/// # Errors
+/// [`JsonFault::Missing`], [`JsonFault::WrongType`].
+pub fn required_text<'a>(members: &'a Members, name: &str) -> Result<&'a str, JsonFault> {
+    optional_text(members, name)?.filter(|text| !text.is_empty()).ok_or(JsonFault::Missing)
+}
+
 /// Reads a `NumericDate` (RFC 7519 §2): a finite JSON number from 0 to 2^53, a fraction allowed; `None` if it is absent.
 ///
 /// # Errors
 /// [`JsonFault::WrongType`], also for numbers out of range.
-pub(super) fn optional_time(members: &Members, name: &str) -> Result<Option<Timestamp>, JsonFault> {
+pub fn optional_time(members: &Members, name: &str) -> Result<Option<Timestamp>, JsonFault> {
     const LIMIT: f64 = 9_007_199_254_740_992.0;
     match members.get(name) {
         None => Ok(None),

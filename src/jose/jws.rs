@@ -1,6 +1,6 @@
 //! JWS compact serialisation (RFC 7515 §7.1) of JWTs (RFC 7519).
 
-use super::json::{JsonFault, Members, object, optional_text, optional_time};
+use super::json::{JsonFault, Members, object, optional_text, optional_time, required_text};
 use super::{Algorithm, PublicKey};
 use crate::clock::Timestamp;
 use crate::secret::from_base64url;
@@ -113,7 +113,7 @@ impl<'a> Jws<'a> {
     /// # Errors
     /// [`JsonFault::Missing`], [`JsonFault::WrongType`].
     pub fn required_text(&self, name: &str) -> Result<&str, JsonFault> {
-        self.text(name)?.filter(|text| !text.is_empty()).ok_or(JsonFault::Missing)
+        required_text(&self.claims, name)
     }
 
     /// A `NumericDate` claim, if it is there.

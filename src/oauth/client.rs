@@ -5,6 +5,7 @@ use crate::ident::{Audience, ClientId};
 use crate::jose::{ASSERTION_ALGORITHMS, Algorithm, PROOF_ALGORITHMS, PublicKey, Thumbprint};
 use crate::scope::Scopes;
 use crate::secret::ClientSecretHash;
+use crate::token::AccessTokenFormat;
 use crate::uri::RedirectUri;
 
 /// A grant type that we know (RFC 6749 §1.3, §6).
@@ -202,6 +203,8 @@ pub struct Client {
     pub profile: Profile,
     /// `introspects`: the resources that it is the server of; it may ask about tokens for them (RFC 7662 §2.1).
     pub introspects: Vec<Audience>,
+    /// `access_token_format`: whether its access tokens are handles, whatever they are for.
+    pub access_token_format: AccessTokenFormat,
     /// `token_exchange`; there if the client may use that grant.
     pub exchange: Option<ExchangePolicy>,
 }

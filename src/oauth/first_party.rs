@@ -20,6 +20,7 @@ use crate::scope::Scopes;
 use crate::secret::seal::RootKey;
 use crate::secret::{AuthorizationCode, BrowserToken, SessionToken, base64url, from_base64url, sha256};
 use crate::store::CodeRecord;
+use crate::token::AccessTokenFormat;
 
 /// `client_id` of the pages at `/activate` at the authorization endpoint.
 const ACTIVATION_CLIENT: &str = "tollgate-activation";
@@ -150,6 +151,7 @@ fn client(id: &str, callback: &str) -> Client {
         requests: RequestRules::default(),
         profile: Profile::Default,
         introspects: Vec::new(),
+        access_token_format: AccessTokenFormat::Jwt,
         exchange: None,
     }
 }

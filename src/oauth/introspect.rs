@@ -126,7 +126,7 @@ impl AuthorizationServer {
         client: &AuthenticatedClient,
         now: Timestamp,
     ) -> Result<Option<Map<String, Value>>, Unavailable> {
-        let Ok(token) = self.verify_own_token(text, &self.settings.resources, now)? else { return Ok(None) };
+        let Ok(token) = self.verify_own_token(text, &self.settings.resources, now).await? else { return Ok(None) };
         let is_good = self.is_good(&token).await? && now < token.expires();
         Ok((is_good && may_know(client, &token)).then(|| about_access_token(&token)))
     }

@@ -1,17 +1,20 @@
-//! Issuing: an [`Authorization`] becomes an access token (RFC 9068) and a token response (RFC 6749 §5.1).
+//! Issuing: an [`Authorization`] becomes an access token and a token response (RFC 6749 §5.1).
+//!
+//! An access token is a JWT (RFC 9068); or a handle, where the client or the resource is registered so. Then what the JWT
+//! would say is recorded under the hash of the handle.
 
 use serde::Serialize;
 
 use super::AuthorizationServer;
-use super::grant::Authorization;
+use super::client_authentication::AuthenticatedClient;
 use super::grant::token_exchange::ACCESS_TOKEN;
+use super::grant::{Authorization, Exchange};
 use crate::clock::Timestamp;
-use crate::ident::Acr;
-use crate::ident::Subject;
+use crate::ident::{Acr, Audience, Subject};
 use crate::jose::SigningKey;
-use crate::secret::base64url;
-use crate::store::GrantHandle;
-use crate::token::{ACCESS_TOKEN_TYPE, AccessTokenClaims, AuthorizationDetails, Binding};
+use crate::secret::{OpaqueAccessToken, base64url};
+use crate::store::{AccessTokenRecord, GrantHandle, Unavailable};
+use crate::token::{ACCESS_TOKEN_TYPE, AccessTokenClaims, AccessTokenFormat, AuthorizationDetails, Binding};
 
 /// The body of a successful answer (RFC 6749 §5.1).
 #[derive(Serialize)]
@@ -56,8 +59,22 @@ impl TokenResponse {
 }
 
 impl AuthorizationServer {
-    /// Signs the access token. Writes nothing: what was granted is on disk already.
-    pub(super) fn issue(&self, authorization: &Authorization, signer: &SigningKey, now: Timestamp) -> TokenResponse {
+    /// Fails if an access token for this client would have to be recorded and there is no room: before anything is spent.
+    pub(super) async fn check_room(&self, client: &AuthenticatedClient) -> Result<(), Unavailable> {
+        match client.access_token_format {
+            AccessTokenFormat::Jwt if self.settings.opaque_resources.is_empty() => Ok(()),
+            AccessTokenFormat::Jwt | AccessTokenFormat::Opaque => self.store.check_room_for_access_token().await,
+        }
+    }
+
+    /// Signs or records the access token. Nothing else is written: what was granted is on disk already.
+    pub(super) async fn issue(
+        &self,
+        authorization: &Authorization,
+        exchange: &Exchange<'_>,
+        signer: &SigningKey,
+    ) -> Result<TokenResponse, Unavailable> {
+        let now = exchange.now;
         let delegation = authorization.delegation.as_ref();
         let longest = now + self.settings.lifetimes.access_token;
         let expires = delegation.map_or(longest, |delegation| delegation.until.min(longest));
@@ -77,8 +94,11 @@ impl AuthorizationServer {
             act: delegation.map(|delegation| &delegation.act),
             cnf: authorization.binding.map(Into::into),
         };
-        let access_token = signer.sign(ACCESS_TOKEN_TYPE, &claims);
-        TokenResponse {
+        let access_token = match self.format(exchange.client, &authorization.resource) {
+            AccessTokenFormat::Jwt => signer.sign(ACCESS_TOKEN_TYPE, &claims),
+            AccessTokenFormat::Opaque => self.record(&claims, expires).await?,
+        };
+        Ok(TokenResponse {
             id_token: self.id_token(authorization, &access_token, signer, now),
             access_token,
             // RFC 8705 §3: a token that is bound to a certificate is a bearer token in name.
@@ -97,6 +117,27 @@ impl AuthorizationServer {
                 grant: authorization.grant,
                 token_id: claims.jti,
             },
+        })
+    }
+
+    /// The form of the access tokens that this client gets for this resource.
+    fn format(&self, client: &AuthenticatedClient, resource: &Audience) -> AccessTokenFormat {
+        if self.settings.opaque_resources.contains(resource) {
+            AccessTokenFormat::Opaque
+        } else {
+            client.access_token_format
         }
+    }
+
+    /// Draws a handle, and records what it stands for.
+    async fn record(&self, claims: &AccessTokenClaims<'_>, expires: Timestamp) -> Result<String, Unavailable> {
+        let handle = OpaqueAccessToken::draw(&*self.entropy);
+        let record = AccessTokenRecord {
+            digest: handle.digest(),
+            claims: serde_json::to_string(claims).expect("claims are plain JSON"),
+            expires_at: expires + self.settings.dpop.window.skew,
+        };
+        self.store.record_access_token(&record).await?;
+        Ok(handle.reveal())
     }
 }

@@ -1,6 +1,7 @@
 //! Access tokens that come back to who issued them: to UserInfo, token exchange, introspection and revocation.
 //!
-//! A token names the grant with which it ends (`grant_id`), and there is no row for it. One without a grant, or one that a
+//! A token is a JWT, for which there is no row, or a handle, whose row says what a JWT would; from there on there is no
+//! difference. It names the grant with which it ends (`grant_id`). One without a grant, or one that a
 //! service got in exchange for that of somebody else, can be revoked by its own name; then there is a row until it expires.
 //!
 //! Invariant: nothing is written to judge a token.
@@ -11,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::ident::{Audience, ClientId};
 use crate::secret::{from_base64url, sha256};
 use crate::store::{EndedBy, Grant, GrantHandle, TokenName, Unavailable};
-use crate::token::{self, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
+use crate::token::{self, Form, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
 
 /// The grant with which a token of ours ends.
 pub(super) fn grant(token: &VerifiedToken) -> Option<GrantHandle> {
@@ -26,8 +27,8 @@ pub(super) fn name(token: &VerifiedToken) -> TokenName {
 }
 
 impl AuthorizationServer {
-    /// Verifies a token of our own that is for one of these resources.
-    pub(super) fn verify_own_token(
+    /// Verifies a token of our own that is for one of these resources, whichever its form.
+    pub(super) async fn verify_own_token(
         &self,
         text: &str,
         audiences: &[Audience],
@@ -36,7 +37,16 @@ impl AuthorizationServer {
         let algorithms = self.keys.algorithms();
         let (issuer, skew) = (&self.settings.issuer, self.settings.dpop.window.skew);
         let expected = TokenExpectation { issuer, audiences, algorithms: &algorithms, skew };
-        match token::verify(text, &expected, &*self.keys, now) {
+        let verified = match Form::of(text) {
+            Ok(Form::Jwt(text)) => token::verify(text, &expected, &*self.keys, now),
+            Ok(Form::Handle(handle)) => {
+                let said = self.store.access_token(handle).await?.and_then(|record| record.members());
+                let token = said.ok_or(TokenFault::HandleUnknown).and_then(|said| token::judge(said, &expected, now));
+                token.map_err(VerifyError::Refused)
+            }
+            Err(fault) => Err(fault.into()),
+        };
+        match verified {
             Ok(token) => Ok(Ok(token)),
             Err(VerifyError::Refused(fault)) => {
                 tracing::debug!(fault = fault.name(), "an access token of ours was refused here");

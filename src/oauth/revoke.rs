@@ -16,8 +16,8 @@
 //! All of them are answered alike. `token_type_hint` is ignored, which §2.1 allows: what a token is shows in its form. So is a
 //! proof.
 //!
-//! Choice: revoking one access token ends its grant (RFC 7009 §2.1 allows it). There is no row for an access token, and a
-//! client that gives one up has no use for the others.
+//! Choice: revoking one access token ends its grant (RFC 7009 §2.1 allows it). There is no row for a JWT, and a client that
+//! gives one up has no use for the others.
 //!
 //! Deviation: a token of another client is answered with 200 and stays as it is (RFC 7009 §2.1 wants an error, which would
 //! say that there is such a token).
@@ -92,7 +92,7 @@ impl AuthorizationServer {
     }
 
     async fn revoke_access_token(&self, text: &str, client: &ClientId, now: Timestamp) -> Result<Revocation, Error> {
-        let Ok(token) = self.verify_own_token(text, &self.settings.resources, now)? else {
+        let Ok(token) = self.verify_own_token(text, &self.settings.resources, now).await? else {
             return Ok(Revocation::Unknown);
         };
         if token.client_id() != client {

@@ -7,7 +7,7 @@
 //! 5. the grant and its bindings, scope, resource, the person;
 //! 6. the proof's `jti`;
 //! 7. one atomic step that consumes and records;
-//! 8. the signature.
+//! 8. the signature, or the record of an access token that is a handle.
 //!
 //! Invariant: whoever fails a step has lost nothing that a later step spends. So `use_dpop_nonce` costs neither a code,
 //! nor a refresh token, nor an assertion.
@@ -121,9 +121,10 @@ impl AuthorizationServer {
             return Err(Refusal::CertificateMissing.into());
         }
         let signer = self.keys.signer(now)?; // before a code, a refresh token or a proof is spent
+        self.check_room(&client).await?; // so is this
         let exchange = Exchange { client: &client, proof, certificate: request.certificate, now };
         let authorization = self.redeem(grant_type, request.parameters, &exchange).await?;
-        Ok(self.issue(&authorization, &signer, now))
+        Ok(self.issue(&authorization, &exchange, &signer).await?)
     }
 
     async fn redeem(

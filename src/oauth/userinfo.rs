@@ -63,7 +63,7 @@ struct Access {
 impl AuthorizationServer {
     /// Answers a UserInfo request.
     pub async fn userinfo(&self, request: UserInfoRequest<'_>, now: Timestamp) -> UserInfoAnswer {
-        let access = self.access(&request, now);
+        let access = self.access(&request, now).await;
         let proof = access.as_ref().ok().and_then(|access| access.proof.as_ref());
         let offered = self.offer_nonce(proof, now);
         let result = match access {
@@ -75,7 +75,7 @@ impl AuthorizationServer {
     }
 
     /// Verifies the token and how it is presented: under the scheme that its binding asks for (RFC 9449 §7.1, §7.2).
-    fn access(&self, request: &UserInfoRequest<'_>, now: Timestamp) -> Result<Access, Error> {
+    async fn access(&self, request: &UserInfoRequest<'_>, now: Timestamp) -> Result<Access, Error> {
         let [authorization] = request.authorization else {
             return Err(match request.authorization {
                 [] => Refusal::AccessTokenMissing.into(),
@@ -89,7 +89,7 @@ impl AuthorizationServer {
             () if scheme.eq_ignore_ascii_case("bearer") => false,
             () => return Err(Refusal::AccessTokenMissing.into()),
         };
-        let token = self.verify_own_token(text, &self.settings.resources, now)?;
+        let token = self.verify_own_token(text, &self.settings.resources, now).await?;
         let token = token.map_err(|_| Refusal::AccessTokenInvalid)?;
         let target = self.userinfo_endpoint();
         let occasion = Occasion { method: request.method, target: &target, access_token: Some(text) };

@@ -11,14 +11,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, PersonRecord,
-    Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TokenName,
-    TransactionId, Unavailable,
+    AccessTokenRecord, Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive,
+    Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store,
+    TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
 use crate::replay::{ReplayKey, Seen};
-use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
+use crate::secret::{
+    AccessTokenKind, BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind,
+};
 
 /// Keeps everything in memory, up to its [`Limits`].
 pub struct MemoryStore {
@@ -47,6 +49,7 @@ struct Held {
     people: Shelf<Subject, PersonRecord>,
     assertions: Shelf<[u8; 32], Timestamp>,
     revocations: Shelf<[u8; 32], Timestamp>,
+    access_tokens: Shelf<[u8; 32], AccessTokenRecord>,
     keys: BTreeMap<u64, KeyRecord>,
     root_key: Option<Vec<u8>>,
     last_alive: Option<LastAlive>,
@@ -362,6 +365,20 @@ impl Store for MemoryStore {
         Ok(self.held().revocations.records.contains_key(&token.0))
     }
 
+    async fn check_room_for_access_token(&self) -> Result<(), Unavailable> {
+        let held = self.held().access_tokens.records.len() as u64;
+        if held < self.limits.access_tokens { Ok(()) } else { Err(Unavailable::Full) }
+    }
+
+    async fn record_access_token(&self, token: &AccessTokenRecord) -> Result<(), Unavailable> {
+        let key = *token.digest.as_bytes();
+        self.held().access_tokens.put(key, token.clone(), token.expires_at, u64::MAX)
+    }
+
+    async fn access_token(&self, handle: Digest<AccessTokenKind>) -> Result<Option<AccessTokenRecord>, Unavailable> {
+        Ok(self.held().access_tokens.records.get(handle.as_bytes()).cloned())
+    }
+
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {
         let digest = *session.digest.as_bytes();
         self.held().sessions.put(digest, session.clone(), session_due(session), self.limits.sessions)
@@ -476,6 +493,7 @@ impl Store for MemoryStore {
             people,
             assertions,
             revocations,
+            access_tokens,
             keys,
             ..
         } = &mut *self.held();
@@ -524,6 +542,7 @@ impl Store for MemoryStore {
         ended_transactions.sweep(now, &mut left, |until| *until, drop);
         assertions.sweep(now, &mut left, |until| *until, drop);
         revocations.sweep(now, &mut left, |until| *until, drop);
+        access_tokens.sweep(now, &mut left, |token| token.expires_at, drop);
         let newest = keys.last_key_value().map(|(generation, _)| *generation);
         keys.retain(|generation, key| {
             let goes = left > 0 && key.drop_at < now && Some(*generation) != newest;

@@ -10,9 +10,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::certificate::CertificateThumbprint;
 use crate::clock::Timestamp;
 use crate::ident::{Acr, Audience, ClientId, Subject};
-use crate::jose::{Algorithm, Members, Thumbprint};
+use crate::jose::{Algorithm, Members, Thumbprint, object};
 use crate::scope::Scopes;
-use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
+use crate::secret::{
+    AccessTokenKind, BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind,
+};
 use crate::token::AuthorizationDetails;
 
 /// The name of a grant: 16 random bytes. Not a secret; it opens nothing.
@@ -30,6 +32,25 @@ impl fmt::Debug for GrantHandle {
 /// The name of an access token: the SHA-256 of its `jti`. Opens nothing.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct TokenName(pub [u8; 32]);
+
+/// An access token that is a handle, as stored: what a JWT in its place would say.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AccessTokenRecord {
+    /// The SHA-256 of the handle.
+    pub digest: Digest<AccessTokenKind>,
+    /// Its claims (RFC 9068 §2.2), a JSON object.
+    pub claims: String,
+    /// The last moment at which anybody may take it, clocks that differ included.
+    pub expires_at: Timestamp,
+}
+
+impl AccessTokenRecord {
+    /// The claims, parsed; `None` if they are not what a store of ours has recorded.
+    #[must_use]
+    pub fn members(&self) -> Option<Members> {
+        object(self.claims.as_bytes()).ok()
+    }
+}
 
 /// The name of an authorization transaction: 16 random bytes.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

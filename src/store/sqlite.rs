@@ -14,16 +14,20 @@ use async_trait::async_trait;
 use self::readers::Readers;
 use self::writer::Writer;
 use super::{
-    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, Limits, PersonRecord,
-    Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TokenName,
-    TransactionId, Unavailable,
+    AccessTokenRecord, Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive,
+    Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store,
+    TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
 use crate::replay::{ReplayKey, Seen};
-use crate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
+use crate::secret::{
+    AccessTokenKind, BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind,
+};
 
+mod access_tokens;
 mod assertions;
+mod backup;
 mod codes;
 mod column;
 mod devices;
@@ -41,6 +45,7 @@ mod signing_keys;
 mod sweep;
 mod writer;
 
+pub use backup::BackupError;
 pub use file::OpenError;
 
 /// Keeps everything in one SQLite file.
@@ -73,6 +78,15 @@ impl SqliteStore {
         let readers = Readers::start(path)?;
         let writer = Writer::start(connection).map_err(OpenError::Thread)?;
         Ok(Self { limits, readers, writer, _lock: None })
+    }
+
+    /// Copies the file at `path`, beside a process that serves from it or not, to the new file `to`; gives the size of the
+    /// copy in bytes. Blocks while it does so.
+    ///
+    /// # Errors
+    /// [`BackupError`] says what is in the way; then there is no copy.
+    pub fn back_up(path: &Path, to: &Path) -> Result<u64, BackupError> {
+        backup::copy(path, to)
     }
 }
 
@@ -263,6 +277,21 @@ impl Store for SqliteStore {
 
     async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable> {
         self.readers.read("is_token_revoked", move |connection| revocations::holds(connection, token)).await
+    }
+
+    async fn check_room_for_access_token(&self) -> Result<(), Unavailable> {
+        let limit = self.limits.access_tokens;
+        let check = move |connection: &_| access_tokens::check_room(connection, limit);
+        self.readers.read("check_room_for_access_token", check).await
+    }
+
+    async fn record_access_token(&self, token: &AccessTokenRecord) -> Result<(), Unavailable> {
+        let token = token.clone();
+        self.writer.run("record_access_token", move |connection| access_tokens::record(connection, &token)).await
+    }
+
+    async fn access_token(&self, handle: Digest<AccessTokenKind>) -> Result<Option<AccessTokenRecord>, Unavailable> {
+        self.readers.read("access_token", move |connection| access_tokens::read(connection, handle)).await
     }
 
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {

@@ -6,7 +6,7 @@ use super::ACCESS_TOKEN_TYPE;
 use crate::certificate::CertificateThumbprint;
 use crate::clock::Timestamp;
 use crate::ident::{Audience, ClientId, Issuer, Subject};
-use crate::jose::{Algorithm, Json, Jws, Members, PublicKey, Thumbprint};
+use crate::jose::{Algorithm, Json, Jws, Members, PublicKey, Thumbprint, optional_text, optional_time, required_text};
 use crate::scope::Scopes;
 use crate::unavailable::Unavailable;
 
@@ -38,12 +38,14 @@ pub struct TokenExpectation<'a> {
 /// Why a token was refused. Every one of them is `invalid_token` (RFC 9068 §4).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum TokenFault {
-    /// Not a compact JWS of two JSON objects, longer than [`TOKEN_LIMIT`], or with a critical extension.
+    /// Not a compact JWS of two JSON objects, longer than [`TOKEN_LIMIT`], or with a critical extension; nor a handle.
     Malformed,
     /// `typ` is not `at+jwt` (RFC 9068 §4).
     TypeWrong,
     /// `alg` is not one that this issuer signs with.
     AlgorithmRefused,
+    /// No access token has this handle, or not any more.
+    HandleUnknown,
     /// No key of the issuer has this `kid`.
     KeyUnknown,
     /// The signature does not verify.
@@ -64,10 +66,11 @@ pub enum TokenFault {
 
 impl TokenFault {
     /// Every fault.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Malformed,
         Self::TypeWrong,
         Self::AlgorithmRefused,
+        Self::HandleUnknown,
         Self::KeyUnknown,
         Self::SignatureWrong,
         Self::ClaimMissing,
@@ -85,6 +88,7 @@ impl TokenFault {
             Self::Malformed => "token_malformed",
             Self::TypeWrong => "token_type_wrong",
             Self::AlgorithmRefused => "token_algorithm_refused",
+            Self::HandleUnknown => "token_handle_unknown",
             Self::KeyUnknown => "token_key_unknown",
             Self::SignatureWrong => "token_signature_wrong",
             Self::ClaimMissing => "token_claim_missing",
@@ -103,6 +107,7 @@ impl TokenFault {
             Self::Malformed => "the access token is not a well-formed JWT",
             Self::TypeWrong => "the access token typ is not at+jwt",
             Self::AlgorithmRefused => "the access token alg is not accepted",
+            Self::HandleUnknown => "there is no such access token, or not any more",
             Self::KeyUnknown => "the access token was not signed with a current key of its issuer",
             Self::SignatureWrong => "the access token signature does not verify",
             Self::ClaimMissing => {
@@ -222,33 +227,37 @@ pub fn verify(
         [key] => jws.verify(algorithm, key).map_err(|_| TokenFault::SignatureWrong)?,
         [] | [_, ..] => return Err(TokenFault::KeyUnknown.into()), // ambiguous means no (OpenID Connect Core §10.1)
     }
-    judge(jws, expected, now).map_err(VerifyError::Refused)
+    judge(jws.into_claims(), expected, now).map_err(VerifyError::Refused)
 }
 
-/// The claims, once the signature says that the issuer wrote them.
-fn judge(jws: Jws<'_>, expected: &TokenExpectation<'_>, now: Timestamp) -> Result<VerifiedToken, TokenFault> {
+/// Judges claims of which it is known that the issuer has said them, be it by a signature or by its own record.
+///
+/// # Errors
+/// The check that failed.
+pub fn judge(claims: Members, expected: &TokenExpectation<'_>, now: Timestamp) -> Result<VerifiedToken, TokenFault> {
     let missing = |_| TokenFault::ClaimMissing;
-    if jws.required_text("iss").map_err(missing)? != expected.issuer.as_str() {
+    let required = |name| required_text(&claims, name).map_err(missing);
+    if required("iss")? != expected.issuer.as_str() {
         return Err(TokenFault::IssuerWrong);
     }
-    if !names(jws.claims().get("aud"), expected.audiences)? {
+    if !names(claims.get("aud"), expected.audiences)? {
         return Err(TokenFault::AudienceWrong);
     }
-    let expires = jws.time("exp").map_err(missing)?.ok_or(TokenFault::ClaimMissing)?;
+    let expires = optional_time(&claims, "exp").map_err(missing)?.ok_or(TokenFault::ClaimMissing)?;
     if now >= expires + expected.skew {
         return Err(TokenFault::Expired);
     }
     for claim in ["nbf", "iat"] {
-        if jws.time(claim).map_err(missing)?.is_some_and(|begins| begins > now + expected.skew) {
+        if optional_time(&claims, claim).map_err(missing)?.is_some_and(|begins| begins > now + expected.skew) {
             return Err(TokenFault::Early);
         }
     }
-    let subject = jws.required_text("sub").map_err(missing)?.parse().map_err(|_| TokenFault::ClaimMissing)?;
-    let client_id = jws.required_text("client_id").map_err(missing)?.parse().map_err(|_| TokenFault::ClaimMissing)?;
-    let scopes = jws.text("scope").map_err(missing)?.unwrap_or_default();
+    let subject = required("sub")?.parse().map_err(|_| TokenFault::ClaimMissing)?;
+    let client_id = required("client_id")?.parse().map_err(|_| TokenFault::ClaimMissing)?;
+    let scopes = optional_text(&claims, "scope").map_err(missing)?.unwrap_or_default();
     let scopes = scopes.parse().map_err(|_| TokenFault::ClaimMissing)?;
-    let confirmation = confirmation(jws.claims().get("cnf"))?;
-    Ok(VerifiedToken { subject, client_id, scopes, expires, confirmation, claims: jws.into_claims() })
+    let confirmation = confirmation(claims.get("cnf"))?;
+    Ok(VerifiedToken { subject, client_id, scopes, expires, confirmation, claims })
 }
 
 /// Whether `aud`, a string or an array of strings (RFC 7519 §4.1.3), holds one of `audiences`.

@@ -21,6 +21,7 @@ use tollgate::replay::LocalReplayGuard;
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{AuthorizationCode, base64url};
 use tollgate::store::{CodeRecord, Limits as StoreLimits, MemoryStore, Store};
+use tollgate::token::AccessTokenFormat;
 use tollgate::web::{AuthorizationSite, Branding, Door, Limits};
 
 use crate::browser::{Browser, Page};
@@ -81,6 +82,7 @@ fn client(id: &str, name: &str, redirect_uris: &[&str], grant_types: &[GrantType
         requests: RequestRules::default(),
         profile: Profile::Default,
         introspects: Vec::new(),
+        access_token_format: AccessTokenFormat::Jwt,
         exchange: None,
     }
 }
@@ -115,6 +117,7 @@ fn settings(url: &str) -> Settings {
             (parsed("admin"), "Everything".into()),
         ]),
         resources: vec![parsed("https://api.example.com")],
+        opaque_resources: Vec::new(),
         details: BTreeMap::new(),
         lifetimes: Lifetimes {
             access_token: minutes(5),

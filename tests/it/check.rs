@@ -319,6 +319,16 @@ pub fn rows() -> Vec<Row> {
         no_scope: |ask, _| remove(&mut ask.token_claims, "scope") => Denial::ScopeInsufficient;
 
         garbage_token: |ask, _| ask.authorization = Some(vec![b"DPoP garbage".to_vec()]) => Token(TokenFault::Malformed);
+        broken_handle: |ask, _| {
+            ask.authorization = Some(vec![format!("DPoP tga_{}", "A".repeat(44)).into_bytes()]);
+        } => Token(TokenFault::Malformed);
+        handle_and_a_jwt: |ask, gate| {
+            let token = ask.token(gate);
+            ask.authorization = Some(vec![format!("DPoP tga_{token}").into_bytes()]);
+        } => Token(TokenFault::Malformed);
+        unknown_handle: |ask, _| {
+            ask.authorization = Some(vec![format!("DPoP tga_{}", "A".repeat(43)).into_bytes()]);
+        } => Token(TokenFault::HandleUnknown);
         critical_token: |ask, _| ask.token_header["crit"] = json!(["exp"]) => Token(TokenFault::Malformed);
         other_kind_of_jwt: |ask, _| ask.token_header["typ"] = "JWT".into() => Token(TokenFault::TypeWrong);
         proof_as_token: |ask, _| ask.token_header["typ"] = "dpop+jwt".into() => Token(TokenFault::TypeWrong);
@@ -825,11 +835,15 @@ mod bytes_codec {
 
 #[tokio::test]
 async fn an_outage_is_no_refusal_and_no_allow() {
-    for trouble in [Trouble::NoKeys, Trouble::NoGuard] {
+    for trouble in [Trouble::NoKeys, Trouble::NoGuard, Trouble::NoLookup] {
         let gate = Gate::with(trouble).await;
         let mut proxy = Proxy::to(&gate).await;
         let holder = Holder::new("tv");
-        let verdict = proxy.check(Ask::good(&gate, &holder).raw(&gate, &holder)).await;
+        let mut ask = Ask::good(&gate, &holder);
+        if trouble == Trouble::NoLookup {
+            ask.authorization = Some(vec![format!("DPoP tga_{}", "A".repeat(43)).into_bytes()]);
+        }
+        let verdict = proxy.check(ask.raw(&gate, &holder)).await;
         assert_eq!((verdict.status, verdict.reason()), (503, "unavailable"));
         assert_eq!(verdict.header("retry-after"), Some("1"));
         assert_eq!(verdict.challenges(), Vec::<&str>::new());

@@ -29,6 +29,11 @@ fn directory() -> TempDir {
     write("secrets/tls.key", &key.serialize_pem());
     write("tls.pem", &certificate);
     write("clients-ca.pem", &certificate);
+    write("secrets/redis", "rediss://gate:s3cret@redis.example.com:6379/1\n");
+    write("secrets/nodes", "redis://one.example.com\nredis://two.example.com\n");
+    write("secrets/insecure", "rediss://redis.example.com/#insecure\n");
+    write("secrets/socket", "unix:///run/redis.sock\n");
+    write("empty", "\n");
     write("short", "too short\n");
     write("binary", "0123456789abcdef0123456789abcdef\u{1}");
     write("huge", &"x".repeat(5_000));
@@ -210,7 +215,19 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("replay", "{ local: { entries: 0 } }")], "replay.local.entries", "from 1"),
         (&[("replay", "{ local: { entries: 50000001 } }")], "replay.local.entries", "from 1"),
         (&[("replay", "{ local: { entries: many } }")], "replay.local.entries", "must be a whole number, not text"),
-        (&[("replay", "{ redis: {} }")], "replay.redis", "not supported"),
+        (&[("replay", "{ redis: {} }")], "replay.redis", "lacks `url_file`"),
+        (&[("replay", "{ redis: { url_file: nothing } }")], "replay.redis.url_file", "cannot be read"),
+        (&[("replay", "{ redis: { url_file: empty } }")], "replay.redis.url_file", "without a URL"),
+        (&[("replay", "{ redis: { url_file: short } }")], "replay.redis.url_file", "no URL such as"),
+        (&[("replay", "{ redis: { url_file: secrets/nodes } }")], "replay.redis.url_file", "more than one URL"),
+        (&[("replay", "{ redis: { url_file: secrets/insecure } }")], "replay.redis.url_file", "turns off"),
+        (&[("replay", "{ redis: { url_file: secrets/socket, cluster: true } }")], "replay.redis.url_file", "socket of a cluster"),
+        (&[("replay", "{ redis: { url_file: secrets/redis, cluster: true } }")], "replay.redis.url_file", "database of a cluster"),
+        (&[("replay", "{ redis: { url_file: secrets/redis, key_prefix: \"a b\" } }")], "replay.redis.key_prefix", "must be 1 to 64"),
+        (&[("replay", "{ redis: { url_file: secrets/redis, key_prefix: \"\" } }")], "replay.redis.key_prefix", "must be 1 to 64"),
+        (&[("replay", "{ redis: { url_file: secrets/redis, answer_within: 5 } }")], "replay.redis.answer_within", "must be"),
+        (&[("replay", "{ redis: { url_file: secrets/redis, connect_within: 1m } }")], "replay.redis.connect_within", "must be \"1ms\" to \"30s\""),
+        (&[("replay", "{ redis: { url_file: secrets/redis, certificate_authorities: short } }")], "replay.redis.certificate_authorities", "holds no certificate"),
         // The authorization server.
         (&[("authorization_server.issuer", "null")], "authorization_server", "lacks `issuer`"),
         (&[("authorization_server.issuer", "http://auth.example")], "authorization_server.issuer", "https"),
@@ -528,6 +545,22 @@ fn every_example_is_right() {
     }
     let readme = example("README.md");
     assert!(names.len() >= 5 && names.iter().all(|name| readme.contains(name.as_str())), "{names:?}");
+}
+
+#[test]
+fn a_redis_is_named_by_a_file_and_its_password_is_never_shown() {
+    for redis in [
+        "{ url_file: secrets/redis, certificate_authorities: tls.pem, answer_within: 50ms, connect_within: 3s }",
+        "{ url_file: secrets/nodes, cluster: true, key_prefix: \"{edge}:\" }",
+        "{ url_file: secrets/socket }",
+    ] {
+        let config = check(BASE, &[("replay", &format!("{{ redis: {redis} }}"))]);
+        let config = config.unwrap_or_else(|mistakes| panic!("{}", mistakes.to_terminal()));
+        let shown = format!("{:?}", config.replay);
+        assert!(shown.contains("RedisUrl(") && !shown.contains("s3cret"), "{shown}");
+    }
+    let wrong = check(BASE, &[("replay", "{ redis: { url_file: secrets/redis, cluster: true } }")]);
+    assert!(!wrong.expect_err("a mistake").to_terminal().contains("s3cret"));
 }
 
 #[test]

@@ -87,6 +87,7 @@ fn the_readme_names_the_limits_that_hold() {
         ("remembered people", settable(kept.people)),
         ("remembered client assertions", settable(kept.assertions)),
         ("revoked access tokens that have no grant", settable(kept.revocations)),
+        ("opaque access tokens", settable(kept.access_tokens)),
         ("requests a second of one client", settable(rates.client.into())),
         ("requests a second from one address", settable(rates.address.into())),
         ("wrong secrets a minute for one client from one address", settable(rates.wrong_secrets.into())),

@@ -11,14 +11,14 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tollgate::authz::{
-    Access, DpopRequirement, Enforcer, GateNonce, IdentityHeader, ResourceSettings, Rule, UpstreamAuthorization,
-    UpstreamView,
+    Access, DpopRequirement, Enforcer, GateNonce, IdentityHeader, ResourceSettings, Rule, TokenLookup, Unresolved,
+    UpstreamAuthorization, UpstreamView,
 };
 use tollgate::cache::{KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, Timestamp};
 use tollgate::dpop::{Fence, Nonces, Window};
 use tollgate::grpc::{CheckService, Door, ListenAddress};
-use tollgate::jose::{Algorithm, PublicKey, SigningKey};
+use tollgate::jose::{Algorithm, Members, PublicKey, SigningKey};
 use tollgate::replay::{LocalReplayGuard, ReplayGuard, ReplayKey, Seen};
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{base64url, sha256};
@@ -61,12 +61,24 @@ impl ReplayGuard for DeadGuard {
     }
 }
 
+/// Where nobody knows any handle, or cannot say.
+struct NoHandles(Result<(), Unavailable>);
+
+#[async_trait]
+impl TokenLookup for NoHandles {
+    async fn look_up(&self, _: &Unresolved, _: Timestamp) -> Result<Option<Members>, Unavailable> {
+        self.0.map(|()| None)
+    }
+}
+
 /// What can be wrong with a gate from the start.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub enum Trouble {
     Nothing,
     NoKeys,
     NoGuard,
+    /// Nobody says what handles stand for.
+    NoLookup,
     /// It has restarted a moment ago, and an earlier life may have seen every proof made up to now.
     JustRestarted,
 }
@@ -113,7 +125,8 @@ impl Gate {
         );
         let guard = Arc::new(LocalReplayGuard::new(100_000));
         let asked: Arc<dyn ReplayGuard> = if trouble == Trouble::NoGuard { Arc::new(DeadGuard) } else { guard.clone() };
-        let service = CheckService::new(enforcer, asked, clock.clone());
+        let lookup = NoHandles(if trouble == Trouble::NoLookup { Err(Unavailable::Down) } else { Ok(()) });
+        let service = CheckService::new(enforcer, asked, Arc::new(lookup), clock.clone());
         let loopback = ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
         let door = Door::bind(&[ListenAddress::Unix(socket.to_owned()), loopback]).await.expect("two listeners");
         let tcp = door.tcp_addresses().expect("an address")[0];

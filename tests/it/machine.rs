@@ -123,10 +123,14 @@ impl Running {
         read_until(&mut self.lines, text).await
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> String {
+        self.process.id().expect("it runs").to_string()
+    }
+
     /// Tells it to stop, as a terminal or an orchestrator does, and waits for its end.
     pub async fn stop(mut self, signal: &str) -> i32 {
-        let id = self.process.id().expect("it runs").to_string();
-        let told = Command::new("kill").args([signal, &id]).status().await.expect("kill starts");
+        let told = Command::new("kill").args([signal, &self.id()]).status().await.expect("kill starts");
         assert!(told.success());
         let ended = timeout(PATIENCE, self.process.wait()).await.expect("an end in time");
         ended.expect("an end").code().expect("an exit code")

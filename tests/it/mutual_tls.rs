@@ -21,14 +21,14 @@ use crate::upstream::Upstream;
 use crate::world::{ENCRYPTION_KEY, Events, TestClock, free_port, record_code};
 
 /// A certificate, its key, and those that vouch for it.
-struct Credential {
-    pem: String,
+pub struct Credential {
+    pub pem: String,
     der: Vec<u8>,
-    key: KeyPair,
+    pub key: KeyPair,
 }
 
 impl Credential {
-    fn thumbprint(&self) -> String {
+    pub fn thumbprint(&self) -> String {
         base64url(&sha256(&self.der))
     }
 
@@ -50,21 +50,21 @@ impl Credential {
 }
 
 /// Signs certificates.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
     }
 
-    fn pem(&self) -> String {
+    pub fn pem(&self) -> String {
         self.0.pem()
     }
 
-    fn sign(&self, params: &CertificateParams) -> Credential {
+    pub fn sign(&self, params: &CertificateParams) -> Credential {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
         Credential { pem: certificate.pem(), der: certificate.der().to_vec(), key }
@@ -185,7 +185,7 @@ impl World {
     }
 }
 
-fn show_new_certificate(folder: &Path, authority: &Authority) {
+pub fn show_new_certificate(folder: &Path, authority: &Authority) {
     let mut params = CertificateParams::default();
     params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
     let server = authority.sign(&params);

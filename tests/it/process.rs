@@ -131,7 +131,8 @@ pub struct Process {
 }
 
 impl Process {
-    async fn start(mut command: Command) -> Self {
+    /// Starts a command and waits until it serves.
+    pub async fn start(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the program");
         let said = Arc::new(Mutex::new(String::new()));
         let (announce, mut announced) = watch::channel(None);
@@ -150,9 +151,14 @@ impl Process {
         Self { child, admin, said, readers }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Sends a signal by its name.
     pub async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it runs").to_string();
+        let id = self.id().to_string();
         let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().await.expect("kill");
         assert!(sent.success());
     }

@@ -211,6 +211,27 @@ async fn a_user_needs_what_the_reference_says_and_no_more() {
 }
 
 #[tokio::test]
+async fn in_a_cluster_it_needs_a_little_more() {
+    let cluster = Cluster::start().await;
+    let rights = ["reset", "on", ">gate-secret", "~tollgate:*", "+set", "+get", "+pexpire", "+info", "+ping"];
+    let nodes = cluster.nodes.iter().map(|node| {
+        let url = format!("redis://gate:gate-secret@127.0.0.1:{}", node.port);
+        url.parse().expect("a URL")
+    });
+    let settings = RedisSettings { nodes: nodes.collect(), ..cluster.settings() };
+    for node in &cluster.nodes {
+        let more = ["+cluster|slots", "+readonly", "+asking"];
+        node.ask::<()>(&[&["ACL", "SETUSER", "gate"], &rights[..], &more].concat()).await;
+        node.ask::<()>(&["ACL", "SETUSER", "default", "off"]).await;
+    }
+    let guard = guard(settings).await;
+    for number in 0..32 {
+        assert_eq!(spend(&guard, number).await, Ok(Seen::First));
+        assert_eq!(spend(&guard, number).await, Ok(Seen::Replayed));
+    }
+}
+
+#[tokio::test]
 async fn over_tls_only_who_is_vouched_for_is_asked() {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).expect("a key");
     let folder = tempfile::tempdir().expect("a folder");

@@ -13,12 +13,14 @@ use tokio::sync::Barrier;
 use tollgate::clock::Timestamp;
 use tollgate::jose::{Algorithm, Thumbprint};
 use tollgate::replay::{ReplayKey, Seen};
-use tollgate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
+use tollgate::secret::{
+    AccessTokenKind, BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind,
+};
 use tollgate::store::{
-    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, GrantOrigin, KeyRecord, LastAlive, Limits,
-    MemoryStore, OpenError, Pace, PersonRecord, Polled, Previous, Pushed, PushedRequest, Recorded, Redeemed,
-    RefreshState, Rotated, Rotation, SenderConstraint, SessionRecord, SqliteStore, Store, TokenName, TransactionId,
-    Unavailable,
+    AccessTokenRecord, Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, GrantOrigin, KeyRecord,
+    LastAlive, Limits, MemoryStore, OpenError, Pace, PersonRecord, Polled, Previous, Pushed, PushedRequest, Recorded,
+    Redeemed, RefreshState, Rotated, Rotation, SenderConstraint, SessionRecord, SqliteStore, Store, TokenName,
+    TransactionId, Unavailable,
 };
 use tollgate::token::AuthorizationDetails;
 
@@ -100,6 +102,7 @@ conformance! {
     a_device_is_over_when_its_time_has_come
     an_assertion_is_spent_once
     a_token_that_was_revoked_stays_revoked
+    an_access_token_is_found_by_its_handle_until_it_is_over
     an_assertion_may_come_again_after_its_time
     of_many_assertions_at_once_one_is_first
     a_session_lasts_until_its_end
@@ -671,6 +674,33 @@ async fn a_token_that_was_revoked_stays_revoked(make: Make) {
     assert_eq!(store.revoke_token(name(3), now() + SECOND * 3).await, Ok(()));
 }
 
+async fn an_access_token_is_found_by_its_handle_until_it_is_over(make: Make) {
+    let Fixture { store, _directory } = make(Limits { access_tokens: 2, ..Limits::default() });
+    assert_eq!(store.access_token(access_token(1).digest).await, Ok(None));
+    for number in 1..=2 {
+        assert_eq!(store.check_room_for_access_token().await, Ok(()));
+        assert_eq!(store.record_access_token(&access_token(number)).await, Ok(()));
+        assert_eq!(store.access_token(access_token(number).digest).await, Ok(Some(access_token(number))));
+    }
+    assert_eq!(store.check_room_for_access_token().await, Err(Unavailable::Full));
+    // Whoever was told that there is room has spent a code for it.
+    assert_eq!(store.record_access_token(&access_token(3)).await, Ok(()));
+    assert_eq!(store.sweep(access_token(2).expires_at, 100).await, Ok(1));
+    assert_eq!(store.access_token(access_token(1).digest).await, Ok(None));
+    assert_eq!(store.access_token(access_token(2).digest).await, Ok(Some(access_token(2))));
+    assert_eq!(store.check_room_for_access_token().await, Err(Unavailable::Full));
+    assert_eq!(store.sweep(access_token(2).expires_at + SECOND, 100).await, Ok(1));
+    assert_eq!(store.check_room_for_access_token().await, Ok(()));
+}
+
+fn access_token(number: u64) -> AccessTokenRecord {
+    AccessTokenRecord {
+        digest: Digest::<AccessTokenKind>::from_bytes(bytes(number)),
+        claims: format!(r#"{{"jti":"{number}","sub":"ada"}}"#),
+        expires_at: now() + SECOND * u32::try_from(number).expect("few"),
+    }
+}
+
 async fn an_assertion_may_come_again_after_its_time(make: Make) {
     let Fixture { store, _directory } = make(Limits { assertions: 1, ..Limits::default() });
     let later = now() + SECOND * 2;
@@ -1066,6 +1096,7 @@ async fn a_reopened_file_holds_everything() {
     assert_eq!(store.remember_person(&person(1)).await, Ok(true));
     assert_eq!(store.spend_assertion(assertion(1), now() + SECOND, now()).await, Ok(Seen::First));
     assert_eq!(store.revoke_token(TokenName(bytes(1)), now() + SECOND).await, Ok(()));
+    assert_eq!(store.record_access_token(&access_token(1)).await, Ok(()));
     assert_eq!(store.add_signing_key(&key(1), &[]).await, Ok(true));
     assert_eq!(store.root_key(b"sealed").await, Ok(b"sealed".to_vec()));
     let alive = LastAlive { at: now(), stopped: true };
@@ -1082,6 +1113,7 @@ async fn a_reopened_file_holds_everything() {
     assert_eq!(store.spend_assertion(assertion(1), now() + SECOND, now()).await, Ok(Seen::Replayed));
     assert_eq!(store.spend_assertion(assertion(2), now() + SECOND, now()).await, Err(Unavailable::Full));
     assert_eq!(store.is_token_revoked(TokenName(bytes(1))).await, Ok(true));
+    assert_eq!(store.access_token(access_token(1).digest).await, Ok(Some(access_token(1))));
     assert_eq!(store.signing_keys().await, Ok(vec![key(1)]));
     assert_eq!(store.root_key(b"other").await, Ok(b"sealed".to_vec()));
     assert_eq!(store.last_alive().await, Ok(Some(alive)));
@@ -1588,6 +1620,7 @@ proptest! {
             people: 2,
             assertions: 2,
             revocations: 2,
+            access_tokens: 2,
             kept: SECOND * 30,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

@@ -6,11 +6,13 @@ use async_trait::async_trait;
 use tollgate::clock::Timestamp;
 use tollgate::ident::{ClientId, Subject};
 use tollgate::replay::{ReplayKey, Seen};
-use tollgate::secret::{BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind};
+use tollgate::secret::{
+    AccessTokenKind, BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind,
+};
 use tollgate::store::{
-    Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive, PersonRecord, Polled,
-    Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store, TokenName, TransactionId,
-    Unavailable,
+    AccessTokenRecord, Begun, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive,
+    PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord, Store,
+    TokenName, TransactionId, Unavailable,
 };
 
 /// What is done around each call.
@@ -169,6 +171,18 @@ impl Store for TappedStore {
 
     async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable> {
         tapped!(self.is_token_revoked(token))
+    }
+
+    async fn check_room_for_access_token(&self) -> Result<(), Unavailable> {
+        tapped!(self.check_room_for_access_token())
+    }
+
+    async fn record_access_token(&self, token: &AccessTokenRecord) -> Result<(), Unavailable> {
+        tapped!(self.record_access_token(token))
+    }
+
+    async fn access_token(&self, handle: Digest<AccessTokenKind>) -> Result<Option<AccessTokenRecord>, Unavailable> {
+        tapped!(self.access_token(handle))
     }
 
     async fn open_session(&self, session: &SessionRecord) -> Result<(), Unavailable> {

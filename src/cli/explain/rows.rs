@@ -983,8 +983,14 @@ pub(super) const AT_THE_GATE: &[Row] = &[
     row(
         "token_malformed",
         "RFC 9068 §4, RFC 7515 §7.1",
-        "The token is no JWT: cut off, encoded twice, or an opaque token.",
+        "The token is neither a JWT nor a handle of ours: cut off, encoded twice, or an opaque token of somebody else.",
         "Send the access token as it was issued, not an ID token and not a refresh token.",
+    ),
+    row(
+        "token_handle_unknown",
+        "RFC 6750 §3.1, RFC 6749 §1.4",
+        "The token is a handle, and no token that is kept has it: it has expired, or is of another installation.",
+        "Get a new token.",
     ),
     row(
         "token_type_wrong",

@@ -14,6 +14,7 @@ use crate::ident::ClientId;
 use crate::jose::Members;
 use crate::scope::Scopes;
 use crate::secret::ClientSecretHash;
+use crate::token::AccessTokenFormat;
 use crate::uri::RedirectUri;
 
 /// A registered client (RFC 7591 §2).
@@ -83,6 +84,9 @@ pub(in crate::config) struct ClientFile {
     /// Whether each refresh gives a new refresh token. Default under `profile: fapi2`: `never`.
     #[schemars(extend("default" = "always"))]
     pub(in crate::config) refresh_token_rotation: Option<Given<RotationWord>>,
+    /// The form of its access tokens. Those for a resource with `access_token_format: opaque` are handles in any case.
+    #[schemars(extend("default" = "jwt"))]
+    pub(in crate::config) access_token_format: Option<Given<AccessTokenFormatWord>>,
     /// The resources that the client is the server of: it may ask whether the access tokens that it is called with are good
     /// (RFC 7662). Any client that authenticates may ask about its own tokens. Default: none.
     pub(in crate::config) introspects: Option<Given<Vec<Given<Parsed<ResourceUri>>>>>,
@@ -163,6 +167,27 @@ pub(in crate::config) enum RotationWord {
     Always,
     /// No. Only for clients that authenticate (RFC 9700 §2.2.2).
     Never,
+}
+
+/// The form of access tokens.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum AccessTokenFormatWord {
+    /// A JWT (RFC 9068): who receives it judges it alone.
+    Jwt,
+    /// A handle of 47 characters that says nothing: the gate of this server looks it up, others ask at the introspection
+    /// endpoint (RFC 7662). Each is kept until it expires, see `store.*.limits.access_tokens`.
+    Opaque,
+}
+
+impl AccessTokenFormatWord {
+    /// The format as the rules know it.
+    pub(in crate::config) const fn format(self) -> AccessTokenFormat {
+        match self {
+            Self::Jwt => AccessTokenFormat::Jwt,
+            Self::Opaque => AccessTokenFormat::Opaque,
+        }
+    }
 }
 
 /// Public keys (RFC 7517 §5).

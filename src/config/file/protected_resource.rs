@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::given::{Given, Parsed};
+use super::client::AccessTokenFormatWord;
 use crate::authz::{Method, PathPattern};
 use crate::scope::Scopes;
 
@@ -28,6 +29,9 @@ pub(in crate::config) struct ResourceFile {
     /// Whether proofs must carry a nonce of the gate (RFC 9449 §9).
     #[schemars(extend("default" = "off"))]
     pub(in crate::config) nonce: Option<Given<GateNonceWord>>,
+    /// The form of the access tokens that this server issues for the resource.
+    #[schemars(extend("default" = "jwt"))]
+    pub(in crate::config) access_token_format: Option<Given<AccessTokenFormatWord>>,
     /// What the protected service gets to see.
     pub(in crate::config) upstream: Option<Given<UpstreamFile>>,
     /// Who may do what. The first rule that matches decides; a request that none matches is denied. A rule whose requests

@@ -75,7 +75,7 @@ impl Request<'_> {
         AuthorizationServer::refuse_details(self.parameters)?;
         let policy = exchange.client.exchange.as_ref().filter(|_| !exchange.client.is_public());
         let policy = policy.ok_or(Refusal::GrantTypeNotAllowed)?;
-        let token = server.verify_own_token(self.subject_token, &policy.from, exchange.now)?;
+        let token = server.verify_own_token(self.subject_token, &policy.from, exchange.now).await?;
         let token = token.map_err(|fault| match fault {
             TokenFault::AudienceWrong => Refusal::SubjectTokenForOthers,
             _ => Refusal::SubjectTokenInvalid,

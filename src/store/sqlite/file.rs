@@ -25,6 +25,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("V8__pushed_requests", include_str!("migrations/V8__pushed_requests.sql")),
     ("V9__nonces", include_str!("migrations/V9__nonces.sql")),
     ("V10__authorization_details", include_str!("migrations/V10__authorization_details.sql")),
+    ("V12__access_tokens", include_str!("migrations/V12__access_tokens.sql")),
 ];
 
 /// How long to wait for another process, such as `tollgate keys rotate`, that writes to the same file.
@@ -70,6 +71,15 @@ pub enum OpenError {
     /// It is not a SQLite database, or somebody else's.
     #[error("`{}` is not a database of tollgate; it was left as it is", .0.display())]
     Foreign(PathBuf),
+    /// It was ours, and what is in it cannot be read any more.
+    #[error("the database `{}` is damaged; restore a backup of it", path.display())]
+    Damaged {
+        /// Where it is.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: rusqlite::Error,
+    },
     /// A newer version of the program has changed its schema.
     #[error(
         "the database `{}` has schema {found}, and this version knows schemas up to {known}; run the newer version, or restore a backup that was made before the update",
@@ -154,6 +164,15 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
+/// Opens a file that exists and is ours, whatever its schema, to copy it. SQLite takes `query_only` for a ban on that.
+pub(super) fn open_to_copy(path: &Path) -> Result<Connection, OpenError> {
+    let connection = connect(path)?;
+    let id: i32 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(|source| sqlite(path, source))?;
+    if id == APPLICATION_ID { Ok(connection) } else { Err(OpenError::Foreign(path.into())) }
+}
+
 /// Makes an empty file that nobody else may read, unless there is a file; whether it did. SQLite gives its log the same
 /// mode.
 fn create(path: &Path) -> Result<bool, OpenError> {
@@ -226,10 +245,11 @@ fn schema(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row(newest, [], |row| row.get(0))
 }
 
-/// Tells a file that is no database from other failures.
-fn sqlite(path: &Path, source: rusqlite::Error) -> OpenError {
+/// Tells a file that is no database, or no longer a whole one, from other failures.
+pub(super) fn sqlite(path: &Path, source: rusqlite::Error) -> OpenError {
     match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::Foreign(path.into()),
+        Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path: path.into(), source },
         _ => OpenError::Sqlite { path: path.into(), source },
     }
 }

@@ -30,6 +30,7 @@ const OVER: &[&str] = &[
        SELECT id FROM ended_transactions WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM assertions WHERE rowid IN (SELECT rowid FROM assertions WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM revocations WHERE token IN (SELECT token FROM revocations WHERE expires_at < :before LIMIT :limit)",
+    "DELETE FROM access_tokens WHERE rowid IN (SELECT rowid FROM access_tokens WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM signing_keys WHERE generation IN (
        SELECT generation FROM signing_keys
        WHERE drop_at < :before AND generation < (SELECT max(generation) FROM signing_keys) LIMIT :limit)",

@@ -1,0 +1,184 @@
+//! `examples/fapi2.yaml` as a certification suite drives it: the program, the real Envoy and an API, started by
+//! `scripts/fapi2`, with TLS everywhere.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+use tollgate::clock::{Clock as _, SystemClock};
+
+use crate::certification::{Material, Party, WAYS, Way, browser, http, private_key};
+use crate::client::{Client, answer, claims, refresh_request};
+use crate::machine::Running;
+use crate::world::free_port;
+
+/// What the script started; all of it ends with the value.
+struct Example {
+    folder: TempDir,
+    issuer: String,
+    api: String,
+    group: String,
+    running: Option<Running>,
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        if self.running.is_some() {
+            // A test has failed: what the script has started would outlive it.
+            let _ = std::process::Command::new("kill").args(["-KILL", "--", &format!("-{}", self.group)]).status();
+        }
+    }
+}
+
+impl Example {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (issuer, api) = (free_port(), free_port());
+        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/fapi2"));
+        command
+            .env("TOLLGATE_BIN", env!("CARGO_BIN_EXE_tollgate"))
+            .env("FOLDER", folder.path().join("kept"))
+            .env("TMPDIR", folder.path())
+            .env("ISSUER_PORT", issuer.to_string())
+            .env("API_PORT", api.to_string())
+            .env_remove("PUBLIC_HOST")
+            .env_remove("TOLLGATE_CONFIG")
+            .stdin(std::process::Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true);
+        let running = Running::start(command);
+        let group = running.id();
+        let (issuer, api) = (format!("https://localhost:{issuer}"), format!("https://localhost:{api}/accounts"));
+        let mut example = Self { folder, issuer, api, group, running: Some(running) };
+        let said = example.running.as_mut().expect("it runs").until("Ctrl-C").await;
+        assert!(said.contains(&example.issuer) && said.contains(&example.api), "{said}");
+        example
+    }
+
+    async fn stop(mut self) {
+        let running = self.running.take().expect("it runs");
+        assert_eq!(running.stop("-TERM").await, 143);
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("kept").join(name)
+    }
+
+    fn trusted(&self) -> String {
+        fs::read_to_string(self.path("ca.pem")).expect("an authority")
+    }
+
+    fn plan(&self, way: Way) -> Value {
+        let text = fs::read_to_string(self.path(&format!("plan-{}.json", way.name))).expect("a plan");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// A party with what the plan gives to a certification suite, and nothing else.
+    fn party(&self, plan: &Value, name: &str, way: Way) -> Party {
+        let number = if name == "one" { "" } else { "2" };
+        let client = &plan[format!("client{number}")];
+        let certificate = &plan[format!("mtls{number}")];
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let pem = format!("{}\n{}", text(&certificate["cert"]), text(&certificate["key"]));
+        let material = Material {
+            issuer: &self.issuer,
+            trusted: &text(&certificate["ca"]),
+            name,
+            key: &private_key(&client["jwks"]["keys"][0]),
+            certificate: &pem,
+        };
+        let party = Party::new(&material, way);
+        assert_eq!(client["client_id"], party.client.id);
+        party
+    }
+}
+
+/// What a plan tells the suite to type into a field of the page.
+fn typed(plan: &Value, field: &str) -> String {
+    let commands = plan["browser"][0]["tasks"][0]["commands"].as_array().expect("commands");
+    let command = commands.iter().find(|command| command[2] == field).expect("the field");
+    command[3].as_str().expect("text").to_owned()
+}
+
+#[tokio::test]
+async fn every_client_of_the_example_reaches_the_api_in_its_way() {
+    let example = Example::start().await;
+    for way in WAYS {
+        let plan = example.plan(way);
+        let url = plan["server"]["discoveryUrl"].as_str().expect("a URL");
+        let metadata = answer(http(&example.trusted(), None).get(url)).await.body;
+        assert_eq!(metadata["issuer"], example.issuer);
+        assert_eq!(plan["resource"]["resourceUrl"], example.api);
+
+        let parties = ["one", "two"].map(|name| example.party(&plan, name, way));
+        for (party, thief) in [(&parties[0], &parties[1]), (&parties[1], &parties[0])] {
+            let now = SystemClock.now();
+            let pushed = party.push(now).send().await.expect(201, "");
+            let path = party.client.pushed_path(&pushed);
+            let mut browser = browser(&example.issuer, &example.trusted());
+            let back = browser.approve(&path, &typed(&plan, "username"), &typed(&plan, "password")).await;
+            assert!(back.header("location").starts_with(&party.redirect_uri), "{back:?}");
+            assert_eq!(back.parameter("state").as_deref(), Some("of the party"));
+            assert_eq!(back.parameter("iss").as_deref(), Some(example.issuer.as_str()));
+
+            let code = back.code();
+            thief.redeem(now, &code).send().await.expect(400, "invalid_grant");
+            let tokens = party.redeem(now, &code).send().await.expect_tokens();
+            assert_eq!(claims(tokens.text("id_token"))["nonce"], "of the party too");
+            let refresh = refresh_request(tokens.text("refresh_token"));
+            let tokens = party.token(now, &refresh).send().await.expect_tokens();
+
+            let token = tokens.text("access_token");
+            let reached = party.fetch(now, &example.api, token).await;
+            assert_eq!(reached.status, 200, "{reached:?}");
+            assert_eq!(reached.body["client"], party.client.id);
+            assert_eq!(reached.body["subject"], claims(token)["sub"]);
+            assert_eq!(thief.fetch(now, &example.api, token).await.status, 401, "{way:?}");
+            let bare = answer(http(&example.trusted(), None).get(&example.api)).await;
+            assert_eq!(bare.status, 401);
+        }
+    }
+    example.stop().await;
+}
+
+#[tokio::test]
+async fn people_see_forms_that_need_no_scripts_and_may_decline() {
+    let example = Example::start().await;
+    let way = crate::certification::SIGNED;
+    let plan = example.plan(way);
+    let party = example.party(&plan, "one", way);
+    let now = SystemClock.now();
+    party.push(now).send().await.expect(400, "invalid_request");
+
+    let object = signed(&party.client, &party.parameters());
+    let pushed = party.client.push(now, &[("request", &object)]).send().await.expect(201, "");
+    let mut browser = browser(&example.issuer, &example.trusted());
+    let page = browser.open(&party.client.pushed_path(&pushed)).await;
+    assert!(!page.has("<script") && page.header("content-security-policy").contains("default-src 'none'"), "{page:?}");
+    let fields = [("username", "ada"), ("password", "wrong")];
+    let page = browser.submit(&page, &fields).await;
+    assert!(page.has("role=\"alert\""), "{page:?}");
+    let password = typed(&plan, "password");
+    let page = browser.submit(&page, &[("username", "ada"), ("password", &password)]).await;
+    assert!(page.has("See your accounts") && page.has("First party") && !page.has("<script"), "{page:?}");
+    let back = browser.submit(&page, &[("decision", "deny")]).await;
+    assert_eq!(back.parameter("error").as_deref(), Some("access_denied"));
+    assert_eq!(back.parameter("state").as_deref(), Some("of the party"));
+    let page = browser.open(&party.client.pushed_path(&pushed)).await;
+    assert_eq!((page.status, page.header("location")), (400, ""), "an error page, and nowhere to go");
+    example.stop().await;
+}
+
+/// A request object with these parameters, good now.
+fn signed(client: &Client, parameters: &[(&str, &str)]) -> String {
+    let now = SystemClock.now().seconds();
+    let mut claims = serde_json::json!({
+        "iss": client.id, "aud": client.issuer, "client_id": client.id, "nbf": now, "exp": now + 300,
+    });
+    for (name, value) in parameters {
+        claims[*name] = (*value).into();
+    }
+    crate::request_object::sign_object(client, &claims)
+}
