@@ -12,8 +12,8 @@ mod redis;
 
 pub use local::{DEFAULT_ENTRIES, LocalReplayGuard};
 pub use redis::{
-    DEFAULT_ANSWER_WITHIN, DEFAULT_CONNECT_WITHIN, DEFAULT_KEY_PREFIX, RedisFault, RedisReplayGuard, RedisSettings,
-    RedisUrl, RedisUrlFault,
+    DEFAULT_ANSWER_WITHIN, DEFAULT_CONNECT_WITHIN, DEFAULT_KEY_PREFIX, REDIS_WAITING, RedisFault, RedisReplayGuard,
+    RedisSettings, RedisUrl, RedisUrlFault,
 };
 
 /// What tells one proof from every other: a SHA-256.

@@ -42,6 +42,9 @@ pub const DEFAULT_ANSWER_WITHIN: Duration = Duration::from_millis(200);
 /// How long an attempt to connect may take by default.
 pub const DEFAULT_CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
+/// How many checks may wait to be written to a node; further ones wait for them, and no longer than for an answer.
+pub const REDIS_WAITING: usize = 1_024;
+
 /// Where a Redis is, and who we are there: `redis://`, `rediss://` for TLS, or `unix://` with the path of a socket. Prints
 /// without user and password.
 #[derive(Clone)]

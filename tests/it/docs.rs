@@ -74,6 +74,7 @@ fn the_readme_names_the_limits_that_hold() {
         ("access token", size(token::TOKEN_LIMIT as u64)),
         ("certificate of a client", size(certificate::CERTIFICATE_LIMIT as u64)),
         ("remembered proofs", settable(replay::DEFAULT_ENTRIES as u64)),
+        ("checks that wait to be written to a Redis", grouped(replay::REDIS_WAITING as u64)),
         ("log that waits for its reader", size(telemetry::WAITING_LIMIT as u64)),
         ("live authorization codes", settable(kept.codes)),
         ("live grants", settable(kept.grants)),

@@ -10,13 +10,10 @@ use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue as _, RedisError, TlsCertificates, Value};
 use tokio::time::timeout;
 
-use super::RedisSettings;
+use super::{REDIS_WAITING, RedisSettings};
 
 /// How often the client of a cluster follows a slot that moves, in one check.
 const REDIRECTIONS: u32 = 3;
-
-/// How many checks may wait to be written.
-const WAITING: usize = 1_024;
 
 /// Whom to connect to.
 pub(super) enum Target {
@@ -52,7 +49,7 @@ impl Target {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(settings.connect_within))
             .set_response_timeout(Some(settings.answer_within))
-            .set_pipeline_buffer_size(WAITING);
+            .set_pipeline_buffer_size(REDIS_WAITING);
         Ok(Self::Node(client, config))
     }
 
