@@ -52,6 +52,7 @@ tools: $(NODE_MODULES) ## install Envoy, Chromium, Redis and the Node and Python
 	@scripts/install-chromium >/dev/null
 	@scripts/install-redis >/dev/null
 	@scripts/install-python python tests/interop/requirements.txt
+	@scripts/install-python openapi scripts/requirements/openapi.txt
 
 $(NODE_MODULES): %/node_modules/.package-lock.json: %/package-lock.json
 	@command -v npm >/dev/null || { echo "make: npm is missing: install Node.js 20.19 or newer" >&2; exit 1; }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::authz::{Enforcer, ResourceSettings};
-use crate::cache::{DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, Tokens};
+use crate::cache::{ClientKeySets, DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, NoKeySets, Tokens};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config};
 use crate::dpop::{Fence, Nonces, ProofKeys};
@@ -20,7 +20,7 @@ use crate::fetch::{Fetcher, FetcherFault, Reach};
 use crate::grpc::{self, AdminService, CheckService, OwnTokens};
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
 use crate::keys::{KeysError, SigningKeys, root_secrets};
-use crate::oauth::{AuthorizationServer, Dependencies};
+use crate::oauth::{AuthorizationServer, Client, Dependencies, PublishedKeys};
 use crate::replay::{LocalReplayGuard, RedisFault, RedisReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{BackupError, LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
@@ -222,8 +222,10 @@ impl App {
         };
         let gate = gate.map(|door| (door, shared.gate(protected_resources, &server.settings)));
         let clock = Arc::clone(&shared.clock);
+        let published_keys = published_keys(&server.settings.clients, server.client_documents)?;
         let branding = server.branding;
-        let server = AuthorizationServer::new(server.settings, shared.dependencies(people, seams.entropy));
+        let dependencies = shared.dependencies(people, published_keys, seams.entropy);
+        let server = AuthorizationServer::new(server.settings, dependencies);
         let server = Arc::new(server);
         let admin_api = admin_api.map(|door| (door, AdminService::new(Arc::clone(&server), Arc::clone(&clock))));
         let site: Arc<dyn Site> = Arc::new(AuthorizationSite::new(server, clock, branding));
@@ -358,6 +360,15 @@ fn local_users(path: PathBuf, settings: &crate::oauth::Settings) -> Result<Local
     taken.map_or_else(|| Ok(users), |name| Err(AppError::SubjectIsClient(name)))
 }
 
+/// Where the keys of clients are found that publish them.
+fn published_keys(clients: &[Client], documents: config::ClientDocuments) -> Result<Arc<dyn PublishedKeys>, AppError> {
+    if clients.iter().any(Client::publishes_keys) {
+        Ok(Arc::new(ClientKeySets::new(documents.timeout)?))
+    } else {
+        Ok(Arc::new(NoKeySets))
+    }
+}
+
 /// What is needed to open the state of an installation.
 struct State {
     store: Arc<dyn Store>,
@@ -443,7 +454,12 @@ impl Shared {
         CheckService::new(enforcer, Arc::clone(&self.guard), lookup, Arc::clone(&self.clock))
     }
 
-    fn dependencies(self, (login, people): (Login, Arc<dyn People>), entropy: Arc<dyn Entropy>) -> Dependencies {
+    fn dependencies(
+        self,
+        (login, people): (Login, Arc<dyn People>),
+        published_keys: Arc<dyn PublishedKeys>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Dependencies {
         Dependencies {
             store: self.store,
             guard: self.guard,
@@ -452,6 +468,7 @@ impl Shared {
             login,
             people,
             proof_keys: self.proof_keys,
+            published_keys,
             entropy,
             root: self.root,
         }

@@ -1,4 +1,4 @@
-//! Caches of the gate, in moka: verified tokens, and the keys of proofs.
+//! Caches, in moka: verified tokens and the keys of proofs, at the gate; the key sets that clients publish.
 //!
 //! Invariant: a cache costs time when it forgets and never correctness. Single use lives in a
 //! [`ReplayGuard`](crate::replay::ReplayGuard), and decisions are not cached at all.
@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 
 use moka::Expiry;
 use moka::sync::Cache;
+
+mod client_keys;
+
+pub use client_keys::{ClientKeySets, NoKeySets};
 
 use crate::authz::{TokenCache, TokenKey};
 use crate::clock::Clock;

@@ -18,6 +18,7 @@ mod healthcheck;
 mod keys;
 mod login;
 mod logout;
+mod openapi;
 mod schema;
 mod serve;
 mod signals;
@@ -52,6 +53,9 @@ enum Verb {
     Validate(validate::Validate),
     /// Print the JSON schema of the configuration
     Schema(schema::Schema),
+    /// Print the OpenAPI document of the HTTP endpoints
+    #[command(name = "openapi")]
+    OpenApi(openapi::OpenApi),
     /// Show the signing keys, or bring a new one
     Keys(keys::Keys),
     /// Copy the database of an installation, while it runs
@@ -78,6 +82,7 @@ impl Cli {
             Verb::Serve(verb) => verb.run(),
             Verb::Validate(verb) => verb.run(),
             Verb::Schema(verb) => verb.run(),
+            Verb::OpenApi(verb) => verb.run(),
             Verb::Keys(verb) => wait_for(async { verb.run().await.unwrap_or_else(report) }),
             Verb::Backup(verb) => verb.run().unwrap_or_else(report),
             Verb::Login(verb) => wait_for(async { verb.run(environment).await.unwrap_or_else(report) }),

@@ -8,11 +8,12 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::authz::ResourceSettings;
-use crate::fetch::FetchLimits;
+use crate::fetch::{FetchLimits, Reach};
 use crate::grpc::{Access, ListenAddress};
 use crate::identity::{OidcSettings, ProxyHeaders};
 use crate::keys::KeySchedule;
@@ -145,6 +146,17 @@ pub struct AuthorizationServer {
     pub signing: Signing,
     /// What the pages look like.
     pub branding: Branding,
+    /// How documents of clients are fetched.
+    pub client_documents: ClientDocuments,
+}
+
+/// How documents of clients are fetched.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientDocuments {
+    /// Which addresses may be asked, wherever nothing else is said.
+    pub reach: Reach,
+    /// How long a fetch may take.
+    pub timeout: Duration,
 }
 
 /// How people sign in.

@@ -15,7 +15,7 @@ use reqwest::{RequestBuilder, Response, Url};
 mod kept;
 mod reach;
 
-pub use kept::Kept;
+pub use kept::{Keeping, Kept};
 pub use reach::Reach;
 use reach::{AddressRefused, Resolver};
 
@@ -98,6 +98,12 @@ impl FetchUrl {
         let mut url = self.0.clone();
         url.query_pairs_mut().extend_pairs(parameters);
         url.into()
+    }
+
+    /// Whether it names this machine: `localhost`, or an address of loopback.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        reach::is_loopback(&self.0)
     }
 
     /// Whether it is plain http, which is on loopback only.

@@ -43,6 +43,7 @@ mod own_token;
 mod par;
 pub mod params;
 pub mod pkce;
+mod published_keys;
 mod rates;
 mod refusal;
 mod request_object;
@@ -67,6 +68,7 @@ pub use introspect::{AnswerForm, Introspection, IntrospectionAnswer};
 pub use issue::{Issued, TokenResponse};
 pub use par::{PushAnswer, PushedResponse};
 pub use params::Parameters;
+pub use published_keys::PublishedKeys;
 pub use rates::RateLimits;
 pub use refusal::Refusal;
 pub use revoke::{Revocation, RevocationAnswer};
@@ -170,6 +172,8 @@ pub struct Dependencies {
     pub people: Arc<dyn People>,
     /// Where the keys of proofs may be found again.
     pub proof_keys: Arc<dyn ProofKeys>,
+    /// Where the keys are that clients publish.
+    pub published_keys: Arc<dyn PublishedKeys>,
     /// Where unpredictable bytes come from.
     pub entropy: Arc<dyn Entropy>,
     /// The root of the keys for nonces and forms; shared by replicas, outlives a restart.
@@ -189,6 +193,7 @@ pub struct AuthorizationServer {
     login: Login,
     people: Arc<dyn People>,
     proof_keys: Arc<dyn ProofKeys>,
+    published_keys: Arc<dyn PublishedKeys>,
     entropy: Arc<dyn Entropy>,
     nonces: Nonces,
     forms: authorize::FormKeys,
@@ -220,7 +225,8 @@ impl AuthorizationServer {
     #[must_use]
     pub fn new(mut settings: Settings, dependencies: Dependencies) -> Self {
         let clients = std::mem::take(&mut settings.clients);
-        let Dependencies { store, guard, fence, keys, login, people, proof_keys, entropy, root } = dependencies;
+        let Dependencies { store, guard, fence, keys, login, people, proof_keys, published_keys, entropy, root } =
+            dependencies;
         Self {
             clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
             nonces: Nonces::new(root.derive("nonces of the authorization server"), settings.dpop.nonce_life),
@@ -247,6 +253,7 @@ impl AuthorizationServer {
             login,
             people,
             proof_keys,
+            published_keys,
             entropy,
         }
     }

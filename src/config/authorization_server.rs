@@ -6,15 +6,19 @@ use std::time::Duration;
 use super::check::Judge;
 use super::client_certificate::Certificates;
 use super::file::{
-    AuthorizationServerFile, DpopFile, LoginFile, RateLimitsFile, ServerNonce, SigningAlgorithm, SigningFile,
-    TokensFile,
+    AuthorizationServerFile, ClientDocumentsFile, DpopFile, LoginFile, PrivateAddresses, RateLimitsFile, ServerNonce,
+    SigningAlgorithm, SigningFile, TokensFile,
 };
 use super::given::Given;
 use super::mistake::{Mistake, Place};
 use super::words::{self, WordsFile};
-use super::{AuthorizationServer, Login, Signing, Store, branding, client, detail_types, fapi, login, named_file};
+use super::{
+    AuthorizationServer, ClientDocuments, Login, Signing, Store, branding, client, detail_types, fapi, login,
+    named_file,
+};
 use crate::authz::ResourceSettings;
 use crate::dpop::Window;
+use crate::fetch::{FetchLimits, Reach};
 use crate::ident::{Audience, Issuer};
 use crate::jose::Algorithm;
 use crate::keys::KeySchedule;
@@ -50,8 +54,10 @@ pub(super) fn judge(
     let known = KnownScopes::of(given);
     check_scope_words(judge, file);
     let details = detail_types::known(judge, given);
+    let client_documents = client_documents(judge, file.client_documents.as_ref());
     let around = client::Surroundings {
         known: &known,
+        reach: client_documents.reach,
         details: &details,
         certificates,
         profile,
@@ -82,7 +88,7 @@ pub(super) fn judge(
         external_login: file.login.as_ref().and_then(|given| external_endpoint(&given.value)),
         client_authorities: None,
     };
-    Some(AuthorizationServer { settings, login, signing: signing?, branding })
+    Some(AuthorizationServer { settings, login, signing: signing?, branding, client_documents })
 }
 
 /// The scopes that exist.
@@ -168,6 +174,17 @@ pub(super) fn dpop(judge: &mut Judge<'_>, given: Option<&Given<DpopFile>>) -> Dp
         },
         required: file.required.as_ref().is_some_and(|required| required.value),
     }
+}
+
+fn client_documents(judge: &mut Judge<'_>, given: Option<&Given<ClientDocumentsFile>>) -> ClientDocuments {
+    let absent = ClientDocumentsFile::default();
+    let file = given.map_or(&absent, |given| &given.value);
+    let reach = match file.private_addresses.as_ref().map(|given| given.value) {
+        Some(PrivateAddresses::Allow) => Reach::Anywhere,
+        Some(PrivateAddresses::Refuse) | None => Reach::Public,
+    };
+    let timeout = judge.duration(file.timeout.as_ref(), FetchLimits::default().time, Some(Duration::from_secs(30)));
+    ClientDocuments { reach, timeout }
 }
 
 fn rate_limits(judge: &mut Judge<'_>, given: Option<&Given<RateLimitsFile>>) -> RateLimits {

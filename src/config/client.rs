@@ -8,9 +8,10 @@ use super::file::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, ResourceUri
 use super::given::{Given, Parsed};
 use super::mistake::{Mistake, Place};
 use super::{client_requests, fapi, named_file};
+use crate::fetch::Reach;
 use crate::ident::Audience;
 use crate::jose::{Algorithm, PublicKey};
-use crate::oauth::client::{ClientAuthentication, ExchangePolicy, GrantType, RefreshTokenRotation};
+use crate::oauth::client::{ClientAuthentication, ClientKeys, ExchangePolicy, GrantType, KeysAt, RefreshTokenRotation};
 use crate::oauth::{Client, FIRST_PARTY_CLIENTS, Profile};
 use crate::scope::Scopes;
 use crate::secret::ClientSecretHash;
@@ -23,6 +24,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) details: &'a KnownTypes,
     /// Whether clients can show certificates.
     pub(super) certificates: Certificates,
+    /// Which addresses may be asked for the keys of clients.
+    pub(super) reach: Reach,
     /// The rules of the server.
     pub(super) profile: Profile,
     /// What the server signs with.
@@ -69,7 +72,7 @@ fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, around: &Surrounding
     });
     // A method that was taken out for a mistake says nothing about what must or must not stand beside it.
     let undecided = place.lost("token_endpoint_auth_method");
-    let authentication = if undecided { None } else { authentication(judge, given, method) };
+    let authentication = if undecided { None } else { authentication(judge, given, method, around.reach) };
     let bound = file.tls_client_certificate_bound_access_tokens.as_ref().filter(|given| given.value);
     match (method, file.token_endpoint_auth_method.as_ref(), bound) {
         (AuthMethod::TlsClientAuth, Some(given), _) => {
@@ -239,6 +242,7 @@ fn authentication(
     judge: &mut Judge<'_>,
     client: &Given<ClientFile>,
     method: AuthMethod,
+    reach: Reach,
 ) -> Option<ClientAuthentication> {
     let file = &client.value;
     let secret = [
@@ -247,6 +251,10 @@ fn authentication(
     ];
     let key = [
         ("jwks", file.jwks.as_ref().filter(|_| !client_requests::signs_requests(file)).map(|given| &given.place)),
+        (
+            "jwks_uri",
+            file.jwks_uri.as_ref().filter(|_| !client_requests::signs_requests(file)).map(|given| &given.place),
+        ),
         ("token_endpoint_auth_signing_alg", file.token_endpoint_auth_signing_alg.as_ref().map(|given| &given.place)),
     ];
     let subject = client_certificate::settings(file);
@@ -269,7 +277,7 @@ fn authentication(
         }
         AuthMethod::PrivateKeyJwt => {
             let clean = refuse(judge, client, method, &secret);
-            keys(judge, client).filter(|_| clean)
+            keys(judge, client, reach).filter(|_| clean)
         }
         AuthMethod::TlsClientAuth => {
             let clean = refuse(judge, client, method, &secret) & refuse(judge, client, method, &key);
@@ -277,7 +285,8 @@ fn authentication(
             subject.map(ClientAuthentication::TlsClientAuth).filter(|_| clean)
         }
         AuthMethod::SelfSignedTlsClientAuth => {
-            let clean = refuse(judge, client, method, &secret);
+            let elsewhere = [("jwks_uri", file.jwks_uri.as_ref().map(|given| &given.place))];
+            let clean = refuse(judge, client, method, &secret) & refuse(judge, client, method, &elsewhere);
             let jwks = judge.required(&client.place, "jwks", file.jwks.as_ref())?;
             let keys = judge.required(&jwks.place, "keys", jwks.value.keys.as_ref())?;
             let registered = client_certificate::registered(judge, &keys.value);
@@ -335,18 +344,22 @@ fn secret(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMethod)
     }
 }
 
-fn keys(judge: &mut Judge<'_>, client: &Given<ClientFile>) -> Option<ClientAuthentication> {
+fn keys(judge: &mut Judge<'_>, client: &Given<ClientFile>, reach: Reach) -> Option<ClientAuthentication> {
     let Given { value: file, place } = client;
     let algorithm = file.token_endpoint_auth_signing_alg.as_ref().map(|given| algorithm(given.value));
-    let Some(given) = &file.jwks else {
+    if file.jwks.is_none() && file.jwks_uri.is_none() {
         if !place.lost("jwks") && !place.lost("jwks_uri") {
             let mistake = Mistake::about(place, "lacks `jwks`, which `private_key_jwt` needs");
-            judge.report(mistake.help("add the client's public keys: `jwks: { keys: [ { kty: EC, ... } ] }`"));
+            judge.report(mistake.help(
+                "add the client's public keys: `jwks: { keys: [ { kty: EC, ... } ] }`, or `jwks_uri` where it publishes them",
+            ));
         }
         return None;
-    };
-    let keys = key_set(judge, given)?;
-    if let Some(algorithm) = algorithm.filter(|algorithm| !keys.iter().any(|key| key.fits(*algorithm))) {
+    }
+    let keys = client_keys(judge, file, reach)?;
+    if let (Some(algorithm), ClientKeys::Registered(keys)) = (algorithm, &keys)
+        && !keys.iter().any(|key| key.fits(algorithm))
+    {
         let named = file.token_endpoint_auth_signing_alg.as_ref().map_or(place, |given| &given.place);
         judge.report(Mistake::about(
             named,
@@ -357,7 +370,27 @@ fn keys(judge: &mut Judge<'_>, client: &Given<ClientFile>) -> Option<ClientAuthe
     Some(ClientAuthentication::PrivateKeyJwt { keys, algorithm })
 }
 
-pub(super) fn key_set(judge: &mut Judge<'_>, given: &Given<KeySetFile>) -> Option<Vec<PublicKey>> {
+/// The keys of a client, here or elsewhere. `None` if there are none, or mistakes in them.
+pub(super) fn client_keys(judge: &mut Judge<'_>, file: &ClientFile, reach: Reach) -> Option<ClientKeys> {
+    let published = file.jwks_uri.as_ref().map(|given| {
+        let url = given.value.0.clone();
+        // Whoever writes loopback here means this machine; what another name leads to, a resolver decides.
+        let reach = if url.is_loopback() { Reach::Anywhere } else { reach };
+        (ClientKeys::Published(KeysAt { url, reach }), &given.place)
+    });
+    match (&file.jwks, published) {
+        (Some(_), Some((_, place))) => {
+            let mistake = Mistake::about(place, "stands beside `jwks`"); // RFC 7591 §2
+            judge.report(mistake.help("give only one of them"));
+            None
+        }
+        (Some(given), None) => key_set(judge, given).map(ClientKeys::Registered),
+        (None, Some((published, _))) => Some(published),
+        (None, None) => None,
+    }
+}
+
+fn key_set(judge: &mut Judge<'_>, given: &Given<KeySetFile>) -> Option<Vec<PublicKey>> {
     let keys = judge.required(&given.place, "keys", given.value.keys.as_ref())?;
     if keys.value.is_empty() && keys.place.gaps.is_empty() {
         judge.report(Mistake::about(&keys.place, "is empty"));

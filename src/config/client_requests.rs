@@ -2,13 +2,13 @@
 
 use super::authorization_server::algorithm;
 use super::check::Judge;
-use super::client::{Surroundings, key_set};
+use super::client::{Surroundings, client_keys};
 use super::detail_types;
 use super::file::{AuthMethod, ClientFile};
 use super::given::Given;
 use super::mistake::{Mistake, Place};
-use crate::jose::{Algorithm, PublicKey};
-use crate::oauth::client::{ClientAuthentication, RequestRules};
+use crate::jose::Algorithm;
+use crate::oauth::client::{ClientAuthentication, ClientKeys, RequestRules};
 
 /// Whether the client has something to say about request objects, which is what keys are for if it does not authenticate
 /// with them.
@@ -25,15 +25,8 @@ pub(super) fn rules(
     around: &Surroundings<'_>,
 ) -> RequestRules {
     let file = &client.value;
-    let own_keys = match method {
-        AuthMethod::PrivateKeyJwt => None,
-        AuthMethod::None
-        | AuthMethod::ClientSecretBasic
-        | AuthMethod::ClientSecretPost
-        | AuthMethod::TlsClientAuth
-        | AuthMethod::SelfSignedTlsClientAuth => file.jwks.as_ref().filter(|_| signs_requests(file)),
-    };
-    let object_keys = own_keys.and_then(|given| key_set(judge, given)).unwrap_or_default();
+    let are_own = method != AuthMethod::PrivateKeyJwt && signs_requests(file);
+    let object_keys = if are_own { client_keys(judge, file, around.reach) } else { None };
     let rules = RequestRules {
         pushed_only: file.require_pushed_authorization_requests.as_ref().is_some_and(|given| given.value),
         signed_only: file.require_signed_request_object.as_ref().is_some_and(|given| given.value),
@@ -43,10 +36,10 @@ pub(super) fn rules(
     };
     let keys = match authentication {
         Some(ClientAuthentication::PrivateKeyJwt { keys, .. }) => Some(keys),
-        Some(_) => Some(&rules.object_keys),
+        Some(_) => rules.object_keys.as_ref(),
         None => None,
     };
-    if let Some(keys) = keys {
+    if authentication.is_some() {
         check_keys(judge, client, &rules, keys);
     }
     check_response_algorithm(judge, file, around.signing);
@@ -54,15 +47,18 @@ pub(super) fn rules(
 }
 
 /// Reports a client whose request objects nobody could verify.
-fn check_keys(judge: &mut Judge<'_>, client: &Given<ClientFile>, rules: &RequestRules, keys: &[PublicKey]) {
+fn check_keys(judge: &mut Judge<'_>, client: &Given<ClientFile>, rules: &RequestRules, keys: Option<&ClientKeys>) {
     let Given { value: file, place } = client;
     let named = |given: Option<&Place>| given.unwrap_or(place).clone();
-    if keys.is_empty() && signs_requests(file) && file.jwks.is_none() && !place.lost("jwks") {
+    let given = file.jwks.is_some() || file.jwks_uri.is_some() || place.lost("jwks") || place.lost("jwks_uri");
+    if keys.is_none() && signs_requests(file) && !given {
         let about = named(file.require_signed_request_object.as_ref().map(|given| &given.place));
         let mistake = Mistake::about(&about, "needs `jwks`: request objects are signed");
-        judge.report(mistake.help("add the client's public keys: `jwks: { keys: [ { kty: EC, ... } ] }`"));
+        judge.report(mistake.help(
+            "add the client's public keys: `jwks: { keys: [ { kty: EC, ... } ] }`, or `jwks_uri` where it publishes them",
+        ));
     }
-    if let Some(algorithm) = rules.object_algorithm.filter(|_| !keys.is_empty())
+    if let (Some(algorithm), Some(ClientKeys::Registered(keys))) = (rules.object_algorithm, keys)
         && !keys.iter().any(|key| key.fits(algorithm))
     {
         let about = named(file.request_object_signing_alg.as_ref().map(|given| &given.place));

@@ -12,6 +12,7 @@ use crate::grpc::ListenAddress;
 
 mod authorization_server;
 mod client;
+mod client_documents;
 mod login;
 mod protected_resource;
 mod replay;
@@ -21,6 +22,7 @@ pub(super) use authorization_server::{
     SigningAlgorithm, SigningFile, TokensFile,
 };
 pub(super) use client::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, RotationWord};
+pub(super) use client_documents::{ClientDocumentsFile, PrivateAddresses};
 pub(super) use login::{ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, OidcLoginFile};
 pub(super) use protected_resource::{
     AllowWord, DpopWord, GateNonceWord, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord, UpstreamFile,

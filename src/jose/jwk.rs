@@ -156,6 +156,15 @@ impl PublicKey {
     }
 }
 
+/// Keys are equal that verify the same signatures and go by the same name.
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        (self.thumbprint, &self.kid, &self.algorithm) == (other.thumbprint, &other.kid, &other.algorithm)
+    }
+}
+
+impl Eq for PublicKey {}
+
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({})", self.thumbprint)

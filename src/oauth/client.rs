@@ -1,6 +1,7 @@
 //! Registered clients, by the metadata of RFC 7591 §2.
 
 use crate::certificate::{CertificateSubject, CertificateThumbprint, ClientCertificate};
+use crate::fetch::{FetchUrl, Reach};
 use crate::ident::{Audience, ClientId};
 use crate::jose::{ASSERTION_ALGORITHMS, Algorithm, PROOF_ALGORITHMS, PublicKey, Thumbprint};
 use crate::scope::Scopes;
@@ -68,7 +69,7 @@ pub enum ClientAuthentication {
     /// `private_key_jwt` (OpenID Connect Core §9, RFC 7523 §2.2).
     PrivateKeyJwt {
         /// The public keys of the client.
-        keys: Vec<PublicKey>,
+        keys: ClientKeys,
         /// `token_endpoint_auth_signing_alg`: the only algorithm it may use, if it registered one.
         algorithm: Option<Algorithm>,
     },
@@ -76,6 +77,30 @@ pub enum ClientAuthentication {
     TlsClientAuth(CertificateSubject),
     /// `self_signed_tls_client_auth` (RFC 8705 §2.2): one of these certificates, whoever signed it.
     SelfSignedTlsClientAuth(RegisteredCertificates),
+}
+
+/// Where the public keys of a client are. It has `jwks` or `jwks_uri`, never both (RFC 7591 §2).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ClientKeys {
+    /// `jwks`: these.
+    Registered(Vec<PublicKey>),
+    /// `jwks_uri`: where the client publishes them, and may change them.
+    Published(KeysAt),
+}
+
+impl From<Vec<PublicKey>> for ClientKeys {
+    fn from(keys: Vec<PublicKey>) -> Self {
+        Self::Registered(keys)
+    }
+}
+
+/// Where a client publishes its keys.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct KeysAt {
+    /// `jwks_uri`.
+    pub url: FetchUrl,
+    /// Which addresses may be asked for it.
+    pub reach: Reach,
 }
 
 /// The certificates of a client, by its `jwks` (RFC 8705 §2.2.2).
@@ -170,8 +195,8 @@ pub struct RequestRules {
     pub object_algorithm: Option<Algorithm>,
     /// `authorization_details_types` (RFC 9396 §10): what it may ask for in detail.
     pub detail_types: Vec<String>,
-    /// The keys of request objects, for a client that does not authenticate with keys.
-    pub object_keys: Vec<PublicKey>,
+    /// The keys of request objects, for a client that does not authenticate with keys. `None`: it signs none.
+    pub object_keys: Option<ClientKeys>,
 }
 
 /// A registered client. Its name in places where only one can be meant: RFC 7591 §2.
@@ -218,15 +243,21 @@ impl Client {
 
     /// The keys that may sign the client's request objects.
     #[must_use]
-    pub fn request_object_keys(&self) -> &[PublicKey] {
+    pub fn request_object_keys(&self) -> Option<&ClientKeys> {
         match &self.authentication {
-            ClientAuthentication::PrivateKeyJwt { keys, .. } => keys,
+            ClientAuthentication::PrivateKeyJwt { keys, .. } => Some(keys),
             ClientAuthentication::None
             | ClientAuthentication::SecretBasic(_)
             | ClientAuthentication::SecretPost(_)
             | ClientAuthentication::TlsClientAuth(_)
-            | ClientAuthentication::SelfSignedTlsClientAuth(_) => &self.requests.object_keys,
+            | ClientAuthentication::SelfSignedTlsClientAuth(_) => self.requests.object_keys.as_ref(),
         }
+    }
+
+    /// Whether the client publishes its keys elsewhere.
+    #[must_use]
+    pub fn publishes_keys(&self) -> bool {
+        matches!(self.request_object_keys(), Some(ClientKeys::Published(_)))
     }
 
     /// Whether a request of the client may use this redirect URI: a registered one, byte for byte; for a public client

@@ -39,6 +39,11 @@ impl<'a> Assertion<'a> {
         &self.client_id
     }
 
+    /// The key that it names.
+    pub(super) fn kid(&self) -> Option<&str> {
+        self.jws.header_text("kid").ok().flatten()
+    }
+
     /// Everything that can be judged without knowing the client.
     pub(super) fn check_claims(&self, issuer: &Issuer, now: Timestamp) -> Result<(), Refusal> {
         self.check_type()?;

@@ -17,7 +17,7 @@ use super::{AuthorizationServer, Client, Error, Refusal};
 use crate::certificate::ClientCertificate;
 use crate::clock::Timestamp;
 use crate::ident::ClientId;
-use crate::jose::ASSERTION_ALGORITHMS;
+use crate::jose::{ASSERTION_ALGORITHMS, PublicKey};
 use crate::replay::Seen;
 use crate::secret::ClientSecretHash;
 
@@ -163,16 +163,20 @@ impl AuthorizationServer {
         assertion.check_claims(&self.settings.issuer, now)?;
         let client = self.client(assertion.client_id());
         let registered = client.as_deref().and_then(|client| match &client.authentication {
-            ClientAuthentication::PrivateKeyJwt { keys, algorithm } => Some((keys.as_slice(), *algorithm)),
+            ClientAuthentication::PrivateKeyJwt { keys, algorithm } => Some((keys, *algorithm)),
             ClientAuthentication::None
             | ClientAuthentication::SecretBasic(_)
             | ClientAuthentication::SecretPost(_)
             | ClientAuthentication::TlsClientAuth(_)
             | ClientAuthentication::SelfSignedTlsClientAuth(_) => None,
         });
-        let (keys, algorithm) = registered.unwrap_or((&[], None));
+        let algorithm = registered.and_then(|(_, algorithm)| algorithm);
         let allowed = client.as_ref().map_or(ASSERTION_ALGORITHMS, |client| client.profile.assertion_algorithms());
-        assertion.check_signature(keys, (allowed, algorithm), &self.decoy_keys)?;
+        let verify = |keys: &[PublicKey]| assertion.check_signature(keys, (allowed, algorithm), &self.decoy_keys);
+        match registered {
+            Some((keys, _)) => self.verify_with(keys, assertion.kid(), now, verify).await?,
+            None => verify(&[])?,
+        }
         let is_registered = registered.is_some();
         let client = client.filter(|_| is_registered).ok_or(Refusal::AssertionSignatureWrong)?;
         self.rates.count_client(&client.id, now)?; // before the assertion is spent: it may come again

@@ -84,7 +84,7 @@ impl AuthorizationServer {
     ) -> Result<PushedResponse, Error> {
         let client = self.authenticate(request.credentials(), now).await?;
         *authenticated = Some(client.id.clone());
-        let parameters = self.judge_push(request.parameters, &client, proof, now)?;
+        let parameters = self.judge_push(request.parameters, &client, proof, now).await?;
         if let Counted::TooMany { retry_after } = self.pushes.count(&[bucket(&client, request.address)], now)? {
             return Err(Error::Throttled { retry_after });
         }
@@ -105,18 +105,18 @@ impl AuthorizationServer {
     }
 
     /// Judges a request as the authorization endpoint would, and gives the form to record.
-    fn judge_push(
+    async fn judge_push(
         &self,
         sent: &Parameters,
         client: &AuthenticatedClient,
         proof: Option<&VerifiedProof>,
         now: Timestamp,
-    ) -> Result<String, Refusal> {
+    ) -> Result<String, Error> {
         if sent.get("request_uri").is_some() {
-            return Err(Refusal::RequestUriPushed); // RFC 9126 §2.1
+            return Err(Refusal::RequestUriPushed.into()); // RFC 9126 §2.1
         }
         let (mut parameters, way) = match sent.get("request") {
-            Some(object) => (self.open_request_object(object, client, now)?, Way::Signed),
+            Some(object) => (self.open_request_object(object, client, now).await?, Way::Signed),
             None => (sent.clone(), Way::Plain),
         };
         client.check_signed(way)?;
@@ -125,14 +125,14 @@ impl AuthorizationServer {
         }
         let destination = self.destination(&parameters, &[])?;
         if parameters.get("redirect_uri").is_none() && client.profile.is_fapi() {
-            return Err(Refusal::RedirectUriMissing);
+            return Err(Refusal::RedirectUriMissing.into());
         }
         self.judge(&parameters, &[], &destination.client)?;
         if let Some(key) = bound_key(parameters.get("dpop_jkt"), proof)? {
             parameters.set("dpop_jkt", key.to_string());
         }
         let form = parameters.to_form();
-        if form.len() <= RECORD_LIMIT { Ok(form) } else { Err(Refusal::FormTooLarge) }
+        if form.len() <= RECORD_LIMIT { Ok(form) } else { Err(Refusal::FormTooLarge.into()) }
     }
 }
 

@@ -12,10 +12,10 @@
 use std::time::Duration;
 
 use super::client::Client;
-use super::{Parameters, Refusal};
+use super::{AuthorizationServer, Error, Parameters, Refusal};
 use crate::clock::Timestamp;
 use crate::ident::Issuer;
-use crate::jose::{Algorithm, Json, Jws};
+use crate::jose::{Algorithm, Json, Jws, PublicKey};
 
 /// The longest request object accepted, in bytes: what a parameter may hold.
 const OBJECT_LIMIT: usize = 16 * 1024;
@@ -29,20 +29,73 @@ const SKEW: Duration = Duration::from_secs(10);
 /// Claims of JWTs that are no parameters (RFC 7519 §4.1).
 const NO_PARAMETERS: [&str; 7] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
 
-/// Reads a request object of a client, and gives its parameters.
-///
-/// # Errors
-/// A [`Refusal`] of request objects. The signature is judged before what is signed.
-pub(super) fn open(text: &str, client: &Client, issuer: &Issuer, now: Timestamp) -> Result<Parameters, Refusal> {
-    let jws = Jws::parse(text, OBJECT_LIMIT).map_err(|_| Refusal::RequestObjectMalformed)?;
-    check_type(&jws)?;
-    check_signature(&jws, client)?;
-    check_parties(&jws, client, issuer)?;
-    check_times(&jws, now)?;
-    if jws.claims().contains_key("request") || jws.claims().contains_key("request_uri") {
-        return Err(Refusal::RequestObjectNested);
+/// A request object that was read; its signature is not verified yet.
+pub(super) struct RequestObject<'a> {
+    jws: Jws<'a>,
+}
+
+impl<'a> RequestObject<'a> {
+    /// Reads a request object.
+    pub(super) fn parse(text: &'a str) -> Result<Self, Refusal> {
+        let jws = Jws::parse(text, OBJECT_LIMIT).map_err(|_| Refusal::RequestObjectMalformed)?;
+        Ok(Self { jws })
     }
-    parameters(&jws)
+
+    /// The key that it names.
+    pub(super) fn kid(&self) -> Option<&str> {
+        self.jws.header_text("kid").ok().flatten()
+    }
+
+    /// Everything that can be judged without the keys of the client.
+    pub(super) fn check_claims(&self, client: &Client, issuer: &Issuer, now: Timestamp) -> Result<(), Refusal> {
+        check_type(&self.jws)?;
+        check_parties(&self.jws, client, issuer)?;
+        check_times(&self.jws, now)?;
+        if self.jws.claims().contains_key("request") || self.jws.claims().contains_key("request_uri") {
+            return Err(Refusal::RequestObjectNested);
+        }
+        Ok(())
+    }
+
+    /// By one of the client's keys: that with the `kid` of the header, or any that fits if it has none (RFC 9101 §6.2).
+    /// `jwk`, `jku` and `x5u` in the header are not looked at.
+    pub(super) fn check_signature(&self, client: &Client, keys: &[PublicKey]) -> Result<(), Refusal> {
+        let wrong = Refusal::RequestObjectSignatureWrong;
+        let registered = client.requests.object_algorithm;
+        let algorithm = self.jws.algorithm(client.profile.assertion_algorithms()).ok_or(wrong)?;
+        if registered.is_some_and(|registered: Algorithm| registered != algorithm) {
+            return Err(wrong);
+        }
+        let kid = self.jws.header_text("kid").map_err(|_| wrong)?;
+        let keys = keys.iter().filter(|key| key.fits(algorithm));
+        let mut named = keys.filter(|key| kid.is_none() || key.kid().is_none() || key.kid() == kid);
+        if named.any(|key| self.jws.verify(algorithm, key).is_ok()) { Ok(()) } else { Err(wrong) }
+    }
+
+    /// The parameters in it.
+    pub(super) fn parameters(&self) -> Result<Parameters, Refusal> {
+        parameters(&self.jws)
+    }
+}
+
+impl AuthorizationServer {
+    /// The parameters in a request object of a client. Its claims are judged first, since its signature may take a look at
+    /// keys that are elsewhere; none of them counts until that is verified.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of request objects, or `Unavailable`.
+    pub(super) async fn open_request_object(
+        &self,
+        object: &str,
+        client: &Client,
+        now: Timestamp,
+    ) -> Result<Parameters, Error> {
+        let object = RequestObject::parse(object)?;
+        let keys = client.request_object_keys().ok_or(Refusal::RequestObjectSignatureWrong)?;
+        object.check_claims(client, &self.settings.issuer, now)?;
+        self.verify_with(keys, object.kid(), now, |keys| object.check_signature(client, keys)).await?;
+        Ok(object.parameters()?)
+    }
 }
 
 /// Refuses the types of other tokens: no client assertion, proof or access token becomes a request (RFC 8725 §3.11).
@@ -52,21 +105,6 @@ fn check_type(jws: &Jws<'_>) -> Result<(), Refusal> {
     let known = ["JWT", "oauth-authz-req+jwt", "application/oauth-authz-req+jwt"];
     let known = typ.is_none_or(|typ| known.iter().any(|known| typ.eq_ignore_ascii_case(known)));
     if known { Ok(()) } else { Err(Refusal::RequestObjectMalformed) }
-}
-
-/// By one of the client's registered keys: that with the `kid` of the header, or any that fits if it has none (RFC 9101
-/// §6.2). `jwk`, `jku` and `x5u` in the header are not looked at.
-fn check_signature(jws: &Jws<'_>, client: &Client) -> Result<(), Refusal> {
-    let wrong = Refusal::RequestObjectSignatureWrong;
-    let registered = client.requests.object_algorithm;
-    let algorithm = jws.algorithm(client.profile.assertion_algorithms()).ok_or(wrong)?;
-    if registered.is_some_and(|registered: Algorithm| registered != algorithm) {
-        return Err(wrong);
-    }
-    let kid = jws.header_text("kid").map_err(|_| wrong)?;
-    let keys = client.request_object_keys().iter().filter(|key| key.fits(algorithm));
-    let mut named = keys.filter(|key| kid.is_none() || key.kid().is_none() || key.kid() == kid);
-    if named.any(|key| jws.verify(algorithm, key).is_ok()) { Ok(()) } else { Err(wrong) }
 }
 
 /// RFC 9101 §4: `iss` and `client_id` are the client, `aud` is this server, alone or among others. §10.8: an object whose

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::Method;
+use serde_json::Value;
+use tokio::sync::OnceCell;
 
 use super::cookie::Cookies;
 use super::pages::{Pages, Place};
 use super::{
     Branding, Received, Refused, Response, Site, account, activate, authorize, consent, device_authorization,
-    introspect, login, logout, metadata, par, respond, revoke, token, userinfo,
+    introspect, login, logout, metadata, openapi, par, respond, revoke, token, userinfo,
 };
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
@@ -21,6 +23,7 @@ use crate::uri::HttpUri;
 
 const LOGIN: &str = "/login";
 const CONSENT: &str = "/consent";
+const OPENAPI: &str = "/openapi.json";
 
 /// The authorization server behind its door.
 pub struct AuthorizationSite {
@@ -31,6 +34,8 @@ pub struct AuthorizationSite {
     /// The path of the issuer without a trailing slash; empty for most.
     base: String,
     https: bool,
+    /// What is described for programs, once somebody has asked.
+    description: OnceCell<Value>,
 }
 
 impl AuthorizationSite {
@@ -48,6 +53,7 @@ impl AuthorizationSite {
             cookies: Cookies::new(https),
             base,
             https,
+            description: OnceCell::new(),
         }
     }
 
@@ -153,6 +159,11 @@ impl Site for AuthorizationSite {
                 Method::OPTIONS => respond::preflight("GET, POST"),
                 _ => respond::method_not_allowed("GET, POST"),
             },
+            OPENAPI => {
+                let describe = async || openapi::openapi(self.server.settings().issuer.as_str());
+                let description = self.description.get_or_init(describe).await;
+                get(&request, || respond::document(description, openapi::KEEP_FOR, &request))
+            }
             JWKS => get(&request, || metadata::key_set(self, &request)),
             path => match self.pages.logo(path) {
                 Some(logo) => get(&request, || respond::logo(logo, self.https)),

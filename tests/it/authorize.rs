@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use argon2::{Argon2, Params, PasswordHasher as _};
+use tollgate::cache::NoKeySets;
 use tollgate::clock::Clock as _;
 use tollgate::dpop::{Fence, ProofFault, ProofKey, ProofKeys, Window, parse_key};
 use tollgate::entropy::SystemEntropy;
@@ -172,6 +173,7 @@ impl Issuer {
                 login: Login::Password(Arc::clone(&people) as Arc<_>),
                 people,
                 proof_keys: Arc::new(EveryTime),
+                published_keys: Arc::new(NoKeySets),
                 entropy: Arc::new(SystemEntropy),
                 root,
             },

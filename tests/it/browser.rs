@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Url};
 
+use crate::openapi::check_answer;
+
 /// A browser with a profile of its own.
 #[derive(Clone)]
 pub struct Browser {
@@ -87,7 +89,7 @@ impl Browser {
         form: Option<&[(&str, &str)]>,
         headers: &[(&str, String)],
     ) -> Page {
-        let mut request = self.http.request(method, format!("{}{path}", self.issuer));
+        let mut request = self.http.request(method.clone(), format!("{}{path}", self.issuer));
         if !self.cookies.is_empty() {
             let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
             request = request.header("cookie", cookies.join("; "));
@@ -112,7 +114,10 @@ impl Browser {
                 self.cookies.insert(name.to_owned(), value.to_owned());
             }
         }
-        Page { status, headers, html: response.text().await.expect("a body") }
+        let html = response.text().await.expect("a body");
+        let content_type = headers.get("content-type").and_then(|value| value.to_str().ok());
+        check_answer(&method, path, status, content_type, &html);
+        Page { status, headers, html }
     }
 }
 

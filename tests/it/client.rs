@@ -7,6 +7,8 @@ use tollgate::clock::Timestamp;
 use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::secret::{base64url, sha256};
 
+use crate::openapi::check_answer;
+
 /// A verifier of RFC 7636 §4.1, and its challenge.
 pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 pub const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
@@ -333,9 +335,14 @@ impl TokenCall<'_> {
 
 /// Sends a request and reads a JSON answer; `null` stands for a body that is none.
 pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.expect("an answer");
+    let (http, request) = request.build_split();
+    let request = request.expect("a request");
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = http.execute(request).await.expect("an answer");
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let content_type = headers.get("content-type").and_then(|value| value.to_str().ok());
     let body = response.text().await.expect("a body");
+    check_answer(&method, &path, status, content_type, &body);
     Answer { status, headers, body: serde_json::from_str(&body).unwrap_or(Value::Null) }
 }
 

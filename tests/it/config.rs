@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollgate::config::{self, Config, Document, Mistakes};
+use tollgate::fetch::Reach;
 use tollgate::jose::{Algorithm, SigningKey};
+use tollgate::oauth::client::ClientKeys;
 
 /// A directory with the files that configurations name.
 fn directory() -> TempDir {
@@ -362,6 +364,13 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("authorization_server.clients.2.jwks", "null")], "authorization_server.clients[2]", "lacks `jwks`"),
         (&[("authorization_server.clients.2.jwks", "{}")], "authorization_server.clients[2].jwks", "lacks `keys`"),
         (&[("authorization_server.clients.2.jwks", "{ keys: [] }")], "authorization_server.clients[2].jwks.keys", "is empty"),
+        (&[("authorization_server.clients.2.jwks_uri", "https://key.example/keys")], "authorization_server.clients[2].jwks_uri", "stands beside `jwks`"),
+        (&[("authorization_server.clients.0.jwks_uri", "https://key.example/keys")], "authorization_server.clients[0].jwks_uri", "has no use"),
+        (&[("authorization_server.clients.2.jwks", "null"), ("authorization_server.clients.2.jwks_uri", "http://key.example/keys")], "authorization_server.clients[2].jwks_uri", "must be an https URL (http on loopback only)"),
+        (&[("authorization_server.clients.2.jwks", "null"), ("authorization_server.clients.2.jwks_uri", "https://u:p@key.example/")], "authorization_server.clients[2].jwks_uri", "without userinfo"),
+        (&[MUTUAL_TLS[0], ("authorization_server.clients.2.token_endpoint_auth_method", "self_signed_tls_client_auth"), ("authorization_server.clients.2.jwks_uri", "https://key.example/keys")], "authorization_server.clients[2].jwks_uri", "has no use"),
+        (&[("authorization_server.client_documents.private_addresses", "maybe")], "authorization_server.client_documents.private_addresses", "cannot be `maybe`"),
+        (&[("authorization_server.client_documents.timeout", "31s")], "authorization_server.client_documents.timeout", "at most \"30s\""),
         (&[("authorization_server.clients.2.jwks.keys.0.d", "abc")], "authorization_server.clients[2].jwks.keys[0]", "private"),
         (&[("authorization_server.clients.2.jwks.keys.0.crv", "X25519")], "authorization_server.clients[2].jwks.keys[0]", "unsupported"),
         (&[("authorization_server.clients.2.token_endpoint_auth_signing_alg", "RS256")], "authorization_server.clients[2].token_endpoint_auth_signing_alg", "no key"),
@@ -702,5 +711,25 @@ fn nothing_is_signed_with_rs256_under_fapi() {
             assert_eq!(report.is_empty(), allowed, "{report}");
             assert!(allowed || report.contains(&format!("clients[0].{setting}` cannot be `RS256`")), "{report}");
         }
+    }
+}
+
+#[test]
+fn a_key_set_is_fetched_from_the_public_internet_unless_the_file_says_otherwise() {
+    let reach = |url: &str, more: &[(&str, &str)]| {
+        let url = [("authorization_server.clients.2.jwks", "null"), ("authorization_server.clients.2.jwks_uri", url)];
+        let config = check(BASE, &[&url, more].concat()).unwrap_or_else(|mistakes| panic!("{}", mistakes.to_text()));
+        let server = config.authorization_server.expect("an authorization server");
+        match server.settings.clients[2].request_object_keys() {
+            Some(ClientKeys::Published(at)) => at.reach,
+            keys => panic!("{keys:?}"),
+        }
+    };
+    let allowed = [("authorization_server.client_documents.private_addresses", "allow")];
+    assert_eq!(reach("https://key.example/keys", &[]), Reach::Public);
+    assert_eq!(reach("https://10.0.0.1/keys", &[]), Reach::Public);
+    assert_eq!(reach("https://key.example/keys", &allowed), Reach::Anywhere);
+    for loopback in ["http://127.0.0.1:7/keys", "https://localhost/keys", "http://[::1]/keys"] {
+        assert_eq!(reach(loopback, &[]), Reach::Anywhere, "{loopback}");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use tollgate::{certificate, config, dpop, oauth, replay, store, telemetry, token, web};
+use tollgate::{cache, certificate, config, dpop, oauth, replay, store, telemetry, token, web};
 
 const README: &str = include_str!("../../README.md");
 
@@ -73,6 +73,8 @@ fn the_readme_names_the_limits_that_hold() {
         ("DPoP proof", size(dpop::PROOF_LIMIT as u64)),
         ("access token", size(token::TOKEN_LIMIT as u64)),
         ("certificate of a client", size(certificate::CERTIFICATE_LIMIT as u64)),
+        ("key set that a client publishes", size(cache::ClientKeySets::SIZE as u64)),
+        ("key sets of clients that are kept at hand", grouped(cache::ClientKeySets::CAPACITY)),
         ("remembered proofs", settable(replay::DEFAULT_ENTRIES as u64)),
         ("checks that wait to be written to a Redis", grouped(replay::REDIS_WAITING as u64)),
         ("log that waits for its reader", size(telemetry::WAITING_LIMIT as u64)),

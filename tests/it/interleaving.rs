@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tollgate::cache::KnownProofKeys;
+use tollgate::cache::{KnownProofKeys, NoKeySets};
 use tollgate::clock::Clock as _;
 use tollgate::dpop::Fence;
 use tollgate::entropy::SystemEntropy;
@@ -197,6 +197,7 @@ impl<'a> Story<'a> {
             login,
             people,
             proof_keys: Arc::new(KnownProofKeys::new(10)),
+            published_keys: Arc::new(NoKeySets),
             entropy: Arc::new(SystemEntropy),
             root: RootKey::from_bytes([7; 32]),
         };

@@ -24,7 +24,7 @@ pub fn repository(path: &str) -> PathBuf {
 
 /// Fails, with what to do, if a tool is not installed.
 #[track_caller]
-fn installed(path: &str) -> PathBuf {
+pub fn installed(path: &str) -> PathBuf {
     let path = repository(path);
     assert!(path.exists(), "{} is missing: run `make tools`", path.display());
     path

@@ -473,8 +473,10 @@ async fn a_client_under_fapi_signs_nothing_with_rs256() {
         let world = World::start_with(|settings| {
             let client = settings.clients.iter_mut().find(|client| client.id.as_str() == "web").expect("the client");
             client.profile = profile;
-            client.authentication =
-                tollgate::oauth::client::ClientAuthentication::PrivateKeyJwt { keys: vec![public], algorithm: None };
+            client.authentication = tollgate::oauth::client::ClientAuthentication::PrivateKeyJwt {
+                keys: vec![public].into(),
+                algorithm: None,
+            };
         })
         .await;
         let (web, now) = (world.client("web"), world.clock.now());

@@ -326,7 +326,7 @@ async fn the_registered_algorithm_and_the_profile_bind_objects() {
             signs_requests(settings, "web", rules);
             let client = settings.clients.iter_mut().find(|client| client.id.as_str() == "web").expect("the client");
             client.profile = profile;
-            client.authentication = ClientAuthentication::PrivateKeyJwt { keys: vec![public], algorithm: None };
+            client.authentication = ClientAuthentication::PrivateKeyJwt { keys: vec![public].into(), algorithm: None };
         })
         .await;
         let (web, now) = (world.client("web"), world.clock.now());
@@ -342,7 +342,7 @@ async fn the_registered_algorithm_and_the_profile_bind_objects() {
 #[tokio::test]
 async fn a_client_with_a_secret_may_have_keys_for_its_requests() {
     let key = SigningKey::generate(Algorithm::Ed25519).expect("a key");
-    let rules = RequestRules { object_keys: vec![key.public().clone()], ..RequestRules::default() };
+    let rules = RequestRules { object_keys: Some(vec![key.public().clone()].into()), ..RequestRules::default() };
     let world = World::start_with(|settings| signs_requests(settings, "backend", rules)).await;
     let (backend, now) = (world.client("backend"), world.clock.now());
     let object = key.sign("oauth-authz-req+jwt", &object_claims(&world, &backend));

@@ -9,6 +9,7 @@ use super::super::duration::Lifetime;
 use super::super::given::{Given, Parsed};
 use super::super::words::WordsFile;
 use super::client::ClientFile;
+use super::client_documents::ClientDocumentsFile;
 use super::login::LoginFile;
 use super::protected_resource::ResourceUri;
 use crate::ident::Issuer;
@@ -51,6 +52,8 @@ pub(in crate::config) struct AuthorizationServerFile {
     pub(in crate::config) resources: Option<Given<Vec<Given<Parsed<ResourceUri>>>>>,
     /// The registered clients, by the metadata of RFC 7591.
     pub(in crate::config) clients: Option<Given<Vec<Given<ClientFile>>>>,
+    /// How documents are fetched that clients keep elsewhere.
+    pub(in crate::config) client_documents: Option<Given<ClientDocumentsFile>>,
     /// What the pages for people look like.
     pub(in crate::config) branding: Option<Given<BrandingFile>>,
 }

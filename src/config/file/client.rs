@@ -10,6 +10,7 @@ use super::super::given::{Given, Parsed};
 use super::authorization_server::{Profile, SigningAlgorithm};
 use super::protected_resource::ResourceUri;
 use crate::certificate::DistinguishedName;
+use crate::fetch::FetchUrl;
 use crate::ident::ClientId;
 use crate::jose::Members;
 use crate::scope::Scopes;
@@ -34,6 +35,10 @@ pub(in crate::config) struct ClientFile {
     /// For `private_key_jwt`, and for request objects: the public keys (RFC 7517 §5). For `self_signed_tls_client_auth`: the certificates, each as the
     /// first of the `x5c` of a key (RFC 8705 §2.2.2); for a key without `x5c` any certificate that certifies it.
     pub(in crate::config) jwks: Option<Given<KeySetFile>>,
+    /// Instead of `jwks`: where the client publishes these keys (https, or http on loopback). They are fetched when they are
+    /// needed, kept for five minutes to an hour as `Cache-Control` says, and fetched again for an unknown `kid`. Not for
+    /// `self_signed_tls_client_auth`.
+    pub(in crate::config) jwks_uri: Option<Given<Parsed<FetchUrl>>>,
     /// For `client_secret_basic` and `client_secret_post`: a file with the secret, at least 32 characters.
     pub(in crate::config) client_secret_file: Option<Given<String>>,
     /// Instead of `client_secret_file`: `sha256:` and the hash of the secret in base64url without padding.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{AuthorizationServer, Client, Error, Refusal};
 use crate::clock::Timestamp;
-use crate::oauth::{Parameters, request_object};
+use crate::oauth::Parameters;
 use crate::secret::{Kind as _, RequestUri, RequestUriKind};
 use crate::store::TransactionId;
 
@@ -48,7 +48,7 @@ impl AuthorizationServer {
     ) -> Result<Submission, Error> {
         let pushed = parameters.get("request_uri").filter(|uri| uri.starts_with(RequestUriKind::PREFIX));
         let (Some(reference), object) = (pushed, parameters.get("request")) else {
-            return Ok(self.unpushed(parameters, repeated, now)?);
+            return self.unpushed(parameters, repeated, now).await;
         };
         if object.is_some() {
             return Err(Refusal::RequestAmbiguous.into()); // RFC 9101 §5
@@ -62,15 +62,20 @@ impl AuthorizationServer {
         Ok(Submission { parameters: Parameters::parse(&request.parameters)?, repeated: Vec::new(), way })
     }
 
-    fn unpushed(&self, parameters: Parameters, repeated: Vec<String>, now: Timestamp) -> Result<Submission, Refusal> {
+    async fn unpushed(
+        &self,
+        parameters: Parameters,
+        repeated: Vec<String>,
+        now: Timestamp,
+    ) -> Result<Submission, Error> {
         let Some(object) = parameters.get("request") else {
             return Ok(Submission { parameters, repeated, way: Way::Plain });
         };
         if parameters.get("request_uri").is_some() {
-            return Err(Refusal::RequestAmbiguous);
+            return Err(Refusal::RequestAmbiguous.into());
         }
         let client = self.sender(&parameters, &repeated, "request")?;
-        let parameters = self.open_request_object(object, &client, now)?;
+        let parameters = self.open_request_object(object, &client, now).await?;
         Ok(Submission { parameters, repeated: Vec::new(), way: Way::Signed })
     }
 
@@ -80,16 +85,6 @@ impl AuthorizationServer {
             return Err(Refusal::ParameterRepeated);
         }
         parameters.get("client_id").and_then(|id| self.client(id)).ok_or(Refusal::AuthorizeClientUnknown)
-    }
-
-    /// The parameters in a request object of a client.
-    pub(in crate::oauth) fn open_request_object(
-        &self,
-        object: &str,
-        client: &Client,
-        now: Timestamp,
-    ) -> Result<Parameters, Refusal> {
-        request_object::open(object, client, &self.settings.issuer, now)
     }
 
     /// Whether a client may send a request in this way.
