@@ -304,6 +304,10 @@ impl TokenCall<'_> {
         self
     }
 
+    pub fn without_proof(self) -> Self {
+        Self { proofs: Vec::new(), ..self }
+    }
+
     pub fn and_proof(mut self, proof: &str) -> Self {
         self.proofs.push(proof.to_owned());
         self

@@ -1,6 +1,7 @@
 //! Tests through the doors: one binary, real sockets on free ports, nothing shared.
 #![expect(unreachable_pub, reason = "a test binary has no callers")]
 
+mod acceptance;
 mod account;
 mod architecture;
 mod authorization_details;
