@@ -390,9 +390,10 @@ impl State {
                 Arc::new(RedisReplayGuard::start(settings, Arc::clone(&clock), entropy).await?)
             }
         };
-        let fence = match guard.is_shared() {
-            true => Fence::shared(Arc::clone(&guard), self.skew),
-            false => Fence::after(seen_until, now),
+        let fence = if guard.is_shared() {
+            Fence::shared(Arc::clone(&guard), self.skew)
+        } else {
+            Fence::after(seen_until, now)
         };
         store.note_alive(LastAlive { at: now, stopped: false }).await?;
 

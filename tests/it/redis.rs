@@ -15,7 +15,7 @@ use crate::world::free_port;
 
 /// `REDIS_BIN`, or what is on the path.
 fn program() -> PathBuf {
-    let named = std::env::var("REDIS_BIN").ok().map(PathBuf::from);
+    let named = std::env::var_os("REDIS_BIN").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = || {
         let names = ["redis-server", "valkey-server"];

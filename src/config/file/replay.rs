@@ -13,7 +13,7 @@ pub(in crate::config) enum ReplayFile {
     /// In the memory of this process. Protects one replica only.
     Local(Given<LocalReplayFile>),
     /// In a Redis or Valkey that all replicas share. While it does not answer, what needs a proof is answered 503.
-    Redis(Given<RedisReplayFile>),
+    Redis(Box<Given<RedisReplayFile>>),
 }
 
 /// Used proofs in memory.
