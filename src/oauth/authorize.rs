@@ -9,7 +9,7 @@
 //! | 5 | `response_type=code`, a known `response_mode`, a client of this grant, a bounded `state`? | to the redirect URI |
 //! | 6 | PKCE with S256, a well-formed `dpop_jkt`? | to the redirect URI |
 //! | 7 | known scopes of this client, one known resource? | to the redirect URI |
-//! | 8 | a `prompt` and `max_age` that can be met? | to the redirect URI |
+//! | 8 | a `prompt`, `max_age` and `claims` that can be met, an `id_token_hint` of ours? | to the redirect URI |
 //! | 9 | who is it? the sign-in page asks, or whoever the operator says (`sign_in.rs`, `session.rs`) | back to the sign-in page, or to the redirect URI |
 //! | 10 | do they approve? the consent page asks, [`AuthorizationServer::decide`] hears | to the redirect URI |
 //!
@@ -22,8 +22,9 @@
 //! Pages of our own ([`first_party`](super::first_party)) are clients of this endpoint too. They get their code without
 //! step 10: it opens nothing, and they ask the person themselves.
 //!
-//! Invariant: consent is asked for every time, and a transaction gives one code at most, and none once it was declined. A
-//! pushed request is one transaction, however often its page is loaded.
+//! Invariant: consent is asked for every time, but where `prompt=none` forbids it and the person has given it to the same
+//! client in the same session (`consent.rs`). A transaction gives one code at most, and none once it was declined. A pushed
+//! request is one transaction, however often its page is loaded.
 //!
 //! Choice: a redirect URI is registered by the operator and therefore trusted, so errors are redirected to it at once
 //! (RFC 9700 §4.11.2 leaves this to the server). Whoever opens registration to strangers must show a page first.
@@ -43,8 +44,10 @@ use crate::clock::Timestamp;
 use crate::ident::{Acr, Subject};
 use crate::identity::{Headers, Login};
 use crate::secret::{AuthorizationCode, BrowserToken, SessionToken};
-use crate::store::{CodeRecord, Recorded};
+use crate::store::{CodeRecord, Recorded, SessionId};
 
+mod claims;
+mod consent;
 mod destination;
 mod external;
 mod form;
@@ -244,6 +247,7 @@ struct Approval {
     subject: Subject,
     auth_time: Timestamp,
     acr: Option<Acr>,
+    session: Option<SessionId>,
 }
 
 impl Answer {
@@ -267,25 +271,39 @@ impl AuthorizationServer {
             let location = endpoint.instead(parameters)?;
             return Ok(Answer::new(View::SignInFirst { location }));
         }
-        let (destination, request, submission) = match self.judged(parameters, now).await? {
+        let (destination, mut request, submission) = match self.judged(parameters, now).await? {
             Judged::Good(good) => *good,
             Judged::Refused(redirect) => return Ok(Answer::new(View::Redirect(redirect))),
         };
         let Submission { parameters, way, .. } = submission;
         let (signed_in, unmet) = match self.signed_in(browser, now).await {
             Ok(None) => (None, None),
-            Ok(Some(signed_in)) => match request.check_sign_in(&signed_in, &self.login, now) {
-                Ok(()) => (Some(signed_in), None),
-                Err(refusal) => (None, Some(refusal)),
-            },
+            Ok(Some(signed_in)) => {
+                let known_as = self.subject_at(&destination.client, &signed_in.person.subject);
+                let fits = request.check_subject(&known_as);
+                match fits.and_then(|()| request.check_sign_in(&signed_in, &self.login, now)) {
+                    Ok(()) => (Some(signed_in), None),
+                    Err(refusal) => (None, Some(refusal)),
+                }
+            }
             Err(Error::Refused(Refusal::PersonDisabled)) => {
                 return self.answer_unasked(&destination, (Refusal::PersonDisabled, way), now).await;
             }
             Err(error) => return Err(error),
         };
         if request.prompt == Prompt::None {
-            let refusal = if signed_in.is_some() { Refusal::ConsentRequired } else { Refusal::LoginRequired };
+            let refusal = match signed_in {
+                Some(by) if self.has_consented(&by, &destination, &request, now).await? => {
+                    let transaction = self.new_transaction(destination, (request, way), now);
+                    return self.approve(&transaction, by, now).await;
+                }
+                Some(_) => Refusal::ConsentRequired,
+                None => Refusal::LoginRequired,
+            };
             return self.answer_unasked(&destination, (refusal, way), now).await;
+        }
+        if unmet == Some(Refusal::SubjectMismatch) && request.prompt == Prompt::AsNeeded {
+            request.prompt = Prompt::SelectAccount; // or a provider would give us the same person again
         }
 
         let transaction = self.new_transaction(destination, (request, way), now);
@@ -310,7 +328,7 @@ impl AuthorizationServer {
         let Submission { parameters, repeated, way } = &submission;
         let destination = self.destination(parameters, repeated)?;
         let allowed = self.check_way(*way, &destination.client);
-        match allowed.and_then(|()| self.judge(parameters, repeated, &destination.client)) {
+        match allowed.and_then(|()| self.judge(parameters, repeated, &destination.client, now)) {
             Ok(request) => Ok(Judged::Good(Box::new((destination, request, submission)))),
             Err(refusal) => Ok(Judged::Refused(self.refusal_redirect(&destination, refusal, now)?)),
         }
@@ -359,7 +377,11 @@ impl AuthorizationServer {
         token: &BrowserToken,
         now: Timestamp,
     ) -> Result<Answer, Error> {
-        if self.first_party.client(transaction.destination.client.id.as_str()).is_some() {
+        let client = &transaction.destination.client;
+        if let Err(refusal) = transaction.request.check_subject(&self.subject_at(client, &by.person.subject)) {
+            return self.turn_down(&transaction, refusal, now).await;
+        }
+        if self.first_party.client(client.id.as_str()).is_some() {
             self.approve(&transaction, by, now).await
         } else {
             Ok(self.ask_consent(transaction, &by, token))
@@ -367,7 +389,8 @@ impl AuthorizationServer {
     }
 
     async fn approve(&self, transaction: &Transaction, by: SignedIn, now: Timestamp) -> Result<Answer, Error> {
-        let by = Approval { subject: by.person.subject, auth_time: by.auth_time, acr: by.acr };
+        self.note_consent(transaction, &by, now).await?;
+        let by = Approval { subject: by.person.subject, auth_time: by.auth_time, acr: by.acr, session: by.id };
         Ok(Answer::new(View::Redirect(self.issue_code(transaction, by, now).await?)))
     }
 
@@ -381,7 +404,7 @@ impl AuthorizationServer {
             transaction: transaction.id,
             client_id: transaction.destination.client.id.clone(),
             redirect_uri: transaction.destination.redirect_uri.as_str().to_owned(),
-            challenge: *request.challenge.as_bytes(),
+            challenge: request.challenge.map(|challenge| *challenge.as_bytes()),
             subject: by.subject,
             auth_time: by.auth_time,
             acr: by.acr,
@@ -390,6 +413,8 @@ impl AuthorizationServer {
             details: request.details.clone(),
             dpop_jkt: request.dpop_jkt,
             nonce: request.nonce.clone(),
+            claims: request.claims.clone(),
+            session: by.session,
             expires_at: now + self.settings.lifetimes.authorization_code,
             spent_for: None,
         };
@@ -477,7 +502,7 @@ impl AuthorizationServer {
         Answer::new(View::Consent(Consent {
             client_name: transaction.destination.client.name.clone(),
             person: by.person.name.clone(),
-            permissions: self.in_words(&transaction.request.scopes),
+            permissions: self.in_words(&transaction.request.scopes_shown()),
             details: self.shown(&transaction.request.details),
             destination: transaction.destination.redirect_uri.destination(),
             can_switch: self.can_switch(),

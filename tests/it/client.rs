@@ -130,6 +130,11 @@ impl Client {
         Self { http: http(), ..self }
     }
 
+    /// The same client with connections that it shares with others.
+    pub fn connected_by(self, http: reqwest::Client) -> Self {
+        Self { http, ..self }
+    }
+
     pub fn token_url(&self) -> String {
         format!("{}/oauth/token", self.issuer)
     }
