@@ -10,25 +10,32 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::authz::{Enforcer, ResourceSettings};
+use crate::authz::{ResourceSettings, TokenIssuer};
 use crate::cache::{ClientKeySets, DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, NoKeySets, Tokens};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config};
-use crate::dpop::{Fence, Nonces, ProofKeys};
+use crate::dpop::{Fence, NONCE_LIFE, ProofKeys};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::fetch::{Fetcher, FetcherFault, Reach};
 use crate::grpc::{self, AdminService, CheckService, OwnTokens};
+use crate::ident::IssuerName;
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
+use crate::issuers::{self, IssuerKeys, IssuerSettings};
 use crate::keys::{KeysError, SigningKeys, root_secrets};
 use crate::oauth::{AuthorizationServer, Client, Dependencies, PublishedKeys};
 use crate::replay::{LocalReplayGuard, RedisFault, RedisReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
-use crate::store::{BackupError, LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
+use crate::store::{
+    BackupError, LastAlive, Limits, MemoryStore, OpenError, PostgresError, PostgresStore, SqliteStore, Store,
+};
+use crate::token::{KeyLookup, TOKEN_ALGORITHMS, TokenProfile};
 use crate::unavailable::Unavailable;
 use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFault};
 
+mod gate;
 mod upkeep;
 
+use gate::Others;
 use upkeep::Upkeep;
 
 /// What tests put in the place of the world.
@@ -73,6 +80,9 @@ pub enum AppError {
     /// The store could not be opened.
     #[error("cannot open the store")]
     Store(#[from] OpenError),
+    /// The database could not be opened.
+    #[error("cannot open the store")]
+    Postgres(#[from] PostgresError),
     /// The store did not answer.
     #[error("the store does not answer")]
     StoreUnavailable(#[from] Unavailable),
@@ -117,6 +127,8 @@ pub struct App {
     admin: (Door, Arc<dyn Site>),
     gate: Option<(grpc::Door, CheckService)>,
     admin_api: Option<(grpc::Door, AdminService)>,
+    /// The keys of other issuers, and the clock by which they are fresh.
+    issuers: (Vec<Arc<IssuerKeys>>, Arc<dyn Clock>),
     upkeep: Option<Upkeep>,
 }
 
@@ -153,17 +165,9 @@ impl App {
     /// # Errors
     /// [`AppError`] says what is in the way.
     pub async fn start(config: Config, mut seams: Seams) -> Result<Self, AppError> {
-        let Config { listen, store, limits, replay, authorization_server, protected_resources } = config;
+        let Config { listen, store, limits, replay, authorization_server, issuers, protected_resources } = config;
         let Some(server) = authorization_server else {
-            let site: Arc<dyn Site> = Arc::new(AdminSite {
-                store: None,
-                keys: None,
-                guard: None,
-                clock: seams.clock,
-                takes_writes: Arc::new(AtomicBool::new(true)),
-            });
-            let admin = (bind(listen.admin).await?, site);
-            return Ok(Self { public: None, admin, gate: None, admin_api: None, upkeep: None });
+            return Self::start_gate(&listen, replay, (issuers, protected_resources), seams).await;
         };
         let asks = server.settings.mutual_tls;
         let tls = listen.public.tls.map(|files| Tls::new(files, asks)).transpose()?;
@@ -181,7 +185,7 @@ impl App {
         // this one does not start and must not have harmed it.
         let store = match seams.store.take() {
             Some(store) => store,
-            None => open_store(store, limits, Purpose::Serve)?,
+            None => open_store(store, limits, Purpose::Serve).await?,
         };
         let gate = match listen.ext_authz.as_slice() {
             _ if protected_resources.is_empty() => None, // nothing to be asked about
@@ -220,7 +224,16 @@ impl App {
             takes_writes,
             tls,
         };
-        let gate = gate.map(|door| (door, shared.gate(protected_resources, &server.settings)));
+        let own = TokenIssuer {
+            name: IssuerName::from(&server.settings.issuer),
+            profile: TokenProfile::rfc9068(TOKEN_ALGORITHMS.to_vec(), server.settings.dpop.window.skew),
+            keys: Arc::clone(&shared.keys) as Arc<dyn KeyLookup>,
+            handles: true,
+        };
+        let mut others = Others::new(issuers, &shared.tokens)?;
+        others.trusted.push(Arc::new(own));
+        let nonce_life = server.settings.dpop.nonce_life;
+        let gate = gate.map(|door| (door, shared.gate().service(protected_resources, &others.trusted, nonce_life)));
         let clock = Arc::clone(&shared.clock);
         let published_keys = published_keys(&server.settings.clients, server.client_documents)?;
         let branding = server.branding;
@@ -228,9 +241,49 @@ impl App {
         let server = AuthorizationServer::new(server.settings, dependencies);
         let server = Arc::new(server);
         let admin_api = admin_api.map(|door| (door, AdminService::new(Arc::clone(&server), Arc::clone(&clock))));
-        let site: Arc<dyn Site> = Arc::new(AuthorizationSite::new(server, clock, branding));
+        let site: Arc<dyn Site> = Arc::new(AuthorizationSite::new(server, Arc::clone(&clock), branding));
         let (public, admin) = (Some((public, site)), (admin, admin_site));
-        Ok(Self { public, admin, gate, admin_api, upkeep: Some(upkeep) })
+        let issuers = (others.keys, clock);
+        Ok(Self { public, admin, gate, admin_api, issuers, upkeep: Some(upkeep) })
+    }
+
+    /// A gate that issues nothing: it has no store, and what it must remember for seconds is in memory.
+    async fn start_gate(
+        listen: &config::Listen,
+        replay: config::Replay,
+        (issuers, resources): (Vec<IssuerSettings>, Vec<ResourceSettings>),
+        mut seams: Seams,
+    ) -> Result<Self, AppError> {
+        let clock = seams.clock;
+        let guard = replay_guard(replay, seams.guard.take(), (&clock, &*seams.entropy)).await?;
+        let site: Arc<dyn Site> = Arc::new(AdminSite {
+            store: None,
+            keys: None,
+            guard: Some(Arc::clone(&guard)),
+            clock: Arc::clone(&clock),
+            takes_writes: Arc::new(AtomicBool::new(true)),
+        });
+        let admin = (bind(listen.admin).await?, site);
+        let door = grpc::Door::bind(&listen.ext_authz).await.map_err(AppError::BindGrpc)?;
+        let skew = resources.iter().map(|resource| resource.window.skew).max().unwrap_or_default();
+        let tokens = Arc::new(Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)));
+        let others = Others::new(issuers, &tokens)?;
+        let parts = gate::Parts {
+            fence: if guard.is_shared() {
+                Fence::shared(Arc::clone(&guard), skew)
+            } else {
+                Fence::without_store(clock.now(), skew)
+            },
+            guard,
+            lookup: Arc::new(gate::NoHandles),
+            proof_keys: Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS)),
+            tokens,
+            root: RootKey::from_bytes(seams.entropy.draw()),
+            clock: Arc::clone(&clock),
+        };
+        let service = parts.service(resources, &others.trusted, NONCE_LIFE);
+        let gate = Some((door, service));
+        Ok(Self { public: None, admin, gate, admin_api: None, issuers: (others.keys, clock), upkeep: None })
     }
 
     /// Where it listens.
@@ -277,6 +330,11 @@ impl App {
             tasks.spawn(async move { door.serve_admin(api, stopped).await });
         }
         let mut behind = JoinSet::new(); // ends with this future, as everything does
+        let mut fetching = JoinSet::new();
+        let (issuers, clock) = self.issuers;
+        if !issuers.is_empty() {
+            fetching.spawn(issuers::look_after(issuers, clock)); // until the end: requests in flight need keys
+        }
         if let Some(upkeep) = self.upkeep {
             behind.spawn(upkeep.run(told(&drained))); // its last note comes when nothing can be accepted any more
         }
@@ -345,7 +403,7 @@ fn people(
 /// [`BackupError`] says what is in the way; then there is no copy.
 pub fn back_up(store: &config::Store, to: &Path) -> Result<Option<u64>, BackupError> {
     match store {
-        config::Store::Memory => Ok(None),
+        config::Store::Memory | config::Store::Postgres(_) => Ok(None),
         config::Store::Sqlite { path } => SqliteStore::back_up(path, to).map(Some),
     }
 }
@@ -369,6 +427,21 @@ fn published_keys(clients: &[Client], documents: config::ClientDocuments) -> Res
     }
 }
 
+/// Where used proofs are remembered.
+async fn replay_guard(
+    replay: config::Replay,
+    instead: Option<Arc<dyn ReplayGuard>>,
+    (clock, entropy): (&Arc<dyn Clock>, &dyn Entropy),
+) -> Result<Arc<dyn ReplayGuard>, AppError> {
+    Ok(match (instead, replay) {
+        (Some(guard), _) => guard,
+        (None, config::Replay::Local { entries }) => Arc::new(LocalReplayGuard::new(entries)),
+        (None, config::Replay::Redis(settings)) => {
+            Arc::new(RedisReplayGuard::start(settings, Arc::clone(clock), entropy).await?)
+        }
+    })
+}
+
 /// What is needed to open the state of an installation.
 struct State {
     store: Arc<dyn Store>,
@@ -383,13 +456,7 @@ impl State {
         let now = clock.now();
         let store = self.store;
         let seen_until = store.last_alive().await?.map(|last| last.proofs_until(now, self.skew));
-        let guard: Arc<dyn ReplayGuard> = match (seams.guard.take(), self.replay) {
-            (Some(guard), _) => guard,
-            (None, config::Replay::Local { entries }) => Arc::new(LocalReplayGuard::new(entries)),
-            (None, config::Replay::Redis(settings)) => {
-                Arc::new(RedisReplayGuard::start(settings, Arc::clone(&clock), entropy).await?)
-            }
-        };
+        let guard = replay_guard(self.replay, seams.guard.take(), (&clock, entropy)).await?;
         let fence = if guard.is_shared() {
             Fence::shared(Arc::clone(&guard), self.skew)
         } else {
@@ -413,7 +480,7 @@ impl State {
 pub async fn signing_keys(config: Config, now: Timestamp) -> Result<Option<SigningKeys>, AppError> {
     let Some(server) = config.authorization_server else { return Ok(None) };
     let config::Signing { schedule, encryption_key } = server.signing;
-    let store = open_store(config.store, config.limits, Purpose::Administer)?;
+    let store = open_store(config.store, config.limits, Purpose::Administer).await?;
     let kek = encryption_key.unwrap_or_else(|| RootKey::from_bytes((&SystemEntropy as &dyn Entropy).draw()));
     Ok(Some(SigningKeys::open(store, &kek, schedule, now).await?))
 }
@@ -427,32 +494,27 @@ enum Purpose {
     Administer,
 }
 
-fn open_store(store: config::Store, limits: Limits, purpose: Purpose) -> Result<Arc<dyn Store>, OpenError> {
+async fn open_store(store: config::Store, limits: Limits, purpose: Purpose) -> Result<Arc<dyn Store>, AppError> {
     Ok(match (store, purpose) {
         (config::Store::Memory, _) => Arc::new(MemoryStore::new(limits)),
+        (config::Store::Postgres(settings), _) => Arc::new(PostgresStore::open(&settings, limits).await?),
         (config::Store::Sqlite { path }, Purpose::Serve) => Arc::new(SqliteStore::open_to_serve(&path, limits)?),
         (config::Store::Sqlite { path }, Purpose::Administer) => Arc::new(SqliteStore::open(&path, limits)?),
     })
 }
 
 impl Shared {
-    /// The gate: keys, nonces and spent proofs are those of this process, so nothing is fetched and nothing is stale.
-    fn gate(&self, resources: Vec<ResourceSettings>, settings: &crate::oauth::Settings) -> CheckService {
-        let nonces = |resource: &ResourceSettings| {
-            let key = self.root.derive(&format!("nonces of the resource {}", resource.audience));
-            Nonces::new(key, settings.dpop.nonce_life)
-        };
-        let resources = resources.into_iter().map(|resource| (nonces(&resource), resource));
-        let resources = resources.map(|(nonces, resource)| (resource, nonces)).collect();
-        let enforcer = Enforcer::new(
-            resources,
-            Arc::clone(&self.keys) as Arc<dyn crate::token::KeyLookup>,
-            Arc::clone(&self.tokens) as Arc<dyn crate::authz::TokenCache>,
-            Arc::clone(&self.proof_keys),
-            self.fence.clone(),
-        );
-        let lookup = Arc::new(OwnTokens(Arc::clone(&self.store)));
-        CheckService::new(enforcer, Arc::clone(&self.guard), lookup, Arc::clone(&self.clock))
+    /// What the gate needs: nonces and spent proofs are those of this process.
+    fn gate(&self) -> gate::Parts {
+        gate::Parts {
+            guard: Arc::clone(&self.guard),
+            lookup: Arc::new(OwnTokens(Arc::clone(&self.store))),
+            fence: self.fence.clone(),
+            proof_keys: Arc::clone(&self.proof_keys),
+            tokens: Arc::clone(&self.tokens),
+            root: self.root.clone(),
+            clock: Arc::clone(&self.clock),
+        }
     }
 
     fn dependencies(

@@ -16,11 +16,12 @@ use crate::authz::ResourceSettings;
 use crate::fetch::{FetchLimits, Reach};
 use crate::grpc::{Access, ListenAddress};
 use crate::identity::{OidcSettings, ProxyHeaders};
+use crate::issuers::IssuerSettings;
 use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::replay::RedisSettings;
 use crate::secret::seal::RootKey;
-use crate::store::Limits;
+use crate::store::{Limits, PostgresSettings};
 use crate::web::{Branding, TlsFiles};
 
 mod authorization_server;
@@ -36,6 +37,7 @@ mod duration;
 mod fapi;
 mod file;
 mod given;
+mod issuer;
 mod listen_address;
 mod login;
 mod mistake;
@@ -43,6 +45,7 @@ mod named_file;
 mod protected_resource;
 mod reference;
 mod replay;
+mod store;
 mod tree;
 mod words;
 
@@ -63,6 +66,8 @@ pub struct Config {
     pub replay: Replay,
     /// The authorization server, if this process is one.
     pub authorization_server: Option<AuthorizationServer>,
+    /// Other authorization servers whose tokens count at protected resources.
+    pub issuers: Vec<IssuerSettings>,
     /// What the gate protects; empty if this process is none.
     pub protected_resources: Vec<ResourceSettings>,
 }
@@ -122,6 +127,8 @@ pub enum Store {
         /// The database file.
         path: PathBuf,
     },
+    /// In a PostgreSQL database.
+    Postgres(PostgresSettings),
 }
 
 /// Where used proofs are remembered.

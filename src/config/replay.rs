@@ -1,11 +1,10 @@
 //! Judges where used proofs are remembered.
 
-use super::Replay;
 use super::check::Judge;
 use super::file::{RedisReplayFile, ReplayFile};
 use super::given::Given;
-use super::mistake::Mistake;
-use super::named_file;
+use super::mistake::{Mistake, Place};
+use super::{Replay, Store, named_file};
 use crate::replay::{
     DEFAULT_ANSWER_WITHIN, DEFAULT_CONNECT_WITHIN, DEFAULT_ENTRIES, DEFAULT_KEY_PREFIX, RedisSettings, RedisUrl,
 };
@@ -31,6 +30,30 @@ pub(super) fn judge(judge: &mut Judge<'_>, given: Option<&Given<ReplayFile>>) ->
         judge.report(Mistake::about(&entries.place, format!("must be from 1 to {MOST_ENTRIES}")));
     }
     Some(Replay::Local { entries: entries.value })
+}
+
+/// Replicas that would not know of each other's proofs are an error, unless somebody has said in words that it is meant.
+pub(super) fn check_replicas(
+    judge: &mut Judge<'_>,
+    given: Option<&Given<ReplayFile>>,
+    (store, place): (&Store, &Place),
+) {
+    let several = match store {
+        Store::Memory | Store::Sqlite { .. } => false, // one process serves from it
+        Store::Postgres(_) => true,
+    };
+    let said = match given.map(|given| &given.value) {
+        None => false,
+        Some(ReplayFile::Local(local)) => local.value.replicas.is_some() || local.place.lost("replicas"),
+        Some(ReplayFile::Redis(_)) => true,
+    };
+    if several && !said {
+        let place = given.map_or(place, |given| &given.place);
+        let fault = "leaves each replica with a memory of its own: a proof would pass once at each";
+        judge.report(Mistake::about(place, fault).help(
+            "share it with `replay: { redis: … }`, or say what is meant: `replay: { local: { replicas: only_one } }`",
+        ));
+    }
 }
 
 fn redis(judge: &mut Judge<'_>, given: &Given<RedisReplayFile>) -> Option<RedisSettings> {

@@ -23,6 +23,7 @@ fn directory() -> TempDir {
         &std::fs::read_to_string(repository("examples/users.yaml")).expect("the users of the examples"),
     );
     write("secrets/kek", "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\n");
+    write("secrets/database", "postgresql://tollgate:a-password-that-nobody-reads@db1.example,db2.example/tollgate\n");
     write("secrets/billing", "0123456789abcdef0123456789abcdef0123456789abcdef\n");
     write("secrets/printer", "fedcba9876543210fedcba9876543210\n");
     write("strangers.yaml", "users:\n  - { username: ada, password_hash: secret, subject: 1 }\n");
@@ -187,6 +188,12 @@ const MUTUAL_TLS: [(&str, &str); 2] = [
 const EXCHANGE: (&str, &str) =
     ("authorization_server.clients.1.grant_types", "[\"urn:ietf:params:oauth:grant-type:token-exchange\"]");
 
+/// An override for a store that outlives the process.
+/// Words without which no replica of several may remember proofs for itself.
+const ONLY_ONE: (&str, &str) = ("replay", "{ local: { replicas: only_one } }");
+
+const KEK: (&str, &str) = ("authorization_server.signing", "{ encryption_key_file: secrets/kek }");
+
 /// What is overridden in [`BASE`], the setting that is then at fault, and a part of what is said about it.
 type Row = (&'static [(&'static str, &'static str)], &'static str, &'static str);
 
@@ -211,9 +218,19 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("listen.public.tls", "{ certificate: tls.pem, private_key: tls.pem }")], "listen.public.tls.private_key", "no private key"),
         (&[("listen.public.tls", "{ certificate: tls.pem, private_key: secrets/tls.key, client_ca: short }")], "listen.public.tls.client_ca", "holds no certificate of an authority"),
         (&[("store", "{ memory: {}, sqlite: {} }")], "store", "exactly one"),
-        (&[("store", "{ postgres: {} }")], "store.postgres", "not supported"),
+        (&[("store", "{ postgres: {} }"), KEK], "store.postgres", "lacks `url_file`"),
+        (&[("store", "{ postgres: { url_file: nothing } }"), KEK], "store.postgres.url_file", "cannot be read"),
+        (&[("store", "{ postgres: { url_file: short } }"), KEK], "store.postgres.url_file", "is not a PostgreSQL connection URL"),
+        (&[("store", "{ postgres: { url_file: secrets/database } }"), ONLY_ONE], "authorization_server", "lacks `encryption_key_file`"),
+        (&[("store", "{ postgres: { url_file: secrets/database, connections: 0 } }"), KEK, ONLY_ONE], "store.postgres.connections", "from 1 to 500"),
+        (&[("store", "{ postgres: { url_file: secrets/database, answer_within: 2m } }"), KEK, ONLY_ONE], "store.postgres.answer_within", "at most"),
+        (&[("store", "{ postgres: { url_file: secrets/database, certificate_authorities: short } }"), KEK, ONLY_ONE], "store.postgres.certificate_authorities", "holds no certificate"),
+        (&[("store", "{ postgres: { url_file: secrets/database, limits: { codes: 0 } } }"), KEK, ONLY_ONE], "store.postgres.limits.codes", "from 1"),
         (&[("store", "{ sqlite: {} }"), ("authorization_server.signing", "{ encryption_key_file: secrets/kek }")], "store.sqlite", "lacks `path`"),
         (&[("store", "{ memory: { limits: { codes: 0 } } }")], "store.memory.limits.codes", "from 1"),
+        (&[("store", "{ postgres: { url_file: secrets/database } }"), KEK], "", "a proof would pass once at each"),
+        (&[("store", "{ postgres: { url_file: secrets/database } }"), KEK, ("replay", "{ local: {} }")], "replay", "a proof would pass once at each"),
+        (&[("replay", "{ local: { replicas: many } }")], "replay.local.replicas", "cannot be `many`"),
         (&[("replay", "{ local: { entries: 0 } }")], "replay.local.entries", "from 1"),
         (&[("replay", "{ local: { entries: 50000001 } }")], "replay.local.entries", "from 1"),
         (&[("replay", "{ local: { entries: many } }")], "replay.local.entries", "must be a whole number, not text"),
@@ -393,14 +410,29 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("listen.public.trusted_proxies", "[envoy]")], "listen.public.trusted_proxies[0]", "must be an IP address"),
         (&[("listen.public.trusted_proxies", "[\"10.0.0.7\", \"10.0.0.7/32\"]")], "listen.public.trusted_proxies[1]", "twice"),
         // Protected resources.
-        (&[("authorization_server", "null")], "protected_resources", "needs `authorization_server`"),
+        (&[("authorization_server", "null")], "protected_resources[0]", "this file has no `authorization_server`"),
+        (&[("authorization_server", "null"), ("protected_resources.0.authorization_servers", "[self]")], "protected_resources[0].authorization_servers[0]", "and there is none"),
         (&[("protected_resources.1", "{ resource: \"https://api.example\", rules: [{ path: /, allow: anyone }] }")], "protected_resources[1].resource", "earlier one"),
         (&[("protected_resources.1", "{ resource: \"https://api.example/b\", rules: [{ path: /, allow: anyone }] }")], "protected_resources[1].resource", "has the host and port of `https://api.example`"),
         (&[("protected_resources.1", "{ resource: \"https://API.example:443/b\", rules: [{ path: /, allow: anyone }] }")], "protected_resources[1].resource", "has the host and port of"),
         (&[("protected_resources.1", "{ resource: \"http://127.0.0.1/b\", rules: [{ path: /, allow: anyone }] }"), ("protected_resources.2", "{ resource: \"https://127.0.0.1\", rules: [{ path: /, allow: anyone }] }")], "protected_resources[2].resource", "has the host and port of"),
         (&[("protected_resources.0.resource", "null")], "protected_resources[0]", "lacks `resource`"),
         (&[("protected_resources.0.resource", "api.example")], "protected_resources[0].resource", "https://"),
-        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]")], "protected_resources[0].authorization_servers[0]", "foreign issuer"),
+        (&[("protected_resources.0.authorization_servers", "[\"http://login.example\"]")], "protected_resources[0].authorization_servers[0]", "neither `self` nor an issuer"),
+        (&[("protected_resources.0.authorization_servers", "[self, \"https://auth.example\"]")], "protected_resources[0].authorization_servers[1]", "is given twice"),
+        (&[("protected_resources.0.audiences", "[orders]")], "protected_resources[0].audiences", "none count here"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("protected_resources.0.audiences", "[]")], "protected_resources[0].audiences", "is empty"),
+        (&[("issuers", "[{ issuer: \"https://login.example\" }]")], "issuers[0].issuer", "is named by no resource"),
+        (&[("issuers", "[{ issuer: \"https://auth.example\" }]")], "issuers[0].issuer", "is the `authorization_server` of this file"),
+        (&[("issuers", "[{ jwks_uri: \"https://login.example/k\" }]")], "issuers[0]", "lacks `issuer`"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\" }, { issuer: \"https://login.example\" }]")], "issuers[1].issuer", "of an earlier one"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", jwks_uri: \"http://login.example/k\" }]")], "issuers[0].jwks_uri", "must be an https URL"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", algorithms: [] }]")], "issuers[0].algorithms", "is empty"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", algorithms: [HS256] }]")], "issuers[0].algorithms[0]", "cannot be `HS256`"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", typ: any }]")], "issuers[0].typ", "cannot be `any`"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", clock_skew: 61s }]")], "issuers[0].clock_skew", "at most"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", timeout: 31s }]")], "issuers[0].timeout", "at most"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", claims: { client_id: \"\" } }]")], "issuers[0].claims.client_id", "must be 1 to 200"),
         (&[("protected_resources.0.authorization_servers", "[]")], "protected_resources[0].authorization_servers", "is empty"),
         (&[("protected_resources.0.dpop", "no")], "protected_resources[0].dpop", "cannot be `no`"),
         (&[("protected_resources.0.upstream.headers", "{ authorization: sub }")], "protected_resources[0].upstream.headers.authorization", "reserved"),

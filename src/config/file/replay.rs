@@ -24,6 +24,19 @@ pub(in crate::config) struct LocalReplayFile {
     /// 503 until proofs expire: none is ever forgotten early.
     #[schemars(extend("default" = 1_000_000))]
     pub(in crate::config) entries: Option<Given<usize>>,
+    /// Must be said beside `store: { postgres: … }`, from which several replicas may serve, each with a memory of its own.
+    pub(in crate::config) replicas: Option<Given<ReplicasWord>>,
+}
+
+/// What memories of their own mean for the replicas of an installation.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum ReplicasWord {
+    /// There is one replica, and never a second one.
+    OnlyOne,
+    /// There are several, and whoever sees a proof may use it once at each of the others while it is fresh. Not what RFC 9449
+    /// §11.1 asks for.
+    EachTakesAProofOnce,
 }
 
 /// Used proofs in a Redis 6 or newer, or a Valkey. Its `maxmemory-policy` must be `noeviction`. What it forgets (it restarts,
