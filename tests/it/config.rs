@@ -188,10 +188,10 @@ const MUTUAL_TLS: [(&str, &str); 2] = [
 const EXCHANGE: (&str, &str) =
     ("authorization_server.clients.1.grant_types", "[\"urn:ietf:params:oauth:grant-type:token-exchange\"]");
 
-/// An override for a store that outlives the process.
 /// Words without which no replica of several may remember proofs for itself.
 const ONLY_ONE: (&str, &str) = ("replay", "{ local: { replicas: only_one } }");
 
+/// An override for a store that outlives the process.
 const KEK: (&str, &str) = ("authorization_server.signing", "{ encryption_key_file: secrets/kek }");
 
 /// What is overridden in [`BASE`], the setting that is then at fault, and a part of what is said about it.

@@ -57,6 +57,7 @@ mod rates;
 mod redis;
 mod replay;
 mod replay_redis;
+mod replicas;
 mod request_object;
 mod restart;
 mod revoke;
