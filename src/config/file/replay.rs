@@ -11,7 +11,7 @@ use crate::config::given::{Given, Parsed};
 #[serde(rename_all = "snake_case")]
 pub(in crate::config) enum ReplayFile {
     /// In the memory of this process. Protects one replica only.
-    Local(Given<LocalReplayFile>),
+    Local(Box<Given<LocalReplayFile>>),
     /// In a Redis or Valkey that all replicas share. While it does not answer, what needs a proof is answered 503.
     Redis(Box<Given<RedisReplayFile>>),
 }
