@@ -24,7 +24,7 @@ use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, Remembere
 use crate::issuers::{self, IssuerKeys, IssuerSettings};
 use crate::keys::{KeysError, SigningKeys, root_secrets};
 use crate::oauth::{AuthorizationServer, Client, Dependencies, LogoutNotices, PublishedKeys, WorkloadIssuer};
-use crate::replay::{LocalReplayGuard, ReplayGuard};
+use crate::replay::{LocalReplayGuard, RedisFault, RedisReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{
     BackupError, EndedBy, Endings, LastAlive, Limits, MemoryStore, OpenError, PostgresError, PostgresStore,
@@ -117,6 +117,9 @@ pub enum AppError {
     /// A person has the name of a client: one could be taken for the other (RFC 9068 §5).
     #[error("a person in the users file has the subject `{0}`, which is a client_id; change one of them")]
     SubjectIsClient(String),
+    /// The replay guard cannot be used, whether its Redis answers or not.
+    #[error("cannot use the replay guard")]
+    Replay(#[from] RedisFault),
     /// Nobody can be asked over HTTPS.
     #[error("cannot ask other servers")]
     Fetcher(#[from] FetcherFault),
@@ -173,7 +176,7 @@ impl App {
     pub async fn start(config: Config, mut seams: Seams) -> Result<Self, AppError> {
         let Config { listen, store, limits, replay, authorization_server, issuers, protected_resources } = config;
         let Some(server) = authorization_server else {
-            return Self::start_gate(&listen, &replay, (issuers, protected_resources), seams).await;
+            return Self::start_gate(&listen, replay, (issuers, protected_resources), seams).await;
         };
         let asks = server.settings.mutual_tls;
         let tls = listen.public.tls.map(|files| Tls::new(files, asks)).transpose()?;
@@ -223,6 +226,7 @@ impl App {
         let admin_site: Arc<dyn Site> = Arc::new(AdminSite {
             store: Some(Arc::clone(&shared.store)),
             keys: Some(Arc::clone(&shared.keys)),
+            guard: Some(Arc::clone(&shared.guard)),
             clock: Arc::clone(&shared.clock),
             takes_writes: Arc::clone(&takes_writes),
             metrics: Arc::clone(&metrics),
@@ -272,20 +276,20 @@ impl App {
     /// A gate that issues nothing: it has no store, and what it must remember for seconds is in memory.
     async fn start_gate(
         listen: &config::Listen,
-        replay: &config::Replay,
+        replay: config::Replay,
         (issuers, resources): (Vec<IssuerSettings>, Vec<ResourceSettings>),
         mut seams: Seams,
     ) -> Result<Self, AppError> {
         let clock = seams.clock;
-        let config::Replay::Local { entries } = *replay;
         let mut metrics = Metrics::new(resources.iter().map(|resource| resource.audience.as_str()));
-        let guard = seams.guard.take().unwrap_or_else(|| Arc::new(LocalReplayGuard::new(entries)));
+        let guard = replay_guard(replay, seams.guard.take(), (&clock, &*seams.entropy)).await?;
         let guard: Arc<dyn ReplayGuard> = Arc::new(CountedGuard::new(guard, metrics.replay.clone()));
         gauges::of_process(&mut metrics, &guard, &*clock);
         let metrics = Arc::new(metrics);
         let site: Arc<dyn Site> = Arc::new(AdminSite {
             store: None,
             keys: None,
+            guard: Some(Arc::clone(&guard)),
             clock: Arc::clone(&clock),
             takes_writes: Arc::new(AtomicBool::new(true)),
             metrics: Arc::clone(&metrics),
@@ -297,8 +301,12 @@ impl App {
         let tokens = Arc::new(tokens);
         let others = Others::new(issuers, &tokens, &seams.entropy)?;
         let parts = gate::Parts {
+            fence: if guard.is_shared() {
+                Fence::shared(Arc::clone(&guard), skew)
+            } else {
+                Fence::without_store(clock.now(), skew)
+            },
             guard,
-            fence: Fence::without_store(clock.now(), skew),
             proof_keys: Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS)),
             tokens,
             root: RootKey::from_bytes(seams.entropy.draw()),
@@ -481,6 +489,21 @@ fn published_keys(clients: &[Client], documents: config::ClientDocuments) -> Res
     }
 }
 
+/// Where used proofs are remembered.
+async fn replay_guard(
+    replay: config::Replay,
+    instead: Option<Arc<dyn ReplayGuard>>,
+    (clock, entropy): (&Arc<dyn Clock>, &dyn Entropy),
+) -> Result<Arc<dyn ReplayGuard>, AppError> {
+    Ok(match (instead, replay) {
+        (Some(guard), _) => guard,
+        (None, config::Replay::Local { entries }) => Arc::new(LocalReplayGuard::new(entries)),
+        (None, config::Replay::Redis(settings)) => {
+            Arc::new(RedisReplayGuard::start(settings, Arc::clone(clock), entropy).await?)
+        }
+    })
+}
+
 /// What is needed to open the state of an installation.
 struct State {
     store: Arc<dyn Store>,
@@ -496,11 +519,14 @@ impl State {
         let (clock, entropy) = (Arc::clone(&seams.clock), &*seams.entropy);
         let now = clock.now();
         let store = self.store;
-        let config::Replay::Local { entries } = self.replay;
-        let guard = seams.guard.take().unwrap_or_else(|| Arc::new(LocalReplayGuard::new(entries)));
-        let guard = Arc::new(CountedGuard::new(guard, metrics.replay.clone()));
         let seen_until = store.last_alive().await?.map(|last| last.proofs_until(now, self.skew));
-        let fence = Fence::after(seen_until, now);
+        let guard = replay_guard(self.replay, seams.guard.take(), (&clock, entropy)).await?;
+        let guard: Arc<dyn ReplayGuard> = Arc::new(CountedGuard::new(guard, metrics.replay.clone()));
+        let fence = if guard.is_shared() {
+            Fence::shared(Arc::clone(&guard), self.skew)
+        } else {
+            Fence::after(seen_until, now)
+        };
         store.note_alive(LastAlive { at: now, stopped: false }).await?;
 
         let kek = self.signing.encryption_key.unwrap_or_else(|| RootKey::from_bytes(entropy.draw()));
@@ -550,7 +576,7 @@ impl Shared {
     fn gate(&self) -> gate::Parts {
         gate::Parts {
             guard: Arc::clone(&self.guard),
-            fence: self.fence,
+            fence: self.fence.clone(),
             proof_keys: Arc::clone(&self.proof_keys),
             tokens: Arc::clone(&self.tokens),
             root: self.root.clone(),

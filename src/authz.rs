@@ -248,7 +248,7 @@ impl Enforcer {
     fn decide_with(&self, request: &Request<'_>, resolved: Option<Resolved>, now: Timestamp) -> Finding {
         let mut context = Context::default();
         match self.judge(request, resolved, now, &mut context) {
-            Ok(cleared) => finding(cleared, context, now),
+            Ok(cleared) => finding(cleared, context, &self.fence, now),
             Err(Stop::Refused(denial)) => Finding::Settled(Decision::Deny(denied(denial, context, now))),
             Err(Stop::Unavailable(cause)) => Finding::Settled(Decision::Unavailable(Outage { cause, context })),
             Err(Stop::Described(answer)) => Finding::Settled(Decision::Describe(Described { context, answer })),
@@ -436,7 +436,7 @@ fn check_connection(headers: &Headers<'_>) -> Result<(), Denial> {
 }
 
 /// Puts together what a request that broke no rule has found out.
-fn finding(cleared: Cleared<'_>, context: Context, now: Timestamp) -> Finding {
+fn finding(cleared: Cleared<'_>, context: Context, fence: &Fence, now: Timestamp) -> Finding {
     let resource = context.resource.clone();
     let passed_on = |credentials: Credentials<'_>| {
         let wanted = resource.as_ref().is_some_and(|resource| resource.view.wants_token());
@@ -453,7 +453,7 @@ fn finding(cleared: Cleared<'_>, context: Context, now: Timestamp) -> Finding {
             // The clocks of replicas that share a guard may differ by the skew.
             let expires = proof.acceptable_until() + skew;
             let permit = Permit::new(context, passed_on(credentials), nonce);
-            Finding::Unspent(Unspent::new(permit, proof.replay_key(), expires))
+            Finding::Unspent(Unspent::new(permit, proof, expires, fence.clone()))
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::jose::Algorithm;
 use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::oauth::workload::Platform;
+use crate::replay::RedisSettings;
 use crate::secret::seal::RootKey;
 use crate::store::{Limits, PostgresSettings};
 use crate::web::{Branding, TlsFiles};
@@ -46,6 +47,7 @@ mod mistake;
 mod named_file;
 mod protected_resource;
 mod reference;
+mod replay;
 mod store;
 mod tree;
 mod words;
@@ -141,6 +143,8 @@ pub enum Replay {
         /// How many at most.
         entries: usize,
     },
+    /// In a Redis that replicas share.
+    Redis(RedisSettings),
 }
 
 /// Everything about the authorization server.

@@ -53,6 +53,7 @@ impl Injector {
         let health = AdminSite {
             store: None,
             keys: None,
+            guard: None,
             clock: Arc::new(SystemClock),
             takes_writes: Arc::new(AtomicBool::new(true)),
             metrics: Arc::new(Metrics::new(std::iter::empty())),

@@ -11,7 +11,7 @@ use super::metadata::Described;
 use super::policy::{Access, Rule};
 use super::{Denial, Resource, Unresolved, UpstreamChanges};
 use crate::clock::Timestamp;
-use crate::dpop::{NonceText, ProofFault};
+use crate::dpop::{Fence, NonceText, ProofFault, VerifiedProof};
 use crate::jose::Thumbprint;
 use crate::replay::{ReplayKey, Seen};
 use crate::token::{KeyLookup, VerifiedToken};
@@ -206,21 +206,23 @@ impl fmt::Debug for Permit {
 pub struct Unspent {
     /// What the request gets.
     permit: Permit,
-    /// What tells its proof from every other.
-    key: ReplayKey,
-    /// When that can be forgotten.
+    /// The proof.
+    proof: VerifiedProof,
+    /// When it can be forgotten.
     expires: Timestamp,
+    /// Keeps out what the guard may have forgotten.
+    fence: Fence,
 }
 
 impl Unspent {
     /// For a request that broke no rule and has a proof.
-    pub(super) fn new(permit: Permit, key: ReplayKey, expires: Timestamp) -> Self {
-        Self { permit, key, expires }
+    pub(super) fn new(permit: Permit, proof: VerifiedProof, expires: Timestamp, fence: Fence) -> Self {
+        Self { permit, proof, expires, fence }
     }
 
     /// What the guard is to remember.
     pub fn key(&self) -> ReplayKey {
-        self.key
+        self.proof.replay_key()
     }
 
     /// Until when the guard must remember it: the proof is no longer acceptable then, on any replica's clock.
@@ -232,6 +234,10 @@ impl Unspent {
     pub fn settle(self, answer: Result<Seen, Unavailable>) -> Decision {
         let context = self.permit.context;
         match answer {
+            // A shared guard has forgotten since the fence was asked: perhaps this proof too.
+            Ok(Seen::First) if !self.fence.admits(&self.proof) => {
+                Decision::Unavailable(Outage { cause: Unavailable::Down, context })
+            }
             Ok(Seen::First) => Decision::Allow(Permit { context, ..self.permit }),
             Ok(Seen::Replayed) => {
                 Decision::Deny(Denied { denial: Denial::Proof(ProofFault::Replayed), context, nonce: None })

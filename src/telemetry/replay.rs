@@ -46,4 +46,16 @@ impl ReplayGuard for CountedGuard {
     fn occupancy(&self) -> Option<(usize, usize)> {
         self.guard.occupancy()
     }
+
+    fn is_shared(&self) -> bool {
+        self.guard.is_shared()
+    }
+
+    fn memory_began(&self) -> Option<Timestamp> {
+        self.guard.memory_began()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.guard.is_ready()
+    }
 }

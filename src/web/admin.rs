@@ -10,6 +10,7 @@ use http::{HeaderMap, Method};
 use super::{Received, Response, Site, respond};
 use crate::clock::Clock;
 use crate::keys::SigningKeys;
+use crate::replay::ReplayGuard;
 use crate::store::Store;
 use crate::telemetry::{Metrics, MetricsFormat};
 
@@ -19,6 +20,8 @@ pub struct AdminSite {
     pub store: Option<Arc<dyn Store>>,
     /// The signing keys, if this instance issues.
     pub keys: Option<Arc<SigningKeys>>,
+    /// The replay guard, if this instance takes proofs.
+    pub guard: Option<Arc<dyn ReplayGuard>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Whether the store took the last write that somebody makes every few seconds: a full disk can still be read.
@@ -40,6 +43,9 @@ impl AdminSite {
             && keys.signer(self.clock.now()).is_err()
         {
             missing.push("signing keys");
+        }
+        if self.guard.as_ref().is_some_and(|guard| !guard.is_ready()) {
+            missing.push("replay guard");
         }
         missing
     }

@@ -76,6 +76,7 @@ fn the_readme_names_the_limits_that_hold() {
         ("key set that a client publishes", size(cache::ClientKeySets::SIZE as u64)),
         ("key sets of clients that are kept at hand", grouped(cache::ClientKeySets::CAPACITY)),
         ("remembered proofs", settable(replay::DEFAULT_ENTRIES as u64)),
+        ("checks that wait to be written to a Redis", grouped(replay::REDIS_WAITING as u64)),
         ("log that waits for its reader", size(telemetry::WAITING_LIMIT as u64)),
         ("live authorization codes", settable(kept.codes)),
         ("live grants", settable(kept.grants)),

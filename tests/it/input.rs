@@ -375,6 +375,7 @@ async fn impatient_door() -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
     let site = AdminSite {
         store: None,
         keys: None,
+        guard: None,
         clock: Arc::new(TestClock::default()),
         takes_writes: Arc::default(),
         metrics: Arc::default(),

@@ -158,6 +158,7 @@ async fn nothing_is_answered_once_the_drain_time_is_over() {
     let site = AdminSite {
         store: None,
         keys: None,
+        guard: None,
         clock: Arc::new(SystemClock),
         takes_writes: Arc::default(),
         metrics: Arc::default(),
