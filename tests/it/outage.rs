@@ -354,9 +354,12 @@ async fn people_are_told_to_come_back_and_then_go_on_where_they_were() {
     tokens.expect_tokens();
 
     let page = browser.open("/logout").await;
-    breaker.arm(Some((1, Failure::Refused)));
-    assert_unavailable_page(&browser.submit(&page, &[]).await);
-    assert_eq!(breaker.calls(), ["end_session"]);
+    let calls = ["session", "leave_session", "end_session"];
+    for number in 1..=calls.len() {
+        breaker.arm(Some((number, Failure::Refused)));
+        assert_unavailable_page(&browser.submit(&page, &[]).await);
+        assert_eq!(breaker.calls(), calls[..number]);
+    }
     breaker.arm(None);
     assert_eq!(browser.submit(&page, &[]).await.status, 200);
 }
