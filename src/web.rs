@@ -19,6 +19,7 @@ mod logout;
 mod metadata;
 mod pages;
 mod par;
+mod register;
 mod request;
 pub(crate) mod respond;
 mod revoke;

@@ -9,13 +9,13 @@ use super::cookie::Cookies;
 use super::pages::{Pages, Place};
 use super::{
     Branding, Received, Refused, Response, Site, account, activate, authorize, consent, device_authorization,
-    introspect, login, logout, metadata, par, respond, revoke, token, userinfo,
+    introspect, login, logout, metadata, par, register, respond, revoke, token, userinfo,
 };
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
 use crate::oauth::metadata::{
     ACCOUNT, ACCOUNT_CALLBACK, ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, INTROSPECT, JWKS,
-    LOGIN_CALLBACK, LOGOUT, PUSHED_AUTHORIZATION_REQUEST, REVOKE, TOKEN, USERINFO,
+    LOGIN_CALLBACK, LOGOUT, PUSHED_AUTHORIZATION_REQUEST, REGISTER, REVOKE, TOKEN, USERINFO,
 };
 use crate::uri::HttpUri;
 
@@ -55,6 +55,19 @@ impl AuthorizationSite {
     fn wrong_method(&self, request: &Received, allow: &'static str) -> Response {
         let page = self.pages.wrong_method(authorize::language(self, request));
         respond::page_with_allow(page, allow, self.https)
+    }
+
+    /// The endpoints of registration, which are there if the operator wants them; `rest` is what follows the first one.
+    async fn registration(&self, request: &Received, rest: &str) -> Response {
+        match (rest.strip_prefix('/'), &request.method) {
+            (None, _) if !rest.is_empty() => respond::not_found(),
+            (None, &Method::POST) => register::register(self, request).await,
+            (None, &Method::OPTIONS) => respond::preflight("POST"),
+            (None, _) => respond::method_not_allowed("POST"),
+            (Some(id), &(Method::GET | Method::PUT | Method::DELETE)) => register::manage(self, request, id).await,
+            (Some(_), &Method::OPTIONS) => respond::preflight("GET, PUT, DELETE"),
+            (Some(_), _) => respond::method_not_allowed("GET, PUT, DELETE"),
+        }
     }
 
     /// Whether people reach the server over https.
@@ -154,6 +167,9 @@ impl Site for AuthorizationSite {
                 _ => respond::method_not_allowed("GET, POST"),
             },
             JWKS => get(&request, || metadata::key_set(self, &request)),
+            path if self.server.settings().registration.is_some() && path.starts_with(REGISTER) => {
+                self.registration(&request, &path[REGISTER.len()..]).await
+            }
             path => match self.pages.logo(path) {
                 Some(logo) => get(&request, || respond::logo(logo, self.https)),
                 None => respond::not_found(),
