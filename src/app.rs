@@ -217,7 +217,7 @@ impl App {
         };
         let gate = gate.map(|door| (door, shared.gate(protected_resources, &server.settings)));
         let clock = Arc::clone(&shared.clock);
-        let published_keys = published_keys(&server.settings.clients, server.client_documents)?;
+        let published_keys = published_keys(&server.settings, server.client_documents)?;
         let branding = server.branding;
         let dependencies = shared.dependencies(people, published_keys, seams.entropy);
         let server = AuthorizationServer::new(server.settings, dependencies);
@@ -356,8 +356,11 @@ fn local_users(path: PathBuf, settings: &crate::oauth::Settings) -> Result<Local
 }
 
 /// Where the keys of clients are found that publish them.
-fn published_keys(clients: &[Client], documents: config::ClientDocuments) -> Result<Arc<dyn PublishedKeys>, AppError> {
-    if clients.iter().any(Client::publishes_keys) {
+fn published_keys(
+    settings: &crate::oauth::Settings,
+    documents: config::ClientDocuments,
+) -> Result<Arc<dyn PublishedKeys>, AppError> {
+    if settings.registration.is_some() || settings.clients.iter().any(Client::publishes_keys) {
         Ok(Arc::new(ClientKeySets::new(documents.timeout)?))
     } else {
         Ok(Arc::new(NoKeySets))

@@ -40,6 +40,7 @@ mod mistake;
 mod named_file;
 mod protected_resource;
 mod reference;
+mod registration;
 mod tree;
 mod words;
 

@@ -100,6 +100,12 @@ impl FetchUrl {
         url.into()
     }
 
+    /// Whether it may be asked for, as far as that can be told without resolving its host.
+    #[must_use]
+    pub fn may_be_within(&self, reach: Reach) -> bool {
+        reach.admits_host(&self.0)
+    }
+
     /// Whether it names this machine: `localhost`, or an address of loopback.
     #[must_use]
     pub fn is_loopback(&self) -> bool {

@@ -1,6 +1,6 @@
 //! The rules of the authorization server.
 //!
-//! Ruled by RFC 6749, RFC 7009, RFC 7636, RFC 7662, RFC 8414, RFC 8628, RFC 8693, RFC 8705, RFC 9068, RFC 9101, RFC 9126,
+//! Ruled by RFC 6749, RFC 7009, RFC 7591, RFC 7592, RFC 7636, RFC 7662, RFC 8414, RFC 8628, RFC 8693, RFC 8705, RFC 9068, RFC 9101, RFC 9126,
 //! RFC 9207, RFC 9449, RFC 9700 and OpenID Connect Core. Methods of [`AuthorizationServer`]
 //! are its endpoints.
 //!
@@ -31,6 +31,8 @@ mod authorize;
 pub mod client;
 mod client_assertion;
 mod client_authentication;
+mod client_metadata;
+mod clients;
 mod device;
 mod error;
 mod first_party;
@@ -46,6 +48,7 @@ pub mod pkce;
 mod published_keys;
 mod rates;
 mod refusal;
+mod register;
 mod request_object;
 mod revoke;
 mod sign_out;
@@ -61,6 +64,7 @@ pub use authorize::{
     ExternalEndpointFault, Form, Hints, Redirect, SignIn, SignInFault, View,
 };
 pub use client::{Client, Profile};
+pub use client_metadata::ClientPolicy;
 pub use device::{DeviceAnswer, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
 pub use first_party::{FIRST_PARTY_CLIENTS, SignInFor};
@@ -71,6 +75,7 @@ pub use params::Parameters;
 pub use published_keys::PublishedKeys;
 pub use rates::RateLimits;
 pub use refusal::Refusal;
+pub use register::{ClientInformation, Registration, RegistrationAccess, RegistrationRequest};
 pub use revoke::{Revocation, RevocationAnswer};
 pub use token::{Asked, TokenAnswer, TokenRequest};
 pub use userinfo::{UserInfoAnswer, UserInfoRequest};
@@ -148,6 +153,8 @@ pub struct Settings {
     pub profile: Profile,
     /// How often clients may ask.
     pub rate_limits: RateLimits,
+    /// How clients may register themselves, if they may.
+    pub registration: Option<Registration>,
     /// Whether the doors hand on the certificates of clients (RFC 8705).
     pub mutual_tls: bool,
     /// The authorization endpoint of somebody else, if people sign in there.
@@ -211,6 +218,8 @@ pub struct AuthorizationServer {
     guesses: Throttle,
     /// Pushed authorization requests.
     pushes: Throttle,
+    /// Registrations of clients.
+    registrations: Throttle,
     token_url: String,
     device_authorization_url: String,
     pushed_request_url: String,
@@ -239,6 +248,7 @@ impl AuthorizationServer {
             device_requests: Throttle::default(),
             guesses: Throttle::default(),
             pushes: Throttle::default(),
+            registrations: Throttle::default(),
             token_url: settings.url(metadata::TOKEN),
             device_authorization_url: settings.url(metadata::DEVICE_AUTHORIZATION),
             pushed_request_url: settings.url(metadata::PUSHED_AUTHORIZATION_REQUEST),

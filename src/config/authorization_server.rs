@@ -14,7 +14,7 @@ use super::mistake::{Mistake, Place};
 use super::words::{self, WordsFile};
 use super::{
     AuthorizationServer, ClientDocuments, Login, Signing, Store, branding, client, detail_types, fapi, login,
-    named_file,
+    named_file, registration,
 };
 use crate::authz::ResourceSettings;
 use crate::dpop::Window;
@@ -23,7 +23,9 @@ use crate::ident::{Audience, Issuer};
 use crate::jose::Algorithm;
 use crate::keys::KeySchedule;
 use crate::oauth::id_token::OPENID_SCOPES;
-use crate::oauth::{self, Client, DpopSettings, ExternalEndpoint, Lifetimes, NonceMode, RateLimits, Settings, Words};
+use crate::oauth::{
+    self, Client, DpopSettings, ExternalEndpoint, Lifetimes, NonceMode, RateLimits, Registration, Settings, Words,
+};
 use crate::scope::{Scope, Scopes};
 
 /// The highest rate that may be set: a million a second.
@@ -64,7 +66,9 @@ pub(super) fn judge(
         signing: signing_algorithm(file),
     };
     let clients = file.clients.as_ref().map(|clients| client::all(judge, clients, &around)).unwrap_or_default();
-    let login = sign_in(judge, given, &clients);
+    let bounds = registration::Bounds { known: &known, profile, reach: client_documents.reach };
+    let registration = registration::registration(judge, file, bounds);
+    let login = sign_in(judge, given, (&clients, registration.as_ref()));
     let branding = branding::judge(judge, file.branding.as_ref());
     let issuer = issuer?;
     let resources = resources(judge, file, protected, &issuer);
@@ -84,6 +88,7 @@ pub(super) fn judge(
         require_pushed_requests: file.require_pushed_authorization_requests.as_ref().is_some_and(|given| given.value),
         profile,
         rate_limits: rate_limits(judge, file.rate_limits.as_ref()),
+        registration,
         mutual_tls: false,
         external_login: file.login.as_ref().and_then(|given| external_endpoint(&given.value)),
         client_authorities: None,
@@ -255,14 +260,22 @@ fn signing(
     Some(Signing { schedule: KeySchedule { algorithm, announce, sign, retain }, encryption_key })
 }
 
-fn sign_in(judge: &mut Judge<'_>, server: &Given<AuthorizationServerFile>, clients: &[Client]) -> Option<Login> {
+fn sign_in(
+    judge: &mut Judge<'_>,
+    server: &Given<AuthorizationServerFile>,
+    (clients, registration): (&[Client], Option<&Registration>),
+) -> Option<Login> {
     let Some(given) = &server.value.login else {
         let asks = clients.iter().find_map(|client| {
             let grant = client.grant_types.iter().find(|grant| grant.asks_a_person())?;
-            Some((&client.id, grant.name()))
+            Some(format!("client `{}` uses `{}`", client.id, grant.name()))
         });
-        if let Some((id, grant)) = asks.filter(|_| !server.place.lost("login")) {
-            let message = format!("lacks `login`: client `{id}` uses `{grant}`");
+        let registered = registration.and_then(|registration| {
+            let grant = registration.policy.grant_types.iter().find(|grant| grant.asks_a_person())?;
+            Some(format!("`registration` allows `{}`", grant.name()))
+        });
+        if let Some(why) = asks.or(registered).filter(|_| !server.place.lost("login")) {
+            let message = format!("lacks `login`: {why}");
             let help = "say how people sign in: `login: { local: { users_file: users.yaml } }`";
             judge.report(Mistake::about(&server.place, message).help(help));
         }

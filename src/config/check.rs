@@ -362,6 +362,7 @@ fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
         devices: limit(&file.devices, default.devices),
         pushed_requests: limit(&file.pushed_requests, default.pushed_requests),
         pushed_requests_per_client: limit(&file.pushed_requests_per_client, default.pushed_requests_per_client),
+        clients: limit(&file.clients, default.clients),
         sessions: limit(&file.sessions, default.sessions),
         people: limit(&file.people, default.people),
         assertions: limit(&file.assertions, default.assertions),

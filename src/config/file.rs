@@ -15,6 +15,7 @@ mod client;
 mod client_documents;
 mod login;
 mod protected_resource;
+mod registration;
 
 pub(super) use authorization_server::{
     AuthorizationServerFile, BrandingFile, DetailTypeFile, DpopFile, Profile, RateLimitsFile, ServerNonce,
@@ -26,6 +27,7 @@ pub(super) use login::{ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, O
 pub(super) use protected_resource::{
     AllowWord, DpopWord, GateNonceWord, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord, UpstreamFile,
 };
+pub(super) use registration::RegistrationFile;
 
 /// The configuration of Tollgate.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -186,6 +188,9 @@ pub(super) struct LimitsFile {
     /// Pushed authorization requests of one client that wait for their browsers. At one more, it is told to slow down.
     #[schemars(extend("default" = 20_000))]
     pub(super) pushed_requests_per_client: Option<Given<u64>>,
+    /// Clients that have registered themselves (`registration`).
+    #[schemars(extend("default" = 10_000))]
+    pub(super) clients: Option<Given<u64>>,
     /// Browser sessions.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) sessions: Option<Given<u64>>,

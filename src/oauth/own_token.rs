@@ -74,10 +74,10 @@ impl AuthorizationServer {
     /// a person who may sign in.
     pub(super) async fn is_good(&self, token: &VerifiedToken) -> Result<bool, Unavailable> {
         let subject = token.subject();
-        let is_client = self.client(subject.as_str()).is_some();
+        let is_client = self.known_client(subject.as_str()).await?.is_some();
         let has_subject = is_client || self.check_person(subject).await?.is_some();
         let revoked = self.is_revoked(token).await?;
-        Ok(has_subject && !revoked && self.client(token.client_id().as_str()).is_some())
+        Ok(has_subject && !revoked && self.known_client(token.client_id().as_str()).await?.is_some())
     }
 
     /// Ends a grant, and with it every token of it.

@@ -31,7 +31,7 @@ impl AuthorizationServer {
         browser: Browser<'_>,
         now: Timestamp,
     ) -> Result<Answer, Error> {
-        let location = self.return_location(parameters, now)?;
+        let location = self.return_location(parameters, now).await?;
         if let Some(location) = &location
             && self.signed_in(browser, now).await?.is_none()
         {
@@ -75,7 +75,7 @@ impl AuthorizationServer {
     }
 
     /// Where the client wants the browser back, if it does and may.
-    fn return_location(&self, parameters: &Parameters, now: Timestamp) -> Result<Option<String>, Refusal> {
+    async fn return_location(&self, parameters: &Parameters, now: Timestamp) -> Result<Option<String>, Error> {
         let hint = match parameters.get("id_token_hint") {
             Some(text) => Some(self.verify_id_token_hint(text, now).ok_or(Refusal::IdTokenHintInvalid)?),
             None => None,
@@ -83,10 +83,13 @@ impl AuthorizationServer {
         if let (Some(hint), Some(client_id)) = (&hint, parameters.get("client_id"))
             && hint.client_id != client_id
         {
-            return Err(Refusal::IdTokenHintInvalid);
+            return Err(Refusal::IdTokenHintInvalid.into());
         }
         let Some(wanted) = parameters.get("post_logout_redirect_uri") else { return Ok(None) };
-        let client = hint.and_then(|hint| self.client(&hint.client_id));
+        let client = match hint {
+            Some(hint) => self.known_client(&hint.client_id).await?,
+            None => None,
+        };
         let wanted: Option<RedirectUri> = wanted.parse().ok();
         let registered = client.zip(wanted).filter(|(client, uri)| client.post_logout_redirect_uris.contains(uri));
         let (_, uri) = registered.ok_or(Refusal::PostLogoutRedirectUriUnregistered)?;

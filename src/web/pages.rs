@@ -15,6 +15,7 @@ use http::StatusCode;
 use super::branding::{Branding, Colour, Logo};
 use super::request::Refused;
 use super::respond::whole_seconds;
+use crate::oauth::client::ClientOrigin;
 use crate::oauth::{
     Account, AccountNotice, AllowedClient, Began, CodeFault, ConfirmDevice, Consent, DetailShown, EnterCode, Refusal,
     SignIn, SignInFault, SignInFor, Words,
@@ -90,6 +91,8 @@ struct ConsentPage<'a> {
     client_name: &'a str,
     person: &'a str,
     can_switch: bool,
+    /// Whether the client has registered itself.
+    is_registered: bool,
     permissions: Vec<&'a str>,
     details: Vec<DetailRow<'a>>,
     destination: &'a str,
@@ -259,6 +262,7 @@ impl Pages {
             client_name: &consent.client_name,
             person: &consent.person,
             can_switch: consent.can_switch,
+            is_registered: consent.origin == ClientOrigin::Registration,
             permissions: said_in(&consent.permissions, language),
             details: detail_rows(&consent.details, language),
             destination: &consent.destination,

@@ -14,7 +14,9 @@ use tollgate::entropy::SystemEntropy;
 use tollgate::identity::{LocalUsers, Login};
 use tollgate::jose::Algorithm;
 use tollgate::keys::{KeySchedule, SigningKeys};
-use tollgate::oauth::client::{ClientAuthentication, GrantType, Profile, RefreshTokenRotation, RequestRules};
+use tollgate::oauth::client::{
+    ClientAuthentication, ClientOrigin, GrantType, Profile, RefreshTokenRotation, RequestRules,
+};
 use tollgate::oauth::{
     AuthorizationServer, Client, Dependencies, DpopSettings, Lifetimes, NonceMode, RateLimits, Refusal, Settings,
 };
@@ -72,6 +74,7 @@ fn client(id: &str, name: &str, redirect_uris: &[&str], grant_types: &[GrantType
     Client {
         id: parsed(id),
         name: name.to_owned(),
+        origin: ClientOrigin::Operator,
         authentication: ClientAuthentication::None,
         grant_types: grant_types.to_vec(),
         redirect_uris: redirect_uris.iter().map(|uri| parsed(uri)).collect(),
@@ -133,6 +136,7 @@ fn settings(url: &str) -> Settings {
         },
         require_pushed_requests: false,
         profile: Profile::Default,
+        registration: None,
         rate_limits: RateLimits::default(),
         mutual_tls: false,
         external_login: None,

@@ -83,6 +83,7 @@ fn the_readme_names_the_limits_that_hold() {
         ("devices that wait for a person", settable(kept.devices)),
         ("pushed authorization requests", settable(kept.pushed_requests)),
         ("pushed authorization requests of one client that wait", settable(kept.pushed_requests_per_client)),
+        ("clients that have registered themselves", settable(kept.clients)),
         ("live sessions", settable(kept.sessions)),
         ("grants that a page shows a person", grouped(oauth::GRANTS_SHOWN.into())),
         ("logo", size(web::Logo::LIMIT)),

@@ -48,6 +48,7 @@ mod proxy;
 mod proxy_login;
 mod published_keys;
 mod rates;
+mod registration;
 mod replay;
 mod request_object;
 mod restart;

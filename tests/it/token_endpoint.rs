@@ -152,6 +152,7 @@ fn of_the_token_endpoint() -> BTreeSet<String> {
     let elsewhere = [Refusal::RefreshTokenOvertaken, Refusal::JktMismatch];
     let ours = ours.filter(|refusal| !elsewhere.contains(refusal) && !OF_CERTIFICATES.contains(refusal));
     let ours = ours.filter(|refusal| !Refusal::OF_EXTERNAL_LOGINS.contains(refusal)); // `external.rs`
+    let ours = ours.filter(|refusal| !Refusal::OF_REGISTRATIONS.contains(refusal)); // `registration.rs`
     let ours = ours.filter(|refusal| !OF_USERINFO.contains(refusal)); // `openid.rs`
     let ours = ours.filter(|refusal| !OF_INTROSPECTION_AND_REVOCATION.contains(refusal)); // `introspect.rs`, `revoke.rs`
     let ours = ours.filter(|refusal| !OF_TOKEN_EXCHANGE.contains(refusal)); // `token_exchange.rs`

@@ -12,6 +12,7 @@ use super::client::ClientFile;
 use super::client_documents::ClientDocumentsFile;
 use super::login::LoginFile;
 use super::protected_resource::ResourceUri;
+use super::registration::RegistrationFile;
 use crate::ident::Issuer;
 use crate::scope::Scope;
 use crate::web::Colour;
@@ -52,6 +53,8 @@ pub(in crate::config) struct AuthorizationServerFile {
     pub(in crate::config) resources: Option<Given<Vec<Given<Parsed<ResourceUri>>>>>,
     /// The registered clients, by the metadata of RFC 7591.
     pub(in crate::config) clients: Option<Given<Vec<Given<ClientFile>>>>,
+    /// Dynamic registration of clients. Default: off.
+    pub(in crate::config) registration: Option<Given<RegistrationFile>>,
     /// How documents are fetched that clients keep elsewhere.
     pub(in crate::config) client_documents: Option<Given<ClientDocumentsFile>>,
     /// What the pages for people look like.

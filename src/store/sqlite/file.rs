@@ -25,6 +25,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("V8__pushed_requests", include_str!("migrations/V8__pushed_requests.sql")),
     ("V9__nonces", include_str!("migrations/V9__nonces.sql")),
     ("V10__authorization_details", include_str!("migrations/V10__authorization_details.sql")),
+    ("V11__clients", include_str!("migrations/V11__clients.sql")),
     ("V12__access_tokens", include_str!("migrations/V12__access_tokens.sql")),
 ];
 

@@ -25,6 +25,7 @@ pub(super) const TEXT: Text = Text {
     consent: ConsentText {
         title: "Allow access?",
         heading: ("", " asks for access to your account"),
+        registered_itself: "This application has registered itself. Nobody has checked that it is what it says.",
         permissions: "If you allow it, it can:",
         no_permissions: "It asks for no permission but to know who you are.",
         destination: ("Either way you will be sent back to ", "."),

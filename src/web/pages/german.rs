@@ -25,6 +25,7 @@ pub(super) const TEXT: Text = Text {
     consent: ConsentText {
         title: "Zugriff erlauben?",
         heading: ("", " möchte auf Ihr Konto zugreifen"),
+        registered_itself: "Diese Anwendung hat sich selbst registriert. Niemand hat geprüft, ob sie ist, was sie zu sein angibt.",
         permissions: "Wenn Sie es erlauben, ist damit möglich:",
         no_permissions: "Es wird nichts verlangt als zu wissen, wer Sie sind.",
         destination: ("In beiden Fällen geht es zurück zu ", "."),

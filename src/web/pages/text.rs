@@ -52,6 +52,8 @@ pub(super) struct ConsentText {
     pub(super) title: &'static str,
     /// Around the name of the client.
     pub(super) heading: Around,
+    /// About a client that has registered itself.
+    pub(super) registered_itself: &'static str,
     pub(super) permissions: &'static str,
     pub(super) no_permissions: &'static str,
     /// Around where the browser goes next.
