@@ -4,9 +4,10 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo fapi2 test lint audit bench fmt tools clean-tools
+.PHONY: help build demo fapi2 test fuzz lint audit bench fmt tools clean-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+FUZZ_CASES ?= 40000
 NODE_MODULES := tests/interop/node_modules/.package-lock.json examples/external-login/node_modules/.package-lock.json
 
 help: ## list the targets
@@ -23,6 +24,10 @@ fapi2: build ## run examples/fapi2.yaml with Envoy and an API behind it, for a c
 
 test: tools ## run every test; installs what it needs
 	ENVOY_BIN="$$(scripts/install-envoy)" CHROMIUM_BIN="$$(scripts/install-chromium)" cargo test --locked
+
+fuzz: ## try many more broken requests than `make test` does, others each time; FUZZ_CASES says how many
+	TOLLGATE_FUZZ_CASES=$(FUZZ_CASES) TOLLGATE_FUZZ_SEED="$$(date +%s)" \
+	  cargo test --locked --test it fuzz::a_good_request -- --nocapture
 
 lint: ## check format, lints, documentation, dependencies, spelling, shell and YAML
 	cargo fmt --check

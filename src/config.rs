@@ -27,6 +27,7 @@ mod branding;
 mod check;
 mod client;
 mod client_certificate;
+mod client_openid;
 mod client_requests;
 mod detail_types;
 mod document;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::certificate::Authorities;
 use crate::dpop::{Fence, Nonces, ProofKeys, Window};
 use crate::entropy::Entropy;
-use crate::ident::{Audience, ClientId, Issuer, Subject};
+use crate::ident::{Acr, Audience, ClientId, Issuer, Subject};
 use crate::identity::{Login, People, Person};
 use crate::keys::SigningKeys;
 use crate::replay::ReplayGuard;
@@ -52,6 +52,7 @@ mod register;
 mod request_object;
 mod revoke;
 mod sign_out;
+mod standard_claims;
 mod token;
 mod userinfo;
 mod words;
@@ -157,6 +158,8 @@ pub struct Settings {
     pub registration: Option<Registration>,
     /// Whether the doors hand on the certificates of clients (RFC 8705).
     pub mutual_tls: bool,
+    /// `acr_values_supported` (OpenID Connect Discovery §3): how well people can be recognised where they sign in.
+    pub acr_values: Vec<Acr>,
     /// The authorization endpoint of somebody else, if people sign in there.
     pub external_login: Option<ExternalEndpoint>,
     /// Who may vouch for the certificates of clients with `tls_client_auth`.
@@ -208,6 +211,8 @@ pub struct AuthorizationServer {
     device_questions: RootKey,
     /// What the forms of account pages are sealed under.
     account_pages: RootKey,
+    /// The key of what clients know sessions as.
+    session_names: RootKey,
     /// The key of the hashes of user codes.
     user_codes: RootKey,
     /// Requests of clients.
@@ -243,6 +248,7 @@ impl AuthorizationServer {
             first_party: first_party::FirstParty::new(&settings, &root),
             device_questions: root.derive("questions about devices"),
             account_pages: root.derive("account pages"),
+            session_names: root.derive("names of sessions at clients"),
             user_codes: root.derive("user codes"),
             rates: rates::Rates::new(settings.rate_limits),
             device_requests: Throttle::default(),

@@ -23,7 +23,7 @@ pub use memory::MemoryStore;
 pub use record::{
     ALIVE_EVERY, AccessTokenRecord, ClientRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle,
     GrantOrigin, KeyRecord, LastAlive, Pace, PersonRecord, Previous, PushedRequest, RefreshState, Rotation,
-    SenderConstraint, SessionRecord, TokenName, TransactionId,
+    SenderConstraint, SessionClient, SessionId, SessionRecord, TokenName, TransactionId,
 };
 pub use sqlite::{BackupError, OpenError, SqliteStore};
 
@@ -51,6 +51,8 @@ pub struct Limits {
     pub clients: u64,
     /// Sessions of browsers. 1,000,000 by default.
     pub sessions: u64,
+    /// Clients at which sessions have signed their people in, all sessions together. 2,000,000 by default.
+    pub session_clients: u64,
     /// People whom somebody else vouches for, disabled ones included. 1,000,000 by default.
     pub people: u64,
     /// `jti` of client assertions. 1,000,000 by default: three thousand assertions of five minutes a second.
@@ -77,6 +79,7 @@ impl Default for Limits {
             pushed_requests_per_client: 20_000,
             clients: 10_000,
             sessions: 1_000_000,
+            session_clients: 2_000_000,
             people: 1_000_000,
             assertions: 1_000_000,
             revocations: 1_000_000,
@@ -341,6 +344,34 @@ pub trait Store: Send + Sync {
 
     /// Forgets all sessions of a person.
     async fn end_sessions_of(&self, subject: &Subject) -> Result<(), Unavailable>;
+
+    /// Notes that a session has signed its person in at a client, in the place of what was noted for the two before.
+    async fn join_session(&self, client: &SessionClient) -> Result<(), Unavailable>;
+
+    /// Reads what was noted for a session and a client, if its time is not over.
+    async fn session_client(
+        &self,
+        session: SessionId,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<SessionClient>, Unavailable>;
+
+    /// Takes out what was noted for a session, and gives at most `limit` of it, whose time is not over. Of any number of
+    /// concurrent calls exactly one is given a client.
+    async fn leave_session(
+        &self,
+        session: SessionId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable>;
+
+    /// The same for all sessions of a person.
+    async fn leave_sessions_of(
+        &self,
+        subject: &Subject,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable>;
 
     /// Records a person who signs in, or takes over what is newer about them ([`PersonRecord`]). `false` if they are
     /// disabled: nothing was changed.

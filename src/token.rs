@@ -3,9 +3,11 @@
 mod authorization_details;
 mod claims;
 mod form;
+mod requested_claims;
 mod verify;
 
 pub use authorization_details::{AuthorizationDetails, DetailsFault, LISTS};
 pub use claims::{ACCESS_TOKEN_TYPE, AccessTokenClaims, Binding, Confirmation};
 pub use form::{AccessTokenFormat, Form};
+pub use requested_claims::{RequestedClaims, RequestedClaimsFault, Told};
 pub use verify::{KeyLookup, TOKEN_LIMIT, TokenExpectation, TokenFault, VerifiedToken, VerifyError, judge, verify};

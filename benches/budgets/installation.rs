@@ -14,7 +14,7 @@ use tollgate::entropy::{Entropy, SystemEntropy};
 use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::secret::{AuthorizationCode, from_base64url};
 use tollgate::store::{CodeRecord, Limits, Recorded, SqliteStore, Store as _, TransactionId};
-use tollgate::token::AuthorizationDetails;
+use tollgate::token::{AuthorizationDetails, RequestedClaims};
 
 use crate::IN_FLIGHT;
 use crate::client::{Client, assertion};
@@ -203,7 +203,7 @@ async fn approve_codes(database: &Path) -> Vec<AuthorizationCode> {
             transaction: TransactionId(entropy.draw()),
             client_id: "shop".parse().expect("a name"),
             redirect_uri: "https://shop.example.com/callback".to_owned(),
-            challenge,
+            challenge: Some(challenge),
             subject: "0b6f".parse().expect("a name"),
             auth_time: now,
             acr: None,
@@ -212,6 +212,8 @@ async fn approve_codes(database: &Path) -> Vec<AuthorizationCode> {
             details: AuthorizationDetails::default(),
             dpop_jkt: None,
             nonce: None,
+            claims: RequestedClaims::default(),
+            session: None,
             expires_at: now + Duration::from_mins(5),
             spent_for: None,
         };

@@ -12,7 +12,7 @@ use tollgate::store::{
     CodeRecord, Grant, GrantHandle, GrantOrigin, Limits, Previous, Recorded, Redeemed, RefreshState, Rotated, Rotation,
     SenderConstraint, SqliteStore, Store, TransactionId,
 };
-use tollgate::token::AuthorizationDetails;
+use tollgate::token::{AuthorizationDetails, RequestedClaims};
 
 use crate::installation::{API, folder};
 use crate::report::{Budget, Report, Row};
@@ -99,7 +99,7 @@ async fn begin(store: &dyn Store) -> GrantHandle {
         transaction: TransactionId(entropy.draw()),
         client_id: "shop".parse().expect("a name"),
         redirect_uri: "https://shop.example.com/callback".to_owned(),
-        challenge: entropy.draw(),
+        challenge: Some(entropy.draw()),
         subject: "0b6f".parse().expect("a name"),
         auth_time: now,
         acr: None,
@@ -108,6 +108,8 @@ async fn begin(store: &dyn Store) -> GrantHandle {
         details: AuthorizationDetails::default(),
         dpop_jkt: None,
         nonce: None,
+        claims: RequestedClaims::default(),
+        session: None,
         expires_at: now + Duration::from_mins(1),
         spent_for: None,
     };
@@ -126,6 +128,8 @@ fn grant(handle: GrantHandle, now: Timestamp) -> Grant {
         scopes: "orders:read".parse().expect("scopes"),
         resource: API.parse().expect("a resource"),
         details: AuthorizationDetails::default(),
+        claims: RequestedClaims::default(),
+        session: None,
         origin: GrantOrigin::Browser,
         auth_time: now,
         acr: None,

@@ -13,8 +13,8 @@ use super::given::Given;
 use super::mistake::{Mistake, Place};
 use super::words::{self, WordsFile};
 use super::{
-    AuthorizationServer, ClientDocuments, Login, Signing, Store, branding, client, detail_types, fapi, login,
-    named_file, registration,
+    AuthorizationServer, ClientDocuments, Login, Signing, Store, branding, client, client_openid, detail_types, fapi,
+    login, named_file, registration,
 };
 use crate::authz::ResourceSettings;
 use crate::dpop::Window;
@@ -90,6 +90,7 @@ pub(super) fn judge(
         rate_limits: rate_limits(judge, file.rate_limits.as_ref()),
         registration,
         mutual_tls: false,
+        acr_values: client_openid::acr_values(judge, file.acr_values_supported.as_ref()),
         external_login: file.login.as_ref().and_then(|given| external_endpoint(&given.value)),
         client_authorities: None,
     };

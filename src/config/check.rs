@@ -364,6 +364,7 @@ fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
         pushed_requests_per_client: limit(&file.pushed_requests_per_client, default.pushed_requests_per_client),
         clients: limit(&file.clients, default.clients),
         sessions: limit(&file.sessions, default.sessions),
+        session_clients: limit(&file.session_clients, default.session_clients),
         people: limit(&file.people, default.people),
         assertions: limit(&file.assertions, default.assertions),
         revocations: limit(&file.revocations, default.revocations),

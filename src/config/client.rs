@@ -7,7 +7,7 @@ use super::detail_types::KnownTypes;
 use super::file::{AuthMethod, ClientFile, KeySetFile, ResourceUri, RotationWord};
 use super::given::{Given, Parsed};
 use super::mistake::{Mistake, Place};
-use super::{client_requests, fapi, named_file};
+use super::{client_openid, client_requests, fapi, named_file};
 use crate::fetch::Reach;
 use crate::ident::Audience;
 use crate::jose::{Algorithm, PublicKey};
@@ -85,7 +85,8 @@ fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, around: &Surrounding
         (_, _, Some(bound)) => certificates.check_shown(judge, &bound.place),
         (_, _, None) => {}
     }
-    let requests = client_requests::rules(judge, given, (method, authentication.as_ref()), around);
+    let requests = client_requests::rules(judge, given, (method, authentication.as_ref(), profile), around);
+    let openid = client_openid::rules(judge, given);
     let id = id?;
     let name = file.client_name.as_ref().map_or_else(|| id.as_str().to_owned(), |name| name.value.clone());
     let redirect_uris = file.redirect_uris.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
@@ -107,6 +108,7 @@ fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, around: &Surrounding
         introspects,
         profile,
         requests,
+        openid,
         access_token_format: file.access_token_format.as_ref().map(|given| given.value.format()).unwrap_or_default(),
         exchange,
         id,

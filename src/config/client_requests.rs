@@ -3,12 +3,12 @@
 use super::authorization_server::algorithm;
 use super::check::Judge;
 use super::client::{Surroundings, client_keys};
-use super::detail_types;
 use super::file::{AuthMethod, ClientFile};
 use super::given::Given;
 use super::mistake::{Mistake, Place};
+use super::{client_openid, detail_types};
 use crate::jose::Algorithm;
-use crate::oauth::client::{ClientAuthentication, ClientKeys, RequestRules};
+use crate::oauth::client::{ClientAuthentication, ClientKeys, Profile, RequestRules};
 
 /// Whether the client has something to say about request objects, which is what keys are for if it does not authenticate
 /// with them.
@@ -21,7 +21,7 @@ pub(super) fn signs_requests(file: &ClientFile) -> bool {
 pub(super) fn rules(
     judge: &mut Judge<'_>,
     client: &Given<ClientFile>,
-    (method, authentication): (AuthMethod, Option<&ClientAuthentication>),
+    (method, authentication, profile): (AuthMethod, Option<&ClientAuthentication>, Profile),
     around: &Surroundings<'_>,
 ) -> RequestRules {
     let file = &client.value;
@@ -33,6 +33,7 @@ pub(super) fn rules(
         object_algorithm: file.request_object_signing_alg.as_ref().map(|given| algorithm(given.value)),
         detail_types: detail_types::of_client(judge, file, around.details),
         object_keys,
+        pkce_optional: client_openid::pkce_optional(judge, client, method, profile.is_fapi()),
     };
     let keys = match authentication {
         Some(ClientAuthentication::PrivateKeyJwt { keys, .. }) => Some(keys),

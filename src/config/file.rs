@@ -194,6 +194,9 @@ pub(super) struct LimitsFile {
     /// Browser sessions.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) sessions: Option<Given<u64>>,
+    /// Clients at which sessions have signed their people in, all sessions together.
+    #[schemars(extend("default" = 2_000_000))]
+    pub(super) session_clients: Option<Given<u64>>,
     /// People whom somebody else vouches for (every `login` but `local`), those who are disabled included.
     #[schemars(extend("default" = 1_000_000))]
     pub(super) people: Option<Given<u64>>,

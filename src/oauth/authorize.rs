@@ -9,7 +9,7 @@
 //! | 5 | `response_type=code`, a known `response_mode`, a client of this grant, a bounded `state`? | to the redirect URI |
 //! | 6 | PKCE with S256, a well-formed `dpop_jkt`? | to the redirect URI |
 //! | 7 | known scopes of this client, one known resource? | to the redirect URI |
-//! | 8 | a `prompt` and `max_age` that can be met? | to the redirect URI |
+//! | 8 | a `prompt`, `max_age` and `claims` that can be met, an `id_token_hint` of ours? | to the redirect URI |
 //! | 9 | who is it? the sign-in page asks, or whoever the operator says (`sign_in.rs`, `session.rs`) | back to the sign-in page, or to the redirect URI |
 //! | 10 | do they approve? the consent page asks, [`AuthorizationServer::decide`] hears | to the redirect URI |
 //!
@@ -22,8 +22,9 @@
 //! Pages of our own ([`first_party`](super::first_party)) are clients of this endpoint too. They get their code without
 //! step 10: it opens nothing, and they ask the person themselves.
 //!
-//! Invariant: consent is asked for every time, and a transaction gives one code at most, and none once it was declined. A
-//! pushed request is one transaction, however often its page is loaded.
+//! Invariant: consent is asked for every time, but where `prompt=none` forbids it and the person has given it to the same
+//! client in the same session (`consent.rs`). A transaction gives one code at most, and none once it was declined. A pushed
+//! request is one transaction, however often its page is loaded.
 //!
 //! Choice: a redirect URI is registered by the operator and therefore trusted, so errors are redirected to it at once
 //! (RFC 9700 §4.11.2 leaves this to the server). One that a client has registered itself is not: before the person has done
@@ -45,8 +46,10 @@ use crate::clock::Timestamp;
 use crate::ident::{Acr, Subject};
 use crate::identity::{Headers, Login};
 use crate::secret::{AuthorizationCode, BrowserToken, SessionToken};
-use crate::store::{CodeRecord, Recorded};
+use crate::store::{CodeRecord, Recorded, SessionId};
 
+mod claims;
+mod consent;
 mod destination;
 mod external;
 mod form;
@@ -248,6 +251,7 @@ struct Approval {
     subject: Subject,
     auth_time: Timestamp,
     acr: Option<Acr>,
+    session: Option<SessionId>,
 }
 
 impl Answer {
@@ -272,25 +276,39 @@ impl AuthorizationServer {
             return Ok(Answer::new(View::SignInFirst { location }));
         }
         let asker = Asker::at(browser.address, now);
-        let (destination, request, submission) = match self.judged(parameters, asker).await? {
+        let (destination, mut request, submission) = match self.judged(parameters, asker).await? {
             Judged::Good(good) => *good,
             Judged::Refused(redirect) => return Ok(Answer::new(View::Redirect(redirect))),
         };
         let Submission { parameters, way, .. } = submission;
         let (signed_in, unmet) = match self.signed_in(browser, now).await {
             Ok(None) => (None, None),
-            Ok(Some(signed_in)) => match request.check_sign_in(&signed_in, &self.login, now) {
-                Ok(()) => (Some(signed_in), None),
-                Err(refusal) => (None, Some(refusal)),
-            },
+            Ok(Some(signed_in)) => {
+                let known_as = self.subject_at(&destination.client, &signed_in.person.subject);
+                let fits = request.check_subject(&known_as);
+                match fits.and_then(|()| request.check_sign_in(&signed_in, &self.login, now)) {
+                    Ok(()) => (Some(signed_in), None),
+                    Err(refusal) => (None, Some(refusal)),
+                }
+            }
             Err(Error::Refused(Refusal::PersonDisabled)) => {
                 return self.answer_unasked(&destination, (Refusal::PersonDisabled, way), now).await;
             }
             Err(error) => return Err(error),
         };
         if request.prompt == Prompt::None {
-            let refusal = if signed_in.is_some() { Refusal::ConsentRequired } else { Refusal::LoginRequired };
+            let refusal = match signed_in {
+                Some(by) if self.has_consented(&by, &destination, &request, now).await? => {
+                    let transaction = self.new_transaction(destination, (request, way), now);
+                    return self.approve(&transaction, by, now).await;
+                }
+                Some(_) => Refusal::ConsentRequired,
+                None => Refusal::LoginRequired,
+            };
             return self.answer_unasked(&destination, (refusal, way), now).await;
+        }
+        if unmet == Some(Refusal::SubjectMismatch) && request.prompt == Prompt::AsNeeded {
+            request.prompt = Prompt::SelectAccount; // or a provider would give us the same person again
         }
 
         let transaction = self.new_transaction(destination, (request, way), now);
@@ -315,7 +333,7 @@ impl AuthorizationServer {
         let Submission { parameters, repeated, way } = &submission;
         let destination = self.destination(parameters, repeated, asker).await?;
         let allowed = self.check_way(*way, &destination.client);
-        match allowed.and_then(|()| self.judge(parameters, repeated, &destination.client)) {
+        match allowed.and_then(|()| self.judge(parameters, repeated, &destination.client, asker.now)) {
             Ok(request) => Ok(Judged::Good(Box::new((destination, request, submission)))),
             // RFC 9700 §4.11.2: nobody is sent anywhere by a link alone, unless the operator knows the place.
             Err(refusal) if !destination.client.is_trusted() => Err(refusal.into()),
@@ -366,7 +384,11 @@ impl AuthorizationServer {
         token: &BrowserToken,
         now: Timestamp,
     ) -> Result<Answer, Error> {
-        if self.first_party.client(transaction.destination.client.id.as_str()).is_some() {
+        let client = &transaction.destination.client;
+        if let Err(refusal) = transaction.request.check_subject(&self.subject_at(client, &by.person.subject)) {
+            return self.turn_down(&transaction, refusal, now).await;
+        }
+        if self.first_party.client(client.id.as_str()).is_some() {
             self.approve(&transaction, by, now).await
         } else {
             Ok(self.ask_consent(transaction, &by, token))
@@ -374,7 +396,8 @@ impl AuthorizationServer {
     }
 
     async fn approve(&self, transaction: &Transaction, by: SignedIn, now: Timestamp) -> Result<Answer, Error> {
-        let by = Approval { subject: by.person.subject, auth_time: by.auth_time, acr: by.acr };
+        self.note_consent(transaction, &by, now).await?;
+        let by = Approval { subject: by.person.subject, auth_time: by.auth_time, acr: by.acr, session: by.id };
         Ok(Answer::new(View::Redirect(self.issue_code(transaction, by, now).await?)))
     }
 
@@ -388,7 +411,7 @@ impl AuthorizationServer {
             transaction: transaction.id,
             client_id: transaction.destination.client.id.clone(),
             redirect_uri: transaction.destination.redirect_uri.as_str().to_owned(),
-            challenge: *request.challenge.as_bytes(),
+            challenge: request.challenge.map(|challenge| *challenge.as_bytes()),
             subject: by.subject,
             auth_time: by.auth_time,
             acr: by.acr,
@@ -397,6 +420,8 @@ impl AuthorizationServer {
             details: request.details.clone(),
             dpop_jkt: request.dpop_jkt,
             nonce: request.nonce.clone(),
+            claims: request.claims.clone(),
+            session: by.session,
             expires_at: now + self.settings.lifetimes.authorization_code,
             spent_for: None,
         };
@@ -490,7 +515,7 @@ impl AuthorizationServer {
         Answer::new(View::Consent(Consent {
             client_name: transaction.destination.client.name.clone(),
             person: by.person.name.clone(),
-            permissions: self.in_words(&transaction.request.scopes),
+            permissions: self.in_words(&transaction.request.scopes_shown()),
             details: self.shown(&transaction.request.details),
             destination: transaction.destination.redirect_uri.destination(),
             can_switch: self.can_switch(),

@@ -1,8 +1,10 @@
 //! Registered clients, by the metadata of RFC 7591 §2.
 
+use std::time::Duration;
+
 use crate::certificate::{CertificateSubject, CertificateThumbprint, ClientCertificate};
 use crate::fetch::{FetchUrl, Reach};
-use crate::ident::{Audience, ClientId};
+use crate::ident::{Acr, Audience, ClientId};
 use crate::jose::{ASSERTION_ALGORITHMS, Algorithm, PROOF_ALGORITHMS, PublicKey, Thumbprint};
 use crate::scope::Scopes;
 use crate::secret::ClientSecretHash;
@@ -207,6 +209,19 @@ pub struct RequestRules {
     pub detail_types: Vec<String>,
     /// The keys of request objects, for a client that does not authenticate with keys. `None`: it signs none.
     pub object_keys: Option<ClientKeys>,
+    /// Whether a request may lack a PKCE challenge: only for a client that authenticates (RFC 9700 §2.1.1).
+    pub pkce_optional: bool,
+}
+
+/// What a client has said about the people whom it signs in (OpenID Connect Dynamic Client Registration 1.0 §2).
+#[derive(Clone, Debug, Default)]
+pub struct OpenIdRules {
+    /// `default_max_age`: counts if a request has no `max_age`.
+    pub default_max_age: Option<Duration>,
+    /// `default_acr_values`: count if a request says nothing about it.
+    pub default_acr_values: Vec<Acr>,
+    /// `require_auth_time`: whoever signs people in must say when.
+    pub require_auth_time: bool,
 }
 
 /// Who says what a client is.
@@ -245,6 +260,8 @@ pub struct Client {
     pub rotation: RefreshTokenRotation,
     /// How its authorization requests must come.
     pub requests: RequestRules,
+    /// What it has said about the people whom it signs in.
+    pub openid: OpenIdRules,
     /// The rules that it must keep.
     pub profile: Profile,
     /// `introspects`: the resources that it is the server of; it may ask about tokens for them (RFC 7662 §2.1).

@@ -16,8 +16,8 @@ use serde_json::json;
 
 use super::Refusal;
 use super::client::{
-    Client, ClientAuthentication, ClientKeys, ClientOrigin, GrantType, KeysAt, Profile, RefreshTokenRotation,
-    RequestRules,
+    Client, ClientAuthentication, ClientKeys, ClientOrigin, GrantType, KeysAt, OpenIdRules, Profile,
+    RefreshTokenRotation, RequestRules,
 };
 use crate::fetch::{FetchUrl, Reach};
 use crate::ident::ClientId;
@@ -237,7 +237,9 @@ impl ClientMetadata {
                 object_algorithm: self.object_algorithm,
                 detail_types: Vec::new(),
                 object_keys: others,
+                pkce_optional: false,
             },
+            openid: OpenIdRules::default(),
             profile: self.profile,
             introspects: Vec::new(),
             exchange: None,

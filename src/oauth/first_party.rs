@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::authorize::SignedIn;
 use super::client::{
-    Client, ClientAuthentication, ClientOrigin, GrantType, Profile, RefreshTokenRotation, RequestRules,
+    Client, ClientAuthentication, ClientOrigin, GrantType, OpenIdRules, Profile, RefreshTokenRotation, RequestRules,
 };
 use super::metadata::{ACCOUNT_CALLBACK, ACTIVATE_CALLBACK};
 use super::pkce::{CodeChallenge, CodeVerifier};
@@ -152,6 +152,7 @@ fn client(id: &str, callback: &str) -> Client {
         certificate_bound_access_tokens: false,
         rotation: RefreshTokenRotation::Always,
         requests: RequestRules::default(),
+        openid: OpenIdRules::default(),
         profile: Profile::Default,
         introspects: Vec::new(),
         access_token_format: AccessTokenFormat::Jwt,
@@ -237,7 +238,7 @@ impl AuthorizationServer {
         let Some(code) = code.map(|code| code.digest()) else { return Ok(None) };
         let Some(record) = self.store.code(code).await? else { return Ok(None) };
         let ours = record.client_id.as_str() == waiting.errand.client_id()
-            && CodeChallenge::from_bytes(record.challenge).is_met_by(&waiting.verifier());
+            && record.challenge.map(CodeChallenge::from_bytes).is_some_and(|it| it.is_met_by(&waiting.verifier()));
         if !ours || !self.store.take_code(code, now).await? {
             return Ok(None);
         }
@@ -253,8 +254,14 @@ impl AuthorizationServer {
     async fn begin_session(&self, record: CodeRecord) -> Result<Option<(SignedIn, Option<SessionToken>)>, Error> {
         let Some(person) = self.check_person(&record.subject).await? else { return Ok(None) };
         let token = SessionToken::draw(&*self.entropy);
-        let signed_in =
-            SignedIn { session: token.digest(), person, auth_time: record.auth_time, is_dated: true, acr: record.acr };
+        let signed_in = SignedIn {
+            session: token.digest(),
+            id: None,
+            person,
+            auth_time: record.auth_time,
+            is_dated: true,
+            acr: record.acr,
+        };
         Ok(Some((signed_in, Some(token))))
     }
 

@@ -4,11 +4,11 @@ use crate::certificate::{CertificateThumbprint, ClientCertificate};
 use crate::clock::Timestamp;
 use crate::dpop::{ProofFault, VerifiedProof};
 use crate::ident::{Acr, Audience, ClientId, Subject};
-use crate::jose::Thumbprint;
+use crate::jose::{Members, Thumbprint};
 use crate::scope::{Scope, Scopes};
 use crate::secret::RefreshToken;
-use crate::store::{Grant, GrantHandle, GrantOrigin, RefreshState, SenderConstraint};
-use crate::token::{AuthorizationDetails, Binding};
+use crate::store::{Grant, GrantHandle, GrantOrigin, RefreshState, SenderConstraint, SessionId};
+use crate::token::{AuthorizationDetails, Binding, RequestedClaims};
 
 use super::client::GrantType;
 use super::client_authentication::AuthenticatedClient;
@@ -74,6 +74,8 @@ struct Approval {
     scopes: Scopes,
     resource: Audience,
     details: AuthorizationDetails,
+    claims: RequestedClaims,
+    session: Option<SessionId>,
     origin: GrantOrigin,
 }
 
@@ -92,6 +94,10 @@ pub(super) struct Authorization {
     pub(super) binding: Option<Binding>,
     /// `nonce` of the authorization request, to go into the ID token.
     pub(super) nonce: Option<String>,
+    /// What the ID token says about the person beside who it is.
+    pub(super) told: Members,
+    /// The session in which it was approved.
+    pub(super) session: Option<SessionId>,
     pub(super) refresh_token: Option<RefreshToken>,
     /// The grant with which the access token ends.
     pub(super) grant: Option<GrantHandle>,
@@ -135,6 +141,8 @@ impl AuthorizationServer {
             scopes: approval.scopes,
             resource: approval.resource,
             details: approval.details,
+            claims: approval.claims,
+            session: approval.session,
             origin: approval.origin,
             auth_time: approval.auth_time,
             acr: approval.acr,

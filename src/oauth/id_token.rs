@@ -1,28 +1,38 @@
 //! ID tokens (OpenID Connect Core §2): who signed in, told to the client.
 //!
-//! A grant with the scope `openid` gives one with every access token. It holds nothing but the sign-in itself: what else is
-//! known about a person, the client asks for at UserInfo (§5.4).
+//! A grant with the scope `openid` gives one with every access token. It holds the sign-in, and of what else is known about
+//! the person only what `claims` asked to have there (§5.5): what scopes ask for, the client gets at UserInfo (§5.4).
+
+use std::time::Duration;
 
 use serde::Serialize;
 
-use super::AuthorizationServer;
 use super::grant::Authorization;
+use super::{AuthorizationServer, Client, standard_claims};
 use crate::clock::Timestamp;
-use crate::ident::Acr;
-use crate::jose::{Jws, PublicKey, SigningKey};
+use crate::ident::{Acr, ClientId, Subject};
+use crate::identity::Person;
+use crate::jose::{Jws, Members, PublicKey, SigningKey};
 use crate::scope::Scopes;
-use crate::token::{KeyLookup as _, TOKEN_LIMIT};
+use crate::secret::base64url;
+use crate::store::SessionId;
+use crate::token::{KeyLookup as _, RequestedClaims, TOKEN_LIMIT, Told};
 
 /// The scope that asks for an ID token (OpenID Connect Core §3.1.2.1).
 pub const OPENID: &str = "openid";
 
 /// The scopes that OpenID Connect Core §5.4 defines and we know, each with words for the people who are asked to grant it.
 /// In English, then in German.
-pub const OPENID_SCOPES: [(&str, &str, &str); 3] = [
+pub const OPENID_SCOPES: [(&str, &str, &str); 5] = [
     (OPENID, "Know who you are", "Wissen, wer Sie sind"),
     ("profile", "Know your name", "Ihren Namen kennen"),
     ("email", "Know your e-mail address", "Ihre E-Mail-Adresse kennen"),
+    ("address", "Know your postal address", "Ihre Anschrift kennen"),
+    ("phone", "Know your phone number", "Ihre Telefonnummer kennen"),
 ];
+
+/// How long after its end an ID token may come back as a hint: as long as anybody is likely to have one.
+const HINT_LIFE: Duration = Duration::from_hours(90 * 24);
 
 /// The `typ` of an ID token; no access token has it (RFC 8725 §3.11).
 const ID_TOKEN_TYPE: &str = "JWT";
@@ -42,6 +52,17 @@ struct IdTokenClaims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<&'a str>,
     at_hash: String,
+    /// OpenID Connect Back-Channel Logout 1.0 §2.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
+    /// What `claims` asked to have here; never one of the above.
+    #[serde(flatten)]
+    told: &'a Members,
+}
+
+/// What a client is told in an ID token about a person, beside who it is: what was asked for claim by claim.
+pub(super) fn told(person: &Person, claims: &RequestedClaims, client: &Client) -> Members {
+    standard_claims::told(person, claims.told(Told::InIdToken), client)
 }
 
 /// Whether a grant is about who signed in, and not only about what may be done.
@@ -71,8 +92,24 @@ impl AuthorizationServer {
             acr: authorization.acr.as_ref().map(Acr::as_str),
             nonce: authorization.nonce.as_deref(),
             at_hash: signer.algorithm().left_half_of_hash(access_token),
+            sid: authorization.session.map(|session| self.session_at(&authorization.client_id, session)),
+            told: &authorization.told,
         };
         Some(signer.sign(ID_TOKEN_TYPE, &claims))
+    }
+}
+
+impl AuthorizationServer {
+    /// What a client knows a person as (OpenID Connect Core §8).
+    pub(super) fn subject_at(&self, client: &Client, subject: &Subject) -> Subject {
+        let _ = (self, client);
+        subject.clone()
+    }
+
+    /// What a client knows a session as: the same for all its ID tokens, and different for every client, so that no two
+    /// can compare whom they see.
+    pub(super) fn session_at(&self, client: &ClientId, session: SessionId) -> String {
+        base64url(&self.session_names.mac(&[&session.0, client.as_str().as_bytes()])[..16])
     }
 }
 
@@ -80,11 +117,13 @@ impl AuthorizationServer {
 pub(super) struct IdTokenHint {
     /// The client in `aud`.
     pub(super) client_id: String,
+    /// `sub`: the person, as that client knows them.
+    pub(super) subject: String,
 }
 
 impl AuthorizationServer {
-    /// Reads an ID token of ours that comes back as a hint; it may have expired (OpenID Connect Core §3.1.2.1,
-    /// RP-Initiated Logout §2). `None` if it is not one of ours.
+    /// Reads an ID token of ours that comes back as a hint; it may have expired, though not long ago (OpenID Connect Core
+    /// §3.1.2.1, RP-Initiated Logout §2). `None` if it is not one of ours.
     pub(super) fn verify_id_token_hint(&self, text: &str, now: Timestamp) -> Option<IdTokenHint> {
         let jws = Jws::parse(text, TOKEN_LIMIT).ok()?;
         if jws.header_text("typ").ok()? != Some(ID_TOKEN_TYPE) {
@@ -97,6 +136,9 @@ impl AuthorizationServer {
         if jws.required_text("iss").ok()? != self.settings.issuer.as_str() {
             return None;
         }
-        Some(IdTokenHint { client_id: jws.required_text("aud").ok()?.to_owned() })
+        let expired = jws.time("exp").ok()??;
+        let (client_id, subject) = (jws.required_text("aud").ok()?, jws.required_text("sub").ok()?);
+        (now < expired + HINT_LIFE)
+            .then(|| IdTokenHint { client_id: client_id.to_owned(), subject: subject.to_owned() })
     }
 }

@@ -127,7 +127,7 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<Option<Map<String, Value>>, Unavailable> {
         let Ok(token) = self.verify_own_token(text, &self.settings.resources, now).await? else { return Ok(None) };
-        let is_good = self.is_good(&token).await? && now < token.expires();
+        let is_good = self.is_good(&token, &self.origin(&token).await?).await? && now < token.expires();
         Ok((is_good && may_know(client, &token)).then(|| about_access_token(&token)))
     }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::authorize::ResponseMode;
 use super::client::GrantType;
-use super::{AuthorizationServer, Profile, Settings, id_token};
+use super::{AuthorizationServer, Profile, Settings, id_token, standard_claims};
 use crate::dpop::Htu;
 use crate::jose::{Algorithm, PROOF_ALGORITHMS};
 use crate::scope::Scope;
@@ -99,11 +99,16 @@ impl AuthorizationServer {
             "request_object_signing_alg_values_supported": names(profile.assertion_algorithms()),
             "request_uri_parameter_supported": false,
             "ui_locales_supported": UI_LOCALES,
-            "prompt_values_supported": ["none", "login", "consent"],
+            "prompt_values_supported": ["none", "login", "consent", "select_account"],
+            "display_values_supported": ["page"],
             "protected_resources": settings.resources.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
         if openid {
             // OpenID Connect Discovery §3.
+            const OF_SIGN_INS: [&str; 10] =
+                ["iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "nonce", "at_hash", "sid"];
+            let standard = standard_claims::BY_SCOPE.iter().flat_map(|(_, names)| names.iter().copied());
+            let claims: Vec<_> = OF_SIGN_INS.into_iter().chain(standard).collect();
             document["userinfo_endpoint"] = settings.url(USERINFO).into();
             if settings.external_login.is_none() {
                 document["end_session_endpoint"] = settings.url(LOGOUT).into(); // sessions are not ours to end
@@ -111,7 +116,12 @@ impl AuthorizationServer {
             document["subject_types_supported"] = json!(["public"]);
             document["id_token_signing_alg_values_supported"] = json!([self.keys.signs_with().name()]);
             document["claim_types_supported"] = json!(["normal"]);
-            document["claims_parameter_supported"] = false.into();
+            document["claims_parameter_supported"] = true.into();
+            document["claims_supported"] = claims.into();
+            if !settings.acr_values.is_empty() {
+                let values: Vec<_> = settings.acr_values.iter().map(ToString::to_string).collect();
+                document["acr_values_supported"] = values.into();
+            }
         }
         if settings.registration.is_some() {
             document["registration_endpoint"] = settings.url(REGISTER).into();

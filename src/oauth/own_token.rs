@@ -9,7 +9,7 @@
 use super::AuthorizationServer;
 use crate::audit;
 use crate::clock::Timestamp;
-use crate::ident::{Audience, ClientId};
+use crate::ident::{Audience, ClientId, Subject};
 use crate::secret::{from_base64url, sha256};
 use crate::store::{EndedBy, Grant, GrantHandle, TokenName, Unavailable};
 use crate::token::{self, Form, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
@@ -24,6 +24,26 @@ pub(super) fn grant(token: &VerifiedToken) -> Option<GrantHandle> {
 pub(super) fn name(token: &VerifiedToken) -> TokenName {
     let jti = token.claims().get("jti").and_then(crate::jose::Json::as_str).unwrap_or_default();
     TokenName(sha256(jti.as_bytes()))
+}
+
+/// Where a token of ours comes from.
+pub(super) enum Origin {
+    /// From no grant: a client speaks for itself.
+    NoGrant,
+    /// From this grant.
+    Grant(Box<Grant>),
+    /// From a grant that is not kept any more: it ended a while ago.
+    Forgotten,
+}
+
+impl Origin {
+    /// Whom a token speaks for, whatever its client knows them as.
+    pub(super) fn subject<'a>(&'a self, token: &'a VerifiedToken) -> &'a Subject {
+        match self {
+            Self::Grant(grant) => &grant.subject,
+            Self::NoGrant | Self::Forgotten => token.subject(),
+        }
+    }
 }
 
 impl AuthorizationServer {
@@ -56,27 +76,29 @@ impl AuthorizationServer {
         }
     }
 
-    /// Whether a token was revoked, or the grant with which it ends has ended. A grant that is not kept any more ended a
-    /// while ago.
-    pub(super) async fn is_revoked(&self, token: &VerifiedToken) -> Result<bool, Unavailable> {
-        if let Some(handle) = grant(token) {
-            match self.store.grant(handle).await? {
-                Some(grant) if grant.ended.is_some() => return Ok(true),
-                Some(grant) if grant.client_id == *token.client_id() => return Ok(false), // it is revoked with its grant
-                Some(_) => {}
-                None => return Ok(true),
-            }
+    /// Where a token comes from.
+    pub(super) async fn origin(&self, token: &VerifiedToken) -> Result<Origin, Unavailable> {
+        let Some(handle) = grant(token) else { return Ok(Origin::NoGrant) };
+        Ok(self.store.grant(handle).await?.map_or(Origin::Forgotten, |grant| Origin::Grant(Box::new(grant))))
+    }
+
+    /// Whether a token was revoked, or the grant with which it ends has ended.
+    pub(super) async fn is_revoked(&self, token: &VerifiedToken, origin: &Origin) -> Result<bool, Unavailable> {
+        match origin {
+            Origin::Grant(grant) if grant.ended.is_some() => Ok(true),
+            Origin::Grant(grant) if grant.client_id == *token.client_id() => Ok(false), // it is revoked with its grant
+            Origin::Grant(_) | Origin::NoGrant => self.store.is_token_revoked(name(token)).await,
+            Origin::Forgotten => Ok(true),
         }
-        self.store.is_token_revoked(name(token)).await
     }
 
     /// Whether a token was not revoked, and both who it was issued to and whom it speaks for are still there: a client, or
     /// a person who may sign in.
-    pub(super) async fn is_good(&self, token: &VerifiedToken) -> Result<bool, Unavailable> {
-        let subject = token.subject();
+    pub(super) async fn is_good(&self, token: &VerifiedToken, origin: &Origin) -> Result<bool, Unavailable> {
+        let subject = origin.subject(token);
         let is_client = self.known_client(subject.as_str()).await?.is_some();
         let has_subject = is_client || self.check_person(subject).await?.is_some();
-        let revoked = self.is_revoked(token).await?;
+        let revoked = self.is_revoked(token, origin).await?;
         Ok(has_subject && !revoked && self.known_client(token.client_id().as_str()).await?.is_some())
     }
 

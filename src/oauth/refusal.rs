@@ -267,6 +267,10 @@ refusals! {
     AcrValuesMalformed "acr_values_malformed" InvalidRequest "acr_values must be at most 512 bytes of names with single spaces";
     /// OpenID Connect Core §3.1.2.1: `max_age` is a number of seconds.
     MaxAgeMalformed "max_age_malformed" InvalidRequest "max_age must be a whole number of seconds";
+    /// OpenID Connect Core §5.5: not a JSON object of requests for claims, 8 KiB at most.
+    ClaimsMalformed "claims_malformed" InvalidRequest "claims must be a JSON object of requests for claims, at most 8192 bytes";
+    /// OpenID Connect Core §3.1.2.1, §5.5.1: whoever signed in is not whom `id_token_hint` or `claims` name.
+    SubjectMismatch "subject_mismatch" LoginRequired "the person who signed in is not the one that was asked for";
     /// OpenID Connect Core §3.1.2.6: `prompt=none`, and nobody is signed in.
     LoginRequired "login_required" LoginRequired "nobody is signed in";
     /// OpenID Connect Core §3.1.2.6: `prompt=none`, and consent must be asked for.
@@ -287,7 +291,8 @@ refusals! {
     ProxyHeaderMalformed "proxy_header_malformed" InvalidRequest "the proxy that signs people in has sent a header that is repeated, empty or malformed";
     /// RFC 6749 §4.1.2.1: the person declined.
     ConsentDeclined "consent_declined" AccessDenied "the request was declined";
-    /// RP-Initiated Logout §2: `id_token_hint` is no ID token of ours, or one for another client; never redirected.
+    /// OpenID Connect Core §3.1.2.1, RP-Initiated Logout §2: `id_token_hint` is no ID token of ours, too old, or one for
+    /// another client; redirected by the authorization endpoint only.
     IdTokenHintInvalid "id_token_hint_invalid" InvalidRequest "id_token_hint is not an ID token of this server for this client";
     /// RP-Initiated Logout §3: not registered for the client that an `id_token_hint` shows; never redirected.
     PostLogoutRedirectUriUnregistered "post_logout_redirect_uri_unregistered" InvalidRequest "post_logout_redirect_uri is not registered, or no id_token_hint shows for which client";

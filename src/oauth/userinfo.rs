@@ -1,38 +1,22 @@
 //! The UserInfo endpoint (OpenID Connect Core §5.3): what a client may know about the person who signed in.
 //!
-//! It is a protected resource of our own: the token comes as at any other (RFC 6750 §2.1, RFC 9449 §7.1, RFC 8705 §3), and
-//! what it may tell is decided by the token's scopes (§5.4).
+//! It is a protected resource of our own: the token comes as at any other (RFC 6750 §2.1, RFC 9449 §7.1, RFC 8705 §3), or, if
+//! it is a bearer token, in the form of a POST (RFC 6750 §2.2). What it may tell is decided by the token's scopes (§5.4) and
+//! by the `claims` of the request that its grant began with (§5.5).
 //!
 //! Choice: an access token is for one resource, and UserInfo takes one for any resource of ours if its scopes hold `openid`.
 //! A client that sends its tokens to resource servers which must not learn who somebody is asks for `openid` apart.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::clients::Asker;
+use super::own_token::Origin;
 use super::token::Occasion;
-use super::{AuthorizationServer, Error, Refusal, id_token};
+use super::{AuthorizationServer, Error, Refusal, id_token, standard_claims};
 use crate::certificate::ClientCertificate;
 use crate::clock::Timestamp;
 use crate::dpop::{NonceText, ProofFault, VerifiedProof};
-use crate::identity::Person;
-use crate::scope::Scopes;
-use crate::token::VerifiedToken;
-
-/// The claims of the scope `profile` (OpenID Connect Core §5.4) that the claims of a person may hold.
-const PROFILE: [&str; 13] = [
-    "family_name",
-    "given_name",
-    "middle_name",
-    "nickname",
-    "preferred_username",
-    "profile",
-    "picture",
-    "website",
-    "gender",
-    "birthdate",
-    "zoneinfo",
-    "locale",
-    "updated_at",
-];
+use crate::token::{Told, VerifiedToken};
 
 /// A request to UserInfo, as the door hands it on.
 pub struct UserInfoRequest<'a> {
@@ -40,6 +24,8 @@ pub struct UserInfoRequest<'a> {
     pub method: &'a str,
     /// Every `Authorization` header.
     pub authorization: &'a [&'a str],
+    /// `access_token` of its form.
+    pub form_token: Option<&'a str>,
     /// Every `DPoP` header.
     pub proofs: &'a [&'a str],
     /// The certificate of the connection.
@@ -76,19 +62,7 @@ impl AuthorizationServer {
 
     /// Verifies the token and how it is presented: under the scheme that its binding asks for (RFC 9449 §7.1, §7.2).
     async fn access(&self, request: &UserInfoRequest<'_>, now: Timestamp) -> Result<Access, Error> {
-        let [authorization] = request.authorization else {
-            return Err(match request.authorization {
-                [] => Refusal::AccessTokenMissing.into(),
-                [_, ..] => Refusal::AccessTokenMalformed.into(),
-            });
-        };
-        let (scheme, text) = authorization.split_once(' ').ok_or(Refusal::AccessTokenMalformed)?;
-        let text = text.trim_start_matches(' ');
-        let is_dpop = match () {
-            () if scheme.eq_ignore_ascii_case("dpop") => true,
-            () if scheme.eq_ignore_ascii_case("bearer") => false,
-            () => return Err(Refusal::AccessTokenMissing.into()),
-        };
+        let (text, is_dpop) = request.token()?;
         let token = self.verify_own_token(text, &self.settings.resources, now).await?;
         let token = token.map_err(|_| Refusal::AccessTokenInvalid)?;
         let target = self.userinfo_endpoint();
@@ -117,29 +91,45 @@ impl AuthorizationServer {
 
     /// Spends the proof and tells what the scopes of the token allow.
     async fn tell(&self, access: Access, now: Timestamp) -> Result<Value, Error> {
+        let token = &access.token;
+        let origin = self.origin(token).await?;
         // A client that speaks for itself is no person, and neither is somebody who may no longer sign in.
-        let person = self.check_person(access.token.subject()).await?.ok_or(Refusal::AccessTokenInvalid)?;
-        if self.is_revoked(&access.token).await? {
+        let person = self.check_person(origin.subject(token)).await?.ok_or(Refusal::AccessTokenInvalid)?;
+        if self.is_revoked(token, &origin).await? {
             return Err(Refusal::AccessTokenInvalid.into());
         }
+        let client = self.client(token.client_id().as_str(), Asker::unseen(now)).await?;
+        let client = client.ok_or(Refusal::AccessTokenInvalid)?;
         self.spend_proof(access.proof.as_ref(), now).await?;
-        Ok(Value::Object(claims(person, access.token.scopes())))
+        let asked = match &origin {
+            Origin::Grant(grant) if grant.client_id == client.id => Some(grant.claims.told(Told::AtUserInfo)),
+            Origin::Grant(_) | Origin::NoGrant | Origin::Forgotten => None,
+        };
+        let mut names: Vec<_> = standard_claims::of_scopes(token.scopes()).collect();
+        names.extend(asked.into_iter().flatten());
+        let mut claims = standard_claims::told(&person, names.into_iter(), &client);
+        // As the ID token has it (§5.3.2).
+        claims.insert("sub".to_owned(), token.subject().as_str().into());
+        Ok(Value::Object(claims))
     }
 }
 
-/// The claims about a person that scopes allow to tell (OpenID Connect Core §5.4). `sub` is always there (§5.3.2).
-fn claims(person: Person, scopes: &Scopes) -> Map<String, Value> {
-    let has = |name: &str| scopes.iter().any(|scope| scope.as_str() == name);
-    let mut claims = Map::from_iter([("sub".to_owned(), person.subject.as_str().into())]);
-    if has("profile") {
-        claims.insert("name".to_owned(), person.name.into());
-        let known = |name: &str| person.claims.get(name).map(|value| (name.to_owned(), value.clone()));
-        claims.extend(PROFILE.into_iter().filter_map(known));
+impl<'a> UserInfoRequest<'a> {
+    /// The token, and whether it comes as one that is bound to a key. One request has one token, in one place (RFC 6750 §2).
+    fn token(&self) -> Result<(&'a str, bool), Refusal> {
+        match (self.authorization, self.form_token) {
+            ([], None) => Err(Refusal::AccessTokenMissing),
+            ([], Some(token)) => Ok((token, false)),
+            ([authorization], None) => {
+                let (scheme, token) = authorization.split_once(' ').ok_or(Refusal::AccessTokenMalformed)?;
+                let token = token.trim_start_matches(' ');
+                match () {
+                    () if scheme.eq_ignore_ascii_case("dpop") => Ok((token, true)),
+                    () if scheme.eq_ignore_ascii_case("bearer") => Ok((token, false)),
+                    () => Err(Refusal::AccessTokenMissing),
+                }
+            }
+            ([_, ..], _) => Err(Refusal::AccessTokenMalformed),
+        }
     }
-    if let Some(email) = person.email.filter(|_| has("email")) {
-        claims.insert("email".to_owned(), email.into());
-        let verified = person.claims.get("email_verified").filter(|verified| verified.is_boolean());
-        claims.extend(verified.map(|verified| ("email_verified".to_owned(), verified.clone())));
-    }
-    claims
 }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use super::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord,
     LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
-    SessionRecord, Store, TokenName, TransactionId, Unavailable,
+    SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -48,6 +48,7 @@ struct Held {
     /// The clients that have registered themselves.
     clients: HashMap<ClientId, ClientRecord>,
     sessions: Shelf<[u8; 32], SessionRecord>,
+    session_clients: Shelf<([u8; 16], ClientId), SessionClient>,
     people: Shelf<Subject, PersonRecord>,
     assertions: Shelf<[u8; 32], Timestamp>,
     revocations: Shelf<[u8; 32], Timestamp>,
@@ -93,6 +94,21 @@ impl Held {
         self.transactions.contains_key(&transaction)
             || self.ended_transactions.records.contains_key(&transaction.0)
             || pushed.is_some_and(|request| request.spent)
+    }
+
+    /// Takes clients out of sessions, at most `limit` of them, and gives those whose time is not over.
+    fn leave(&mut self, goes: impl Fn(&SessionClient) -> bool, now: Timestamp, limit: u32) -> Vec<SessionClient> {
+        let clients = &mut self.session_clients;
+        let mut keys: Vec<_> =
+            clients.records.iter().filter(|(_, client)| goes(client)).map(|(key, _)| key.clone()).collect();
+        keys.sort_unstable();
+        keys.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        let mut left = Vec::new();
+        for key in keys {
+            left.extend(clients.records.get(&key).filter(|client| now < client.expires_at).cloned());
+            clients.remove(&key, |client| client.expires_at);
+        }
+        left
     }
 
     /// Ends the oldest grants of a person at a client that are one too many with the `newest`.
@@ -439,6 +455,42 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn join_session(&self, client: &SessionClient) -> Result<(), Unavailable> {
+        let clients = &mut self.held().session_clients;
+        let key = (client.session.0, client.client_id.clone());
+        clients.remove(&key, |client| client.expires_at);
+        clients.put(key, client.clone(), client.expires_at, self.limits.session_clients)
+    }
+
+    async fn session_client(
+        &self,
+        session: SessionId,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<SessionClient>, Unavailable> {
+        let held = self.held();
+        let noted = held.session_clients.records.get(&(session.0, client.clone()));
+        Ok(noted.filter(|client| now < client.expires_at).cloned())
+    }
+
+    async fn leave_session(
+        &self,
+        session: SessionId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable> {
+        Ok(self.held().leave(|client| client.session == session, now, limit))
+    }
+
+    async fn leave_sessions_of(
+        &self,
+        subject: &Subject,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable> {
+        Ok(self.held().leave(|client| client.subject == *subject, now, limit))
+    }
+
     async fn remember_person(&self, person: &PersonRecord) -> Result<bool, Unavailable> {
         let people = &mut self.held().people;
         match people.records.get_mut(&person.subject) {
@@ -529,6 +581,7 @@ impl Store for MemoryStore {
             begun,
             clients,
             sessions,
+            session_clients,
             people,
             assertions,
             revocations,
@@ -577,6 +630,7 @@ impl Store for MemoryStore {
             },
         );
         sessions.sweep(now, &mut left, session_due, drop);
+        session_clients.sweep(now, &mut left, |client| client.expires_at, drop);
         people.sweep(now, &mut left, person_due, drop);
         ended_transactions.sweep(now, &mut left, |until| *until, drop);
         assertions.sweep(now, &mut left, |until| *until, drop);

@@ -16,7 +16,7 @@ use crate::secret::{
     AccessTokenKind, BrowserKind, ClientSecretHash, CodeKind, DeviceCodeKind, Digest, RegistrationTokenKind,
     RequestUriKind, SessionKind, UserCodeKind,
 };
-use crate::token::AuthorizationDetails;
+use crate::token::{AuthorizationDetails, RequestedClaims};
 
 /// The name of a grant: 16 random bytes. Not a secret; it opens nothing.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
@@ -57,6 +57,18 @@ impl AccessTokenRecord {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct TransactionId(pub [u8; 16]);
 
+/// The name of a session, which outlives a new sign-in of the same person in the same browser. Opens nothing.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct SessionId(pub [u8; 16]);
+
+impl SessionId {
+    /// The name of a session that was given none when it began.
+    pub(crate) fn of(digest: Digest<SessionKind>) -> Self {
+        let [name @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *digest.as_bytes();
+        Self(name)
+    }
+}
+
 /// An authorization code, as stored: what it was issued for, and what it turned into.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CodeRecord {
@@ -68,8 +80,8 @@ pub struct CodeRecord {
     pub client_id: ClientId,
     /// The redirect URI of the request, byte for byte.
     pub redirect_uri: String,
-    /// The PKCE S256 challenge (RFC 7636 §4.2).
-    pub challenge: [u8; 32],
+    /// The PKCE S256 challenge (RFC 7636 §4.2); `None` for a client that may go without.
+    pub challenge: Option<[u8; 32]>,
     /// The person who approved.
     pub subject: Subject,
     /// When that person signed in.
@@ -86,6 +98,10 @@ pub struct CodeRecord {
     pub dpop_jkt: Option<Thumbprint>,
     /// `nonce` of the request, for the ID token (OpenID Connect Core §3.1.2.1).
     pub nonce: Option<String>,
+    /// What the client is told about the person beside what the scopes say (OpenID Connect Core §5.5).
+    pub claims: RequestedClaims,
+    /// The session in which it was approved, if there is one.
+    pub session: Option<SessionId>,
     /// When it stops being redeemable.
     pub expires_at: Timestamp,
     /// The grant it was redeemed for.
@@ -212,6 +228,10 @@ pub struct Grant {
     pub resource: Audience,
     /// What was granted in detail (RFC 9396); never narrowed by a refresh.
     pub details: AuthorizationDetails,
+    /// What the client is told about the person beside what the scopes say (OpenID Connect Core §5.5).
+    pub claims: RequestedClaims,
+    /// The session in which it began, if it began in one.
+    pub session: Option<SessionId>,
     /// How it began.
     pub origin: GrantOrigin,
     /// When the person signed in.
@@ -405,6 +425,8 @@ impl DeviceRecord {
 pub struct SessionRecord {
     /// SHA-256 of the secret in its cookie.
     pub digest: Digest<SessionKind>,
+    /// Its name, which stays when the same person signs in again.
+    pub id: SessionId,
     /// Who signed in.
     pub subject: Subject,
     /// When.
@@ -422,6 +444,27 @@ impl SessionRecord {
     pub(crate) fn is_live(&self, now: Timestamp) -> bool {
         now < self.expires_at && now < self.idle_expires_at
     }
+}
+
+/// A client at which a session has signed its person in: what the person approved last, and whom to tell of the end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SessionClient {
+    /// The session.
+    pub session: SessionId,
+    /// The client.
+    pub client_id: ClientId,
+    /// The person.
+    pub subject: Subject,
+    /// What was approved.
+    pub scopes: Scopes,
+    /// The resources that access tokens may be for, as [`CodeRecord::resource`] has them.
+    pub resource: Audience,
+    /// What was approved in detail.
+    pub details: AuthorizationDetails,
+    /// What the client is told about the person beside what the scopes say.
+    pub claims: RequestedClaims,
+    /// When it is over: no session lasts longer.
+    pub expires_at: Timestamp,
 }
 
 /// A person whom somebody else vouches for: what was said of them when they were last seen.

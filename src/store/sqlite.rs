@@ -16,7 +16,7 @@ use self::writer::Writer;
 use super::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord,
     LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
-    SessionRecord, Store, TokenName, TransactionId, Unavailable,
+    SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -41,6 +41,7 @@ mod people;
 mod pushed_requests;
 mod readers;
 mod revocations;
+mod session_clients;
 mod sessions;
 mod signing_keys;
 mod sweep;
@@ -335,6 +336,46 @@ impl Store for SqliteStore {
     async fn end_sessions_of(&self, subject: &Subject) -> Result<(), Unavailable> {
         let subject = subject.clone();
         self.writer.run("end_sessions_of", move |connection| sessions::end_of(connection, &subject)).await
+    }
+
+    async fn join_session(&self, client: &SessionClient) -> Result<(), Unavailable> {
+        let (client, limit) = (client.clone(), self.limits.session_clients);
+        self.writer.run("join_session", move |connection| session_clients::join(connection, &client, limit)).await
+    }
+
+    async fn session_client(
+        &self,
+        session: SessionId,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<SessionClient>, Unavailable> {
+        let client = client.clone();
+        self.readers
+            .read("session_client", move |connection| session_clients::read(connection, session, &client, now))
+            .await
+    }
+
+    async fn leave_session(
+        &self,
+        session: SessionId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable> {
+        self.writer
+            .run("leave_session", move |connection| session_clients::leave(connection, session, now, limit))
+            .await
+    }
+
+    async fn leave_sessions_of(
+        &self,
+        subject: &Subject,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable> {
+        let subject = subject.clone();
+        self.writer
+            .run("leave_sessions_of", move |connection| session_clients::leave_all_of(connection, &subject, now, limit))
+            .await
     }
 
     async fn remember_person(&self, person: &PersonRecord) -> Result<bool, Unavailable> {

@@ -1,22 +1,43 @@
 //! `GET|POST /oauth/userinfo` (OpenID Connect Core §5.3).
 
 use http::Method;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use super::{AuthorizationSite, Received, Response, respond};
 use crate::audit;
-use crate::oauth::{Error, UserInfoRequest};
+use crate::oauth::{Error, Parameters, Refusal, UserInfoAnswer, UserInfoRequest};
 
 pub(super) async fn userinfo(site: &AuthorizationSite, request: &Received) -> Response {
     let authorization: Vec<_> = request.header(AUTHORIZATION).collect();
     let proofs: Vec<_> = request.header("dpop").collect();
+    let form = match form(request) {
+        Ok(form) => form,
+        Err(refusal) => return answer(&UserInfoAnswer { result: Err(refusal.into()), nonce: None }),
+    };
     let asked = UserInfoRequest {
         method: if request.method == Method::POST { "POST" } else { "GET" },
         authorization: &authorization,
+        form_token: form.get("access_token"),
         proofs: &proofs,
         certificate: request.certificate.as_ref(),
     };
-    let answer = site.server.userinfo(asked, site.clock.now()).await;
+    answer(&site.server.userinfo(asked, site.clock.now()).await)
+}
+
+/// The parameters of the form that a POST may have as its body (RFC 6750 §2.2); none of any other request.
+fn form(request: &Received) -> Result<Parameters, Refusal> {
+    if request.method == Method::POST
+        && request.header(CONTENT_TYPE).any(|it| !it.is_empty())
+        && !request.body.is_empty()
+    {
+        request.form()
+    } else {
+        Ok(Parameters::default())
+    }
+}
+
+/// Turns an answer into a response, and writes the event.
+fn answer(answer: &UserInfoAnswer) -> Response {
     let nonce = answer.nonce.as_deref();
     let response = match &answer.result {
         Ok(claims) => respond::token(claims, nonce),

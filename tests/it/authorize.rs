@@ -15,7 +15,7 @@ use tollgate::identity::{LocalUsers, Login};
 use tollgate::jose::Algorithm;
 use tollgate::keys::{KeySchedule, SigningKeys};
 use tollgate::oauth::client::{
-    ClientAuthentication, ClientOrigin, GrantType, Profile, RefreshTokenRotation, RequestRules,
+    ClientAuthentication, ClientOrigin, GrantType, OpenIdRules, Profile, RefreshTokenRotation, RequestRules,
 };
 use tollgate::oauth::{
     AuthorizationServer, Client, Dependencies, DpopSettings, Lifetimes, NonceMode, RateLimits, Refusal, Settings,
@@ -84,6 +84,7 @@ fn client(id: &str, name: &str, redirect_uris: &[&str], grant_types: &[GrantType
         certificate_bound_access_tokens: false,
         rotation: RefreshTokenRotation::Always,
         requests: RequestRules::default(),
+        openid: OpenIdRules::default(),
         profile: Profile::Default,
         introspects: Vec::new(),
         access_token_format: AccessTokenFormat::Jwt,
@@ -139,6 +140,7 @@ fn settings(url: &str) -> Settings {
         registration: None,
         rate_limits: RateLimits::default(),
         mutual_tls: false,
+        acr_values: Vec::new(),
         external_login: None,
         client_authorities: None,
         dpop: DpopSettings {
@@ -387,7 +389,7 @@ async fn a_person_signs_in_approves_and_the_client_gets_a_code() {
     assert_eq!(record.resource.as_str(), "https://api.example.com");
     assert_eq!(record.dpop_jkt.map(|key| key.to_string()), Some(key));
     assert_eq!(record.expires_at, issuer.clock.now() + Duration::from_mins(1));
-    assert_eq!(base64url(&record.challenge), CHALLENGE);
+    assert_eq!(base64url(&record.challenge.expect("a challenge")), CHALLENGE);
 
     let log = issuer.events.text();
     for secret in [PASSWORD, &back.code(), &browser.cookies["tollgate_session"], &browser.cookies["tollgate_browser"]] {

@@ -130,6 +130,11 @@ impl Client {
         Self { http: http(), ..self }
     }
 
+    /// The same client with connections that it shares with others.
+    pub fn connected_by(self, http: reqwest::Client) -> Self {
+        Self { http, ..self }
+    }
+
     pub fn token_url(&self) -> String {
         format!("{}/oauth/token", self.issuer)
     }
@@ -302,6 +307,10 @@ impl TokenCall<'_> {
     pub fn proof(mut self, proof: &str) -> Self {
         self.proofs = vec![proof.to_owned()];
         self
+    }
+
+    pub fn without_proof(self) -> Self {
+        Self { proofs: Vec::new(), ..self }
     }
 
     pub fn and_proof(mut self, proof: &str) -> Self {

@@ -532,7 +532,7 @@ fn an_override_replaces_adds_and_appends() {
     let server = config.authorization_server.expect("there is one");
     assert_eq!(server.settings.lifetimes.access_token, Duration::from_secs(3));
     let scopes: Vec<_> = server.settings.scopes.keys().map(ToString::to_string).collect();
-    assert_eq!(scopes, ["email", "extra", "openid", "profile", "read", "write"]);
+    assert_eq!(scopes, ["address", "email", "extra", "openid", "phone", "profile", "read", "write"]);
     assert_eq!(config.protected_resources[0].rules.len(), 2);
 }
 

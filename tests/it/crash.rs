@@ -14,7 +14,7 @@ use tollgate::store::{
     CodeRecord, Grant, GrantHandle, GrantOrigin, Limits, Redeemed, RefreshState, SenderConstraint, SqliteStore,
     Store as _,
 };
-use tollgate::token::AuthorizationDetails;
+use tollgate::token::{AuthorizationDetails, RequestedClaims};
 
 use crate::client::{Client, code_request, refresh_request};
 use crate::process::{Installation, eventually};
@@ -92,6 +92,8 @@ fn grant(code: &CodeRecord, sender_constraint: SenderConstraint) -> (RefreshToke
         scopes: code.scopes.clone(),
         resource: code.resource.clone(),
         details: AuthorizationDetails::default(),
+        claims: RequestedClaims::default(),
+        session: None,
         origin: GrantOrigin::Browser,
         auth_time: code.auth_time,
         acr: code.acr.clone(),

@@ -85,6 +85,7 @@ fn the_readme_names_the_limits_that_hold() {
         ("pushed authorization requests of one client that wait", settable(kept.pushed_requests_per_client)),
         ("clients that have registered themselves", settable(kept.clients)),
         ("live sessions", settable(kept.sessions)),
+        ("clients at which sessions have signed people in", settable(kept.session_clients)),
         ("grants that a page shows a person", grouped(oauth::GRANTS_SHOWN.into())),
         ("logo", size(web::Logo::LIMIT)),
         ("remembered people", settable(kept.people)),

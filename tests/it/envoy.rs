@@ -63,6 +63,28 @@ impl Envoy {
         Self::start(&replace(&recommended(socket, upstream), "api.example.com", host)).await
     }
 
+    /// The recommended configuration with its TLS uncommented, for the resource at this host and port. `folder` holds the
+    /// socket of the gate, `server.pem`, `server.key` and `ca.pem`.
+    pub async fn with_tls(host: &str, upstream: u16, folder: &Path) -> Self {
+        let port = host.rsplit(':').next().expect("a port");
+        let text = recommended(&folder.join("authz.sock"), upstream);
+        let text = replace(
+            &text,
+            "address: 127.0.0.1, port_value: 0 } }\n      ",
+            &format!("address: 127.0.0.1, port_value: {port} }} }}\n      "),
+        );
+        let text = replace(&text, "\"api.example.com\", \"api.example.com:443\"", &format!("\"{host}\""));
+        let text = replace(&text, "https://api.example.com", &format!("https://{host}"));
+        let (before, rest) = text.split_once("          # transport_socket:").expect("TLS in a comment");
+        let (block, after) = rest.split_once("\n\n").expect("the end of the comment");
+        let block = block.replace("\n          # ", "\n          ");
+        let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
+        let block = replace(&block, "/etc/envoy/tls.crt", &file("server.pem"));
+        let block = replace(&block, "/etc/envoy/tls.key", &file("server.key"));
+        let block = replace(&block, "/etc/envoy/clients-ca.crt", &file("ca.pem"));
+        Self::start(&format!("{before}          transport_socket:{block}\n\n{after}")).await
+    }
+
     /// What somebody gets who sets nothing but what he must: no normalisation, no strict header names, headers as a map,
     /// any host, and open when the gate is away.
     pub async fn careless(socket: &Path, upstream: u16) -> Self {

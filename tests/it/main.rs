@@ -1,6 +1,7 @@
 //! Tests through the doors: one binary, real sockets on free ports, nothing shared.
 #![expect(unreachable_pub, reason = "a test binary has no callers")]
 
+mod acceptance;
 mod account;
 mod architecture;
 mod authorization_details;
@@ -25,6 +26,7 @@ mod envoy_proxy;
 mod events;
 mod external;
 mod fapi_example;
+mod fuzz;
 mod gate;
 mod hygiene;
 mod input;
@@ -39,6 +41,7 @@ mod mutual_tls;
 mod opaque;
 mod openapi;
 mod openid;
+mod openid_requests;
 mod outage;
 mod pages;
 mod par;

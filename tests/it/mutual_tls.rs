@@ -60,6 +60,10 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
     }
 
+    pub fn certificate(&self) -> rustls::pki_types::CertificateDer<'static> {
+        self.0.der().clone()
+    }
+
     pub fn pem(&self) -> String {
         self.0.pem()
     }
@@ -187,7 +191,8 @@ impl World {
 
 pub fn show_new_certificate(folder: &Path, authority: &Authority) {
     let mut params = CertificateParams::default();
-    params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
+    params.subject_alt_names =
+        vec![SanType::IpAddress([127, 0, 0, 1].into()), SanType::DnsName("localhost".try_into().expect("a name"))];
     let server = authority.sign(&params);
     fs::write(folder.join("server.pem"), server.pem).expect("a file");
     fs::write(folder.join("server.key"), server.key.serialize_pem()).expect("a file");

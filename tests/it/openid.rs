@@ -11,7 +11,7 @@ use tollgate::jose::{Jws, PublicKey};
 use tollgate::oauth::Refusal;
 use tollgate::secret::{AuthorizationCode, base64url, sha256};
 use tollgate::store::{CodeRecord, Recorded, TransactionId};
-use tollgate::token::{AuthorizationDetails, TOKEN_LIMIT};
+use tollgate::token::{AuthorizationDetails, RequestedClaims, TOKEN_LIMIT};
 
 use crate::client::{
     Answer, CHALLENGE, CLIENT_CREDENTIALS, Client, answer, claims, code_request, poll_request, refresh_request,
@@ -40,7 +40,7 @@ async fn code(world: &World, client: &Client, scopes: &str, nonce: Option<&str>)
         transaction: TransactionId(entropy.draw()),
         client_id: client.id.parse().expect("a name"),
         redirect_uri: "https://app.example/cb".to_owned(),
-        challenge: challenge.try_into().expect("32 bytes"),
+        challenge: Some(challenge.try_into().expect("32 bytes")),
         subject: "ada".parse().expect("a name"),
         auth_time: now,
         acr: None,
@@ -49,6 +49,8 @@ async fn code(world: &World, client: &Client, scopes: &str, nonce: Option<&str>)
         details: AuthorizationDetails::default(),
         dpop_jkt: None,
         nonce: nonce.map(str::to_owned),
+        claims: RequestedClaims::default(),
+        session: None,
         expires_at: now + Duration::from_mins(1),
         spent_for: None,
     };

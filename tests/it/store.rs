@@ -20,10 +20,10 @@ use tollgate::secret::{
 use tollgate::store::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle,
     GrantOrigin, KeyRecord, LastAlive, Limits, MemoryStore, OpenError, Pace, PersonRecord, Polled, Previous, Pushed,
-    PushedRequest, Recorded, Redeemed, RefreshState, Rotated, Rotation, SenderConstraint, SessionRecord, SqliteStore,
-    Store, TokenName, TransactionId, Unavailable,
+    PushedRequest, Recorded, Redeemed, RefreshState, Rotated, Rotation, SenderConstraint, SessionClient, SessionId,
+    SessionRecord, SqliteStore, Store, TokenName, TransactionId, Unavailable,
 };
-use tollgate::token::AuthorizationDetails;
+use tollgate::token::{AuthorizationDetails, RequestedClaims};
 
 /// So many callers at once.
 const CALLERS: u64 = 64;
@@ -108,6 +108,8 @@ conformance! {
     of_many_assertions_at_once_one_is_first
     a_session_lasts_until_its_end
     all_sessions_of_a_person_end
+    a_client_is_told_once_that_a_session_is_over
+    of_many_ends_of_a_session_at_once_one_tells_its_clients
     the_live_grants_of_a_person_are_listed
     all_grants_of_a_person_end
     a_session_that_nobody_uses_ends
@@ -140,7 +142,15 @@ async fn a_code_is_read_as_it_was_recorded(make: Make) {
     let Fixture { store, _directory } = make(Limits::default());
     let bare = code(1);
     let details = r#"[{"amount":{"é":1.5},"type":"payment"}]"#.parse().expect("details");
-    let bound = CodeRecord { dpop_jkt: Some(Thumbprint::from_bytes([9; 32])), details, ..code(2) };
+    let claims = "id_token.name userinfo.email".parse().expect("claims");
+    let bound = CodeRecord {
+        dpop_jkt: Some(Thumbprint::from_bytes([9; 32])),
+        details,
+        claims,
+        session: Some(SessionId([4; 16])),
+        challenge: None,
+        ..code(2)
+    };
     for code in [&bare, &bound] {
         assert_eq!(store.record_code(code).await, Ok(Recorded::First));
         assert_eq!(store.code(code.digest).await, Ok(Some(code.clone())));
@@ -235,7 +245,8 @@ async fn a_grant_is_read_as_it_was_recorded(make: Make) {
         [SenderConstraint::None, SenderConstraint::Dpop, SenderConstraint::DpopKey(Thumbprint::from_bytes([5; 32]))];
     for (number, sender_constraint) in (1..).zip(constraints) {
         let details = r#"[{"type":"payment"}]"#.parse().expect("details");
-        let grant = Grant { sender_constraint, details, ..grant(number) };
+        let (claims, session) = ("userinfo.phone_number".parse().expect("claims"), Some(SessionId([5; 16])));
+        let grant = Grant { sender_constraint, details, claims, session, ..grant(number) };
         begin(&*store, &grant).await;
         assert_eq!(store.grant(grant.handle).await, Ok(Some(grant)));
     }
@@ -736,6 +747,48 @@ async fn a_session_lasts_until_its_end(make: Make) {
     let last_moment = stays.expires_at.before(Duration::from_millis(1));
     assert_eq!(store.session(stays.digest, last_moment).await, Ok(Some(stays.clone())));
     assert_eq!(store.session(stays.digest, stays.expires_at).await, Ok(None));
+}
+
+async fn a_client_is_told_once_that_a_session_is_over(make: Make) {
+    let limits = Limits { session_clients: 3, ..Limits::default() };
+    let Fixture { store, _directory } = make(limits);
+    let (one, two, over) = (session_client(1, "web"), session_client(1, "app"), session_client(2, "web"));
+    let over = SessionClient { expires_at: now(), ..over };
+    for client in [&one, &two, &over] {
+        assert_eq!(store.join_session(client).await, Ok(()));
+    }
+    assert_eq!(store.join_session(&session_client(3, "web")).await, Err(Unavailable::Full));
+    let more = SessionClient { scopes: "openid".parse().expect("a scope"), ..one.clone() };
+    assert_eq!(store.join_session(&more).await, Ok(()), "in the place of the earlier");
+    assert_eq!(store.session_client(one.session, &one.client_id, now()).await, Ok(Some(more.clone())));
+    assert_eq!(store.session_client(over.session, &over.client_id, now()).await, Ok(None));
+    let mut left = store.leave_session(one.session, now(), 10).await.expect("clients");
+    left.sort_by(|one, other| one.client_id.cmp(&other.client_id));
+    assert_eq!(left, [two.clone(), more]);
+    assert_eq!(store.leave_session(one.session, now(), 10).await, Ok(Vec::new()));
+    assert_eq!(store.leave_session(over.session, now(), 10).await, Ok(Vec::new()));
+
+    // All sessions of a person, and nobody else's; a bounded number at a time.
+    let other = SessionClient { subject: "0b70".parse().expect("a subject"), ..session_client(2, "web") };
+    let same = session_client(3, "web");
+    for client in [&two, &other, &same] {
+        assert_eq!(store.join_session(client).await, Ok(()));
+    }
+    assert_eq!(store.leave_sessions_of(&two.subject, now(), 1).await.map(|left| left.len()), Ok(1));
+    assert_eq!(store.leave_sessions_of(&two.subject, now(), 9).await.map(|left| left.len()), Ok(1));
+    assert_eq!(store.leave_sessions_of(&two.subject, now(), 9).await, Ok(Vec::new()));
+    assert_eq!(store.session_client(other.session, &other.client_id, now()).await, Ok(Some(other.clone())));
+    assert_eq!(store.sweep(other.expires_at + SECOND, 100).await, Ok(1));
+}
+
+async fn of_many_ends_of_a_session_at_once_one_tells_its_clients(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    assert_eq!(store.join_session(&session_client(1, "web")).await, Ok(()));
+    let answers = at_once(&store, |store, _| async move {
+        store.leave_session(SessionId(bytes(1)), now(), 10).await.expect("an answer").len()
+    })
+    .await;
+    assert_eq!(answers.into_iter().sum::<usize>(), 1);
 }
 
 async fn all_sessions_of_a_person_end(make: Make) {
@@ -1342,7 +1395,7 @@ fn code(number: u64) -> CodeRecord {
         transaction: TransactionId(bytes(number)),
         client_id: "spa".parse().expect("a client"),
         redirect_uri: "https://app.example/callback?x=1".into(),
-        challenge: [3; 32],
+        challenge: Some([3; 32]),
         subject: "0b6f".parse().expect("a subject"),
         auth_time: now().before(SECOND),
         acr: Some("urn:mfa".parse().expect("a class")),
@@ -1351,6 +1404,8 @@ fn code(number: u64) -> CodeRecord {
         details: AuthorizationDetails::default(),
         dpop_jkt: None,
         nonce: Some("n-0S6_WzA2Mj".to_owned()),
+        claims: RequestedClaims::default(),
+        session: None,
         expires_at: now() + SECOND * 60,
         spent_for: None,
     }
@@ -1407,6 +1462,8 @@ fn grant(number: u64) -> Grant {
         scopes: "orders:read".parse().expect("scopes"),
         resource: "https://api.example".parse().expect("a resource"),
         details: AuthorizationDetails::default(),
+        claims: RequestedClaims::default(),
+        session: None,
         origin: GrantOrigin::Browser,
         auth_time: now().before(SECOND),
         acr: Some("urn:mfa".parse().expect("a class")),
@@ -1444,10 +1501,24 @@ fn assertion(number: u64) -> ReplayKey {
 fn session(number: u64) -> SessionRecord {
     SessionRecord {
         digest: Digest::<SessionKind>::from_bytes(bytes(number)),
+        id: SessionId(bytes(100 + number)),
         subject: "0b6f".parse().expect("a subject"),
         auth_time: now(),
         acr: Some("urn:mfa".parse().expect("a class")),
         idle_expires_at: now() + DAY,
+        expires_at: now() + DAY,
+    }
+}
+
+fn session_client(session: u64, client: &str) -> SessionClient {
+    SessionClient {
+        session: SessionId(bytes(session)),
+        client_id: client.parse().expect("a name"),
+        subject: "0b6f".parse().expect("a subject"),
+        scopes: "openid orders:read".parse().expect("scopes"),
+        resource: "https://api.example.com".parse().expect("a resource"),
+        details: AuthorizationDetails::default(),
+        claims: "userinfo.email".parse().expect("claims"),
         expires_at: now() + DAY,
     }
 }
@@ -1704,6 +1775,7 @@ proptest! {
             pushed_requests_per_client: 1,
             clients: 100,
             sessions: 2,
+            session_clients: 2,
             people: 2,
             assertions: 2,
             revocations: 2,

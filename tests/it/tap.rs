@@ -11,8 +11,8 @@ use tollgate::secret::{
 };
 use tollgate::store::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord,
-    LastAlive, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionRecord,
-    Store, TokenName, TransactionId, Unavailable,
+    LastAlive, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionClient,
+    SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 
 /// What is done around each call.
@@ -219,6 +219,37 @@ impl Store for TappedStore {
 
     async fn end_sessions_of(&self, subject: &Subject) -> Result<(), Unavailable> {
         tapped!(self.end_sessions_of(subject))
+    }
+
+    async fn join_session(&self, client: &SessionClient) -> Result<(), Unavailable> {
+        tapped!(self.join_session(client))
+    }
+
+    async fn session_client(
+        &self,
+        session: SessionId,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<SessionClient>, Unavailable> {
+        tapped!(self.session_client(session, client, now))
+    }
+
+    async fn leave_session(
+        &self,
+        session: SessionId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable> {
+        tapped!(self.leave_session(session, now, limit))
+    }
+
+    async fn leave_sessions_of(
+        &self,
+        subject: &Subject,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionClient>, Unavailable> {
+        tapped!(self.leave_sessions_of(subject, now, limit))
     }
 
     async fn remember_person(&self, person: &PersonRecord) -> Result<bool, Unavailable> {

@@ -115,6 +115,9 @@ pub const OF_SIGN_INS_ELSEWHERE: [Refusal; 7] = [
     Refusal::ProxyHeaderMalformed,
 ];
 
+/// The refusals of what an OpenID Connect request asks for: `openid_requests.rs` reaches each of them.
+pub const OF_OPENID_REQUESTS: [Refusal; 2] = [Refusal::ClaimsMalformed, Refusal::SubjectMismatch];
+
 /// The refusals of rich authorization requests: `authorization_details.rs` reaches each of them.
 pub const OF_AUTHORIZATION_DETAILS: [Refusal; 4] =
     [Refusal::DetailsMalformed, Refusal::DetailTypeNotAllowed, Refusal::DetailNotAllowed, Refusal::DetailsNotGranted];
@@ -156,6 +159,7 @@ fn of_the_token_endpoint() -> BTreeSet<String> {
     let ours = ours.filter(|refusal| !OF_USERINFO.contains(refusal)); // `openid.rs`
     let ours = ours.filter(|refusal| !OF_INTROSPECTION_AND_REVOCATION.contains(refusal)); // `introspect.rs`, `revoke.rs`
     let ours = ours.filter(|refusal| !OF_TOKEN_EXCHANGE.contains(refusal)); // `token_exchange.rs`
+    let ours = ours.filter(|refusal| !OF_OPENID_REQUESTS.contains(refusal)); // `openid_requests.rs`
     ours.chain(proofs.map(Refusal::Proof)).map(|refusal| refusal.name().to_owned()).collect()
 }
 

@@ -21,7 +21,7 @@ use tollgate::oauth::Settings;
 use tollgate::replay::ReplayGuard;
 use tollgate::secret::{AuthorizationCode, DeviceCode, Digest, base64url, sha256};
 use tollgate::store::{CodeRecord, Decision, Limits, MemoryStore, Recorded, Store, TransactionId, Unavailable};
-use tollgate::token::AuthorizationDetails;
+use tollgate::token::{AuthorizationDetails, RequestedClaims};
 use tracing::Dispatch;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
@@ -366,7 +366,7 @@ pub async fn record_code(store: &dyn Store, now: Timestamp, client: &str, dpop_j
         transaction: TransactionId(entropy.draw()),
         client_id: client.parse().expect("a name"),
         redirect_uri: "https://app.example/cb".to_owned(),
-        challenge: challenge.try_into().expect("32 bytes"),
+        challenge: Some(challenge.try_into().expect("32 bytes")),
         subject: "ada".parse().expect("a name"),
         auth_time: now,
         acr: None,
@@ -375,6 +375,8 @@ pub async fn record_code(store: &dyn Store, now: Timestamp, client: &str, dpop_j
         details: AuthorizationDetails::default(),
         dpop_jkt,
         nonce: None,
+        claims: RequestedClaims::default(),
+        session: None,
         expires_at: now + Duration::from_mins(1),
         spent_for: None,
     };

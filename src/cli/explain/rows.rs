@@ -646,6 +646,18 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "See that the provider honours `prompt` and `max_age` and sends `auth_time`; give a proxy a header for it (`login.header.auth_time`).",
     ),
     row(
+        "claims_malformed",
+        "OpenID Connect Core §5.5",
+        "`claims` is not JSON, a member of it is neither null nor an object, or it is very long.",
+        "Send a JSON object such as `{\"userinfo\":{\"email\":{\"essential\":true}}}`, encoded once as a parameter.",
+    ),
+    row(
+        "subject_mismatch",
+        "OpenID Connect Core §3.1.2.1, §5.5.1",
+        "The client asks for one person, by `id_token_hint` or `claims`, and another one has signed in.",
+        "Start again without the hint, or let the person whom it names sign in.",
+    ),
+    row(
         "acr_unmet",
         "RFC 9470 §5",
         "The person signed in, but not as strongly as `acr_values` asks for.",

@@ -13,7 +13,7 @@ use super::client_documents::ClientDocumentsFile;
 use super::login::LoginFile;
 use super::protected_resource::ResourceUri;
 use super::registration::RegistrationFile;
-use crate::ident::Issuer;
+use crate::ident::{Acr, Issuer};
 use crate::scope::Scope;
 use crate::web::Colour;
 
@@ -45,6 +45,8 @@ pub(in crate::config) struct AuthorizationServerFile {
     /// by language, `{ en: "Read your orders", de: "Ihre Bestellungen lesen" }`. The first one counts where a language is
     /// missing.
     pub(in crate::config) scopes: Option<Given<BTreeMap<Parsed<Scope>, Given<WordsFile>>>>,
+    /// How well people can be recognised where they sign in (`acr`), for clients to read in the metadata.
+    pub(in crate::config) acr_values_supported: Option<Given<Vec<Given<Parsed<Acr>>>>>,
     /// What clients may ask for in detail (RFC 9396), by the `type` of the objects in `authorization_details`.
     pub(in crate::config) authorization_details_types: Option<Given<BTreeMap<String, Given<DetailTypeFile>>>>,
     /// Resources, besides those under `protected_resources`, that tokens may be issued for (RFC 8707): absolute http(s)

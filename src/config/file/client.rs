@@ -6,12 +6,13 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::super::duration::Lifetime;
 use super::super::given::{Given, Parsed};
 use super::authorization_server::{Profile, SigningAlgorithm};
 use super::protected_resource::ResourceUri;
 use crate::certificate::DistinguishedName;
 use crate::fetch::FetchUrl;
-use crate::ident::ClientId;
+use crate::ident::{Acr, ClientId};
 use crate::jose::Members;
 use crate::oauth::client::GrantType;
 use crate::scope::Scopes;
@@ -83,6 +84,18 @@ pub(in crate::config) struct ClientFile {
     /// What authorization responses are signed with that the client asks for with `response_mode=jwt` (JARM). It must be
     /// `signing.algorithm`, and is so by default.
     pub(in crate::config) authorization_signed_response_alg: Option<Given<SigningAlgorithm>>,
+    /// Whether its authorization requests must have a PKCE challenge (RFC 7636). `false` only for a client that authenticates,
+    /// uses nonces and cannot do it (RFC 9700 §2.1.1).
+    #[schemars(extend("default" = true))]
+    pub(in crate::config) require_pkce: Option<Given<bool>>,
+    /// The age that a sign-in may have if a request has no `max_age`. Default: any.
+    pub(in crate::config) default_max_age: Option<Given<Lifetime>>,
+    /// How well people should be recognised if a request has no `acr_values`. Default: anyhow.
+    pub(in crate::config) default_acr_values: Option<Given<Vec<Given<Parsed<Acr>>>>>,
+    /// Whether an upstream provider or a proxy must say when the person signed in. ID tokens have `auth_time` in any case, but
+    /// otherwise one that does not say is taken to have asked just now.
+    #[schemars(extend("default" = false))]
+    pub(in crate::config) require_auth_time: Option<Given<bool>>,
     /// The types of `authorization_details` that the client may ask for; each must be one of the server's. Default: none.
     pub(in crate::config) authorization_details_types: Option<Given<Vec<Given<String>>>>,
     /// The set of rules that the client must keep. Default: that of the server.

@@ -203,7 +203,8 @@ impl AuthorizationServer {
         };
         let transaction = self.new_transaction(destination, (request, submission.way), now);
         let Transaction { destination, request, expires_at, .. } = &transaction;
-        let hints = Hints::of(&submission.parameters);
+        let mut hints = Hints::of(&submission.parameters);
+        hints.acr_values = request.acr_values.iter().map(ToString::to_string).collect();
         let language = hints.ui_locales.first().and_then(|tag| tag.split('-').next()).unwrap_or_default();
         let language = language.to_ascii_lowercase();
         let words = self.in_words(&request.scopes);
@@ -236,11 +237,13 @@ impl AuthorizationServer {
         let acr: Option<Acr> = said.acr.map(str::parse).transpose().map_err(|_| Refusal::PersonMalformed)?;
         let auth_time = said_auth_time(&said, now)?;
         transaction.check_sign_in(auth_time)?;
+        transaction.request.check_acr(acr.as_ref())?;
+        transaction.request.check_subject(&self.subject_at(&transaction.destination.client, &person.subject))?;
         transaction.request.narrow(said.scope, said.authorization_details)?;
         if !self.store.remember_person(&person).await? {
             return Err(Refusal::PersonDisabled.into());
         }
-        let by = Approval { subject: person.subject, auth_time, acr };
+        let by = Approval { subject: person.subject, auth_time, acr, session: None };
         self.issue_code(&transaction, by, now).await
     }
 
@@ -313,6 +316,12 @@ impl Transaction {
 }
 
 impl AuthorizationRequest {
+    /// An essential `acr` that is not met is an error, and no weaker token (OpenID Connect Core §5.5.1.1).
+    fn check_acr(&self, acr: Option<&Acr>) -> Result<(), Refusal> {
+        let met = acr.is_some_and(|acr| self.acr_values.is_empty() || self.acr_values.contains(acr));
+        if met || !self.acr_essential { Ok(()) } else { Err(Refusal::AcrUnmet) }
+    }
+
     /// Leaves what the person consented to.
     fn narrow(&mut self, scope: Option<&str>, details: &str) -> Result<(), Refusal> {
         let scopes = match scope {

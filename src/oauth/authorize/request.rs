@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use super::SignedIn;
+use super::claims::{self, AskedAcr, AskedClaims};
 use super::response::ResponseMode;
 use crate::clock::Timestamp;
-use crate::ident::{Acr, Audience};
+use crate::ident::{Acr, Audience, Subject};
 use crate::identity::Login;
 use crate::jose::Thumbprint;
 use crate::oauth::client::{Client, GrantType};
 use crate::oauth::pkce::CodeChallenge;
 use crate::oauth::{AuthorizationServer, Parameters, Refusal};
 use crate::scope::Scopes;
-use crate::token::AuthorizationDetails;
+use crate::token::{AuthorizationDetails, RequestedClaims};
 
 /// The longest `state` that is taken, in bytes after decoding.
 const STATE_LIMIT: usize = 2_048;
@@ -28,7 +29,8 @@ const JUST_NOW: Duration = Duration::from_mins(1);
 
 /// What is asked for, all of it judged.
 pub(in crate::oauth) struct AuthorizationRequest {
-    pub(super) challenge: CodeChallenge,
+    /// The PKCE challenge; `None` only for a client that may go without.
+    pub(super) challenge: Option<CodeChallenge>,
     pub(super) dpop_jkt: Option<Thumbprint>,
     /// `nonce` (OpenID Connect Core §3.1.2.1).
     pub(super) nonce: Option<String>,
@@ -39,8 +41,16 @@ pub(in crate::oauth) struct AuthorizationRequest {
     pub(super) prompt: Prompt,
     /// The age that a sign-in may have.
     pub(super) max_age: Option<Duration>,
+    /// Whether it must be known when the person signed in.
+    pub(super) dated: bool,
     /// How well the person is to be recognised: any of these. Empty if nothing is said.
     pub(super) acr_values: Vec<Acr>,
+    /// Whether one who is recognised otherwise, or in a way that nobody knows, is refused (OpenID Connect Core §5.5.1.1).
+    pub(super) acr_essential: bool,
+    /// What the client is told about the person beside what the scopes say.
+    pub(super) claims: RequestedClaims,
+    /// Who it must be, as the client knows them.
+    pub(super) wanted_subject: Option<String>,
 }
 
 /// What the person is to be asked (OpenID Connect Core §3.1.2.1 `prompt`). Consent is asked for in any case.
@@ -63,6 +73,7 @@ impl AuthorizationServer {
         parameters: &Parameters,
         repeated: &[String],
         client: &Client,
+        now: Timestamp,
     ) -> Result<AuthorizationRequest, Refusal> {
         if !repeated.is_empty() {
             return Err(Refusal::ParameterRepeated);
@@ -71,13 +82,18 @@ impl AuthorizationServer {
         if !client.may_use(GrantType::AuthorizationCode) {
             return Err(Refusal::AuthorizeNotAllowed);
         }
-        let max_age = max_age(parameters)?;
+        let max_age = max_age(parameters)?.or(client.openid.default_max_age);
         let prompt = match prompt(parameters)? {
             Prompt::AsNeeded if max_age == Some(Duration::ZERO) => Prompt::SignIn,
             prompt => prompt,
         };
+        let AskedClaims { told: claims, acr, subject, auth_time } = claims::asked(parameters, client)?;
+        let (acr_values, acr_essential) = match acr {
+            Some(AskedAcr { values, is_essential }) => (values, is_essential),
+            None => (acr_values(parameters)?.unwrap_or_else(|| client.openid.default_acr_values.clone()), false),
+        };
         Ok(AuthorizationRequest {
-            challenge: challenge(parameters)?,
+            challenge: challenge(parameters, client)?,
             dpop_jkt: dpop_jkt(parameters)?,
             nonce: nonce(parameters)?,
             scopes: self.requested_scopes(parameters, client)?,
@@ -85,8 +101,28 @@ impl AuthorizationServer {
             details: self.requested_details(parameters, client)?,
             prompt,
             max_age,
-            acr_values: acr_values(parameters)?,
+            dated: auth_time || client.openid.require_auth_time,
+            acr_values,
+            acr_essential,
+            claims,
+            wanted_subject: self.wanted_subject(parameters, (client, subject), now)?,
         })
+    }
+
+    /// Who must sign in: whom an ID token of ours for this client names, or `claims`.
+    fn wanted_subject(
+        &self,
+        parameters: &Parameters,
+        (client, claimed): (&Client, Option<String>),
+        now: Timestamp,
+    ) -> Result<Option<String>, Refusal> {
+        let Some(hint) = parameters.get("id_token_hint") else { return Ok(claimed) };
+        let hint = self.verify_id_token_hint(hint, now).filter(|hint| hint.client_id == client.id.as_str());
+        let hinted = hint.ok_or(Refusal::IdTokenHintInvalid)?.subject;
+        match claimed {
+            Some(claimed) if claimed != hinted => Err(Refusal::SubjectMismatch),
+            Some(_) | None => Ok(Some(hinted)),
+        }
     }
 
     /// What is asked for, or everything that the client is registered for (RFC 6749 §3.3: a default must be documented).
@@ -113,16 +149,22 @@ impl AuthorizationRequest {
             Prompt::SelectAccount => false,
         };
         let max_age = if self.prompt == Prompt::SignIn { None } else { self.max_age };
-        if !asked || !max_age.is_none_or(recent) {
+        if !asked || !max_age.is_none_or(recent) || (self.dated && !by.is_dated) {
             return Err(Refusal::ReauthenticationMissing);
         }
         let recognised = match (&by.acr, login) {
-            (Some(acr), _) => self.acr_values.contains(acr),
-            (None, Login::Upstream(_)) => false, // who can be asked
+            (Some(acr), _) => self.acr_values.is_empty() || self.acr_values.contains(acr),
+            (None, Login::Upstream(_)) => self.acr_values.is_empty() && !self.acr_essential, // who can be asked
             // A voluntary claim (OpenID Connect Core §3.1.2.1): where nobody ever says how well, it says nothing.
-            (None, Login::Password(_) | Login::Proxy(_) | Login::Elsewhere) => true,
+            (None, Login::Password(_) | Login::Proxy(_) | Login::Elsewhere) => !self.acr_essential,
         };
-        if self.acr_values.is_empty() || recognised { Ok(()) } else { Err(Refusal::AcrUnmet) }
+        if recognised { Ok(()) } else { Err(Refusal::AcrUnmet) }
+    }
+
+    /// Whether somebody is whom the request names, if it names anybody. `known_as` is what the client knows them as.
+    pub(super) fn check_subject(&self, known_as: &Subject) -> Result<(), Refusal> {
+        let right = self.wanted_subject.as_ref().is_none_or(|wanted| wanted == known_as.as_str());
+        if right { Ok(()) } else { Err(Refusal::SubjectMismatch) }
     }
 
     /// Since when a person must have signed in, if the request says so.
@@ -152,13 +194,16 @@ fn check_shape(parameters: &Parameters) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// PKCE for every client (RFC 9700 §2.1.1); no method means `plain` (RFC 7636 §4.3), which protects nobody.
-fn challenge(parameters: &Parameters) -> Result<CodeChallenge, Refusal> {
-    let challenge = parameters.get("code_challenge").ok_or(Refusal::ChallengeMissing)?;
+/// PKCE for every client (RFC 9700 §2.1.1), unless the operator lets one that authenticates go without; no method means
+/// `plain` (RFC 7636 §4.3), which protects nobody.
+fn challenge(parameters: &Parameters, client: &Client) -> Result<Option<CodeChallenge>, Refusal> {
+    let Some(challenge) = parameters.get("code_challenge") else {
+        return if client.requests.pkce_optional { Ok(None) } else { Err(Refusal::ChallengeMissing) };
+    };
     if parameters.get("code_challenge_method") != Some("S256") {
         return Err(Refusal::ChallengeMethodUnsupported);
     }
-    challenge.parse().map_err(|_| Refusal::ChallengeMalformed)
+    challenge.parse().map(Some).map_err(|_| Refusal::ChallengeMalformed)
 }
 
 fn dpop_jkt(parameters: &Parameters) -> Result<Option<Thumbprint>, Refusal> {
@@ -197,10 +242,10 @@ fn max_age(parameters: &Parameters) -> Result<Option<Duration>, Refusal> {
 }
 
 /// OpenID Connect Core §3.1.2.1 `acr_values`, in order of preference.
-fn acr_values(parameters: &Parameters) -> Result<Vec<Acr>, Refusal> {
-    let Some(values) = parameters.get("acr_values").filter(|values| !values.is_empty()) else { return Ok(Vec::new()) };
+fn acr_values(parameters: &Parameters) -> Result<Option<Vec<Acr>>, Refusal> {
+    let Some(values) = parameters.get("acr_values") else { return Ok(None) };
     if values.len() > ACR_VALUES_LIMIT {
         return Err(Refusal::AcrValuesMalformed);
     }
-    values.split(' ').map(str::parse).collect::<Result<_, _>>().map_err(|_| Refusal::AcrValuesMalformed)
+    values.split(' ').map(str::parse).collect::<Result<_, _>>().map(Some).map_err(|_| Refusal::AcrValuesMalformed)
 }

@@ -13,7 +13,7 @@ use crate::ident::Acr;
 use crate::identity::{Login, Person, SignInProxy, Vouched};
 use crate::oauth::{AuthorizationServer, Error, Refusal};
 use crate::secret::{Digest, SessionKind, SessionToken, sha256_parts};
-use crate::store::{PersonRecord, SessionRecord, Unavailable};
+use crate::store::{PersonRecord, SessionId, SessionRecord, Unavailable};
 
 /// How long what is known of somebody whom a proxy vouches for is not written down again if it stays the same.
 const SEEN_EVERY: Duration = Duration::from_hours(1);
@@ -24,6 +24,8 @@ const WORTH_A_WRITE: u32 = 16;
 /// A person who is signed in.
 pub(in crate::oauth) struct SignedIn {
     pub(in crate::oauth) session: Digest<SessionKind>,
+    /// The name of the session, if it is ours and may have clients.
+    pub(in crate::oauth) id: Option<SessionId>,
     pub(in crate::oauth) person: Person,
     pub(in crate::oauth) auth_time: Timestamp,
     /// Whether `auth_time` is when the person signed in, and not merely when we heard of it.
@@ -58,7 +60,14 @@ impl AuthorizationServer {
             // What an upstream provider has not been asked, it need not have said.
             Login::Upstream(_) | Login::Proxy(_) | Login::Elsewhere => false,
         };
-        Ok(Some(SignedIn { session, person, auth_time: record.auth_time, is_dated, acr: record.acr }))
+        Ok(Some(SignedIn {
+            session,
+            id: Some(record.id),
+            person,
+            auth_time: record.auth_time,
+            is_dated,
+            acr: record.acr,
+        }))
     }
 
     /// By the word of a proxy. There is nothing to remember but the person, for tokens that are refreshed without a browser.
@@ -79,6 +88,7 @@ impl AuthorizationServer {
         let session = sha256_parts(&[b"session of a proxy", person.subject.as_str().as_bytes(), &signed_in_at]);
         Ok(Some(SignedIn {
             session: Digest::from_bytes(session),
+            id: None,
             person,
             is_dated: auth_time.is_some(),
             auth_time: auth_time.unwrap_or(now).min(now),
@@ -107,10 +117,18 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<(SessionToken, SignedIn), Error> {
         let token = SessionToken::draw(&*self.entropy);
+        let earlier = match browser.session.and_then(|token| token.parse::<SessionToken>().ok()) {
+            Some(token) => self.store.session(token.digest(), now).await?,
+            None => None,
+        };
+        // Somebody who signs in again goes on: clients that were signed in before still know the session by its name.
+        let same = earlier.filter(|earlier| earlier.subject == person.subject);
+        let id = same.map_or_else(|| SessionId(self.entropy.draw()), |earlier| earlier.id);
         let lifetimes = &self.settings.lifetimes;
         let expires_at = now + lifetimes.session;
         let record = SessionRecord {
             digest: token.digest(),
+            id,
             subject: person.subject.clone(),
             auth_time: auth_time.unwrap_or(now),
             acr,
@@ -127,7 +145,7 @@ impl AuthorizationServer {
         );
         self.end_session(browser).await?;
         let SessionRecord { digest: session, auth_time, acr, .. } = record;
-        Ok((token, SignedIn { session, person, auth_time, is_dated: true, acr }))
+        Ok((token, SignedIn { session, id: Some(id), person, auth_time, is_dated: true, acr }))
     }
 
     /// Records the session of somebody who has signed in elsewhere.
@@ -139,6 +157,7 @@ impl AuthorizationServer {
         let SignedIn { session, person, auth_time, acr, .. } = signed_in;
         let record = SessionRecord {
             digest: *session,
+            id: SessionId(self.entropy.draw()),
             subject: person.subject.clone(),
             auth_time: *auth_time,
             acr: acr.clone(),

@@ -33,6 +33,9 @@ const USERNAME_SHOWN: usize = 256;
 /// The longest hint that is passed on, in bytes.
 const HINT_LIMIT: usize = 512;
 
+/// An age that hardly any sign-in has.
+const LONG_AGO: Duration = Duration::from_hours(365 * 24);
+
 /// How far the clocks of two servers may be apart.
 const CLOCKS_APART: Duration = Duration::from_secs(30);
 
@@ -57,24 +60,31 @@ struct Detour {
     verifier: String,
     /// Since when the person must have signed in there, in milliseconds since the epoch, if that was asked.
     since: Option<i64>,
+    /// Whether it must be said when.
+    dated: bool,
     /// How well they must have been recognised, if that was asked: any of these.
     acr_values: Vec<String>,
+    /// Whether it must be said how well.
+    acr_essential: bool,
 }
 
 impl Detour {
     /// What the client asked for, and the provider was asked to see to.
     fn check(&self, vouched: &Vouched) -> Result<(), Refusal> {
         let since = self.since.map(Timestamp::from_millis);
+        if self.dated && vouched.auth_time.is_none() {
+            return Err(Refusal::ReauthenticationMissing);
+        }
         if since.is_some_and(|since| vouched.auth_time.is_none_or(|at| at + CLOCKS_APART < since)) {
             return Err(Refusal::ReauthenticationMissing);
         }
         let wanted = |acr: &Acr| self.acr_values.iter().any(|wanted| wanted == acr.as_str());
         // RFC 9470 §5: a weaker sign-in than was asked for is an error, not a weaker token.
-        if self.acr_values.is_empty() || vouched.acr.as_ref().is_some_and(wanted) {
-            Ok(())
-        } else {
-            Err(Refusal::AcrUnmet)
-        }
+        let met = match &vouched.acr {
+            Some(acr) => self.acr_values.is_empty() || wanted(acr),
+            None => self.acr_values.is_empty() && !self.acr_essential,
+        };
+        if met { Ok(()) } else { Err(Refusal::AcrUnmet) }
     }
 }
 
@@ -89,6 +99,10 @@ impl AuthorizationServer {
     ) -> Result<Answer, Error> {
         transaction.session = None;
         match &self.login {
+            // How well somebody is recognised here, nobody says.
+            Login::Password(_) if transaction.request.acr_essential => {
+                self.turn_down(&transaction, Refusal::AcrUnmet, now).await
+            }
             Login::Password(_) => Ok(Answer::new(View::SignIn(SignIn {
                 sign_in_for: SignInFor::client(&transaction.destination.client),
                 form: self.form(&transaction, token),
@@ -203,7 +217,9 @@ impl AuthorizationServer {
             nonce: base64url(&self.entropy.draw::<32>()),
             verifier: base64url(&self.entropy.draw::<32>()),
             since: request.signed_in_since(now).map(Timestamp::millis),
+            dated: request.dated,
             acr_values: request.acr_values.iter().map(ToString::to_string).collect(),
+            acr_essential: request.acr_essential,
         };
         let json = serde_json::to_vec(&detour).expect("strings and numbers are plain JSON");
         let state = base64url(&self.forms.detours().seal(token.digest().as_bytes(), &json));
@@ -236,6 +252,9 @@ fn wishes(request: &AuthorizationRequest, asking: WhoIsIt<'_>) -> Vec<(&'static 
     match (request.prompt, request.max_age) {
         (Prompt::SignIn, None) => wishes.push(("max_age", "0".to_owned())),
         (_, Some(max_age)) => wishes.push(("max_age", max_age.as_secs().to_string())),
+        (Prompt::None | Prompt::SelectAccount | Prompt::AsNeeded, None) if request.dated => {
+            wishes.push(("max_age", LONG_AGO.as_secs().to_string())); // which makes it say when
+        }
         (Prompt::None | Prompt::SelectAccount | Prompt::AsNeeded, None) => {}
     }
     if !request.acr_values.is_empty() {

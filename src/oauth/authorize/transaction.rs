@@ -12,6 +12,7 @@ use super::response::ResponseMode;
 use super::submission::Way;
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
+use crate::ident::Acr;
 use crate::oauth::clients::Asker;
 use crate::oauth::pkce::CodeChallenge;
 use crate::oauth::{AuthorizationServer, Client, Error, Parameters, Refusal};
@@ -45,7 +46,7 @@ pub(super) struct Sealed {
     state: Option<String>,
     signs_response: bool,
     is_pushed: bool,
-    challenge: [u8; 32],
+    challenge: Option<[u8; 32]>,
     dpop_jkt: Option<String>,
     /// Encoded like `state`.
     nonce: Option<String>,
@@ -53,13 +54,40 @@ pub(super) struct Sealed {
     resource: String,
     /// Encoded like `state`, if there are any.
     details: Option<String>,
-    /// Whether a sign-in is asked for, whoever is signed in.
-    signs_in: bool,
-    /// In seconds.
-    max_age: Option<u64>,
+    sign_in: SealedSignIn,
+    claims: String,
+    wanted_subject: Option<String>,
     begun_at: i64,
     expires_at: i64,
     session: Option<[u8; 32]>,
+}
+
+/// What is asked of a sign-in.
+#[derive(Deserialize, Serialize)]
+struct SealedSignIn {
+    /// Whether one is asked for, whoever is signed in.
+    asks: bool,
+    /// In seconds.
+    max_age: Option<u64>,
+    dated: bool,
+    acr_values: Vec<String>,
+    acr_essential: bool,
+}
+
+impl SealedSignIn {
+    fn of(request: &AuthorizationRequest) -> Self {
+        Self {
+            asks: request.prompt == Prompt::SignIn,
+            max_age: request.max_age.map(|age| age.as_secs()),
+            dated: request.dated,
+            acr_values: request.acr_values.iter().map(ToString::to_string).collect(),
+            acr_essential: request.acr_essential,
+        }
+    }
+
+    fn acr_values(&self) -> Option<Vec<Acr>> {
+        self.acr_values.iter().map(|acr| acr.parse().ok()).collect()
+    }
 }
 
 impl Transaction {
@@ -89,7 +117,7 @@ impl Transaction {
             state: destination.state.as_ref().map(|state| base64url(state.as_bytes())),
             signs_response: destination.response_mode == ResponseMode::QueryJwt,
             is_pushed: *is_pushed,
-            challenge: *request.challenge.as_bytes(),
+            challenge: request.challenge.map(|challenge| *challenge.as_bytes()),
             dpop_jkt: request.dpop_jkt.map(|key| key.to_string()),
             nonce: request.nonce.as_ref().map(|nonce| base64url(nonce.as_bytes())),
             scope: request.scopes.to_string(),
@@ -97,8 +125,9 @@ impl Transaction {
             details: Some(&request.details)
                 .filter(|details| !details.is_empty())
                 .map(|details| base64url(details.to_string().as_bytes())),
-            signs_in: request.prompt == Prompt::SignIn,
-            max_age: request.max_age.map(|age| age.as_secs()),
+            sign_in: SealedSignIn::of(request),
+            claims: request.claims.to_string(),
+            wanted_subject: request.wanted_subject.clone(),
             begun_at: begun_at.millis(),
             expires_at: expires_at.millis(),
             session: session.map(|session| *session.as_bytes()),
@@ -160,15 +189,19 @@ impl AuthorizationServer {
         let redirect_uri = sealed.redirect_uri.parse().ok()?;
         let response_mode = if sealed.signs_response { ResponseMode::QueryJwt } else { ResponseMode::Query };
         let request = AuthorizationRequest {
-            challenge: CodeChallenge::from_bytes(sealed.challenge),
+            challenge: sealed.challenge.map(CodeChallenge::from_bytes),
             dpop_jkt: sealed.dpop_jkt.as_ref().map(|key| key.parse()).transpose().ok()?,
             nonce,
             scopes: sealed.scope.parse().ok()?,
             resource: sealed.resource.parse().ok()?,
             details,
-            prompt: if sealed.signs_in { Prompt::SignIn } else { Prompt::AsNeeded },
-            max_age: sealed.max_age.map(Duration::from_secs),
-            acr_values: Vec::new(), // whoever was asked has seen to them
+            prompt: if sealed.sign_in.asks { Prompt::SignIn } else { Prompt::AsNeeded },
+            max_age: sealed.sign_in.max_age.map(Duration::from_secs),
+            dated: sealed.sign_in.dated,
+            acr_values: sealed.sign_in.acr_values()?,
+            acr_essential: sealed.sign_in.acr_essential,
+            claims: sealed.claims.parse().ok()?,
+            wanted_subject: sealed.wanted_subject.clone(),
         };
         let allowed = client.may_redirect_to(&redirect_uri)
             && request.scopes.is_within(&client.scopes)

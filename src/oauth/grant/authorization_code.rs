@@ -5,7 +5,7 @@ use crate::dpop::ProofFault;
 use crate::oauth::client::GrantType;
 use crate::oauth::params::Parameters;
 use crate::oauth::pkce::{CodeChallenge, CodeVerifier};
-use crate::oauth::{AuthorizationServer, Error, Refusal, own_token};
+use crate::oauth::{AuthorizationServer, Error, Refusal, id_token, own_token};
 use crate::secret::AuthorizationCode;
 use crate::store::{CodeRecord, EndedBy, GrantHandle, GrantOrigin, Redeemed};
 
@@ -13,7 +13,7 @@ use crate::store::{CodeRecord, EndedBy, GrantHandle, GrantOrigin, Redeemed};
 pub(in crate::oauth) struct Request<'a> {
     code: AuthorizationCode,
     redirect_uri: Option<&'a str>,
-    verifier: &'a str,
+    verifier: Option<&'a str>,
     parameters: &'a Parameters,
 }
 
@@ -23,7 +23,7 @@ pub(in crate::oauth) fn parse(parameters: &Parameters) -> Result<Request<'_>, Re
     Ok(Request {
         code: code.parse().map_err(|_| Refusal::CodeUnknown)?,
         redirect_uri: parameters.get("redirect_uri"),
-        verifier: parameters.get("code_verifier").ok_or(Refusal::VerifierMissing)?,
+        verifier: parameters.get("code_verifier"),
         parameters,
     })
 }
@@ -48,7 +48,8 @@ impl Request<'_> {
         let scopes = server.narrowed(self.parameters.get("scope"), &record.scopes, exchange.client)?;
         let resource = server.granted_resource(self.parameters, &record.resource)?;
         let details = server.narrowed_details(self.parameters, &record.details, exchange.client)?;
-        server.check_person(&record.subject).await?.ok_or(Refusal::CodeUnknown)?;
+        let person = server.check_person(&record.subject).await?.ok_or(Refusal::CodeUnknown)?;
+        let told = id_token::told(&person, &record.claims, exchange.client);
 
         server.spend(exchange).await?;
         let nonce = record.nonce.clone();
@@ -71,6 +72,8 @@ impl Request<'_> {
             acr: grant.acr,
             binding: exchange.binding(),
             nonce,
+            told,
+            session: grant.session,
             refresh_token: exchange.client.may_use(GrantType::RefreshToken).then_some(refresh_token),
             grant: Some(grant.handle),
             delegation: None,
@@ -81,9 +84,9 @@ impl Request<'_> {
 
 impl CodeRecord {
     fn into_approval(self) -> Approval {
-        let Self { subject, auth_time, acr, scopes, resource, details, .. } = self;
+        let Self { subject, auth_time, acr, scopes, resource, details, claims, session, .. } = self;
         let origin = GrantOrigin::Browser;
-        Approval { subject, auth_time, acr, scopes, resource, details, origin }
+        Approval { subject, auth_time, acr, scopes, resource, details, claims, session, origin }
     }
 
     fn check_client(&self, exchange: &Exchange<'_>) -> Result<(), Refusal> {
@@ -106,9 +109,15 @@ impl CodeRecord {
         if same { Ok(()) } else { Err(Refusal::RedirectUriMismatch) }
     }
 
-    /// RFC 7636 §4.6: BASE64URL(SHA256(verifier)) is the challenge. A malformed verifier is a wrong one.
-    fn check_verifier(&self, verifier: &str) -> Result<(), Refusal> {
-        let challenge = CodeChallenge::from_bytes(self.challenge);
+    /// RFC 7636 §4.6: BASE64URL(SHA256(verifier)) is the challenge. A malformed verifier is a wrong one, and so is one for a
+    /// code that has no challenge: somebody has taken it out of the request (RFC 9700 §2.1.1, §4.8.2).
+    fn check_verifier(&self, verifier: Option<&str>) -> Result<(), Refusal> {
+        let (challenge, verifier) = match (self.challenge, verifier) {
+            (None, None) => return Ok(()),
+            (None, Some(_)) => return Err(Refusal::VerifierMismatch),
+            (Some(_), None) => return Err(Refusal::VerifierMissing),
+            (Some(challenge), Some(verifier)) => (CodeChallenge::from_bytes(challenge), verifier),
+        };
         let met = verifier.parse::<CodeVerifier>().is_ok_and(|verifier| challenge.is_met_by(&verifier));
         if met { Ok(()) } else { Err(Refusal::VerifierMismatch) }
     }

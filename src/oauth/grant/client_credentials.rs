@@ -2,6 +2,7 @@
 
 use super::{Authorization, Exchange};
 use crate::ident::Subject;
+use crate::jose::Members;
 use crate::oauth::params::Parameters;
 use crate::oauth::{AuthorizationServer, Error, Refusal};
 
@@ -41,6 +42,8 @@ impl Request<'_> {
             acr: None,
             binding: exchange.binding(),
             nonce: None,
+            told: Members::new(),
+            session: None,
             refresh_token: None,
             grant: None,
             delegation: None,

@@ -13,12 +13,13 @@
 
 use super::{Approval, Authorization, Exchange};
 use crate::dpop::ProofFault;
+use crate::jose::Members;
 use crate::oauth::client::GrantType;
 use crate::oauth::params::Parameters;
 use crate::oauth::{AuthorizationServer, Error, Refusal, own_token};
 use crate::secret::{DeviceCode, DeviceCodeKind, Digest};
 use crate::store::{Decision, DeviceRecord, GrantOrigin, Polled};
-use crate::token::AuthorizationDetails;
+use crate::token::{AuthorizationDetails, RequestedClaims};
 
 /// A token request of this grant.
 pub(in crate::oauth) struct Request<'a> {
@@ -62,6 +63,8 @@ impl Request<'_> {
             scopes: record.scopes,
             resource: record.resource,
             details: AuthorizationDetails::default(),
+            claims: RequestedClaims::default(),
+            session: None,
             origin: GrantOrigin::Device { address: record.address },
         };
         let (grant, refresh_token) = server.begin_grant(approval, exchange);
@@ -78,6 +81,8 @@ impl Request<'_> {
             acr: grant.acr,
             binding: exchange.binding(),
             nonce: None,
+            told: Members::new(),
+            session: None,
             refresh_token: exchange.client.may_use(GrantType::RefreshToken).then_some(refresh_token),
             grant: Some(grant.handle),
             delegation: None,

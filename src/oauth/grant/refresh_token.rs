@@ -22,7 +22,7 @@ use crate::clock::Timestamp;
 use crate::dpop::ProofFault;
 use crate::oauth::client::RefreshTokenRotation;
 use crate::oauth::params::Parameters;
-use crate::oauth::{AuthorizationServer, Error, Refusal, own_token};
+use crate::oauth::{AuthorizationServer, Error, Refusal, id_token, own_token};
 use crate::secret::RefreshToken;
 use crate::store::{
     EndedBy, Grant, GrantHandle, Previous, RefreshState, Rotated, Rotation, SenderConstraint, Unavailable,
@@ -73,14 +73,16 @@ impl Request<'_> {
         let position = position(&grant, &self.token).ok_or(Refusal::RefreshTokenUnknown)?;
         grant.check_client(exchange)?;
         grant.check_alive(exchange.now)?;
-        if server.check_person(&grant.subject).await?.is_none() {
+        let Some(person) = server.check_person(&grant.subject).await? else {
             server.end_grant(&grant, EndedBy::UserDisabled, exchange.now).await?;
             return Err(Refusal::SubjectDisabled.into());
-        }
+        };
         grant.check_key(exchange)?;
         let scopes = server.narrowed(self.parameters.get("scope"), &grant.scopes, exchange.client)?;
         let resource = server.granted_resource(self.parameters, &grant.resource)?;
         let details = server.narrowed_details(self.parameters, &grant.details, exchange.client)?;
+
+        let told = id_token::told(&person, &grant.claims, exchange.client);
 
         server.spend(exchange).await?;
         let authorization = |grant: Grant, moved: Moved| Authorization {
@@ -93,6 +95,8 @@ impl Request<'_> {
             acr: grant.acr,
             binding: exchange.binding(),
             nonce: None, // OpenID Connect Core §12.2: none with a refresh
+            told,
+            session: grant.session,
             refresh_token: Some(moved.token),
             grant: Some(handle),
             delegation: None,

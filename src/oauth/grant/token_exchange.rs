@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::{Authorization, Exchange};
 use crate::clock::Timestamp;
 use crate::ident::Audience;
+use crate::jose::Members;
 use crate::oauth::client::ExchangePolicy;
 use crate::oauth::params::Parameters;
 use crate::oauth::{AuthorizationServer, Error, Refusal, own_token};
@@ -80,7 +81,8 @@ impl Request<'_> {
             TokenFault::AudienceWrong => Refusal::SubjectTokenForOthers,
             _ => Refusal::SubjectTokenInvalid,
         })?;
-        if !server.is_good(&token).await? {
+        let origin = server.origin(&token).await?;
+        if !server.is_good(&token, &origin).await? {
             return Err(Refusal::SubjectTokenInvalid.into());
         }
         let resource = self.target(policy)?;
@@ -92,7 +94,7 @@ impl Request<'_> {
         server.spend(exchange).await?;
         Ok(Authorization {
             client_id: exchange.client.id.clone(),
-            subject: token.subject().clone(),
+            subject: origin.subject(&token).clone(),
             scopes,
             resource,
             details: AuthorizationDetails::default(), // they do not travel on
@@ -100,6 +102,8 @@ impl Request<'_> {
             acr: token.claims().get("acr").and_then(Value::as_str).and_then(|acr| acr.parse().ok()),
             binding: exchange.binding(),
             nonce: None,
+            told: Members::new(),
+            session: None,
             refresh_token: None, // RFC 8693 §2.2.1: typically not issued; the next call brings another subject token
             grant: own_token::grant(&token),
             delegation: Some(delegation),

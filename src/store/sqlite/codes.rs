@@ -16,9 +16,9 @@ pub(super) fn record(connection: &Connection, code: &CodeRecord, limit: u64) -> 
     }
     let mut insert = connection.prepare_cached(
         "INSERT INTO codes (digest, transaction_id, client_id, redirect_uri, challenge, subject, auth_time, acr, scope,
-                            resource, authorization_details, dpop_jkt, nonce, expires_at, spent_for)
+                            resource, authorization_details, dpop_jkt, nonce, claims, session_id, expires_at, spent_for)
          VALUES (:digest, :transaction_id, :client_id, :redirect_uri, :challenge, :subject, :auth_time, :acr, :scope,
-                 :resource, :details, :dpop_jkt, :nonce, :expires_at, :spent_for)
+                 :resource, :details, :dpop_jkt, :nonce, :claims, :session, :expires_at, :spent_for)
          ON CONFLICT (transaction_id) DO NOTHING",
     )?;
     let inserted = insert.execute(named_params! {
@@ -26,7 +26,7 @@ pub(super) fn record(connection: &Connection, code: &CodeRecord, limit: u64) -> 
         ":transaction_id": code.transaction,
         ":client_id": code.client_id,
         ":redirect_uri": code.redirect_uri,
-        ":challenge": code.challenge,
+        ":challenge": code.challenge.as_ref().map_or(&[][..], |challenge| challenge),
         ":subject": code.subject,
         ":auth_time": code.auth_time,
         ":acr": code.acr,
@@ -35,6 +35,8 @@ pub(super) fn record(connection: &Connection, code: &CodeRecord, limit: u64) -> 
         ":details": code.details,
         ":dpop_jkt": code.dpop_jkt,
         ":nonce": code.nonce,
+        ":claims": code.claims,
+        ":session": code.session,
         ":expires_at": code.expires_at,
         ":spent_for": code.spent_for,
     })?;
@@ -87,7 +89,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<CodeRecord> {
         transaction: row.get("transaction_id")?,
         client_id: row.get("client_id")?,
         redirect_uri: row.get("redirect_uri")?,
-        challenge: row.get("challenge")?,
+        challenge: challenge(row)?,
         subject: row.get("subject")?,
         auth_time: row.get("auth_time")?,
         acr: row.get("acr")?,
@@ -96,7 +98,15 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<CodeRecord> {
         details: row.get("authorization_details")?,
         dpop_jkt: row.get("dpop_jkt")?,
         nonce: row.get("nonce")?,
+        claims: row.get("claims")?,
+        session: row.get("session_id")?,
         expires_at: row.get("expires_at")?,
         spent_for: row.get("spent_for")?,
     })
+}
+
+/// Reads the column of a challenge, which is empty if there is none.
+fn challenge(row: &Row<'_>) -> rusqlite::Result<Option<[u8; 32]>> {
+    let column = row.as_ref().column_index("challenge")?;
+    if row.get_ref(column)?.as_blob().is_ok_and(<[u8]>::is_empty) { Ok(None) } else { row.get(column).map(Some) }
 }

@@ -10,8 +10,8 @@ use crate::jose::{ASSERTION_ALGORITHMS, Algorithm, Thumbprint};
 use crate::scope::Scopes;
 use crate::secret::{Digest, Kind};
 use crate::store::record::UnknownName;
-use crate::store::{EndedBy, GrantHandle, TransactionId};
-use crate::token::AuthorizationDetails;
+use crate::store::{EndedBy, GrantHandle, SessionId, TransactionId};
+use crate::token::{AuthorizationDetails, RequestedClaims};
 
 /// Reads a text column of a type that checks its grammar: what an unknown version wrote is a fault, not a guess.
 fn parse<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(value: ValueRef<'_>) -> FromSqlResult<T> {
@@ -55,6 +55,18 @@ impl FromSql for AuthorizationDetails {
 }
 
 impl ToSql for AuthorizationDetails {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.to_string().into())
+    }
+}
+
+impl FromSql for RequestedClaims {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        parse(value)
+    }
+}
+
+impl ToSql for RequestedClaims {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(self.to_string().into())
     }
@@ -116,6 +128,18 @@ impl FromSql for TransactionId {
 }
 
 impl ToSql for TransactionId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.0.as_slice().into())
+    }
+}
+
+impl FromSql for SessionId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        FromSql::column_result(value).map(Self)
+    }
+}
+
+impl ToSql for SessionId {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(self.0.as_slice().into())
     }

@@ -27,6 +27,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("V10__authorization_details", include_str!("migrations/V10__authorization_details.sql")),
     ("V11__clients", include_str!("migrations/V11__clients.sql")),
     ("V12__access_tokens", include_str!("migrations/V12__access_tokens.sql")),
+    ("V13__sessions_of_clients", include_str!("migrations/V13__sessions_of_clients.sql")),
 ];
 
 /// How long to wait for another process, such as `tollgate keys rotate`, that writes to the same file.

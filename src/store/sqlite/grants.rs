@@ -20,10 +20,10 @@ pub(super) fn record(connection: &Connection, grant: &Grant, limits: &Limits, no
     let (origin, origin_address) = origin_columns(grant.origin);
     let previous = grant.refresh.previous.as_ref();
     let mut insert = connection.prepare_cached(
-        "INSERT INTO grants (handle, client_id, subject, scope, resource, authorization_details, origin,
-                             origin_address, auth_time, acr, sender_constraint, bound_key, tag_key, current_n, current_hash, previous_n, previous_hash, seed, rotated_at,
+        "INSERT INTO grants (handle, client_id, subject, scope, resource, authorization_details, claims, session_id,
+                             origin, origin_address, auth_time, acr, sender_constraint, bound_key, tag_key, current_n, current_hash, previous_n, previous_hash, seed, rotated_at,
                              created_at, used_at, idle_expires_at, expires_at, ended_at, ended_by)
-         VALUES (:handle, :client_id, :subject, :scope, :resource, :details, :origin, :origin_address, :auth_time, :acr,
+         VALUES (:handle, :client_id, :subject, :scope, :resource, :details, :claims, :session, :origin, :origin_address, :auth_time, :acr,
                  :sender_constraint, :bound_key,
                  :tag_key, :current_n, :current_hash, :previous_n, :previous_hash, :seed, :rotated_at,
                  :created_at, :used_at, :idle_expires_at, :expires_at, :ended_at, :ended_by)",
@@ -35,6 +35,8 @@ pub(super) fn record(connection: &Connection, grant: &Grant, limits: &Limits, no
         ":scope": grant.scopes,
         ":resource": grant.resource,
         ":details": grant.details,
+        ":claims": grant.claims,
+        ":session": grant.session,
         ":origin": origin,
         ":origin_address": origin_address,
         ":auth_time": grant.auth_time,
@@ -179,6 +181,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Grant> {
         scopes: row.get("scope")?,
         resource: row.get("resource")?,
         details: row.get("authorization_details")?,
+        claims: row.get("claims")?,
+        session: row.get("session_id")?,
         origin: origin(row)?,
         auth_time: row.get("auth_time")?,
         acr: row.get("acr")?,

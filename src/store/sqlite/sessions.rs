@@ -7,16 +7,17 @@ use super::limit::within;
 use crate::clock::Timestamp;
 use crate::ident::Subject;
 use crate::secret::{Digest, SessionKind};
-use crate::store::SessionRecord;
+use crate::store::{SessionId, SessionRecord};
 
 /// Adds the row of a session.
 pub(super) fn open(connection: &Connection, session: &SessionRecord, limit: u64) -> Result<(), Fault> {
     let mut insert = connection.prepare_cached(
-        "INSERT INTO sessions (digest, subject, auth_time, acr, idle_expires_at, expires_at)
-         VALUES (:digest, :subject, :auth_time, :acr, :idle_expires_at, :expires_at)",
+        "INSERT INTO sessions (digest, id, subject, auth_time, acr, idle_expires_at, expires_at)
+         VALUES (:digest, :id, :subject, :auth_time, :acr, :idle_expires_at, :expires_at)",
     )?;
     insert.execute(named_params! {
         ":digest": session.digest,
+        ":id": session.id,
         ":subject": session.subject,
         ":auth_time": session.auth_time,
         ":acr": session.acr,
@@ -66,8 +67,11 @@ pub(super) fn end_of(connection: &Connection, subject: &Subject) -> Result<(), F
 
 /// Reads a row.
 fn from_row(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
+    let digest: Digest<SessionKind> = row.get("digest")?;
+    let id: Option<SessionId> = row.get("id")?;
     Ok(SessionRecord {
-        digest: row.get("digest")?,
+        digest,
+        id: id.unwrap_or_else(|| SessionId::of(digest)),
         subject: row.get("subject")?,
         auth_time: row.get("auth_time")?,
         acr: row.get("acr")?,

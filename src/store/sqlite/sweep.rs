@@ -24,6 +24,8 @@ const KEPT: [&str; 6] = [
 const OVER: &[&str] = &[
     "DELETE FROM sessions WHERE digest IN (SELECT digest FROM sessions WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM sessions WHERE digest IN (SELECT digest FROM sessions WHERE idle_expires_at < :before LIMIT :limit)",
+    "DELETE FROM session_clients WHERE (session_id, client_id) IN (
+       SELECT session_id, client_id FROM session_clients WHERE expires_at < :before LIMIT :limit)",
     "DELETE FROM people WHERE subject IN (
        SELECT subject FROM people WHERE needed_until < :before AND disabled = 0 LIMIT :limit)",
     "DELETE FROM ended_transactions WHERE id IN (
