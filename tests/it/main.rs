@@ -42,6 +42,7 @@ mod opaque;
 mod openapi;
 mod openid;
 mod openid_requests;
+mod other_issuers;
 mod outage;
 mod pages;
 mod par;
