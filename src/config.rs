@@ -20,7 +20,7 @@ use crate::issuers::IssuerSettings;
 use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::secret::seal::RootKey;
-use crate::store::Limits;
+use crate::store::{Limits, PostgresSettings};
 use crate::web::{Branding, TlsFiles};
 
 mod authorization_server;
@@ -44,6 +44,7 @@ mod named_file;
 mod protected_resource;
 mod reference;
 mod registration;
+mod store;
 mod tree;
 mod words;
 
@@ -125,6 +126,8 @@ pub enum Store {
         /// The database file.
         path: PathBuf,
     },
+    /// In a PostgreSQL database.
+    Postgres(PostgresSettings),
 }
 
 /// Where used proofs are remembered.
