@@ -126,6 +126,20 @@ impl<T: Send + Sync + 'static> Kept<T> {
         }
     }
 
+    /// The document at hand, if it is fresh.
+    #[must_use]
+    pub fn fresh(&self, now: Timestamp) -> Option<Arc<T>> {
+        self.held().usable(now).filter(|(_, is_fresh)| *is_fresh).map(|(content, _)| content)
+    }
+
+    /// The document, and if there is none, why.
+    ///
+    /// # Errors
+    /// The [`FetchFault`] of the last fetch.
+    pub async fn get_or_fault(self: &Arc<Self>, now: Timestamp) -> Result<Arc<T>, FetchFault> {
+        self.get(now).await.map_err(|_| self.held().failed.map_or(FetchFault::NoAnswer, |(_, fault)| fault))
+    }
+
     /// The document at hand, which was found to lack something, or a newer one if it may be fetched again by now.
     ///
     /// # Errors
