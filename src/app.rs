@@ -10,28 +10,33 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::authz::{Enforcer, ResourceSettings};
+use crate::authz::{ResourceSettings, TokenIssuer};
 use crate::cache::{
     ClientKeySets, DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownClientDocuments, KnownProofKeys, NoClientDocuments,
     NoKeySets, Tokens,
 };
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config};
-use crate::dpop::{Fence, Nonces, ProofKeys};
+use crate::dpop::{Fence, NONCE_LIFE, ProofKeys};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::fetch::{Fetcher, FetcherFault, Reach};
 use crate::grpc::{self, AdminService, CheckService, OwnTokens};
+use crate::ident::IssuerName;
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
+use crate::issuers::{self, IssuerKeys, IssuerSettings};
 use crate::keys::{KeysError, SigningKeys, root_secrets};
 use crate::oauth::{AuthorizationServer, Client, ClientDocuments, Dependencies, PublishedKeys};
 use crate::replay::{LocalReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{BackupError, LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
+use crate::token::{KeyLookup, TOKEN_ALGORITHMS, TokenProfile};
 use crate::unavailable::Unavailable;
 use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFault};
 
+mod gate;
 mod upkeep;
 
+use gate::Others;
 use upkeep::Upkeep;
 
 /// What tests put in the place of the world.
@@ -117,6 +122,8 @@ pub struct App {
     admin: (Door, Arc<dyn Site>),
     gate: Option<(grpc::Door, CheckService)>,
     admin_api: Option<(grpc::Door, AdminService)>,
+    /// The keys of other issuers, and the clock by which they are fresh.
+    issuers: (Vec<Arc<IssuerKeys>>, Arc<dyn Clock>),
     upkeep: Option<Upkeep>,
 }
 
@@ -153,16 +160,9 @@ impl App {
     /// # Errors
     /// [`AppError`] says what is in the way.
     pub async fn start(config: Config, mut seams: Seams) -> Result<Self, AppError> {
-        let Config { listen, store, limits, replay, authorization_server, protected_resources } = config;
+        let Config { listen, store, limits, replay, authorization_server, issuers, protected_resources } = config;
         let Some(server) = authorization_server else {
-            let site: Arc<dyn Site> = Arc::new(AdminSite {
-                store: None,
-                keys: None,
-                clock: seams.clock,
-                takes_writes: Arc::new(AtomicBool::new(true)),
-            });
-            let admin = (bind(listen.admin).await?, site);
-            return Ok(Self { public: None, admin, gate: None, admin_api: None, upkeep: None });
+            return Self::start_gate(&listen, &replay, (issuers, protected_resources), seams).await;
         };
         let asks = server.settings.mutual_tls;
         let tls = listen.public.tls.map(|files| Tls::new(files, asks)).transpose()?;
@@ -218,7 +218,16 @@ impl App {
             takes_writes,
             tls,
         };
-        let gate = gate.map(|door| (door, shared.gate(protected_resources, &server.settings)));
+        let own = TokenIssuer {
+            name: IssuerName::from(&server.settings.issuer),
+            profile: TokenProfile::rfc9068(TOKEN_ALGORITHMS.to_vec(), server.settings.dpop.window.skew),
+            keys: Arc::clone(&shared.keys) as Arc<dyn KeyLookup>,
+            handles: true,
+        };
+        let mut others = Others::new(issuers, &shared.tokens)?;
+        others.trusted.push(Arc::new(own));
+        let nonce_life = server.settings.dpop.nonce_life;
+        let gate = gate.map(|door| (door, shared.gate().service(protected_resources, &others.trusted, nonce_life)));
         let clock = Arc::clone(&shared.clock);
         let published_keys = published_keys(&server.settings, server.client_documents)?;
         let client_documents = client_documents(&server.settings, server.client_documents)?;
@@ -227,9 +236,44 @@ impl App {
         let server = AuthorizationServer::new(server.settings, dependencies);
         let server = Arc::new(server);
         let admin_api = admin_api.map(|door| (door, AdminService::new(Arc::clone(&server), Arc::clone(&clock))));
-        let site: Arc<dyn Site> = Arc::new(AuthorizationSite::new(server, clock, branding));
+        let site: Arc<dyn Site> = Arc::new(AuthorizationSite::new(server, Arc::clone(&clock), branding));
         let (public, admin) = (Some((public, site)), (admin, admin_site));
-        Ok(Self { public, admin, gate, admin_api, upkeep: Some(upkeep) })
+        let issuers = (others.keys, clock);
+        Ok(Self { public, admin, gate, admin_api, issuers, upkeep: Some(upkeep) })
+    }
+
+    /// A gate that issues nothing: it has no store, and what it must remember for seconds is in memory.
+    async fn start_gate(
+        listen: &config::Listen,
+        replay: &config::Replay,
+        (issuers, resources): (Vec<IssuerSettings>, Vec<ResourceSettings>),
+        mut seams: Seams,
+    ) -> Result<Self, AppError> {
+        let clock = seams.clock;
+        let site: Arc<dyn Site> = Arc::new(AdminSite {
+            store: None,
+            keys: None,
+            clock: Arc::clone(&clock),
+            takes_writes: Arc::new(AtomicBool::new(true)),
+        });
+        let admin = (bind(listen.admin).await?, site);
+        let door = grpc::Door::bind(&listen.ext_authz).await.map_err(AppError::BindGrpc)?;
+        let config::Replay::Local { entries } = *replay;
+        let skew = resources.iter().map(|resource| resource.window.skew).max().unwrap_or_default();
+        let tokens = Arc::new(Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)));
+        let others = Others::new(issuers, &tokens)?;
+        let parts = gate::Parts {
+            guard: seams.guard.take().unwrap_or_else(|| Arc::new(LocalReplayGuard::new(entries))),
+            lookup: Arc::new(gate::NoHandles),
+            fence: Fence::without_store(clock.now(), skew),
+            proof_keys: Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS)),
+            tokens,
+            root: RootKey::from_bytes(seams.entropy.draw()),
+            clock: Arc::clone(&clock),
+        };
+        let service = parts.service(resources, &others.trusted, NONCE_LIFE);
+        let gate = Some((door, service));
+        Ok(Self { public: None, admin, gate, admin_api: None, issuers: (others.keys, clock), upkeep: None })
     }
 
     /// Where it listens.
@@ -276,6 +320,11 @@ impl App {
             tasks.spawn(async move { door.serve_admin(api, stopped).await });
         }
         let mut behind = JoinSet::new(); // ends with this future, as everything does
+        let mut fetching = JoinSet::new();
+        let (issuers, clock) = self.issuers;
+        if !issuers.is_empty() {
+            fetching.spawn(issuers::look_after(issuers, clock)); // until the end: requests in flight need keys
+        }
         if let Some(upkeep) = self.upkeep {
             behind.spawn(upkeep.run(told(&drained))); // its last note comes when nothing can be accepted any more
         }
@@ -441,23 +490,17 @@ fn open_store(store: config::Store, limits: Limits, purpose: Purpose) -> Result<
 }
 
 impl Shared {
-    /// The gate: keys, nonces and spent proofs are those of this process, so nothing is fetched and nothing is stale.
-    fn gate(&self, resources: Vec<ResourceSettings>, settings: &crate::oauth::Settings) -> CheckService {
-        let nonces = |resource: &ResourceSettings| {
-            let key = self.root.derive(&format!("nonces of the resource {}", resource.audience));
-            Nonces::new(key, settings.dpop.nonce_life)
-        };
-        let resources = resources.into_iter().map(|resource| (nonces(&resource), resource));
-        let resources = resources.map(|(nonces, resource)| (resource, nonces)).collect();
-        let enforcer = Enforcer::new(
-            resources,
-            Arc::clone(&self.keys) as Arc<dyn crate::token::KeyLookup>,
-            Arc::clone(&self.tokens) as Arc<dyn crate::authz::TokenCache>,
-            Arc::clone(&self.proof_keys),
-            self.fence,
-        );
-        let lookup = Arc::new(OwnTokens(Arc::clone(&self.store)));
-        CheckService::new(enforcer, Arc::clone(&self.guard), lookup, Arc::clone(&self.clock))
+    /// What the gate needs: nonces and spent proofs are those of this process.
+    fn gate(&self) -> gate::Parts {
+        gate::Parts {
+            guard: Arc::clone(&self.guard),
+            lookup: Arc::new(OwnTokens(Arc::clone(&self.store))),
+            fence: self.fence,
+            proof_keys: Arc::clone(&self.proof_keys),
+            tokens: Arc::clone(&self.tokens),
+            root: self.root.clone(),
+            clock: Arc::clone(&self.clock),
+        }
     }
 
     fn dependencies(

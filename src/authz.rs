@@ -2,9 +2,9 @@
 //!
 //! A proxy asks about one request at a time. [`Enforcer::decide`] finds the resource, the rule, the token and the proof,
 //! in that order, cheap checks before costly ones, and without waiting for anything. What a token that is a handle stands
-//! for is asked by the caller, who then has the request decided again, once. What is left to ask, whether the proof is
-//! new, is asked by the caller too, last of all, so that only a request that is right in every other respect can fill the
-//! memory of the guard.
+//! for is asked by the caller, who then has the request decided again, once; so are newer keys of an issuer, where those at
+//! hand are not enough to judge a token. What is left to ask, whether the proof is new, is asked by the caller too, last of
+//! all, so that only a request that is right in every other respect can fill the memory of the guard.
 //!
 //! | step | may end in |
 //! |---|---|
@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 use crate::certificate::CertificateThumbprint;
 use crate::clock::Timestamp;
 use crate::dpop::{self, Expected, Fence, Htu, NonceRule, Nonces, ProofFault, ProofKeys, Remedy, VerifiedProof};
-use crate::jose::Algorithm;
+use crate::ident::Audience;
 use crate::secret::sha256_parts;
 use crate::token::{self, Form, KeyLookup, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
 use crate::unavailable::Unavailable;
@@ -47,20 +47,16 @@ mod upstream;
 
 pub use challenge::{Answer, Caller};
 pub use credentials::Scheme;
-pub use decision::{Context, Decision, Denied, Finding, Outage, Permit, Unspent};
+pub use decision::{Context, Decision, Denied, Finding, KeysWanted, Outage, Permit, Unspent};
 pub use denial::{ChallengeError, Denial};
 pub use headers::{Headers, Single};
 pub use lookup::{Resolved, TokenLookup, Unresolved};
 pub use policy::{Access, Method, MethodFault, PathPattern, PatternFault, Rule};
-pub use resource::{DpopRequirement, GateNonce, ResourceSettings};
+pub use resource::{AcceptedIssuer, DpopRequirement, GateNonce, ResourceSettings, TokenIssuer};
 pub use upstream::{HeaderFault, IdentityHeader, UpstreamAuthorization, UpstreamChanges, UpstreamView};
 
 use credentials::Credentials;
 use upstream::PreparedView;
-
-/// What access tokens may be signed with; which of them it is, the key decides.
-const TOKEN_ALGORITHMS: &[Algorithm] =
-    &[Algorithm::Es256, Algorithm::EdDsa, Algorithm::Ed25519, Algorithm::Ps256, Algorithm::Rs256];
 
 /// One request, as the proxy describes it.
 #[derive(Debug)]
@@ -100,18 +96,39 @@ pub trait TokenCache: Send + Sync {
 pub(crate) struct Resource {
     /// What the operator says.
     settings: ResourceSettings,
+    /// Who issues its tokens, each with what must be in `aud` of them.
+    issuers: Vec<(Arc<TokenIssuer>, Vec<Audience>)>,
     /// Its own nonces: those of others are worth nothing here.
     nonces: Nonces,
     /// What its upstream gets to see.
     view: PreparedView,
 }
 
+impl Resource {
+    /// The one of its issuers that has this name.
+    fn issuer(&self, name: &str) -> Result<&(Arc<TokenIssuer>, Vec<Audience>), Denial> {
+        let named = |(issuer, _): &&(Arc<TokenIssuer>, Vec<Audience>)| issuer.name.as_str() == name;
+        self.issuers.iter().find(named).ok_or(Denial::Token(TokenFault::IssuerWrong))
+    }
+
+    /// Whose token this would be. Where there are several issuers a JWT must say it itself. Nothing is believed for that: it
+    /// is verified with the keys of whom it names, and for nobody else.
+    fn issuer_of(&self, token: Form<'_>) -> Result<&(Arc<TokenIssuer>, Vec<Audience>), Denial> {
+        match (token, self.issuers.as_slice()) {
+            (Form::Jwt(_), [only]) => Ok(only),
+            (Form::Jwt(text), [] | [_, ..]) => self.issuer(&token::claimed_issuer(text).map_err(Denial::Token)?),
+            (Form::Handle(_), issuers) => {
+                let mut issuers = issuers.iter().filter(|(issuer, _)| issuer.handles);
+                issuers.next().ok_or(Denial::Token(TokenFault::HandleUnknown))
+            }
+        }
+    }
+}
+
 /// Decides about requests.
 pub struct Enforcer {
     /// In the order of the file.
     resources: Vec<Arc<Resource>>,
-    /// Those of the issuer.
-    keys: Arc<dyn KeyLookup>,
     /// Tokens that were verified before.
     tokens: Arc<dyn TokenCache>,
     /// Keys that came with earlier proofs.
@@ -126,6 +143,8 @@ enum Stop {
     Refused(Denial),
     /// We could not tell.
     Unavailable(Unavailable),
+    /// We cannot tell with the keys at hand; here are newer ones.
+    KeysOutdated(Arc<dyn KeyLookup>),
     /// Somebody must be asked first.
     Unresolved(Unresolved),
 }
@@ -142,11 +161,13 @@ impl From<ProofFault> for Stop {
     }
 }
 
-impl From<VerifyError> for Stop {
-    fn from(error: VerifyError) -> Self {
+impl Stop {
+    /// A token could not be verified with these keys.
+    fn at_token(error: VerifyError, keys: &Arc<dyn KeyLookup>) -> Self {
         match error {
             VerifyError::Refused(fault) => Self::Refused(Denial::Token(fault)),
             VerifyError::Unavailable(cause) => Self::Unavailable(cause),
+            VerifyError::KeysOutdated => Self::KeysOutdated(Arc::clone(keys)),
         }
     }
 }
@@ -164,21 +185,26 @@ enum Cleared<'a> {
 impl Enforcer {
     /// An enforcer for these resources, each with nonces of its own.
     ///
-    /// `keys` are those of the issuer of all resources. No two resources may be named by one host: the first one would be
-    /// found for both. The configuration refuses them.
+    /// `issuers` are those that the resources name. No two resources may be named by one host: the first one would be found
+    /// for both. The configuration refuses them.
     #[must_use]
     pub fn new(
         resources: Vec<(ResourceSettings, Nonces)>,
-        keys: Arc<dyn KeyLookup>,
+        issuers: &[Arc<TokenIssuer>],
         tokens: Arc<dyn TokenCache>,
         proof_keys: Arc<dyn ProofKeys>,
         fence: Fence,
     ) -> Self {
         let prepare = |(settings, nonces): (ResourceSettings, Nonces)| {
             let view = PreparedView::new(settings.upstream.clone());
-            Arc::new(Resource { settings, nonces, view })
+            let accepted = settings.issuers.iter().filter_map(|accepted| {
+                let issuer = issuers.iter().find(|issuer| issuer.name == accepted.name)?;
+                Some((Arc::clone(issuer), accepted.audiences.clone()))
+            });
+            let issuers = accepted.collect();
+            Arc::new(Resource { settings, issuers, nonces, view })
         };
-        Self { resources: resources.into_iter().map(prepare).collect(), keys, tokens, proof_keys, fence }
+        Self { resources: resources.into_iter().map(prepare).collect(), tokens, proof_keys, fence }
     }
 
     /// Decides about a request, but for whether its proof is new. Does not wait and does not log.
@@ -197,6 +223,7 @@ impl Enforcer {
             Ok(cleared) => finding(cleared, context, now),
             Err(Stop::Refused(denial)) => Finding::Settled(Decision::Deny(denied(denial, context, now))),
             Err(Stop::Unavailable(cause)) => Finding::Settled(Decision::Unavailable(Outage { cause, context })),
+            Err(Stop::KeysOutdated(keys)) => Finding::KeysWanted(KeysWanted(keys), context),
             Err(Stop::Unresolved(unresolved)) => Finding::Unresolved(unresolved, context),
         }
     }
@@ -272,36 +299,31 @@ impl Enforcer {
         resolved: Option<Resolved>,
         now: Timestamp,
     ) -> Result<Arc<VerifiedToken>, Stop> {
-        let settings = &resource.settings;
-        let skew = settings.window.skew;
-        let key = sha256_parts(&[
-            settings.issuer.as_str().as_bytes(),
-            settings.audience.as_str().as_bytes(),
-            text.as_bytes(),
-        ]);
+        let key = sha256_parts(&[resource.settings.audience.as_str().as_bytes(), text.as_bytes()]);
         if let Some(token) = self.tokens.find(&key) {
-            return if token.is_expired(now, skew) {
+            let (issuer, _) = resource.issuer(token.issuer())?;
+            issuer.keys.check_fresh(now).map_err(|fault| Stop::at_token(fault.into(), &issuer.keys))?;
+            return if token.is_expired(now, issuer.profile.skew) {
                 Err(Denial::Token(TokenFault::Expired).into())
             } else {
                 Ok(token)
             };
         }
-        let expected = TokenExpectation {
-            issuer: &settings.issuer,
-            audiences: std::slice::from_ref(&settings.audience),
-            algorithms: TOKEN_ALGORITHMS,
-            skew,
-        };
-        let generation = self.tokens.generation();
         let form = Form::of(text).map_err(Denial::Token)?;
+        let (issuer, audiences) = resource.issuer_of(form)?;
+        let expected = TokenExpectation { issuer: issuer.name.as_str(), audiences, profile: &issuer.profile };
+        let generation = self.tokens.generation();
         let token = match (form, resolved.filter(|resolved| resolved.key == key)) {
-            (Form::Jwt(text), _) => token::verify(text, &expected, &*self.keys, now)?,
+            (Form::Jwt(text), _) => {
+                let verified = token::verify(text, &expected, &*issuer.keys, now);
+                verified.map_err(|error| Stop::at_token(error, &issuer.keys))?
+            }
             (Form::Handle(_), Some(Resolved { answer, .. })) => {
                 let said = answer.ok_or(TokenFault::HandleUnknown);
                 said.and_then(|said| token::judge(said, &expected, now)).map_err(Denial::Token)?
             }
             (Form::Handle(_), None) => {
-                let (issuer, token) = (settings.issuer.clone(), Zeroizing::new(text.to_owned()));
+                let (issuer, token) = (issuer.name.clone(), Zeroizing::new(text.to_owned()));
                 return Err(Stop::Unresolved(Unresolved { issuer, token, key }));
             }
         };

@@ -120,8 +120,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::jose::{Algorithm, PublicKey, SigningKey};
-    use crate::token::{KeyLookup, TokenExpectation, verify};
-    use crate::unavailable::Unavailable;
+    use crate::token::{KeyLookup, KeysFault, TokenExpectation, TokenProfile, verify};
 
     struct Noon;
 
@@ -134,7 +133,7 @@ mod tests {
     struct Key(PublicKey);
 
     impl KeyLookup for Key {
-        fn keys(&self, _: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, Unavailable> {
+        fn keys(&self, _: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, KeysFault> {
             Ok(vec![self.0.clone()])
         }
     }
@@ -147,14 +146,10 @@ mod tests {
             "iss": "https://auth.example", "sub": "ada", "aud": "https://api.example", "client_id": "tv", "jti": "1",
             "iat": now.seconds(), "exp": now.seconds() + 300,
         });
-        let (issuer, audience) =
-            ("https://auth.example".parse().expect("an issuer"), "https://api.example".parse().expect("a name"));
-        let expected = TokenExpectation {
-            issuer: &issuer,
-            audiences: std::slice::from_ref(&audience),
-            algorithms: &[Algorithm::Es256],
-            skew: Duration::ZERO,
-        };
+        let audience = "https://api.example".parse().expect("a name");
+        let profile = TokenProfile::rfc9068(vec![Algorithm::Es256], Duration::ZERO);
+        let audiences = std::slice::from_ref(&audience);
+        let expected = TokenExpectation { issuer: "https://auth.example", audiences, profile: &profile };
         let tokens = Tokens::new(10, Arc::new(Noon));
         let lookup = Key(key.public().clone());
         let verified = || {

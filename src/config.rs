@@ -16,6 +16,7 @@ use crate::authz::ResourceSettings;
 use crate::fetch::{FetchLimits, Reach};
 use crate::grpc::{Access, ListenAddress};
 use crate::identity::{OidcSettings, ProxyHeaders};
+use crate::issuers::IssuerSettings;
 use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::secret::seal::RootKey;
@@ -35,6 +36,7 @@ mod duration;
 mod fapi;
 mod file;
 mod given;
+mod issuer;
 mod listen_address;
 mod login;
 mod mistake;
@@ -62,6 +64,8 @@ pub struct Config {
     pub replay: Replay,
     /// The authorization server, if this process is one.
     pub authorization_server: Option<AuthorizationServer>,
+    /// Other authorization servers whose tokens count at protected resources.
+    pub issuers: Vec<IssuerSettings>,
     /// What the gate protects; empty if this process is none.
     pub protected_resources: Vec<ResourceSettings>,
 }

@@ -12,5 +12,5 @@ mod proof;
 pub use fault::{ProofFault, Remedy};
 pub use fence::Fence;
 pub use htu::Htu;
-pub use nonce::{NonceText, Nonces};
+pub use nonce::{NONCE_LIFE, NonceText, Nonces};
 pub use proof::{Expected, NonceRule, PROOF_LIMIT, ProofKey, ProofKeys, VerifiedProof, Window, parse_key, verify};

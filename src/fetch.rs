@@ -15,7 +15,7 @@ use reqwest::{RequestBuilder, Response, Url};
 mod kept;
 mod reach;
 
-pub use kept::{Keeping, Kept};
+pub use kept::{Getting, Got, Keeping, Kept};
 pub use reach::Reach;
 use reach::{AddressRefused, Resolver};
 

@@ -17,6 +17,9 @@ pub enum NameFault {
     /// An issuer must be an https URL (or http on loopback) without query and fragment (RFC 8414 §2).
     #[error("must be an https URL, or http on loopback, without query, fragment or trailing slash")]
     NotAnIssuer,
+    /// The issuer of somebody else, which may end in a slash.
+    #[error("must be an https URL, or http on loopback, without query and fragment")]
+    NotAnIssuerName,
 }
 
 macro_rules! name {
@@ -76,6 +79,11 @@ name! {
     Issuer, issuer
 }
 name! {
+    /// Whoever issues tokens, ourselves or somebody else: what `iss` holds. Unlike our own [`Issuer`] it may end in a slash, as
+    /// the names of some do.
+    IssuerName, issuer_name
+}
+name! {
     /// The identifier of a protected resource (RFC 8707 §2): what `aud` of an access token holds.
     Audience, |_| Ok(())
 }
@@ -92,8 +100,20 @@ fn printable(text: &str) -> Result<(), NameFault> {
 }
 
 fn issuer(text: &str) -> Result<(), NameFault> {
-    let url = crate::uri::HttpUri::parse(text).map_err(|_| NameFault::NotAnIssuer)?;
-    let plain = !text.contains(['?', '#', ' ']) && !text.ends_with('/');
-    let secure = url.is_https() || url.is_loopback();
-    if plain && secure { Ok(()) } else { Err(NameFault::NotAnIssuer) }
+    if is_issuer(text) && !text.ends_with('/') { Ok(()) } else { Err(NameFault::NotAnIssuer) }
+}
+
+fn issuer_name(text: &str) -> Result<(), NameFault> {
+    if is_issuer(text) { Ok(()) } else { Err(NameFault::NotAnIssuerName) }
+}
+
+fn is_issuer(text: &str) -> bool {
+    let secure = crate::uri::HttpUri::parse(text).is_ok_and(|url| url.is_https() || url.is_loopback());
+    secure && !text.contains(['?', '#', ' '])
+}
+
+impl From<&Issuer> for IssuerName {
+    fn from(issuer: &Issuer) -> Self {
+        Self(Arc::clone(&issuer.0))
+    }
 }

@@ -19,7 +19,7 @@ use crate::entropy::Entropy;
 use crate::jose::{Algorithm, Json, PublicKey, SigningKey};
 use crate::secret::seal::RootKey;
 use crate::store::{KeyRecord, Store, Unavailable};
-use crate::token::KeyLookup;
+use crate::token::{KeyLookup, KeysFault};
 
 mod schedule;
 
@@ -235,7 +235,7 @@ impl Held {
 
 /// Our own gate asks here, without a detour over HTTP.
 impl KeyLookup for SigningKeys {
-    fn keys(&self, kid: Option<&str>, now: Timestamp) -> Result<Vec<PublicKey>, Unavailable> {
+    fn keys(&self, kid: Option<&str>, now: Timestamp) -> Result<Vec<PublicKey>, KeysFault> {
         let ring = self.ring();
         let published = ring.iter().filter(|held| held.is_published(now));
         let named = published.filter(|held| kid.is_none_or(|kid| held.record.kid == kid));

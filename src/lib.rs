@@ -14,6 +14,7 @@ pub mod authz;
 pub mod oauth;
 
 pub mod identity;
+pub mod issuers;
 pub mod keys;
 
 pub mod dpop;

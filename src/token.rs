@@ -3,11 +3,17 @@
 mod authorization_details;
 mod claims;
 mod form;
+mod keys;
+mod profile;
 mod requested_claims;
 mod verify;
 
 pub use authorization_details::{AuthorizationDetails, DetailsFault, LISTS};
 pub use claims::{ACCESS_TOKEN_TYPE, AccessTokenClaims, Binding, Confirmation};
 pub use form::{AccessTokenFormat, Form};
+pub use keys::{KeyLookup, KeysFault};
+pub use profile::{ClaimNames, TOKEN_ALGORITHMS, TokenProfile, TokenTypes};
 pub use requested_claims::{RequestedClaims, RequestedClaimsFault, Told};
-pub use verify::{KeyLookup, TOKEN_LIMIT, TokenExpectation, TokenFault, VerifiedToken, VerifyError, judge, verify};
+pub use verify::{
+    TOKEN_LIMIT, TokenExpectation, TokenFault, VerifiedToken, VerifyError, claimed_issuer, judge, verify,
+};

@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use serde_json::json;
 use tollgate::authz::{
-    Access, DpopRequirement, Enforcer, Finding, GateNonce, Headers, IdentityHeader, Request, ResourceSettings, Rule,
-    UpstreamAuthorization, UpstreamView,
+    AcceptedIssuer, Access, DpopRequirement, Enforcer, Finding, GateNonce, Headers, IdentityHeader, Request,
+    ResourceSettings, Rule, TokenIssuer, UpstreamAuthorization, UpstreamView,
 };
 use tollgate::cache::{DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, SystemClock, Timestamp};
 use tollgate::dpop::{Fence, Nonces, Window};
 use tollgate::jose::{Algorithm, PublicKey, SigningKey};
 use tollgate::secret::seal::RootKey;
-use tollgate::store::Unavailable;
-use tollgate::token::KeyLookup;
+use tollgate::token::{KeyLookup, KeysFault, TOKEN_ALGORITHMS, TokenProfile};
 
 use crate::client::Client;
 use crate::floor::Floor;
@@ -47,7 +46,7 @@ pub(crate) fn measure(report: &mut Report, floor: &Floor) {
     let decide = || {
         cpu_us_each(REQUESTS, |n| match enforcer.decide(&requests[n], now) {
             Finding::Unspent(unspent) => drop(std::hint::black_box(unspent)),
-            Finding::Unresolved(..) => panic!("a JWT needs nobody to say what it is"),
+            Finding::Unresolved(..) | Finding::KeysWanted(..) => panic!("a JWT and a key at hand need nobody else"),
             Finding::Settled(decision) => panic!("a good request was not let through: {}", decision.reason()),
         })
     };
@@ -86,7 +85,7 @@ fn request<'a>(authorization: &'a str, proof: &'a str) -> Request<'a> {
 struct Keys(PublicKey);
 
 impl KeyLookup for Keys {
-    fn keys(&self, _: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, Unavailable> {
+    fn keys(&self, _: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, KeysFault> {
         Ok(vec![self.0.clone()])
     }
 }
@@ -102,7 +101,10 @@ fn enforcer(issuer: &SigningKey) -> Enforcer {
     let settings = ResourceSettings {
         audience: API.parse().expect("a name"),
         origin: API.parse().expect("an origin"),
-        issuer: ISSUER.parse().expect("an issuer"),
+        issuers: vec![AcceptedIssuer {
+            name: ISSUER.parse().expect("an issuer"),
+            audiences: vec![API.parse().expect("a name")],
+        }],
         dpop: DpopRequirement::Required,
         nonce: GateNonce::Off,
         window: Window { lifetime: Duration::from_mins(5), skew: Duration::from_secs(10) },
@@ -120,9 +122,15 @@ fn enforcer(issuer: &SigningKey) -> Enforcer {
     };
     let nonces = Nonces::new(RootKey::from_bytes([7; 32]).derive(API), Duration::from_mins(5));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let issuer = TokenIssuer {
+        name: ISSUER.parse().expect("an issuer"),
+        profile: TokenProfile::rfc9068(TOKEN_ALGORITHMS.to_vec(), Duration::from_secs(10)),
+        keys: Arc::new(Keys(issuer.public().clone())),
+        handles: false,
+    };
     Enforcer::new(
         vec![(settings, nonces)],
-        Arc::new(Keys(issuer.public().clone())),
+        &[Arc::new(issuer)],
         Arc::new(Tokens::new(DEFAULT_TOKENS, clock)),
         Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS)),
         Fence::after(None, SystemClock.now()),

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::dpop::{NonceText, ProofFault};
 use crate::jose::Thumbprint;
 use crate::replay::{ReplayKey, Seen};
-use crate::token::VerifiedToken;
+use crate::token::{KeyLookup, VerifiedToken};
 use crate::unavailable::Unavailable;
 
 /// What is known about a request by the time it is decided; for logs, metrics and the proxy's metadata.
@@ -128,6 +128,25 @@ pub enum Finding {
     /// The token says nothing by itself: ask a [`TokenLookup`](super::TokenLookup), then
     /// [`Enforcer::decide_resolved`](super::Enforcer::decide_resolved).
     Unresolved(Unresolved, Context),
+    /// It takes newer keys of an issuer to tell: [`KeysWanted::renew`], then decide once more.
+    KeysWanted(KeysWanted, Context),
+}
+
+/// The keys of an issuer that has signed a token, perhaps, with one that is not at hand.
+#[must_use]
+pub struct KeysWanted(pub(super) Arc<dyn KeyLookup>);
+
+impl KeysWanted {
+    /// Waits until newer keys are at hand, or could not be had.
+    pub async fn renew(&self, now: Timestamp) {
+        self.0.renew(now).await;
+    }
+}
+
+impl fmt::Debug for KeysWanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeysWanted(..)")
+    }
 }
 
 /// Leave to pass. Only the enforcer makes one, after every rule held.

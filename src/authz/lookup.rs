@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::TokenKey;
 use crate::clock::Timestamp;
-use crate::ident::Issuer;
+use crate::ident::IssuerName;
 use crate::jose::Members;
 use crate::unavailable::Unavailable;
 
@@ -25,7 +25,7 @@ pub trait TokenLookup: Send + Sync {
 #[must_use]
 pub struct Unresolved {
     /// Whose token it would be.
-    pub(super) issuer: Issuer,
+    pub(super) issuer: IssuerName,
     /// The token.
     pub(super) token: Zeroizing<String>,
     /// What it is remembered by.
@@ -34,7 +34,7 @@ pub struct Unresolved {
 
 impl Unresolved {
     /// Whose token it would be.
-    pub fn issuer(&self) -> &Issuer {
+    pub fn issuer(&self) -> &IssuerName {
         &self.issuer
     }
 

@@ -1,9 +1,12 @@
-//! What the operator says about a protected resource.
+//! What the operator says about a protected resource, and about those who issue its tokens.
+
+use std::sync::Arc;
 
 use super::policy::Rule;
 use super::upstream::UpstreamView;
 use crate::dpop::Window;
-use crate::ident::{Audience, Issuer};
+use crate::ident::{Audience, IssuerName};
+use crate::token::{KeyLookup, TokenProfile};
 use crate::uri::Origin;
 
 /// Whether tokens must be bound to a key.
@@ -29,15 +32,37 @@ pub enum GateNonce {
     Required,
 }
 
+/// One whose tokens count at a resource.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AcceptedIssuer {
+    /// Who it is.
+    pub name: IssuerName,
+    /// One of these must be in `aud` of its tokens.
+    pub audiences: Vec<Audience>,
+}
+
+/// One who issues tokens, as far as a gate must know.
+#[derive(Clone)]
+pub struct TokenIssuer {
+    /// Who it is.
+    pub name: IssuerName,
+    /// What its tokens look like.
+    pub profile: TokenProfile,
+    /// What they are signed with.
+    pub keys: Arc<dyn KeyLookup>,
+    /// Whether they may be handles, which somebody knows who is asked.
+    pub handles: bool,
+}
+
 /// A protected resource.
 #[derive(Clone, Debug)]
 pub struct ResourceSettings {
-    /// What must be in `aud` of a token.
+    /// Its identifier, and what `aud` of a token must hold unless `issuers` says otherwise.
     pub audience: Audience,
     /// The origin that clients sign for in `htu`, and by whose host requests find this resource.
     pub origin: Origin,
-    /// Who issues its tokens.
-    pub issuer: Issuer,
+    /// Who issues its tokens. Those of all others are refused.
+    pub issuers: Vec<AcceptedIssuer>,
     /// Whether tokens must be bound.
     pub dpop: DpopRequirement,
     /// Whether proofs must hold a nonce.

@@ -55,7 +55,7 @@ impl ClientKeySets {
                 Reach::Public => &self.public,
                 Reach::Anywhere => &self.anywhere,
             };
-            Kept::for_as_long_as(KEEPING, at.url.clone(), fetcher.clone(), parse)
+            Kept::for_as_long_as(KEEPING, &at.url, fetcher.clone(), parse)
         })
     }
 }

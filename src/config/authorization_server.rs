@@ -17,7 +17,7 @@ use super::{
     login, named_file, registration,
 };
 use crate::authz::ResourceSettings;
-use crate::dpop::Window;
+use crate::dpop::{NONCE_LIFE, Window};
 use crate::fetch::{FetchLimits, Reach};
 use crate::ident::{Audience, Issuer};
 use crate::jose::Algorithm;
@@ -177,7 +177,7 @@ pub(super) fn dpop(judge: &mut Judge<'_>, given: Option<&Given<DpopFile>>) -> Dp
     };
     DpopSettings {
         nonce,
-        nonce_life: judge.duration(file.nonce_lifetime.as_ref(), 5 * MINUTE, Some(DAY)),
+        nonce_life: judge.duration(file.nonce_lifetime.as_ref(), NONCE_LIFE, Some(DAY)),
         window: Window {
             lifetime: judge.duration(file.proof_lifetime.as_ref(), MINUTE, Some(5 * MINUTE)),
             skew: judge.duration(file.clock_skew.as_ref(), Duration::from_secs(10), Some(MINUTE)),
@@ -311,7 +311,8 @@ fn resources(
 ) -> Vec<Audience> {
     let others = file.resources.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
     judge.once(others.iter().map(|one| (&one.value.0.audience, &one.place)), "is given twice");
-    let mut resources: Vec<Audience> = protected.iter().map(|one| one.audience.clone()).collect();
+    let ours = |one: &&ResourceSettings| one.issuers.iter().any(|accepted| accepted.name.as_str() == issuer.as_str());
+    let mut resources: Vec<Audience> = protected.iter().filter(ours).map(|one| one.audience.clone()).collect();
     for other in others {
         if !resources.contains(&other.value.0.audience) {
             resources.push(other.value.0.audience.clone());

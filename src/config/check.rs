@@ -14,7 +14,7 @@ use super::given::{Given, Parsed};
 use super::listen_address::TcpAddress;
 use super::mistake::{Mistake, Place};
 use super::{
-    AdminApi, AuthorizationServer, Config, Listen, Login, PublicListener, Replay, Store, authorization_server,
+    AdminApi, AuthorizationServer, Config, Listen, Login, PublicListener, Replay, Store, authorization_server, issuer,
     named_file, protected_resource,
 };
 use crate::certificate::Authorities;
@@ -40,7 +40,7 @@ const SOCKET_PATH_LIMIT: usize = 107;
 pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mistake>) -> Option<Config> {
     let mut judge = Judge { directory, mistakes };
     let place = &file.place;
-    let File { listen, store, replay, authorization_server, protected_resources } = &file.value;
+    let File { listen, store, replay, authorization_server, protected_resources, issuers: _ } = &file.value;
 
     let nothing = authorization_server.is_none() && protected_resources.is_none();
     if nothing && !place.lost("authorization_server") && !place.lost("protected_resources") {
@@ -53,7 +53,9 @@ pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mi
     let limits = self::limits(&mut judge, store.as_ref());
     let store = if place.lost("store") { None } else { self::store(&mut judge, store.as_ref()) };
     let server_file = authorization_server.as_ref();
-    let resources = protected_resource::all(&mut judge, file);
+    let own = protected_resource::Own::of(file);
+    let issuers = issuer::all(&mut judge, file, own.issuer.as_ref(), own.window.skew);
+    let resources = protected_resource::all(&mut judge, file, &own);
     let certificates = certificates(listen_file);
     let server = server_file
         .map(|server| authorization_server::judge(&mut judge, server, store.as_ref(), &resources, certificates));
@@ -74,7 +76,8 @@ pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mi
     // What was spent is remembered as long as anything that came from it could be used.
     let kept = lifetimes.map(|lifetimes| lifetimes.access_token.max(lifetimes.transaction));
     let limits = Limits { kept: kept.unwrap_or_default().max(limits.kept), ..limits };
-    Some(Config { listen, store: store?, limits, replay, authorization_server, protected_resources: resources })
+    let protected_resources = resources;
+    Some(Config { listen, store: store?, limits, replay, authorization_server, issuers, protected_resources })
 }
 
 /// An external login is nothing without the door through which it comes, and that door must not be where Envoy's is.

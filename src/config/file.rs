@@ -13,6 +13,7 @@ use crate::grpc::ListenAddress;
 mod authorization_server;
 mod client;
 mod client_documents;
+mod issuer;
 mod login;
 mod protected_resource;
 mod registration;
@@ -23,6 +24,7 @@ pub(super) use authorization_server::{
 };
 pub(super) use client::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, RotationWord};
 pub(super) use client_documents::{ClientDocumentsFile, PrivateAddresses};
+pub(super) use issuer::{IssuerFile, OtherIssuer, TokenClaimsFile, TokenTypeWord};
 pub(super) use login::{ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, OidcLoginFile};
 pub(super) use protected_resource::{
     AllowWord, DpopWord, GateNonceWord, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord, UpstreamFile,
@@ -43,6 +45,8 @@ pub(super) struct File {
     pub(super) replay: Option<Given<ReplayFile>>,
     /// The authorization server: issues tokens.
     pub(super) authorization_server: Option<Given<AuthorizationServerFile>>,
+    /// Other authorization servers whose tokens count at protected resources, where the defaults do not fit them.
+    pub(super) issuers: Option<Given<Vec<Given<IssuerFile>>>>,
     /// The resources that the gate protects. A request for any other host is denied.
     pub(super) protected_resources: Option<Given<Vec<Given<ResourceFile>>>>,
 }

@@ -3,13 +3,15 @@
 use super::authorization_server::{KnownScopes, dpop};
 use super::check::Judge;
 use super::file::{
-    AllowWord, AuthorizationServerFile, DpopWord, File, GateNonceWord, ResourceFile, ResourceUri, RuleFile,
-    UpstreamAuthorizationWord, UpstreamFile,
+    AllowWord, DpopWord, File, GateNonceWord, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord,
+    UpstreamFile,
 };
 use super::given::{Given, Parsed};
+use super::issuer;
 use super::mistake::{Mistake, Place};
 use crate::authz::{
-    Access, DpopRequirement, GateNonce, IdentityHeader, ResourceSettings, Rule, UpstreamAuthorization, UpstreamView,
+    AcceptedIssuer, Access, DpopRequirement, GateNonce, IdentityHeader, ResourceSettings, Rule, UpstreamAuthorization,
+    UpstreamView,
 };
 use crate::dpop::Window;
 use crate::ident::{Audience, Issuer};
@@ -20,21 +22,17 @@ use crate::uri::Origin;
 const DEFAULT_HEADERS: [(&str, &str); 3] =
     [("x-auth-client", "client_id"), ("x-auth-scope", "scope"), ("x-auth-subject", "sub")];
 
+/// The header that is added where the tokens of several issuers count: two may call people the same.
+const ISSUER_HEADER: (&str, &str) = ("x-auth-issuer", "iss");
+
 /// Judges all resources. Those with mistakes are left out.
-pub(super) fn all(judge: &mut Judge<'_>, file: &Given<File>) -> Vec<ResourceSettings> {
+pub(super) fn all(judge: &mut Judge<'_>, file: &Given<File>, own: &Own) -> Vec<ResourceSettings> {
     let Some(given) = &file.value.protected_resources else { return Vec::new() };
     let resources: Vec<_> = given.value.iter().filter_map(|one| one.value.resource.as_ref()).collect();
     let audiences = resources.iter().map(|one| (&one.value.0.audience, &one.place));
     judge.once(audiences, "is the `resource` of an earlier one");
     check_origins(judge, &resources);
-    let own = Own::of(file);
-    if own.is_none() && !file.place.lost("authorization_server") {
-        let mistake = Mistake::about(&given.place, "needs `authorization_server`: its tokens are the only ones");
-        judge.report(
-            mistake.help("foreign issuers are not supported by this version: configure `authorization_server`"),
-        );
-    }
-    given.value.iter().filter_map(|one| resource(judge, one, own.as_ref())).collect()
+    given.value.iter().filter_map(|one| resource(judge, one, own)).collect()
 }
 
 /// The resources for which access tokens are handles.
@@ -75,36 +73,43 @@ fn share_a_host(one: &Origin, other: &Origin) -> bool {
 }
 
 /// What a resource takes from the authorization server of the same file.
-struct Own<'f> {
-    server: &'f AuthorizationServerFile,
-    issuer: Option<Issuer>,
-    scopes: KnownScopes,
-    window: Window,
+pub(super) struct Own {
+    /// Whether there is one.
+    present: bool,
+    pub(super) issuer: Option<Issuer>,
+    scopes: Option<KnownScopes>,
+    /// The age at which proofs are accepted; the same without an authorization server.
+    pub(super) window: Window,
 }
 
-impl<'f> Own<'f> {
-    fn of(file: &'f Given<File>) -> Option<Self> {
-        let given = file.value.authorization_server.as_ref()?;
-        let server = &given.value;
-        let issuer = server.issuer.as_ref().map(|issuer| issuer.value.0.clone());
+impl Own {
+    pub(super) fn of(file: &Given<File>) -> Self {
+        let given = file.value.authorization_server.as_ref();
+        let server = given.map(|given| &given.value);
+        let issuer = server.and_then(|server| server.issuer.as_ref()).map(|issuer| issuer.value.0.clone());
         // Mistakes in here are reported where the authorization server is judged.
-        let window = dpop(&mut Judge::aside(&mut Vec::new()), server.dpop.as_ref()).window;
-        Some(Self { server, issuer, scopes: KnownScopes::of(given), window })
+        let dpop = dpop(&mut Judge::aside(&mut Vec::new()), server.and_then(|server| server.dpop.as_ref()));
+        let present = given.is_some() || file.place.lost("authorization_server");
+        Self { present, issuer, scopes: given.map(KnownScopes::of), window: dpop.window }
     }
 }
 
 /// Judges one resource. `None` only if there are mistakes.
-fn resource(judge: &mut Judge<'_>, given: &Given<ResourceFile>, own: Option<&Own<'_>>) -> Option<ResourceSettings> {
+fn resource(judge: &mut Judge<'_>, given: &Given<ResourceFile>, own: &Own) -> Option<ResourceSettings> {
     let Given { value: file, place } = given;
     let resource = judge.required(place, "resource", file.resource.as_ref()).map(|given| given.value.0.clone());
-    check_authorization_servers(judge, file, own);
-    let upstream = upstream(judge, file.upstream.as_ref());
-    let rules = rules(judge, given, own);
-    let (resource, own) = (resource?, own?);
+    let audience = resource.as_ref().map(|resource| &resource.audience);
+    let issuers = issuer::accepted(judge, given, audience, (own.issuer.as_ref(), own.present));
+    let upstream = upstream(judge, file.upstream.as_ref(), issuers.len());
+    // Others may know scopes that this file does not.
+    let ours = |one: &AcceptedIssuer| own.issuer.as_ref().is_some_and(|own| own.as_str() == one.name.as_str());
+    let known = own.scopes.as_ref().filter(|_| issuers.iter().all(ours));
+    let rules = rules(judge, given, known);
+    let resource = resource?;
     Some(ResourceSettings {
         audience: resource.audience,
         origin: resource.origin,
-        issuer: own.issuer.clone()?,
+        issuers,
         dpop: match file.dpop.as_ref().map(|given| given.value) {
             Some(DpopWord::Required) | None => DpopRequirement::Required,
             Some(DpopWord::OrCertificate) => DpopRequirement::OrCertificate,
@@ -121,22 +126,7 @@ fn resource(judge: &mut Judge<'_>, given: &Given<ResourceFile>, own: Option<&Own
     })
 }
 
-/// `self`, or the issuer of the same file by name.
-fn check_authorization_servers(judge: &mut Judge<'_>, file: &ResourceFile, own: Option<&Own<'_>>) {
-    let Some(given) = &file.authorization_servers else { return };
-    if given.value.is_empty() && given.place.gaps.is_empty() {
-        judge.report(Mistake::about(&given.place, "is empty: no token would count").help("say `[self]`"));
-    }
-    let ours = own.and_then(|own| own.server.issuer.as_ref()).map(|issuer| issuer.value.0.as_str());
-    for name in &given.value {
-        if name.value != "self" && Some(name.value.as_str()) != ours {
-            let mistake = Mistake::about(&name.place, "is a foreign issuer, which this version does not support");
-            judge.report(mistake.help("`self` means the `authorization_server` of this file"));
-        }
-    }
-}
-
-fn upstream(judge: &mut Judge<'_>, given: Option<&Given<UpstreamFile>>) -> UpstreamView {
+fn upstream(judge: &mut Judge<'_>, given: Option<&Given<UpstreamFile>>, issuers: usize) -> UpstreamView {
     let absent = UpstreamFile::default();
     let file = given.map_or(&absent, |given| &given.value);
     let authorization = match file.authorization.as_ref().map(|given| given.value) {
@@ -145,7 +135,11 @@ fn upstream(judge: &mut Judge<'_>, given: Option<&Given<UpstreamFile>>) -> Upstr
         Some(UpstreamAuthorizationWord::Keep) => UpstreamAuthorization::Keep,
     };
     let headers = match &file.headers {
-        None => DEFAULT_HEADERS.into_iter().filter_map(|(name, claim)| IdentityHeader::new(name, claim).ok()).collect(),
+        None => {
+            let several = Some(ISSUER_HEADER).filter(|_| issuers > 1);
+            let headers = DEFAULT_HEADERS.into_iter().chain(several);
+            headers.filter_map(|(name, claim)| IdentityHeader::new(name, claim).ok()).collect()
+        }
         Some(headers) => {
             let mut kept = Vec::new();
             for (name, claim) in &headers.value {
@@ -160,7 +154,7 @@ fn upstream(judge: &mut Judge<'_>, given: Option<&Given<UpstreamFile>>) -> Upstr
     UpstreamView { authorization, headers }
 }
 
-fn rules(judge: &mut Judge<'_>, resource: &Given<ResourceFile>, own: Option<&Own<'_>>) -> Vec<Rule> {
+fn rules(judge: &mut Judge<'_>, resource: &Given<ResourceFile>, known: Option<&KnownScopes>) -> Vec<Rule> {
     let Some(given) = judge.required(&resource.place, "rules", resource.value.rules.as_ref()) else {
         return Vec::new();
     };
@@ -170,7 +164,7 @@ fn rules(judge: &mut Judge<'_>, resource: &Given<ResourceFile>, own: Option<&Own
     }
     let mut rules: Vec<(Rule, &Place)> = Vec::new();
     for one in &given.value {
-        let Some(rule) = rule(judge, one, own) else { continue };
+        let Some(rule) = rule(judge, one, known) else { continue };
         if let Some((_, earlier)) = rules.iter().find(|(earlier, _)| earlier.covers(&rule)) {
             let mistake = Mistake::about(&one.place, format!("can never match: `{}` comes first", earlier.path));
             judge.report(mistake.help("the first rule that matches decides: put this one before it, or leave it out"));
@@ -181,7 +175,7 @@ fn rules(judge: &mut Judge<'_>, resource: &Given<ResourceFile>, own: Option<&Own
 }
 
 /// Judges one rule. `None` only if there are mistakes.
-fn rule(judge: &mut Judge<'_>, given: &Given<RuleFile>, own: Option<&Own<'_>>) -> Option<Rule> {
+fn rule(judge: &mut Judge<'_>, given: &Given<RuleFile>, known: Option<&KnownScopes>) -> Option<Rule> {
     let Given { value: file, place } = given;
     let path = judge.required(place, "path", file.path.as_ref()).map(|path| path.value.0.clone());
     if let Some(methods) = file.methods.as_ref().filter(|given| given.value.is_empty() && given.place.gaps.is_empty()) {
@@ -189,19 +183,19 @@ fn rule(judge: &mut Judge<'_>, given: &Given<RuleFile>, own: Option<&Own<'_>>) -
             Mistake::about(&methods.place, "is empty: the rule would match nothing").help("leave it out for all"),
         );
     }
-    let access = access(judge, given, own);
+    let access = access(judge, given, known);
     let methods = file.methods.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
     let methods = methods.iter().map(|method| method.value.0.clone()).collect();
     Some(Rule { path: path?, methods, access: access? })
 }
 
-fn access(judge: &mut Judge<'_>, given: &Given<RuleFile>, own: Option<&Own<'_>>) -> Option<Access> {
+fn access(judge: &mut Judge<'_>, given: &Given<RuleFile>, known: Option<&KnownScopes>) -> Option<Access> {
     let Given { value: file, place } = given;
     match (&file.scope, &file.allow) {
         (Some(scope), None) => {
             let scopes = scope.value.0.clone();
-            if let Some(own) = own {
-                own.scopes.check(judge, &scope.place, &scopes);
+            if let Some(known) = known {
+                known.check(judge, &scope.place, &scopes);
             }
             if scopes.is_empty() {
                 let mistake = Mistake::about(&scope.place, "is empty");

@@ -26,13 +26,11 @@ impl Fence {
         Self { seen_until, started }
     }
 
-    /// The fence of a gate that has no store, and so does not know of earlier lives: it keeps out what was made before
-    /// the second of its start. Not kept out are proofs that were made within that second or ahead of our clock and seen
-    /// by an earlier life; only a shared guard closes that.
+    /// The fence of a gate that has no store, and so does not know of earlier lives: one may have accepted proofs up to this
+    /// moment, those included that were made ahead of our clock by up to `skew`.
     #[must_use]
-    pub fn without_store(started: Timestamp) -> Self {
-        let second = Timestamp::from_seconds(started.seconds());
-        Self { seen_until: Some(second.before(Duration::from_millis(1))), started }
+    pub fn without_store(started: Timestamp, skew: Duration) -> Self {
+        Self { seen_until: Some(started + skew), started }
     }
 
     /// Whether no earlier life can have accepted `proof`.
@@ -78,9 +76,11 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_without_a_store_fences_what_was_made_before_its_second() {
-        let fence = Fence::without_store(at(2) + Duration::from_millis(700));
-        assert!(!fence.clears(at(2).before(Duration::from_millis(1)), None));
-        assert!(fence.clears(at(2), None));
+    fn a_gate_without_a_store_fences_all_that_an_earlier_life_can_have_accepted() {
+        let fence = Fence::without_store(at(2), Duration::from_secs(10));
+        assert!(!fence.clears(at(-60), None));
+        assert!(!fence.clears(at(12), None));
+        assert!(fence.clears(at(12) + Duration::from_millis(1), None));
+        assert!(fence.clears(at(3), Some(at(2))));
     }
 }

@@ -14,6 +14,9 @@ use subtle::ConstantTimeEq as _;
 /// A nonce as it goes out in `DPoP-Nonce`: 32 characters of base64url.
 pub type NonceText = String;
 
+/// How long nonces live unless somebody says otherwise.
+pub const NONCE_LIFE: Duration = Duration::from_mins(5);
+
 const TAG: usize = 16;
 
 /// Makes and judges the nonces of one party.

@@ -7,9 +7,11 @@
 //! | is older than [`Keeping::stale`], or there is none | who asks waits for a fetch, all for the same one |
 //! | lacks what is looked for | it is fetched again, but for that reason not more often than every [`COOL_DOWN`] |
 //!
-//! A fetch that failed is not repeated for [`COOL_DOWN`] either. Nobody waits longer than a fetch may take, and nobody for
-//! two: what was fetched for a request is not fetched once more for it.
+//! A fetch that failed is repeated after a second, and after twice as long each time, up to [`COOL_DOWN`]. Nobody waits
+//! longer than a fetch may take, and nobody for two: what was fetched for a request is not fetched once more for it.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use super::{FetchFault, FetchUrl, Fetcher};
 use crate::clock::Timestamp;
 use crate::unavailable::Unavailable;
 
-/// The shortest time between two fetches because something is lacking, and after one that failed.
+/// The shortest time between two fetches because something is lacking, and the longest after one that failed.
 const COOL_DOWN: Duration = Duration::from_secs(10);
 
 /// For how long a document is kept.
@@ -40,22 +42,40 @@ impl Default for Keeping {
 
 /// A document of somebody else's that is kept at hand.
 pub struct Kept<T> {
-    url: FetchUrl,
-    fetcher: Fetcher,
-    parse: Parse<T>,
+    /// Where it comes from, for the log.
+    name: String,
     keeping: Keeping,
+    source: Source<T>,
+    /// Told of the old document and the new one that takes its place.
+    replaced: Option<Replaced<T>>,
     held: Mutex<Held<T>>,
     flight: tokio::sync::Mutex<()>,
 }
 
-/// Understands a body, or not.
-type Parse<T> = Box<dyn Fn(&[u8]) -> Option<T> + Send + Sync>;
+/// Gets a document.
+type Source<T> = Box<dyn Fn(Timestamp) -> Getting<T> + Send + Sync>;
+
+/// A document on its way.
+pub type Getting<T> = Pin<Box<dyn Future<Output = Result<Got<T>, FetchFault>> + Send>>;
+
+/// Hears of changes.
+type Replaced<T> = Box<dyn Fn(&T, &T) + Send + Sync>;
+
+/// A document that has come.
+pub struct Got<T> {
+    /// What it says.
+    pub content: T,
+    /// How long it is fresh, as it says of itself; it is believed within limits.
+    pub max_age: Option<Duration>,
+}
 
 /// What is at hand.
 struct Held<T> {
     document: Option<Document<T>>,
-    /// When and why the last fetch failed, if it did.
-    failed: Option<(Timestamp, FetchFault)>,
+    /// Whether it is being fetched.
+    trying: bool,
+    /// When the last fetch failed, if it did, and how often in a row that was so.
+    failed: Option<(Timestamp, u32)>,
     /// When it was last fetched because it lacked something.
     lacked_at: Option<Timestamp>,
 }
@@ -65,6 +85,8 @@ struct Held<T> {
 enum Why {
     /// It is not fresh, or not there.
     Old,
+    /// It will not be fresh for much longer, or is not there.
+    Ageing,
     /// It lacks what is looked for.
     Lacking,
 }
@@ -73,6 +95,8 @@ enum Why {
 struct Document<T> {
     content: Arc<T>,
     fetched_at: Timestamp,
+    /// When it is fetched again behind the scenes, where somebody looks after it.
+    ageing_from: Timestamp,
     fresh_until: Timestamp,
     stale_from: Timestamp,
 }
@@ -81,7 +105,7 @@ impl<T: Send + Sync + 'static> Kept<T> {
     /// Keeps the document at `url`, as far as `parse` understands it. Nothing is fetched yet.
     #[must_use]
     pub fn new(
-        url: FetchUrl,
+        url: &FetchUrl,
         fetcher: Fetcher,
         parse: impl Fn(&[u8]) -> Option<T> + Send + Sync + 'static,
     ) -> Arc<Self> {
@@ -92,19 +116,57 @@ impl<T: Send + Sync + 'static> Kept<T> {
     #[must_use]
     pub fn for_as_long_as(
         keeping: Keeping,
-        url: FetchUrl,
+        url: &FetchUrl,
         fetcher: Fetcher,
         parse: impl Fn(&[u8]) -> Option<T> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let held = Mutex::new(Held { document: None, failed: None, lacked_at: None });
-        let (parse, flight) = (Box::new(parse), tokio::sync::Mutex::default());
-        Arc::new(Self { url, fetcher, parse, keeping, held, flight })
+        let (name, url, parse) = (url.as_str().to_owned(), url.clone(), Arc::new(parse));
+        Self::from_source(name, keeping, None, move |_| {
+            let (url, fetcher, parse) = (url.clone(), fetcher.clone(), Arc::clone(&parse));
+            Box::pin(async move {
+                let fetched = fetcher.get(&url).await?;
+                let content = parse(&fetched.body).ok_or(FetchFault::Unfit)?;
+                Ok(Got { content, max_age: fetched.max_age })
+            })
+        })
     }
 
-    /// Where the document is.
+    /// Keeps a document that `source` gets, and tells `replaced` of each change. Nothing is fetched yet.
     #[must_use]
-    pub fn url(&self) -> &FetchUrl {
-        &self.url
+    pub fn from_source(
+        name: String,
+        keeping: Keeping,
+        replaced: Option<Replaced<T>>,
+        source: impl Fn(Timestamp) -> Getting<T> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let held = Mutex::new(Held { document: None, trying: false, failed: None, lacked_at: None });
+        let (source, flight) = (Box::new(source), tokio::sync::Mutex::default());
+        Arc::new(Self { name, keeping, source, replaced, held, flight })
+    }
+
+    /// Where the document comes from.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The document at hand, if it is not stale. Never waits.
+    #[must_use]
+    pub fn at_hand(&self, now: Timestamp) -> Option<Arc<T>> {
+        self.held().usable(now).map(|document| Arc::clone(&document.content))
+    }
+
+    /// Whether it makes sense to wait for a newer document: one is on its way, or may be asked for.
+    #[must_use]
+    pub fn may_be_renewed(&self, now: Timestamp) -> bool {
+        let held = self.held();
+        held.trying || held.may_fetch(held.why_renew(now), now)
+    }
+
+    /// Whether the document could not be fetched when it was last tried.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.held().failed.is_some()
     }
 
     /// The document, as fresh as the table above says.
@@ -112,7 +174,10 @@ impl<T: Send + Sync + 'static> Kept<T> {
     /// # Errors
     /// [`Unavailable`] if there is none that is fresh enough.
     pub async fn get(self: &Arc<Self>, now: Timestamp) -> Result<Arc<T>, Unavailable> {
-        let at_hand = self.held().usable(now);
+        let at_hand = {
+            let held = self.held();
+            held.usable(now).map(|document| (Arc::clone(&document.content), now < document.fresh_until))
+        };
         match at_hand {
             Some((content, true)) => Ok(content),
             Some((content, false)) => {
@@ -121,7 +186,7 @@ impl<T: Send + Sync + 'static> Kept<T> {
             }
             None => {
                 self.fetch_behind(Why::Old, now).await.map_err(|_| Unavailable::Down)?;
-                self.held().usable(now).map(|(content, _)| content).ok_or(Unavailable::Down)
+                self.at_hand(now).ok_or(Unavailable::Down)
             }
         }
     }
@@ -147,8 +212,25 @@ impl<T: Send + Sync + 'static> Kept<T> {
     pub async fn get_newer(self: &Arc<Self>, now: Timestamp) -> Result<Arc<T>, Unavailable> {
         self.fetch_behind(Why::Lacking, now).await.map_err(|_| Unavailable::Down)?;
         let held = self.held();
-        let content = held.usable(now).filter(|_| held.failed.is_none());
-        content.map(|(content, _)| content).ok_or(Unavailable::Down)
+        let document = held.usable(now).filter(|_| held.failed.is_none());
+        document.map(|document| Arc::clone(&document.content)).ok_or(Unavailable::Down)
+    }
+
+    /// Waits until the document was fetched again, be it that there is none or that it lacks something; if it may be.
+    pub async fn renew(self: &Arc<Self>, now: Timestamp) {
+        let why = self.held().why_renew(now);
+        let _ = self.fetch_behind(why, now).await;
+    }
+
+    /// Fetches the document behind the scenes, if there is none or if it will not be fresh for much longer.
+    pub fn look_after(self: &Arc<Self>, now: Timestamp) {
+        let due = {
+            let held = self.held();
+            !held.trying && held.may_fetch(Why::Ageing, now)
+        };
+        if due {
+            drop(self.fetch_behind(Why::Ageing, now));
+        }
     }
 
     /// Fetches the document in a task of its own: who asked may go away, the others still wait for it.
@@ -167,49 +249,78 @@ impl<T: Send + Sync + 'static> Kept<T> {
         let _one = self.flight.lock().await;
         {
             let mut held = self.held();
-            let recently = |at: Option<Timestamp>| at.is_some_and(|at| now < at + COOL_DOWN);
-            let needless = match why {
-                Why::Old => held.usable(now).is_some_and(|(_, is_fresh)| is_fresh),
-                Why::Lacking => recently(held.lacked_at) || held.is_at_least_as_new_as(now),
-            };
-            if needless || recently(held.failed.map(|(at, _)| at)) {
+            if !held.may_fetch(why, now) {
                 return;
             }
+            held.trying = true;
             if why == Why::Lacking {
                 held.lacked_at = Some(now);
             }
         }
-        let fetched = self.fetched(now).await;
+        let got = (self.source)(now).await;
         let mut held = self.held();
-        match fetched {
-            Ok(document) => (held.document, held.failed) = (Some(document), None),
+        held.trying = false;
+        match got {
+            Ok(got) => {
+                let document = Document::new(got, self.keeping, now);
+                if let (Some(replaced), Some(old)) = (&self.replaced, &held.document) {
+                    replaced(&old.content, &document.content);
+                }
+                (held.document, held.failed) = (Some(document), None);
+            }
             Err(fault) => {
-                held.failed = Some((now, fault));
+                let failures = held.failed.map_or(1, |(_, failures)| failures.saturating_add(1));
+                held.failed = Some((now, failures));
                 let stale = held.usable(now).is_some();
-                tracing::warn!(url = self.url.as_str(), %fault, stale, "a document could not be fetched: {fault}");
+                drop(held);
+                tracing::warn!(url = self.name, %fault, stale, "a document could not be fetched: {fault}");
             }
         }
     }
+}
 
-    async fn fetched(&self, now: Timestamp) -> Result<Document<T>, FetchFault> {
-        let fetched = self.fetcher.get(&self.url).await?;
-        let content = Arc::new((self.parse)(&fetched.body).ok_or(FetchFault::Unfit)?);
-        let (least, most) = self.keeping.fresh;
-        let fresh = fetched.max_age.unwrap_or(least).clamp(least, most);
-        let stale_from = now + fresh.max(self.keeping.stale);
-        Ok(Document { content, fetched_at: now, fresh_until: now + fresh, stale_from })
+impl<T> Document<T> {
+    fn new(got: Got<T>, keeping: Keeping, now: Timestamp) -> Self {
+        let (least, most) = keeping.fresh;
+        let fresh = got.max_age.unwrap_or(least).clamp(least, most);
+        // Processes that began together need not ask together: the millisecond is as good as chance.
+        let sixteenths = 11 + u32::try_from(now.millis().rem_euclid(4)).unwrap_or(0);
+        Self {
+            content: Arc::new(got.content),
+            fetched_at: now,
+            ageing_from: now + fresh * sixteenths / 16,
+            fresh_until: now + fresh,
+            stale_from: now + fresh.max(keeping.stale),
+        }
     }
 }
 
 impl<T> Held<T> {
-    /// The document, if it is not stale, and whether it is fresh.
-    fn usable(&self, now: Timestamp) -> Option<(Arc<T>, bool)> {
-        let document = self.document.as_ref().filter(|document| now < document.stale_from)?;
-        Some((Arc::clone(&document.content), now < document.fresh_until))
+    /// The document, if it is not stale.
+    fn usable(&self, now: Timestamp) -> Option<&Document<T>> {
+        self.document.as_ref().filter(|document| now < document.stale_from)
     }
 
-    /// Whether the document was fetched for this very request, or after it came.
-    fn is_at_least_as_new_as(&self, now: Timestamp) -> bool {
-        self.document.as_ref().is_some_and(|document| document.fetched_at >= now)
+    /// Why somebody would have the document fetched who found what is at hand wanting.
+    fn why_renew(&self, now: Timestamp) -> Why {
+        if self.usable(now).is_some() { Why::Lacking } else { Why::Old }
+    }
+
+    /// Whether the document may be fetched by now, for this reason.
+    fn may_fetch(&self, why: Why, now: Timestamp) -> bool {
+        let document = self.usable(now);
+        let needless = match why {
+            Why::Old => document.is_some_and(|document| now < document.fresh_until),
+            Why::Ageing => document.is_some_and(|document| now < document.ageing_from),
+            Why::Lacking => {
+                // It was fetched for this very request, or after it came; or for another one a moment ago.
+                document.is_some_and(|document| document.fetched_at >= now)
+                    || self.lacked_at.is_some_and(|at| now < at + COOL_DOWN)
+            }
+        };
+        let failed_recently = self.failed.is_some_and(|(at, failures)| {
+            now < at + Duration::from_secs(1 << failures.saturating_sub(1).min(5)).min(COOL_DOWN)
+        });
+        !needless && !failed_recently
     }
 }

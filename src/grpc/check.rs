@@ -42,8 +42,12 @@ const RESOURCE_EXTENSION: &str = "resource";
 /// The path of the one method.
 const CHECK_PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 
-/// How long a `Check` waits at most to learn what a token stands for; less, if the proxy's own time is over before.
-const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
+/// How long a `Check` waits at most to learn what a token stands for, or for newer keys of its issuer; less, if the proxy's
+/// own time is over before.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
+
+/// What is left of that time for the answer to get there: who waits longer is answered by the proxy, and not by us.
+const ANSWER_TIME: Duration = Duration::from_millis(25);
 
 /// Answers `Check` calls.
 #[derive(Clone)]
@@ -146,18 +150,26 @@ impl UnaryService<Question> for Visit {
 impl Gate {
     /// Decides about a request, and spends its proof last.
     async fn decide(&self, request: &Request<'_>, now: Timestamp, deadline: Option<Instant>) -> Decision {
-        let finding = match self.enforcer.decide(request, now) {
+        let mut finding = self.enforcer.decide(request, now);
+        if let Finding::KeysWanted(keys, _) = &finding
+            && tokio::time::timeout(patience(deadline), keys.renew(now)).await.is_ok()
+        {
+            finding = self.enforcer.decide(request, now);
+        }
+        let finding = match finding {
             Finding::Unresolved(unresolved, context) => match self.look_up(&unresolved, now, deadline).await {
                 Ok(answer) => self.enforcer.decide_resolved(request, unresolved.resolve(answer), now),
                 Err(cause) => Finding::Settled(Decision::Unavailable(Outage::new(cause, context))),
             },
-            finding @ (Finding::Settled(_) | Finding::Unspent(_)) => finding,
+            finding @ (Finding::Settled(_) | Finding::Unspent(_) | Finding::KeysWanted(..)) => finding,
         };
         match finding {
             Finding::Settled(decision) => decision,
             Finding::Unspent(unspent) => self.spend(unspent, now, deadline).await,
             // One question is enough for one request: whoever has still no answer does not pass.
-            Finding::Unresolved(_, context) => Decision::Unavailable(Outage::new(Unavailable::Down, context)),
+            Finding::Unresolved(_, context) | Finding::KeysWanted(_, context) => {
+                Decision::Unavailable(Outage::new(Unavailable::Down, context))
+            }
         }
     }
 
@@ -168,8 +180,7 @@ impl Gate {
         now: Timestamp,
         deadline: Option<Instant>,
     ) -> Result<Option<Members>, Unavailable> {
-        let left = deadline.map_or(LOOKUP_LIMIT, |deadline| deadline.saturating_duration_since(Instant::now()));
-        let answer = tokio::time::timeout(left.min(LOOKUP_LIMIT), self.lookup.look_up(unresolved, now)).await;
+        let answer = tokio::time::timeout(patience(deadline), self.lookup.look_up(unresolved, now)).await;
         answer.unwrap_or(Err(Unavailable::Late))
     }
 
@@ -189,6 +200,12 @@ impl Gate {
         };
         unspent.settle(answer)
     }
+}
+
+/// How long there is to wait for somebody else's answer.
+fn patience(deadline: Option<Instant>) -> Duration {
+    let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()).saturating_sub(ANSWER_TIME);
+    deadline.map_or(LOOKUP_LIMIT, left).min(LOOKUP_LIMIT)
 }
 
 /// Finds the HTTP request in a question; both of Envoy's encodings of headers are read.

@@ -18,6 +18,7 @@ use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::fetch::{FetchFault, FetchUrl, Fetcher, Kept};
 use crate::ident::ClientId;
+use crate::issuers::key_set;
 use crate::jose::{Json, PublicKey, SigningKey, object};
 use crate::unavailable::Unavailable;
 
@@ -113,17 +114,17 @@ impl OidcProvider {
     pub fn new(settings: OidcSettings, fetcher: Fetcher, entropy: Arc<dyn Entropy>) -> Self {
         let issuer = settings.issuer.clone();
         let parse = move |body: &[u8]| Metadata::parse(body, &issuer);
-        let metadata = Kept::new(settings.issuer.discovery(), fetcher.clone(), parse);
+        let metadata = Kept::new(&settings.issuer.discovery(), fetcher.clone(), parse);
         Self { settings, fetcher, entropy, metadata, keys: Mutex::default() }
     }
 
     /// The key set that the metadata names.
     fn keys(&self, metadata: &Metadata) -> Arc<Kept<Vec<PublicKey>>> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = keys.as_ref().filter(|known| *known.url() == metadata.jwks_uri) {
+        if let Some(known) = keys.as_ref().filter(|known| known.name() == metadata.jwks_uri.as_str()) {
             return Arc::clone(known);
         }
-        let kept = Kept::new(metadata.jwks_uri.clone(), self.fetcher.clone(), key_set);
+        let kept = Kept::new(&metadata.jwks_uri, self.fetcher.clone(), key_set);
         Arc::clone(keys.insert(kept))
     }
 
@@ -225,11 +226,4 @@ fn error_answered(error: &str) -> UpstreamError {
 fn unreachable(endpoint: &FetchUrl, fault: FetchFault) -> Unavailable {
     tracing::error!(url = endpoint.as_str(), %fault, "the upstream provider could not be asked: {fault}");
     Unavailable::Down
-}
-
-/// The keys of a set (RFC 7517 §5) that we can use; others are of no concern, as providers publish keys for many purposes.
-fn key_set(body: &[u8]) -> Option<Vec<PublicKey>> {
-    let set = object(body).ok()?;
-    let keys = set.get("keys")?.as_array()?;
-    Some(keys.iter().filter_map(|key| PublicKey::from_jwk(key.as_object()?).ok()).collect())
 }

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::ident::{Audience, ClientId, Subject};
 use crate::secret::{from_base64url, sha256};
 use crate::store::{EndedBy, Grant, GrantHandle, TokenName, Unavailable};
-use crate::token::{self, Form, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
+use crate::token::{self, Form, TokenExpectation, TokenFault, TokenProfile, VerifiedToken, VerifyError};
 
 /// The grant with which a token of ours ends.
 pub(super) fn grant(token: &VerifiedToken) -> Option<GrantHandle> {
@@ -54,9 +54,8 @@ impl AuthorizationServer {
         audiences: &[Audience],
         now: Timestamp,
     ) -> Result<Result<VerifiedToken, TokenFault>, Unavailable> {
-        let algorithms = self.keys.algorithms();
-        let (issuer, skew) = (&self.settings.issuer, self.settings.dpop.window.skew);
-        let expected = TokenExpectation { issuer, audiences, algorithms: &algorithms, skew };
+        let profile = TokenProfile::rfc9068(self.keys.algorithms(), self.settings.dpop.window.skew);
+        let expected = TokenExpectation { issuer: self.settings.issuer.as_str(), audiences, profile: &profile };
         let verified = match Form::of(text) {
             Ok(Form::Jwt(text)) => token::verify(text, &expected, &*self.keys, now),
             Ok(Form::Handle(handle)) => {
@@ -73,6 +72,7 @@ impl AuthorizationServer {
                 Ok(Err(fault))
             }
             Err(VerifyError::Unavailable(unavailable)) => Err(unavailable),
+            Err(VerifyError::KeysOutdated) => Err(Unavailable::Down), // our own are never fetched
         }
     }
 

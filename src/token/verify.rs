@@ -2,37 +2,27 @@
 
 use std::time::Duration;
 
-use super::ACCESS_TOKEN_TYPE;
+use super::keys::{KeyLookup, KeysFault};
+use super::profile::TokenProfile;
 use crate::certificate::CertificateThumbprint;
 use crate::clock::Timestamp;
-use crate::ident::{Audience, ClientId, Issuer, Subject};
-use crate::jose::{Algorithm, Json, Jws, Members, PublicKey, Thumbprint, optional_text, optional_time, required_text};
+use crate::ident::{Audience, ClientId, Subject};
+use crate::jose::{Json, Jws, Members, Thumbprint, optional_time, required_text};
 use crate::scope::Scopes;
 use crate::unavailable::Unavailable;
 
 /// The longest access token accepted, in bytes.
 pub const TOKEN_LIMIT: usize = 16 * 1024;
 
-/// Where the keys of an issuer come from. Never waits: keys are fetched behind the scenes.
-pub trait KeyLookup: Send + Sync {
-    /// Calls `with` for each key that may verify: those with this `kid`, or all of them when the token names none.
-    ///
-    /// # Errors
-    /// [`Unavailable`] when there are no keys to ask, or none fresh enough.
-    fn keys(&self, kid: Option<&str>, now: Timestamp) -> Result<Vec<PublicKey>, Unavailable>;
-}
-
 /// What a token must be.
 #[derive(Debug)]
 pub struct TokenExpectation<'a> {
     /// `iss`, byte for byte.
-    pub issuer: &'a Issuer,
+    pub issuer: &'a str,
     /// One of these must be in `aud`.
     pub audiences: &'a [Audience],
-    /// What it may be signed with.
-    pub algorithms: &'a [Algorithm],
-    /// How far clocks may be apart.
-    pub skew: Duration,
+    /// What the tokens of this issuer look like.
+    pub profile: &'a TokenProfile,
 }
 
 /// Why a token was refused. Every one of them is `invalid_token` (RFC 9068 §4).
@@ -40,7 +30,7 @@ pub struct TokenExpectation<'a> {
 pub enum TokenFault {
     /// Not a compact JWS of two JSON objects, longer than [`TOKEN_LIMIT`], or with a critical extension; nor a handle.
     Malformed,
-    /// `typ` is not `at+jwt` (RFC 9068 §4).
+    /// `typ` is not `at+jwt` (RFC 9068 §4), or the token is of another kind where its issuer writes no such `typ`.
     TypeWrong,
     /// `alg` is not one that this issuer signs with.
     AlgorithmRefused,
@@ -105,7 +95,7 @@ impl TokenFault {
     pub const fn description(self) -> &'static str {
         match self {
             Self::Malformed => "the access token is not a well-formed JWT",
-            Self::TypeWrong => "the access token typ is not at+jwt",
+            Self::TypeWrong => "the access token is not of the type at+jwt",
             Self::AlgorithmRefused => "the access token alg is not accepted",
             Self::HandleUnknown => "there is no such access token, or not any more",
             Self::KeyUnknown => "the access token was not signed with a current key of its issuer",
@@ -142,6 +132,11 @@ struct Confirmed {
 }
 
 impl VerifiedToken {
+    /// Who issued it.
+    pub fn issuer(&self) -> &str {
+        self.claims.get("iss").and_then(Json::as_str).unwrap_or_default()
+    }
+
     /// Whom it speaks for.
     pub fn subject(&self) -> &Subject {
         &self.subject
@@ -172,7 +167,7 @@ impl VerifiedToken {
         self.confirmation.certificate
     }
 
-    /// Everything it says.
+    /// Everything it says; `sub`, `client_id` and `scope` in the form of RFC 9068, wherever its issuer puts them.
     pub fn claims(&self) -> &Members {
         &self.claims
     }
@@ -190,6 +185,8 @@ pub enum VerifyError {
     Refused(TokenFault),
     /// We could not tell.
     Unavailable(Unavailable),
+    /// We cannot tell with the keys at hand, and there may be newer ones: [`KeyLookup::renew`].
+    KeysOutdated,
 }
 
 impl From<TokenFault> for VerifyError {
@@ -198,16 +195,29 @@ impl From<TokenFault> for VerifyError {
     }
 }
 
-impl From<Unavailable> for VerifyError {
-    fn from(unavailable: Unavailable) -> Self {
-        Self::Unavailable(unavailable)
+impl From<KeysFault> for VerifyError {
+    fn from(fault: KeysFault) -> Self {
+        match fault {
+            KeysFault::Unavailable(unavailable) => Self::Unavailable(unavailable),
+            KeysFault::Outdated => Self::KeysOutdated,
+        }
     }
+}
+
+/// Whom a token names as its issuer, before anything of it is verified: for whoever must choose among issuers.
+///
+/// # Errors
+/// [`TokenFault::Malformed`], [`TokenFault::ClaimMissing`].
+pub fn claimed_issuer(text: &str) -> Result<String, TokenFault> {
+    let jws = Jws::parse(text, TOKEN_LIMIT).map_err(|_| TokenFault::Malformed)?;
+    jws.required_text("iss").map(str::to_owned).map_err(|_| TokenFault::ClaimMissing)
 }
 
 /// Verifies an access token against one issuer and one resource.
 ///
 /// # Errors
-/// [`VerifyError::Refused`] with the check that failed, or [`VerifyError::Unavailable`] when there are no keys to ask.
+/// [`VerifyError::Refused`] with the check that failed, [`VerifyError::Unavailable`] when there are no keys to ask, or
+/// [`VerifyError::KeysOutdated`] when it takes newer ones.
 pub fn verify(
     text: &str,
     expected: &TokenExpectation<'_>,
@@ -215,12 +225,9 @@ pub fn verify(
     now: Timestamp,
 ) -> Result<VerifiedToken, VerifyError> {
     let jws = Jws::parse(text, TOKEN_LIMIT).map_err(|_| TokenFault::Malformed)?;
-    let typ = jws.header_text("typ").map_err(|_| TokenFault::TypeWrong)?.unwrap_or_default();
-    let short = typ.get(..12).filter(|prefix| prefix.eq_ignore_ascii_case("application/")).map_or(typ, |_| &typ[12..]);
-    if !short.eq_ignore_ascii_case(ACCESS_TOKEN_TYPE) {
-        return Err(TokenFault::TypeWrong.into());
-    }
-    let algorithm = jws.algorithm(expected.algorithms).ok_or(TokenFault::AlgorithmRefused)?;
+    let profile = expected.profile;
+    profile.types.check(&jws)?;
+    let algorithm = jws.algorithm(&profile.algorithms).ok_or(TokenFault::AlgorithmRefused)?;
     let kid = jws.header_text("kid").map_err(|_| TokenFault::KeyUnknown)?;
     let candidates: Vec<_> = keys.keys(kid, now)?.into_iter().filter(|key| key.fits(algorithm)).collect();
     match candidates.as_slice() {
@@ -234,29 +241,29 @@ pub fn verify(
 ///
 /// # Errors
 /// The check that failed.
-pub fn judge(claims: Members, expected: &TokenExpectation<'_>, now: Timestamp) -> Result<VerifiedToken, TokenFault> {
-    let missing = |_| TokenFault::ClaimMissing;
-    let required = |name| required_text(&claims, name).map_err(missing);
-    if required("iss")? != expected.issuer.as_str() {
+pub fn judge(
+    mut claims: Members,
+    expected: &TokenExpectation<'_>,
+    now: Timestamp,
+) -> Result<VerifiedToken, TokenFault> {
+    let (missing, profile) = (|_| TokenFault::ClaimMissing, expected.profile);
+    if required_text(&claims, "iss").map_err(missing)? != expected.issuer {
         return Err(TokenFault::IssuerWrong);
     }
     if !names(claims.get("aud"), expected.audiences)? {
         return Err(TokenFault::AudienceWrong);
     }
     let expires = optional_time(&claims, "exp").map_err(missing)?.ok_or(TokenFault::ClaimMissing)?;
-    if now >= expires + expected.skew {
+    if now >= expires + profile.skew {
         return Err(TokenFault::Expired);
     }
     for claim in ["nbf", "iat"] {
-        if optional_time(&claims, claim).map_err(missing)?.is_some_and(|begins| begins > now + expected.skew) {
+        if optional_time(&claims, claim).map_err(missing)?.is_some_and(|begins| begins > now + profile.skew) {
             return Err(TokenFault::Early);
         }
     }
-    let subject = required("sub")?.parse().map_err(|_| TokenFault::ClaimMissing)?;
-    let client_id = required("client_id")?.parse().map_err(|_| TokenFault::ClaimMissing)?;
-    let scopes = optional_text(&claims, "scope").map_err(missing)?.unwrap_or_default();
-    let scopes = scopes.parse().map_err(|_| TokenFault::ClaimMissing)?;
     let confirmation = confirmation(claims.get("cnf"))?;
+    let (subject, client_id, scopes) = profile.claims.normalize(&mut claims)?;
     Ok(VerifiedToken { subject, client_id, scopes, expires, confirmation, claims })
 }
 

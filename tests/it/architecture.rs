@@ -125,7 +125,7 @@ fn arrows_point_down() {
         ("replay and fetching", &["replay", "fetch"]),
         ("proofs and tokens", &["dpop", "token"]),
         ("state", &["store"]),
-        ("keys and people", &["keys", "identity"]),
+        ("keys and people", &["keys", "issuers", "identity"]),
         ("kernels", &["oauth", "authz"]),
         ("doors", &["web", "grpc", "cache", "telemetry"]),
         ("configuration", &["config"]),

@@ -1,6 +1,7 @@
 //! `Check` calls made by hand over the socket: every reason to deny, and what an allow carries.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -147,9 +148,9 @@ fn question(attributes: Option<AttributeContext>) -> CheckRequest {
 
 /// What came back.
 #[derive(Debug)]
-struct Verdict {
+pub struct Verdict {
     /// 200 for an allow.
-    status: i32,
+    pub status: i32,
     headers: Vec<(String, String)>,
     removed: Vec<String>,
     response_headers: Vec<(String, String)>,
@@ -182,7 +183,7 @@ impl Verdict {
         }
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(key, _)| key == name);
         let value = values.next().map(|(_, value)| value.as_str());
         assert!(values.next().is_none(), "{name} occurs twice");
@@ -193,7 +194,7 @@ impl Verdict {
         self.headers.iter().filter(|(key, _)| key == "www-authenticate").map(|(_, value)| value.as_str()).collect()
     }
 
-    fn reason(&self) -> &str {
+    pub fn reason(&self) -> &str {
         &self.metadata["reason"]
     }
 }
@@ -213,7 +214,8 @@ fn plain(options: Vec<HeaderValueOption>) -> Vec<(String, String)> {
 }
 
 /// A proxy's connection to a gate.
-struct Proxy(AuthorizationClient<Channel>);
+#[derive(Clone)]
+pub struct Proxy(AuthorizationClient<Channel>);
 
 async fn channel(socket: &Path) -> Channel {
     let socket = socket.to_owned();
@@ -228,6 +230,30 @@ async fn channel(socket: &Path) -> Channel {
 impl Proxy {
     async fn to(gate: &Gate) -> Self {
         Self(AuthorizationClient::new(channel(&gate.socket).await))
+    }
+
+    /// The same to a gate on a port.
+    pub async fn at(gate: SocketAddr) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{gate}")).expect("a URL");
+        Self(AuthorizationClient::new(endpoint.connect().await.expect("a connection")))
+    }
+
+    /// Asks about a GET request with these headers.
+    pub async fn ask(&mut self, host: &str, target: &str, headers: &[(&str, &str)]) -> Verdict {
+        let value = |(key, value): &(&str, &str)| HeaderValue {
+            key: (*key).to_owned(),
+            raw_value: value.as_bytes().to_vec(),
+            ..HeaderValue::default()
+        };
+        let http = HttpRequest {
+            method: "GET".to_owned(),
+            host: host.to_owned(),
+            path: target.to_owned(),
+            header_map: Some(HeaderMap { headers: headers.iter().map(value).collect() }),
+            ..HttpRequest::default()
+        };
+        let request = Some(AttributeRequest { http: Some(http), time: None });
+        self.check(question(Some(AttributeContext { request, ..AttributeContext::default() }))).await
     }
 
     async fn check(&mut self, question: CheckRequest) -> Verdict {

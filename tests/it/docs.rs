@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use tollgate::{cache, certificate, config, dpop, oauth, replay, store, telemetry, token, web};
+use tollgate::{cache, certificate, config, dpop, fetch, issuers, oauth, replay, store, telemetry, token, web};
 
 const README: &str = include_str!("../../README.md");
 
@@ -87,6 +87,8 @@ fn the_readme_names_the_limits_that_hold() {
         ("pushed authorization requests of one client that wait", settable(kept.pushed_requests_per_client)),
         ("clients that have registered themselves", settable(kept.clients)),
         ("live sessions", settable(kept.sessions)),
+        ("key set, or metadata, of another issuer", size(fetch::FetchLimits::default().size as u64)),
+        ("keys in a set", grouped(issuers::KEYS_LIMIT as u64)),
         ("clients at which sessions have signed people in", settable(kept.session_clients)),
         ("grants that a page shows a person", grouped(oauth::GRANTS_SHOWN.into())),
         ("logo", size(web::Logo::LIMIT)),

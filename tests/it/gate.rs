@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tollgate::authz::{
-    Access, DpopRequirement, Enforcer, GateNonce, IdentityHeader, ResourceSettings, Rule, TokenLookup, Unresolved,
-    UpstreamAuthorization, UpstreamView,
+    AcceptedIssuer, Access, DpopRequirement, Enforcer, GateNonce, IdentityHeader, ResourceSettings, Rule, TokenIssuer,
+    TokenLookup, Unresolved, UpstreamAuthorization, UpstreamView,
 };
 use tollgate::cache::{KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, Timestamp};
@@ -22,7 +22,7 @@ use tollgate::jose::{Algorithm, Members, PublicKey, SigningKey};
 use tollgate::replay::{LocalReplayGuard, ReplayGuard, ReplayKey, Seen};
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{base64url, sha256};
-use tollgate::token::KeyLookup;
+use tollgate::token::{KeyLookup, KeysFault, TOKEN_ALGORITHMS, TokenProfile};
 use tollgate::unavailable::Unavailable;
 
 use crate::world::TestClock;
@@ -43,9 +43,9 @@ pub const NONCE_LIFE: Duration = Duration::from_mins(5);
 struct Keys(Vec<PublicKey>);
 
 impl KeyLookup for Keys {
-    fn keys(&self, kid: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, Unavailable> {
+    fn keys(&self, kid: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, KeysFault> {
         if self.0.is_empty() {
-            return Err(Unavailable::Down);
+            return Err(Unavailable::Down.into());
         }
         Ok(self.0.iter().filter(|key| kid.is_none() || key.kid() == kid).cloned().collect())
     }
@@ -118,7 +118,7 @@ impl Gate {
         let seen_until = (trouble == Trouble::JustRestarted).then(|| restarted + Duration::from_secs(15));
         let enforcer = Enforcer::new(
             resources(),
-            Arc::new(Keys(keys)),
+            &[Arc::new(own_issuer(Arc::new(Keys(keys))))],
             Arc::new(Tokens::new(1_000, clock.clone())),
             Arc::new(KnownProofKeys::new(1_000)),
             Fence::after(seen_until, restarted),
@@ -209,13 +209,22 @@ pub fn fresh_id() -> String {
     base64url(&entropy.draw::<16>())
 }
 
+/// The issuer of all tokens.
+fn own_issuer(keys: Arc<dyn KeyLookup>) -> TokenIssuer {
+    let profile = TokenProfile::rfc9068(TOKEN_ALGORITHMS.to_vec(), Duration::from_secs(10));
+    TokenIssuer { name: ISSUER.parse().expect("an issuer"), profile, keys, handles: true }
+}
+
 fn resources() -> Vec<(ResourceSettings, Nonces)> {
     let root = RootKey::from_bytes([7; 32]);
     let nonces = |resource: &str| Nonces::new(root.derive(resource), NONCE_LIFE);
     let settings = |resource: &str, dpop, nonce, authorization, rules| ResourceSettings {
         audience: resource.parse().expect("a name"),
         origin: resource.parse().expect("an origin"),
-        issuer: ISSUER.parse().expect("an issuer"),
+        issuers: vec![AcceptedIssuer {
+            name: ISSUER.parse().expect("an issuer"),
+            audiences: vec![resource.parse().expect("a name")],
+        }],
         dpop,
         nonce,
         window: Window { lifetime: Duration::from_mins(1), skew: Duration::from_secs(10) },

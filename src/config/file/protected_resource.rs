@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::super::given::{Given, Parsed};
 use super::client::AccessTokenFormatWord;
 use crate::authz::{Method, PathPattern};
+use crate::ident::Audience;
 use crate::scope::Scopes;
 
 /// A resource that the gate protects.
@@ -20,9 +21,13 @@ pub(in crate::config) struct ResourceFile {
     /// resource by host and port, so no two resources may have the same.
     #[schemars(required)]
     pub(in crate::config) resource: Option<Given<Parsed<ResourceUri>>>,
-    /// Whose tokens count. This version knows `self` only: the `authorization_server` of this file.
+    /// Whose tokens count: `self`, which is the `authorization_server` of this file, or the issuer identifiers of others. What
+    /// there is to say about one of those stands under `issuers`. Required if there is no `authorization_server`.
     #[schemars(extend("default" = ["self"]))]
     pub(in crate::config) authorization_servers: Option<Given<Vec<Given<String>>>>,
+    /// What tokens of others may have in `aud`, one of them at least. Those of `self` always have `resource` there.
+    /// Default: `resource`.
+    pub(in crate::config) audiences: Option<Given<Vec<Given<Parsed<Audience>>>>>,
     /// Whether tokens must be bound to a key.
     #[schemars(extend("default" = "required"))]
     pub(in crate::config) dpop: Option<Given<DpopWord>>,
@@ -74,6 +79,8 @@ pub(in crate::config) struct UpstreamFile {
     pub(in crate::config) authorization: Option<Given<UpstreamAuthorizationWord>>,
     /// Headers that tell the service who is asking, each with the claim it holds. What the caller sent under these names
     /// is always removed.
+    /// Where the tokens of several issuers count, the default has
+    /// `"x-auth-issuer": "iss"` too: two may call people the same.
     #[schemars(extend("default" = { "x-auth-subject": "sub", "x-auth-client": "client_id", "x-auth-scope": "scope" }))]
     pub(in crate::config) headers: Option<Given<BTreeMap<String, Given<String>>>>,
 }
@@ -119,7 +126,7 @@ pub(in crate::config) enum AllowWord {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::config) struct ResourceUri {
     /// What `aud` holds.
-    pub(in crate::config) audience: crate::ident::Audience,
+    pub(in crate::config) audience: Audience,
     /// Where it is reached.
     pub(in crate::config) origin: crate::uri::Origin,
 }

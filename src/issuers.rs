@@ -1,0 +1,165 @@
+//! Other issuers: whose tokens count here although they are not ours. What they sign with is found by discovery (RFC 8414,
+//! OpenID Connect Discovery) or at a `jwks_uri`, and kept at hand.
+//!
+//! Invariant: whoever judges a token never waits for the network, and whether an issuer can be reached decides nothing but
+//! whether its keys are known. A process starts without it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::clock::{Clock, Timestamp};
+use crate::fetch::{FetchLimits, FetchUrl, Fetcher, Keeping, Kept};
+use crate::ident::IssuerName;
+use crate::jose::{PublicKey, object};
+use crate::token::{KeyLookup, KeysFault, TokenProfile};
+use crate::unavailable::Unavailable;
+
+mod discovery;
+
+use discovery::Discovery;
+
+/// How many keys of a set are looked at.
+pub const KEYS_LIMIT: usize = 100;
+
+/// How often it is looked whether something must be fetched.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What an operator decides about another issuer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct IssuerSettings {
+    /// Who it is, byte for byte: what `iss` of its tokens must hold.
+    pub name: IssuerName,
+    /// Where its keys are.
+    pub keys: KeySource,
+    /// What its tokens look like.
+    pub profile: TokenProfile,
+    /// What a request to it may cost.
+    pub limits: FetchLimits,
+}
+
+/// Where the keys of an issuer are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum KeySource {
+    /// Where its metadata says.
+    Discovery,
+    /// Here; its metadata is not asked for.
+    JwksUri(FetchUrl),
+}
+
+/// The keys of another issuer.
+pub struct IssuerKeys {
+    kept: Arc<Kept<Vec<PublicKey>>>,
+}
+
+/// What hears that keys were withdrawn.
+pub type Withdrawn = Arc<dyn Fn() + Send + Sync>;
+
+impl IssuerKeys {
+    /// The keys of this issuer, of which nothing is known yet. `withdrawn` is told when one is there no longer: what was
+    /// verified with it must not count any more.
+    #[must_use]
+    pub fn new(name: &IssuerName, source: &KeySource, fetcher: &Fetcher, withdrawn: Withdrawn) -> Self {
+        let issuer = name.clone();
+        let replaced = move |old: &Vec<PublicKey>, new: &Vec<PublicKey>| {
+            let stays = |key: &PublicKey| new.iter().any(|one| one.thumbprint() == key.thumbprint());
+            if !old.iter().all(stays) {
+                tracing::info!(issuer = issuer.as_str(), "an issuer has withdrawn a key");
+                withdrawn();
+            }
+        };
+        let fetcher = fetcher.clone();
+        let discovery = match source {
+            KeySource::Discovery => Arc::new(Discovery::of(name.clone())),
+            KeySource::JwksUri(url) => Arc::new(Discovery::done(name.clone(), url.clone())),
+        };
+        let kept = Kept::from_source(name.to_string(), Keeping::default(), Some(Box::new(replaced)), move |now| {
+            let (discovery, fetcher) = (Arc::clone(&discovery), fetcher.clone());
+            Box::pin(async move { discovery.key_set(&fetcher, now).await })
+        });
+        Self { kept }
+    }
+}
+
+#[async_trait]
+impl KeyLookup for IssuerKeys {
+    fn keys(&self, kid: Option<&str>, now: Timestamp) -> Result<Vec<PublicKey>, KeysFault> {
+        let keys = self.kept.at_hand(now).ok_or_else(|| self.missing(now))?;
+        let named = |key: &&PublicKey| kid.is_none() || key.kid() == kid;
+        let named: Vec<_> = keys.iter().filter(named).cloned().collect();
+        match () {
+            () if !named.is_empty() => Ok(named),
+            () if self.kept.may_be_renewed(now) => Err(KeysFault::Outdated),
+            // It may be one of the keys that could not be fetched.
+            () if self.kept.is_failing() => Err(Unavailable::Down.into()),
+            () => Ok(named),
+        }
+    }
+
+    fn check_fresh(&self, now: Timestamp) -> Result<(), KeysFault> {
+        if self.kept.at_hand(now).is_some() { Ok(()) } else { Err(self.missing(now)) }
+    }
+
+    async fn renew(&self, now: Timestamp) {
+        self.kept.renew(now).await;
+    }
+}
+
+impl IssuerKeys {
+    /// What it means that there are no keys.
+    fn missing(&self, now: Timestamp) -> KeysFault {
+        if self.kept.may_be_renewed(now) { KeysFault::Outdated } else { Unavailable::Down.into() }
+    }
+}
+
+/// Keeps keys fresh for as long as it is polled: those of an issuer that nobody has asked for in a while, too.
+pub async fn look_after(issuers: Vec<Arc<IssuerKeys>>, clock: Arc<dyn Clock>) {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let now = clock.now();
+        for issuer in &issuers {
+            issuer.kept.look_after(now);
+        }
+    }
+}
+
+/// The keys of a set (RFC 7517 §5) that we can use. The others are of no concern, as issuers publish keys for many purposes;
+/// but a set without any would put out every token, and is no set.
+#[must_use]
+pub fn key_set(body: &[u8]) -> Option<Vec<PublicKey>> {
+    let set = object(body).ok()?;
+    let keys = set.get("keys")?.as_array()?.iter().take(KEYS_LIMIT);
+    let keys: Vec<_> = keys.filter_map(|key| PublicKey::from_jwk(key.as_object()?).ok()).collect();
+    Some(keys).filter(|keys| !keys.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::jose::{Algorithm, SigningKey};
+
+    #[test]
+    fn of_a_set_the_keys_count_that_can_verify() {
+        let good = SigningKey::generate(Algorithm::Es256).expect("a key").published_jwk();
+        let mut encrypts = good.clone();
+        encrypts["use"] = "enc".into();
+        let mut private = good.clone();
+        private["d"] = "AQAB".into();
+        let symmetric = json!({ "kty": "oct", "k": "c2VjcmV0", "kid": "1", "alg": "HS256" });
+        let other_curve = json!({ "kty": "EC", "crv": "secp256k1", "x": "AQAB", "y": "AQAB" });
+        let of = |keys: &[&serde_json::Value]| key_set(json!({ "keys": keys }).to_string().as_bytes());
+        let usable = of(&[&symmetric, &encrypts, &private, &other_curve, &json!(7), &good]).expect("a set");
+        assert_eq!(usable.iter().map(PublicKey::kid).collect::<Vec<_>>(), [good["kid"].as_str()]);
+        for none in [&[][..], &[&symmetric], &[&private, &other_curve]] {
+            assert!(of(none).is_none(), "{none:?}");
+        }
+        for garbage in ["", "[]", "{}", r#"{"keys":{}}"#, "<html>"] {
+            assert!(key_set(garbage.as_bytes()).is_none(), "{garbage}");
+        }
+    }
+}
