@@ -43,14 +43,14 @@ impl KnownClientDocuments {
 #[async_trait]
 impl ClientDocuments for KnownClientDocuments {
     fn at_hand(&self, id: &ClientId, now: Timestamp) -> Option<Arc<Client>> {
-        self.documents.get(id)?.fresh(now)
+        self.documents.get(id)?.at_hand(now)
     }
 
     async fn client(&self, id: &ClientId, url: &FetchUrl, now: Timestamp) -> Result<Arc<Client>, FetchFault> {
         let kept = self.documents.get_with_by_ref(id, || {
             let (id, policy) = (id.clone(), self.policy.clone());
             let parse = move |body: &[u8]| client_in(body, &id, &policy);
-            Kept::for_as_long_as(KEEPING, url.clone(), self.fetcher.clone(), parse)
+            Kept::for_as_long_as(KEEPING, url, self.fetcher.clone(), parse)
         });
         kept.get_or_fault(now).await
     }

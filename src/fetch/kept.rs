@@ -191,12 +191,6 @@ impl<T: Send + Sync + 'static> Kept<T> {
         }
     }
 
-    /// The document at hand, if it is fresh.
-    #[must_use]
-    pub fn fresh(&self, now: Timestamp) -> Option<Arc<T>> {
-        self.held().usable(now).filter(|(_, is_fresh)| *is_fresh).map(|(content, _)| content)
-    }
-
     /// The document, and if there is none, why.
     ///
     /// # Errors
