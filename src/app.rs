@@ -11,7 +11,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::authz::{ResourceSettings, TokenIssuer};
-use crate::cache::{ClientKeySets, DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, NoKeySets, Tokens};
+use crate::cache::{
+    ClientKeySets, DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownClientDocuments, KnownProofKeys, NoClientDocuments,
+    NoKeySets, Tokens,
+};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config};
 use crate::dpop::{Fence, NONCE_LIFE, ProofKeys};
@@ -22,7 +25,7 @@ use crate::ident::IssuerName;
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
 use crate::issuers::{self, IssuerKeys, IssuerSettings};
 use crate::keys::{KeysError, SigningKeys, root_secrets};
-use crate::oauth::{AuthorizationServer, Client, Dependencies, PublishedKeys};
+use crate::oauth::{AuthorizationServer, Client, ClientDocuments, Dependencies, PublishedKeys};
 use crate::replay::{LocalReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{
@@ -232,8 +235,9 @@ impl App {
         let gate = gate.map(|door| (door, shared.gate().service(protected_resources, &others.trusted, nonce_life)));
         let clock = Arc::clone(&shared.clock);
         let published_keys = published_keys(&server.settings, server.client_documents)?;
+        let client_documents = client_documents(&server.settings, server.client_documents)?;
         let branding = server.branding;
-        let dependencies = shared.dependencies(people, published_keys, seams.entropy);
+        let dependencies = shared.dependencies(people, (published_keys, client_documents), seams.entropy);
         let server = AuthorizationServer::new(server.settings, dependencies);
         let server = Arc::new(server);
         let admin_api = admin_api.map(|door| (door, AdminService::new(Arc::clone(&server), Arc::clone(&clock))));
@@ -414,10 +418,22 @@ fn published_keys(
     settings: &crate::oauth::Settings,
     documents: config::ClientDocuments,
 ) -> Result<Arc<dyn PublishedKeys>, AppError> {
-    if settings.registration.is_some() || settings.clients.iter().any(Client::publishes_keys) {
+    let strangers = settings.registration.is_some() || settings.client_id_documents.is_some();
+    if strangers || settings.clients.iter().any(Client::publishes_keys) {
         Ok(Arc::new(ClientKeySets::new(documents.timeout)?))
     } else {
         Ok(Arc::new(NoKeySets))
+    }
+}
+
+/// Where clients are found that say what they are in a document.
+fn client_documents(
+    settings: &crate::oauth::Settings,
+    documents: config::ClientDocuments,
+) -> Result<Arc<dyn ClientDocuments>, AppError> {
+    match &settings.client_id_documents {
+        Some(such) => Ok(Arc::new(KnownClientDocuments::new(such.policy.clone(), documents.timeout)?)),
+        None => Ok(Arc::new(NoClientDocuments)),
     }
 }
 
@@ -496,7 +512,7 @@ impl Shared {
     fn dependencies(
         self,
         (login, people): (Login, Arc<dyn People>),
-        published_keys: Arc<dyn PublishedKeys>,
+        (published_keys, client_documents): (Arc<dyn PublishedKeys>, Arc<dyn ClientDocuments>),
         entropy: Arc<dyn Entropy>,
     ) -> Dependencies {
         Dependencies {
@@ -508,6 +524,7 @@ impl Shared {
             people,
             proof_keys: self.proof_keys,
             published_keys,
+            client_documents,
             entropy,
             root: self.root,
         }

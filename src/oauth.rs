@@ -31,6 +31,7 @@ mod authorize;
 pub mod client;
 mod client_assertion;
 mod client_authentication;
+mod client_document;
 mod client_metadata;
 mod clients;
 mod device;
@@ -65,6 +66,7 @@ pub use authorize::{
     ExternalEndpointFault, Form, Hints, Redirect, SignIn, SignInFault, View,
 };
 pub use client::{Client, Profile};
+pub use client_document::{ClientDocuments, ClientIdDocuments, DOCUMENT_LIMIT, client_in};
 pub use client_metadata::ClientPolicy;
 pub use device::{DeviceAnswer, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
@@ -154,6 +156,8 @@ pub struct Settings {
     pub profile: Profile,
     /// How often clients may ask.
     pub rate_limits: RateLimits,
+    /// What clients may be whose `client_id` is the URL of a document, if they may.
+    pub client_id_documents: Option<ClientIdDocuments>,
     /// How clients may register themselves, if they may.
     pub registration: Option<Registration>,
     /// Whether the doors hand on the certificates of clients (RFC 8705).
@@ -184,6 +188,8 @@ pub struct Dependencies {
     pub proof_keys: Arc<dyn ProofKeys>,
     /// Where the keys are that clients publish.
     pub published_keys: Arc<dyn PublishedKeys>,
+    /// Where the documents are in which clients say what they are.
+    pub client_documents: Arc<dyn ClientDocuments>,
     /// Where unpredictable bytes come from.
     pub entropy: Arc<dyn Entropy>,
     /// The root of the keys for nonces and forms; shared by replicas, outlives a restart.
@@ -204,6 +210,7 @@ pub struct AuthorizationServer {
     people: Arc<dyn People>,
     proof_keys: Arc<dyn ProofKeys>,
     published_keys: Arc<dyn PublishedKeys>,
+    client_documents: Arc<dyn ClientDocuments>,
     entropy: Arc<dyn Entropy>,
     nonces: Nonces,
     forms: authorize::FormKeys,
@@ -225,6 +232,8 @@ pub struct AuthorizationServer {
     pushes: Throttle,
     /// Registrations of clients.
     registrations: Throttle,
+    /// Fetches of documents of clients.
+    fetches: Throttle,
     token_url: String,
     device_authorization_url: String,
     pushed_request_url: String,
@@ -239,8 +248,19 @@ impl AuthorizationServer {
     #[must_use]
     pub fn new(mut settings: Settings, dependencies: Dependencies) -> Self {
         let clients = std::mem::take(&mut settings.clients);
-        let Dependencies { store, guard, fence, keys, login, people, proof_keys, published_keys, entropy, root } =
-            dependencies;
+        let Dependencies {
+            store,
+            guard,
+            fence,
+            keys,
+            login,
+            people,
+            proof_keys,
+            published_keys,
+            client_documents,
+            entropy,
+            root,
+        } = dependencies;
         Self {
             clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
             nonces: Nonces::new(root.derive("nonces of the authorization server"), settings.dpop.nonce_life),
@@ -255,6 +275,7 @@ impl AuthorizationServer {
             guesses: Throttle::default(),
             pushes: Throttle::default(),
             registrations: Throttle::default(),
+            fetches: Throttle::default(),
             token_url: settings.url(metadata::TOKEN),
             device_authorization_url: settings.url(metadata::DEVICE_AUTHORIZATION),
             pushed_request_url: settings.url(metadata::PUSHED_AUTHORIZATION_REQUEST),
@@ -270,6 +291,7 @@ impl AuthorizationServer {
             people,
             proof_keys,
             published_keys,
+            client_documents,
             entropy,
         }
     }

@@ -24,7 +24,8 @@ use crate::jose::Algorithm;
 use crate::keys::KeySchedule;
 use crate::oauth::id_token::OPENID_SCOPES;
 use crate::oauth::{
-    self, Client, DpopSettings, ExternalEndpoint, Lifetimes, NonceMode, RateLimits, Registration, Settings, Words,
+    self, Client, ClientIdDocuments, DpopSettings, ExternalEndpoint, Lifetimes, NonceMode, RateLimits, Registration,
+    Settings, Words,
 };
 use crate::scope::{Scope, Scopes};
 
@@ -68,7 +69,9 @@ pub(super) fn judge(
     let clients = file.clients.as_ref().map(|clients| client::all(judge, clients, &around)).unwrap_or_default();
     let bounds = registration::Bounds { known: &known, profile, reach: client_documents.reach };
     let registration = registration::registration(judge, file, bounds);
-    let login = sign_in(judge, given, (&clients, registration.as_ref()));
+    let client_id_documents = registration::documents(judge, file, bounds);
+    let unwritten = (registration.as_ref(), client_id_documents.as_ref());
+    let login = sign_in(judge, given, &clients, unwritten);
     let branding = branding::judge(judge, file.branding.as_ref());
     let issuer = issuer?;
     let resources = resources(judge, file, protected, &issuer);
@@ -89,6 +92,7 @@ pub(super) fn judge(
         profile,
         rate_limits: rate_limits(judge, file.rate_limits.as_ref()),
         registration,
+        client_id_documents,
         mutual_tls: false,
         acr_values: client_openid::acr_values(judge, file.acr_values_supported.as_ref()),
         external_login: file.login.as_ref().and_then(|given| external_endpoint(&given.value)),
@@ -264,7 +268,8 @@ fn signing(
 fn sign_in(
     judge: &mut Judge<'_>,
     server: &Given<AuthorizationServerFile>,
-    (clients, registration): (&[Client], Option<&Registration>),
+    clients: &[Client],
+    (registration, documents): (Option<&Registration>, Option<&ClientIdDocuments>),
 ) -> Option<Login> {
     let Some(given) = &server.value.login else {
         let asks = clients.iter().find_map(|client| {
@@ -275,7 +280,9 @@ fn sign_in(
             let grant = registration.policy.grant_types.iter().find(|grant| grant.asks_a_person())?;
             Some(format!("`registration` allows `{}`", grant.name()))
         });
-        if let Some(why) = asks.or(registered).filter(|_| !server.place.lost("login")) {
+        let documented =
+            documents.map(|_| "`client_id_metadata_documents` is for clients that sign people in".to_owned());
+        if let Some(why) = asks.or(registered).or(documented).filter(|_| !server.place.lost("login")) {
             let message = format!("lacks `login`: {why}");
             let help = "say how people sign in: `login: { local: { users_file: users.yaml } }`";
             judge.report(Mistake::about(&server.place, message).help(help));

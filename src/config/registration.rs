@@ -1,16 +1,17 @@
-//! Judges what clients may have that are not written down: `authorization_server.registration`.
+//! Judges what clients may have that are not written down: `authorization_server.registration` and
+//! `client_id_metadata_documents`.
 
 use std::time::Duration;
 
 use super::authorization_server::KnownScopes;
 use super::check::Judge;
 use super::file::{AuthorizationServerFile, GrantTypeWord, RegistrationFile};
-use super::given::Given;
-use super::mistake::Mistake;
+use super::given::{Given, Parsed};
+use super::mistake::{Mistake, Place};
 use super::named_file;
-use crate::fetch::Reach;
+use crate::fetch::{FetchUrl, Reach};
 use crate::oauth::client::GrantType;
-use crate::oauth::{ClientPolicy, Profile, Registration, RegistrationAccess};
+use crate::oauth::{ClientIdDocuments, ClientPolicy, Profile, Registration, RegistrationAccess};
 use crate::scope::Scopes;
 
 /// How long a client is kept that nobody has let in.
@@ -40,11 +41,40 @@ pub(super) fn registration(
     let access = access(judge, given);
     let is_open = matches!(access, Some(RegistrationAccess::Open));
     let grant_types = grant_types(judge, given, is_open);
-    let scopes = scopes(judge, given, bounds.known);
+    let scopes = scopes(judge, (&given.place, given.value.scope.as_ref()), bounds.known);
     let unused = judge.duration(given.value.forget_unused.as_ref(), UNUSED, Some(UNUSED_LIMIT));
     let Bounds { profile, reach, .. } = bounds;
     let policy = ClientPolicy { grant_types, scopes: scopes?, profile, reach };
     Some(Registration { access: access?, policy, unused })
+}
+
+/// Judges `client_id_metadata_documents`. `None` if it is not there, or if there are mistakes.
+pub(super) fn documents(
+    judge: &mut Judge<'_>,
+    server: &AuthorizationServerFile,
+    bounds: Bounds<'_>,
+) -> Option<ClientIdDocuments> {
+    let given = server.client_id_metadata_documents.as_ref()?;
+    let scopes = scopes(judge, (&given.place, given.value.scope.as_ref()), bounds.known);
+    let hosts = given.value.hosts.as_ref().map(|hosts| {
+        if hosts.value.is_empty() && hosts.place.gaps.is_empty() {
+            let mistake = Mistake::about(&hosts.place, "is empty: there could be no such client");
+            judge.report(mistake.help("name hosts, or leave it out for any"));
+        }
+        judge.once(hosts.value.iter().map(|host| (&host.value, &host.place)), "is given twice");
+        for host in &hosts.value {
+            let url: Option<FetchUrl> = format!("https://{}/", host.value).parse().ok();
+            if url.is_none_or(|url| url.host() != host.value) {
+                let mistake =
+                    Mistake::about(&host.place, "must be the name of a host, in lower case and without a port");
+                judge.report(mistake.help("such as `app.example.com`"));
+            }
+        }
+        hosts.value.iter().map(|host| host.value.clone()).collect()
+    });
+    let Bounds { profile, reach, .. } = bounds;
+    let grant_types = vec![GrantType::AuthorizationCode, GrantType::RefreshToken];
+    Some(ClientIdDocuments { policy: ClientPolicy { grant_types, scopes: scopes?, profile, reach }, hosts })
 }
 
 /// Who may register clients: exactly one of the three settings says so.
@@ -110,8 +140,12 @@ fn grant_types(judge: &mut Judge<'_>, registration: &Given<RegistrationFile>, is
 }
 
 /// What clients may ask for. It must be said: a client of a stranger asks people for whatever it may.
-fn scopes(judge: &mut Judge<'_>, given: &Given<RegistrationFile>, known: &KnownScopes) -> Option<Scopes> {
-    let scope = judge.required(&given.place, "scope", given.value.scope.as_ref())?;
+fn scopes(
+    judge: &mut Judge<'_>,
+    (place, given): (&Place, Option<&Given<Parsed<Scopes>>>),
+    known: &KnownScopes,
+) -> Option<Scopes> {
+    let scope = judge.required(place, "scope", given)?;
     known.check(judge, &scope.place, &scope.value.0);
     Some(scope.value.0.clone())
 }

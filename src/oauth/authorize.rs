@@ -211,6 +211,10 @@ pub struct Consent {
     pub destination: String,
     /// Who says all this of the client.
     pub origin: ClientOrigin,
+    /// The host of the document in which it does, if that is where.
+    pub client_host: Option<String>,
+    /// Whether the browser will go to whatever listens on its own machine.
+    pub stays_here: bool,
 }
 
 /// An authorization response (RFC 6749 §4.1.2, §4.1.2.1). It may hold a code and has no `Debug`.
@@ -520,6 +524,8 @@ impl AuthorizationServer {
             destination: transaction.destination.redirect_uri.destination(),
             can_switch: self.can_switch(),
             origin: transaction.destination.client.origin,
+            client_host: transaction.destination.client.host(),
+            stays_here: transaction.destination.redirect_uri.is_loopback(),
             form: self.form(&transaction, token),
         }))
     }

@@ -231,6 +231,8 @@ pub enum ClientOrigin {
     Operator,
     /// The client itself, when it registered (RFC 7591).
     Registration,
+    /// The client itself, in a document at its `client_id` (draft-ietf-oauth-client-id-metadata-document).
+    Document,
 }
 
 /// A registered client. Its name in places where only one can be meant: RFC 7591 §2.
@@ -320,12 +322,21 @@ impl Client {
             }
     }
 
+    /// The host of the document in which the client says what it is, if it does so there.
+    #[must_use]
+    pub fn host(&self) -> Option<String> {
+        match self.origin {
+            ClientOrigin::Document => self.id.as_str().parse().ok().map(|url: FetchUrl| url.host().to_owned()),
+            ClientOrigin::Operator | ClientOrigin::Registration => None,
+        }
+    }
+
     /// Whether the operator knows the client: its name is its own, and its redirect URIs lead where they should.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
         match self.origin {
             ClientOrigin::Operator => true,
-            ClientOrigin::Registration => false,
+            ClientOrigin::Registration | ClientOrigin::Document => false,
         }
     }
 

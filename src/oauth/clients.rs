@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | that an operator has written down | the configuration | is found first, without a wait |
 //! | that has registered itself | the store, at each look-up | is gone at once when it is deleted |
+//! | whose name is a URL | the document there, kept for a while | is counted before anything is fetched ([`client_document`](super::client_document)) |
 //!
 //! What a client has registered is judged each time: an operator may have changed what it may have.
 
@@ -21,19 +22,21 @@ use crate::store::{ClientRecord, Unavailable};
 /// On whose behalf a client is looked up, and when.
 #[derive(Clone, Copy)]
 pub(super) struct Asker {
+    /// The address that asks, if it is known.
+    pub(super) address: Option<IpAddr>,
     /// The time of the request.
     pub(super) now: Timestamp,
 }
 
 impl Asker {
     /// Somebody who asks from an address.
-    pub(super) fn at(_: IpAddr, now: Timestamp) -> Self {
-        Self { now }
+    pub(super) fn at(address: IpAddr, now: Timestamp) -> Self {
+        Self { address: Some(address), now }
     }
 
     /// Somebody whose address another server has seen.
     pub(super) fn unseen(now: Timestamp) -> Self {
-        Self { now }
+        Self { address: None, now }
     }
 }
 
@@ -42,8 +45,19 @@ pub(super) const REGISTERED: &str = "reg-";
 
 impl AuthorizationServer {
     /// The client of that name, wherever what it says of itself is.
-    pub(super) async fn client(&self, id: &str, _: Asker) -> Result<Option<Arc<Client>>, Error> {
-        Ok(self.known_client(id).await?)
+    pub(super) async fn client(&self, id: &str, asker: Asker) -> Result<Option<Arc<Client>>, Error> {
+        if let Some(client) = self.known_client(id).await? {
+            return Ok(Some(client));
+        }
+        match id.parse() {
+            Ok(id) => self.documented_client(&id, asker).await,
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Whether there is, or may be, a client of that name. Nothing is fetched.
+    pub(super) async fn is_client(&self, id: &ClientId) -> Result<bool, Unavailable> {
+        Ok(self.may_be_documented(id) || self.known_client(id.as_str()).await?.is_some())
     }
 
     /// The client of that name, if it is known here.

@@ -73,7 +73,9 @@ impl AuthorizationServer {
     pub fn metadata(&self) -> Value {
         let (settings, profile) = (&self.settings, self.settings.profile);
         let registers = settings.registration.as_ref().map(|registration| &registration.policy.scopes);
-        let openid = self.clients.values().map(|client| &client.scopes).chain(registers).any(id_token::is_asked_for);
+        let documented = settings.client_id_documents.as_ref().map(|documents| &documents.policy.scopes);
+        let unwritten = registers.into_iter().chain(documented);
+        let openid = self.clients.values().map(|client| &client.scopes).chain(unwritten).any(id_token::is_asked_for);
         let is_offered =
             |scope: &&Scope| openid || !id_token::OPENID_SCOPES.iter().any(|(name, ..)| scope.as_str() == *name);
         let scopes: Vec<_> = settings.scopes.keys().filter(is_offered).map(ToString::to_string).collect();
@@ -122,6 +124,9 @@ impl AuthorizationServer {
                 let values: Vec<_> = settings.acr_values.iter().map(ToString::to_string).collect();
                 document["acr_values_supported"] = values.into();
             }
+        }
+        if settings.client_id_documents.is_some() {
+            document["client_id_metadata_document_supported"] = true.into();
         }
         if settings.registration.is_some() {
             document["registration_endpoint"] = settings.url(REGISTER).into();

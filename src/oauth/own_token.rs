@@ -99,7 +99,7 @@ impl AuthorizationServer {
         let is_client = self.known_client(subject.as_str()).await?.is_some();
         let has_subject = is_client || self.check_person(subject).await?.is_some();
         let revoked = self.is_revoked(token, origin).await?;
-        Ok(has_subject && !revoked && self.known_client(token.client_id().as_str()).await?.is_some())
+        Ok(has_subject && !revoked && self.is_client(token.client_id()).await?)
     }
 
     /// Ends a grant, and with it every token of it.

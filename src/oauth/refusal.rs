@@ -77,6 +77,8 @@ refusals! {
     ClientMissing "client_missing" InvalidClient "client authentication is missing";
     /// RFC 6749 §5.2: unknown client, wrong secret, wrong key: all alike.
     ClientAuthenticationFailed "client_authentication_failed" InvalidClient "client authentication failed";
+    /// draft-ietf-oauth-client-id-metadata-document §4: what is at `client_id` is not the metadata of that client, or may not be.
+    ClientDocumentUnfit "client_document_unfit" InvalidClient "client_id does not lead to client metadata that this server takes";
     /// RFC 6749 §2.3: "MUST NOT use more than one authentication method in each request".
     ClientAuthenticationRepeated "client_authentication_repeated" InvalidRequest "more than one client authentication method";
     /// RFC 7521 §4.2: `client_id` names another client than the credentials.

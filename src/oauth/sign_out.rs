@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::authorize::Redirect;
+use super::clients::Asker;
 use super::metadata::LOGOUT;
 use super::{Answer, AuthorizationServer, Browser, Cookie, Error, Parameters, Refusal, View};
 use crate::clock::Timestamp;
@@ -87,7 +88,7 @@ impl AuthorizationServer {
         }
         let Some(wanted) = parameters.get("post_logout_redirect_uri") else { return Ok(None) };
         let client = match hint {
-            Some(hint) => self.known_client(&hint.client_id).await?,
+            Some(hint) => self.client(&hint.client_id, Asker::unseen(now)).await?,
             None => None,
         };
         let wanted: Option<RedirectUri> = wanted.parse().ok();

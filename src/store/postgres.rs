@@ -11,9 +11,9 @@ use async_trait::async_trait;
 
 use self::database::Database;
 use super::{
-    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord, LastAlive,
-    Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionClient,
-    SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
+    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord,
+    LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
+    SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};

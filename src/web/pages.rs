@@ -93,6 +93,10 @@ struct ConsentPage<'a> {
     can_switch: bool,
     /// Whether the client has registered itself.
     is_registered: bool,
+    /// The host of the document in which it says what it is.
+    client_host: Option<&'a str>,
+    /// Whether nobody has checked it, and the browser goes to its own machine.
+    stays_here: bool,
     permissions: Vec<&'a str>,
     details: Vec<DetailRow<'a>>,
     destination: &'a str,
@@ -263,6 +267,8 @@ impl Pages {
             person: &consent.person,
             can_switch: consent.can_switch,
             is_registered: consent.origin == ClientOrigin::Registration,
+            client_host: consent.client_host.as_deref(),
+            stays_here: consent.stays_here && consent.origin != ClientOrigin::Operator,
             permissions: said_in(&consent.permissions, language),
             details: detail_rows(&consent.details, language),
             destination: &consent.destination,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use argon2::{Argon2, Params, PasswordHasher as _};
-use tollgate::cache::NoKeySets;
+use tollgate::cache::{NoClientDocuments, NoKeySets};
 use tollgate::clock::Clock as _;
 use tollgate::dpop::{Fence, ProofFault, ProofKey, ProofKeys, Window, parse_key};
 use tollgate::entropy::SystemEntropy;
@@ -138,6 +138,7 @@ fn settings(url: &str) -> Settings {
         require_pushed_requests: false,
         profile: Profile::Default,
         registration: None,
+        client_id_documents: None,
         rate_limits: RateLimits::default(),
         mutual_tls: false,
         acr_values: Vec::new(),
@@ -180,6 +181,7 @@ impl Issuer {
                 people,
                 proof_keys: Arc::new(EveryTime),
                 published_keys: Arc::new(NoKeySets),
+                client_documents: Arc::new(NoClientDocuments),
                 entropy: Arc::new(SystemEntropy),
                 root,
             },

@@ -75,6 +75,8 @@ fn the_readme_names_the_limits_that_hold() {
         ("certificate of a client", size(certificate::CERTIFICATE_LIMIT as u64)),
         ("key set that a client publishes", size(cache::ClientKeySets::SIZE as u64)),
         ("key sets of clients that are kept at hand", grouped(cache::ClientKeySets::CAPACITY)),
+        ("document at the `client_id` of a client", size(oauth::DOCUMENT_LIMIT as u64)),
+        ("documents of clients that are kept at hand", grouped(cache::KnownClientDocuments::CAPACITY)),
         ("remembered proofs", settable(replay::DEFAULT_ENTRIES as u64)),
         ("log that waits for its reader", size(telemetry::WAITING_LIMIT as u64)),
         ("live authorization codes", settable(kept.codes)),

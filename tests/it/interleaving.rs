@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tollgate::cache::{KnownProofKeys, NoKeySets};
+use tollgate::cache::{KnownProofKeys, NoClientDocuments, NoKeySets};
 use tollgate::clock::Clock as _;
 use tollgate::dpop::Fence;
 use tollgate::entropy::SystemEntropy;
@@ -198,6 +198,7 @@ impl<'a> Story<'a> {
             people,
             proof_keys: Arc::new(KnownProofKeys::new(10)),
             published_keys: Arc::new(NoKeySets),
+            client_documents: Arc::new(NoClientDocuments),
             entropy: Arc::new(SystemEntropy),
             root: RootKey::from_bytes([7; 32]),
         };

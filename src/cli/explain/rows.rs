@@ -736,6 +736,12 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "Go back to the application; start again if it has nothing.",
     ),
     row(
+        "client_document_unfit",
+        "draft-ietf-oauth-client-id-metadata-document §4",
+        "There is nothing at the URL that is the client_id, or a redirect, no JSON, more than 5 KiB, another client_id, a secret, or metadata that this server does not take; or its host has a private address.",
+        "Serve the metadata itself at exactly that URL, as application/json with status 200; the log says which rule it breaks.",
+    ),
+    row(
         "registration_token_missing",
         "RFC 7591 §3, RFC 7592 §2",
         "Registration is not open to everybody here, or a registration is read or changed without its token.",

@@ -12,7 +12,7 @@ use super::client::ClientFile;
 use super::client_documents::ClientDocumentsFile;
 use super::login::LoginFile;
 use super::protected_resource::ResourceUri;
-use super::registration::RegistrationFile;
+use super::registration::{MetadataDocumentsFile, RegistrationFile};
 use crate::ident::{Acr, Issuer};
 use crate::scope::Scope;
 use crate::web::Colour;
@@ -55,6 +55,8 @@ pub(in crate::config) struct AuthorizationServerFile {
     pub(in crate::config) resources: Option<Given<Vec<Given<Parsed<ResourceUri>>>>>,
     /// The registered clients, by the metadata of RFC 7591.
     pub(in crate::config) clients: Option<Given<Vec<Given<ClientFile>>>>,
+    /// Clients whose `client_id` is the URL of a document about them. Default: off.
+    pub(in crate::config) client_id_metadata_documents: Option<Given<MetadataDocumentsFile>>,
     /// Dynamic registration of clients. Default: off.
     pub(in crate::config) registration: Option<Given<RegistrationFile>>,
     /// How documents are fetched that clients keep elsewhere.

@@ -8,6 +8,19 @@ use super::super::given::{Given, Parsed};
 use super::client::{GrantTypeWord, SecretHash};
 use crate::scope::Scopes;
 
+/// Clients whose `client_id` is the URL of a document about them (Client ID Metadata Documents); off unless it is here. They
+/// authenticate with `none` or `private_key_jwt`, sign people in, and get refresh tokens.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct MetadataDocumentsFile {
+    /// The scopes that these clients may ask for, separated by spaces; each must be one of `scopes`.
+    #[schemars(required)]
+    pub(in crate::config) scope: Option<Given<Parsed<Scopes>>>,
+    /// The hosts at which documents may be, by name, such as `app.example.com`. Default: any that is not private
+    /// (`client_documents`).
+    pub(in crate::config) hosts: Option<Given<Vec<Given<String>>>>,
+}
+
 /// Dynamic registration (RFC 7591, RFC 7592) at `/oauth/register`; off unless it is here. Who may register is said by exactly
 /// one of `initial_access_token_file`, `initial_access_token_hash` and `open`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

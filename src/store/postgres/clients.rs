@@ -10,8 +10,7 @@ use crate::store::{ClientRecord, EndedBy};
 
 /// Adds the row of a client.
 pub(super) async fn register(database: &Database, client: &ClientRecord, limit: u64) -> Result<(), Fault> {
-    let insert =
-        "INSERT INTO clients (client_id, metadata, secret, registration_token, registered_at, disposable_from)
+    let insert = "INSERT INTO clients (client_id, metadata, secret, registration_token, registered_at, disposable_from)
          SELECT $1, $2, $3, $4, $5, $6 WHERE holds('clients') < $7 RETURNING 1";
     let registered = database
         .changes(

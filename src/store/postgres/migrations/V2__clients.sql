@@ -8,6 +8,7 @@ CREATE TABLE clients (
   disposable_from    bigint                        -- from then on it goes if it has no grant
 );
 CREATE INDEX clients_disposable ON clients (disposable_from) WHERE disposable_from IS NOT NULL;
+INSERT INTO held SELECT 'clients', slot, 0 FROM generate_series(0, 31) AS slot;
 CREATE TRIGGER added AFTER INSERT ON clients
   REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_added();
 CREATE TRIGGER removed AFTER DELETE ON clients
