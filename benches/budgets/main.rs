@@ -12,6 +12,9 @@ use std::time::Duration;
 mod always_allow;
 mod check;
 mod client;
+#[path = "../../tests/it/cluster.rs"]
+#[expect(dead_code, unreachable_pub, reason = "tests do more with it")]
+mod cluster;
 mod decide;
 mod envoy;
 mod floor;
@@ -23,6 +26,15 @@ mod report;
 mod rounds;
 mod store;
 mod token_endpoint;
+
+/// What [`cluster`] takes from elsewhere where it comes from.
+mod world {
+    /// A port that nobody listens on now.
+    pub(crate) fn free_port() -> u16 {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        listener.local_addr().expect("an address").port()
+    }
+}
 
 use floor::Floor;
 use installation::Installation;
@@ -77,6 +89,11 @@ fn compare(only: Option<&str>) {
     }
     if wanted("refresh") {
         store::measure(&mut report, &runtime);
+        match std::env::var_os("POSTGRES_BIN") {
+            Some(_) => store::measure_postgres(&mut report, &runtime),
+            None => report
+                .note("refresh: rotation, PostgreSQL: left out, because POSTGRES_BIN names none; `make bench` sets it"),
+        }
     }
     report.end();
 }

@@ -135,6 +135,23 @@ impl Client {
         Self { http, ..self }
     }
 
+    /// The same client, with the same key, elsewhere.
+    pub fn twin(&self, http: reqwest::Client) -> Self {
+        let private = self.key.to_pkcs8().expect("PKCS #8");
+        let key = SigningKey::from_pkcs8(self.key.algorithm(), &private).expect("the key");
+        let credential = match &self.credential {
+            Credential::None => Credential::None,
+            Credential::Basic(secret) => Credential::Basic(secret.clone()),
+            Credential::Post(secret) => Credential::Post(secret.clone()),
+            Credential::Key(key) => {
+                let private = key.to_pkcs8().expect("PKCS #8");
+                Credential::Key(Box::new(SigningKey::from_pkcs8(key.algorithm(), &private).expect("the key")))
+            }
+        };
+        let (id, issuer, counter) = (self.id.clone(), self.issuer.clone(), AtomicU64::new(1 << 32));
+        Self { id, issuer, credential, key, http, counter }
+    }
+
     pub fn token_url(&self) -> String {
         format!("{}/oauth/token", self.issuer)
     }

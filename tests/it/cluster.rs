@@ -1,7 +1,7 @@
 //! PostgreSQL servers of our own: each in a temporary folder, and gone with the test, however that ends.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
@@ -37,7 +37,10 @@ pub struct Cluster {
 impl Cluster {
     /// A new server with one more setting a line.
     pub fn start(settings: &str) -> Self {
-        let folder = own_folder();
+        Self::start_in(own_folder(), settings)
+    }
+
+    fn start_in(folder: PathBuf, settings: &str) -> Self {
         let data = folder.join("data");
         as_server(&program("initdb"))
             .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--pgdata"])
@@ -59,6 +62,58 @@ impl Cluster {
         let cluster = Self { folder, port, keeper };
         cluster.wait_until_it_serves();
         cluster
+    }
+
+    /// A new server that speaks TLS over TCP and nothing else, with this certificate and key.
+    pub fn start_with_tls(certificate: &str, key: &str) -> Self {
+        let folder = own_folder();
+        for (name, text) in [
+            ("tls.pem", certificate),
+            ("tls.key", key),
+            ("hba", "hostssl all all 127.0.0.1/32 trust\nlocal all all trust\n"),
+        ] {
+            let path = folder.join(name);
+            fs::write(&path, text).expect("a file");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+            give_to_server(&path);
+        }
+        let path = folder.display();
+        let settings = format!(
+            "ssl = on\nssl_cert_file = '{path}/tls.pem'\nssl_key_file = '{path}/tls.key'\nhba_file = '{path}/hba'"
+        );
+        Self::start_in(folder, &settings)
+    }
+
+    /// A server that follows another one.
+    pub fn standby_of(primary: &Self) -> Self {
+        let folder = own_folder();
+        let data = folder.join("data");
+        let port = primary.port.to_string();
+        let mut backup = as_server(&program("pg_basebackup"));
+        backup.args(["--host=127.0.0.1", "--username=postgres", "--checkpoint=fast", "--no-sync", "--port", &port]);
+        backup.arg("--pgdata").arg(&data).succeed();
+        fs::write(data.join("standby.signal"), "").expect("a file");
+        Self::serve(folder, &format!("primary_conninfo = 'host=127.0.0.1 port={port} user=postgres'"))
+    }
+
+    /// The numbers of the processes of the server.
+    pub fn processes(&self) -> Vec<String> {
+        let server = fs::read_to_string(self.folder.join("pid")).expect("a number");
+        let server = server.trim();
+        let children = Command::new("ps").args(["-o", "pid=", "--ppid", server]).output().expect("ps");
+        let children = String::from_utf8_lossy(&children.stdout).into_owned();
+        std::iter::once(server).chain(children.split_whitespace()).map(str::to_owned).collect()
+    }
+
+    /// Ends those processes from one moment to the next, as a power cut does.
+    pub fn kill(&self, processes: &[String]) {
+        let killed = Command::new("kill").arg("-KILL").args(processes).status();
+        assert!(killed.is_ok(), "the server on port {} lives, or what is left of it", self.port);
+    }
+
+    /// Makes a standby the primary, and waits until it is.
+    pub fn promote(&self) {
+        as_server(&program("pg_ctl")).args(["promote", "--wait", "--pgdata"]).arg(self.folder.join("data")).succeed();
     }
 
     fn wait_until_it_serves(&self) {
@@ -140,14 +195,19 @@ fn keep(folder: &Path) -> Child {
 /// A folder that belongs to the user whom servers run as.
 fn own_folder() -> PathBuf {
     let folder = TempDir::new().expect("a folder").keep();
+    give_to_server(&folder);
+    folder
+}
+
+/// Makes it the property of that user.
+fn give_to_server(path: &Path) {
     if let Some(user) = user() {
         let id = |flag| {
             let output = Command::new("id").args([flag, user]).output().expect("id");
             String::from_utf8_lossy(&output.stdout).trim().parse::<u32>().expect("a number")
         };
-        chown(&folder, Some(id("-u")), Some(id("-g"))).expect("root may");
+        chown(path, Some(id("-u")), Some(id("-g"))).expect("root may");
     }
-    folder
 }
 
 /// Whom servers run as if we are root, who may not run any.

@@ -10,21 +10,16 @@ use tokio::task::JoinSet;
 use tollgate::clock::{Clock as _, SystemClock};
 use tollgate::entropy::{Entropy, SystemEntropy};
 use tollgate::secret::RefreshToken;
-use tollgate::store::{
-    CodeRecord, Grant, GrantHandle, GrantOrigin, Limits, Redeemed, RefreshState, SenderConstraint, SqliteStore,
-    Store as _,
-};
+use tollgate::store::{CodeRecord, Grant, GrantHandle, GrantOrigin, Limits, Redeemed, RefreshState, SenderConstraint};
 use tollgate::token::{AuthorizationDetails, RequestedClaims};
 
 use crate::client::{Client, code_request, refresh_request};
+use crate::cluster::SHARED;
 use crate::process::{Installation, eventually};
 use crate::world::record_code;
 
 /// So many codes, and so many grants to refresh.
 const EACH: usize = 500;
-
-/// All of them are of one person at one client, which is more than is usual.
-const ROOM: [&str; 2] = ["--set", "store.sqlite.limits.grants_per_person=1000"];
 
 /// Connections; each carries up to a hundred requests at once.
 const CONNECTIONS: usize = 10;
@@ -54,9 +49,8 @@ impl Held {
 
 /// Puts codes, and grants of the client's key, into the store of an installation before its first start.
 async fn prepare(installation: &Installation, client: &Client) -> Vec<Held> {
-    let limits = Limits { grants_per_person: 1_000, ..Limits::default() };
-    let store = SqliteStore::open(&installation.database(), limits).expect("a store");
-    let (store, key) = (Arc::new(store), client.key.public().thumbprint());
+    let limits = Limits { grants_per_person: 2_000, ..Limits::default() };
+    let (store, key) = (installation.open_store(limits).await, client.key.public().thumbprint());
     let mut tasks = JoinSet::new();
     for _ in 0..EACH {
         let store = Arc::clone(&store);
@@ -130,7 +124,7 @@ async fn killed_in_the_middle(
     all: Vec<Held>,
     enough: usize,
 ) -> Vec<Held> {
-    let process = installation.start(&ROOM).await;
+    let process = installation.start_roomy().await;
     let connections = connections();
     let (answered, reached) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
     let mut tasks = JoinSet::new();
@@ -215,13 +209,12 @@ impl Successor {
     }
 }
 
-async fn nothing_is_spent_twice_and_nothing_is_lost(enough: usize) {
-    let installation = Installation::new();
+async fn nothing_is_spent_twice_and_nothing_is_lost(installation: Installation, enough: usize) {
     let client = Arc::new(installation.client("spa"));
     let all = prepare(&installation, &client).await;
     let all = killed_in_the_middle(&installation, &client, all, enough).await;
 
-    let process = installation.start(&ROOM).await;
+    let process = installation.start_roomy().await;
     let successor = Arc::new(Successor::meet(client).await);
     let mut checks = JoinSet::new();
     for held in all {
@@ -239,10 +232,17 @@ async fn nothing_is_spent_twice_and_nothing_is_lost(enough: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_early_it_spends_nothing_twice_and_loses_nothing() {
-    nothing_is_spent_twice_and_nothing_is_lost(20).await;
+    nothing_is_spent_twice_and_nothing_is_lost(Installation::new(), 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_in_the_middle_it_spends_nothing_twice_and_loses_nothing() {
-    nothing_is_spent_twice_and_nothing_is_lost(450).await;
+    nothing_is_spent_twice_and_nothing_is_lost(Installation::new(), 450).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_on_postgres_it_spends_nothing_twice_and_loses_nothing() {
+    let shared = tokio::task::spawn_blocking(|| &*SHARED).await.expect("a server");
+    let installation = Installation::on_postgres(&shared.new_schema().await);
+    nothing_is_spent_twice_and_nothing_is_lost(installation, 300).await;
 }

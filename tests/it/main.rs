@@ -58,6 +58,7 @@ mod published_keys;
 mod rates;
 mod registration;
 mod replay;
+mod replicas;
 mod request_object;
 mod restart;
 mod revoke;

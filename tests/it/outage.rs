@@ -56,7 +56,7 @@ impl Breaker {
 }
 
 /// What goes on behind requests is no part of them.
-fn is_upkeep(call: &str) -> bool {
+pub fn is_upkeep(call: &str) -> bool {
     matches!(call, "note_alive" | "sweep" | "signing_keys" | "add_signing_key" | "root_key" | "last_alive")
 }
 

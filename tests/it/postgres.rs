@@ -1,16 +1,73 @@
 //! The store in a PostgreSQL database: what the conformance suite does not ask.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tollgate::clock::{Clock as _, SystemClock};
 use tollgate::store::{
-    LastAlive, Limits, PostgresError, PostgresStore, Redeemed, SenderConstraint, Store, Unavailable,
+    LastAlive, Limits, PostgresError, PostgresSettings, PostgresStore, Redeemed, SenderConstraint, Store, Unavailable,
 };
 
-use crate::cluster::{self, SHARED, execute, settings};
+use crate::client::{CLIENT_CREDENTIALS, code_request, poll_request, refresh_request};
+use crate::cluster::{self, Cluster, SHARED, execute, settings};
 use crate::crash::grant;
-use crate::world::record_code;
+use crate::outage::is_upkeep;
+use crate::tap::{Tap, TappedStore};
+use crate::world::{World, record_code};
+
+/// Notes the calls of requests.
+#[derive(Default)]
+struct Calls(Mutex<Vec<&'static str>>);
+
+#[async_trait]
+impl Tap for Calls {
+    async fn before(&self, call: &'static str) -> Result<(), Unavailable> {
+        if !is_upkeep(call) {
+            self.0.lock().expect("no test panics with the lock").push(call);
+        }
+        Ok(())
+    }
+}
+
+impl Calls {
+    fn take(&self) -> Vec<&'static str> {
+        std::mem::take(&mut *self.0.lock().expect("no test panics with the lock"))
+    }
+}
+
+/// Each call is one statement, but for a poll, which is two (docs/scaling.md).
+#[tokio::test]
+async fn requests_take_as_few_statements_as_is_said() {
+    let shared = tokio::task::spawn_blocking(|| &*SHARED).await.expect("a server");
+    let store = PostgresStore::open(&settings(&shared.new_schema().await), Limits::default()).await.expect("a store");
+    let calls = Arc::new(Calls::default());
+    let tapped = TappedStore { inner: Arc::new(store), tap: Arc::clone(&calls) as Arc<dyn Tap> };
+    let world = World::start_on(Arc::new(tapped), |_| {}).await;
+    let (spa, web, tv) = (world.client("spa"), world.client("web"), world.client("tv"));
+    let now = world.clock.now();
+
+    let code = world.code(&spa).await;
+    calls.take();
+    let tokens = spa.request(now, &code_request(&code)).send().await.expect_tokens();
+    assert_eq!(calls.take(), ["code", "redeem_code"]);
+    let next = spa.request(now, &refresh_request(tokens.text("refresh_token"))).send().await.expect_tokens();
+    assert_eq!(calls.take(), ["grant", "rotate"]);
+    spa.request(now, &refresh_request(next.text("refresh_token"))).send().await.expect_tokens();
+    assert_eq!(calls.take(), ["grant", "rotate"]);
+    web.request(now, &CLIENT_CREDENTIALS).send().await.expect_tokens();
+    assert_eq!(calls.take(), ["spend_assertion"]);
+
+    let device = tv.device_request(now, &[]).send().await;
+    calls.take();
+    let poll = async || tv.request(now, &poll_request(device.text("device_code"))).send().await;
+    poll().await.expect(400, "authorization_pending");
+    assert_eq!(calls.take(), ["device", "poll_device"]);
+    world.let_in(device.text("device_code"), "ada").await;
+    calls.take();
+    poll().await.expect_tokens();
+    assert_eq!(calls.take(), ["device", "redeem_device"]);
+}
 
 /// Stores of several processes on one database.
 async fn replicas(count: usize) -> (Vec<Arc<PostgresStore>>, String) {
@@ -160,4 +217,31 @@ async fn a_lock_that_others_hold_is_an_outage_after_a_while() {
     assert_eq!(store.note_alive(alive).await, Ok(()));
     drop(client);
     connection.await.expect("no panic").expect("a clean end");
+}
+
+/// Another machine's database is asked over TLS, and only if it is the one that it should be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_elsewhere_shows_its_certificate() {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("parameters");
+    let certificate = certificate.self_signed(&key).expect("a certificate").pem();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (own, foreign) = (folder.path().join("own.pem"), folder.path().join("foreign.pem"));
+    std::fs::write(&own, &certificate).expect("a file");
+    let stranger = rcgen::KeyPair::generate().expect("a key");
+    let stranger = rcgen::CertificateParams::default().self_signed(&stranger).expect("a certificate").pem();
+    std::fs::write(&foreign, stranger).expect("a file");
+
+    let start = move || Cluster::start_with_tls(&certificate, &key.serialize_pem());
+    let server = tokio::task::spawn_blocking(start).await.expect("a server");
+    let url = |mode: &str| format!("host=127.0.0.1 port={} user=postgres dbname=postgres sslmode={mode}", server.port);
+    let open = async |mode: &str, authorities: Option<&std::path::PathBuf>| {
+        let settings = PostgresSettings { authorities: authorities.cloned(), ..settings(&url(mode)) };
+        PostgresStore::open(&settings, Limits::default()).await.map(drop)
+    };
+    open("require", Some(&own)).await.expect("it is the one");
+    for (mode, authorities) in [("require", Some(&foreign)), ("require", None), ("disable", Some(&own))] {
+        let refused = open(mode, authorities).await.expect_err("it is not, or not over TLS");
+        assert!(matches!(refused, PostgresError::Unreachable { .. }), "{mode} {authorities:?}: {refused}");
+    }
 }

@@ -13,8 +13,10 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tollgate::jose::{Algorithm, SigningKey};
+use tollgate::store::{Limits, PostgresStore, SqliteStore, Store};
 
 use crate::client::{Client, Credential};
+use crate::cluster::settings;
 use crate::world::{ENCRYPTION_KEY, SECRET, configuration_text, free_port};
 
 /// How long another process may take for anything.
@@ -39,6 +41,8 @@ pub struct Installation {
     pub folder: TempDir,
     pub issuer: String,
     web_key: SigningKey,
+    /// The connection URL of its database, if it is not a file.
+    postgres: Option<String>,
 }
 
 impl Installation {
@@ -50,7 +54,30 @@ impl Installation {
         write("tollgate.yaml", &configuration_text(&issuer, &web_key));
         write("kek", ENCRYPTION_KEY);
         write("users.yaml", &users());
-        Self { folder, issuer, web_key }
+        Self { folder, issuer, web_key, postgres: None }
+    }
+
+    /// The same with its state in a PostgreSQL database.
+    pub fn on_postgres(url: &str) -> Self {
+        let installation = Self::new();
+        std::fs::write(installation.path("database.url"), url).expect("a file");
+        Self { postgres: Some(url.to_owned()), ..installation }
+    }
+
+    /// Its store, for who works beside it.
+    pub async fn open_store(&self, limits: Limits) -> Arc<dyn Store> {
+        match &self.postgres {
+            Some(url) => Arc::new(PostgresStore::open(&settings(url), limits).await.expect("a store")),
+            None => Arc::new(SqliteStore::open(&self.database(), limits).expect("a store")),
+        }
+    }
+
+    /// The setting of its store with one more member, in JSON.
+    fn store(&self, member: &str) -> String {
+        match &self.postgres {
+            Some(_) => format!("store={{\"postgres\":{{\"url_file\":\"database.url\"{member}}}}}"),
+            None => format!("store={{\"sqlite\":{{\"path\":\"{}\"{member}}}}}", self.database().display()),
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -88,10 +115,15 @@ impl Installation {
     pub fn serve(&self, arguments: &[&str]) -> Command {
         let mut command = program();
         command.arg("serve").arg("--config").arg(self.path("tollgate.yaml"));
-        command.arg("--set").arg(format!("store={{\"sqlite\":{{\"path\":\"{}\"}}}}", self.database().display()));
+        command.arg("--set").arg(self.store(""));
         command.arg("--set").arg(format!("listen.ext_authz=[{{\"address\":\"unix:{}\"}}]", self.socket().display()));
         command.args(arguments);
         command
+    }
+
+    /// Starts the program with room for very many grants of one person at one client, and waits until it serves.
+    pub async fn start_roomy(&self) -> Process {
+        self.start(&["--set", &self.store(",\"limits\":{\"grants_per_person\":2000}")]).await
     }
 
     /// Starts the program and waits until it serves.

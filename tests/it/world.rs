@@ -335,13 +335,7 @@ impl World {
 
     /// What ada, or bob, has decided about a device just now; `device.rs` does it through the browser.
     pub async fn decide(&self, device_code: &str, decision: &Decision) {
-        let code = device_code.parse::<DeviceCode>().expect("a device code").digest();
-        let device = self.store.device(code).await.expect("an answer").expect("a device");
-        let browser = Digest::from_bytes([1; 32]);
-        let now = self.clock.now();
-        let claimed = self.store.claim_device(device.user_code, browser, now).await.expect("an answer");
-        assert!(claimed.is_some(), "the device is pending");
-        assert_eq!(self.store.decide_device(code, browser, decision, now).await, Ok(true));
+        decide(&*self.store, self.clock.now(), device_code, decision).await;
     }
 
     /// The same: to let it in.
@@ -354,6 +348,16 @@ impl World {
     async fn approved(&self, client: &Client, dpop_jkt: Option<Thumbprint>) -> String {
         record_code(&*self.store, self.clock.now(), &client.id, dpop_jkt).await
     }
+}
+
+/// Records what somebody has decided about a device just now.
+pub async fn decide(store: &dyn Store, now: Timestamp, device_code: &str, decision: &Decision) {
+    let code = device_code.parse::<DeviceCode>().expect("a device code").digest();
+    let device = store.device(code).await.expect("an answer").expect("a device");
+    let browser = Digest::from_bytes([1; 32]);
+    let claimed = store.claim_device(device.user_code, browser, now).await.expect("an answer");
+    assert!(claimed.is_some(), "the device is pending");
+    assert_eq!(store.decide_device(code, browser, decision, now).await, Ok(true));
 }
 
 /// Records a code that ada approved for a client just now.

@@ -282,11 +282,20 @@ $$;
 CREATE TRIGGER answer_once BEFORE INSERT ON codes FOR EACH ROW EXECUTE FUNCTION answer_once();
 CREATE TRIGGER answer_once BEFORE INSERT ON ended_transactions FOR EACH ROW EXECUTE FUNCTION answer_once();
 
--- Ends all but the newest live grants of a person at a client, so that `others` are left beside the newest. Those who
--- begin grants of one person at one client at the same time wait here for each other, and then see those grants.
+-- Ends all but the newest live grants of a person at a client, so that `others` are left beside the newest. Where that may
+-- be any, those who begin grants of one person at one client at the same time wait here for each other, and then see
+-- those grants. It may be none while there is room for as many more as are begun at once.
 CREATE FUNCTION supersede(newest bytea, person text, client text, others bigint, moment bigint) RETURNS void
 LANGUAGE plpgsql AS $$
+DECLARE
+  at_once CONSTANT bigint := 64;
 BEGIN
+  IF others > at_once AND (
+    SELECT count(*) FROM (
+      SELECT FROM grants WHERE subject = person AND client_id = client AND ended_at IS NULL
+        AND expires_at > moment AND idle_expires_at > moment LIMIT others - at_once + 1) AS few) <= others - at_once THEN
+    RETURN;
+  END IF;
   PERFORM pg_advisory_xact_lock(hashtextextended(client || ' ' || person, 2));
   UPDATE grants SET ended_at = moment, ended_by = 'superseded' WHERE handle IN (
     SELECT handle FROM grants
