@@ -146,13 +146,18 @@ async fn no_client_id_makes_us_connect() {
     for address in addresses(&canary) {
         world.clock.advance(std::time::Duration::from_mins(2));
         let page = Browser::new(&world.issuer).open(&request(&address, &[])).await;
-        assert_eq!(page.status, 400, "{address}: {page:?}");
         let refusals = [Refusal::AuthorizeClientUnknown, Refusal::ClientDocumentUnfit];
-        assert!(refusals.iter().any(|refusal| page.has(refusal.name())), "{address}: {page:?}");
+        let refused = page.status == 400 && refusals.iter().any(|refusal| page.has(refusal.name()));
+        // Not every resolver knows a name with a dot behind it: then nobody can tell.
+        let unresolved = page.status == 503 && address.contains("localhost.:");
+        assert!(refused || unresolved, "{address}: {page:?}");
         let client = Client::new(&world.issuer, &address, Credential::None);
         let now = world.clock.now();
-        client.request(now, &code_request("tgc_x")).send().await.expect(401, "invalid_client");
-        client.push(now, &AUTHORIZATION_REQUEST).send().await.expect(401, "invalid_client");
+        for call in [client.request(now, &code_request("tgc_x")), client.push(now, &AUTHORIZATION_REQUEST)] {
+            let answer = call.send().await;
+            let expected = if refused { (401, "invalid_client") } else { (503, "temporarily_unavailable") };
+            assert_eq!((answer.status, answer.error()), expected, "{address}: {answer:?}");
+        }
     }
     assert_eq!(canary.shelf().connections, 0);
 }
