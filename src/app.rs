@@ -17,6 +17,7 @@ use crate::cache::{
 };
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config};
+use crate::courier::{Round, courier};
 use crate::dpop::{Fence, NONCE_LIFE, ProofKeys};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::fetch::{Fetcher, FetcherFault, Reach};
@@ -25,7 +26,7 @@ use crate::ident::IssuerName;
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
 use crate::issuers::{self, IssuerKeys, IssuerSettings};
 use crate::keys::{KeysError, SigningKeys, root_secrets};
-use crate::oauth::{AuthorizationServer, Client, ClientDocuments, Dependencies, PublishedKeys};
+use crate::oauth::{AuthorizationServer, Client, ClientDocuments, Dependencies, LogoutNotices, PublishedKeys};
 use crate::replay::{LocalReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{
@@ -36,9 +37,11 @@ use crate::unavailable::Unavailable;
 use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFault};
 
 mod gate;
+mod injector;
 mod upkeep;
 
 use gate::Others;
+pub use injector::{Injector, InjectorSettings};
 use upkeep::Upkeep;
 
 /// What tests put in the place of the world.
@@ -130,6 +133,7 @@ pub struct App {
     /// The keys of other issuers, and the clock by which they are fresh.
     issuers: (Vec<Arc<IssuerKeys>>, Arc<dyn Clock>),
     upkeep: Option<Upkeep>,
+    round: Option<Round>,
 }
 
 /// Where a program listens.
@@ -234,17 +238,21 @@ impl App {
         let nonce_life = server.settings.dpop.nonce_life;
         let gate = gate.map(|door| (door, shared.gate().service(protected_resources, &others.trusted, nonce_life)));
         let clock = Arc::clone(&shared.clock);
-        let published_keys = published_keys(&server.settings, server.client_documents)?;
-        let client_documents = client_documents(&server.settings, server.client_documents)?;
+        let (courier, round) = courier()?;
+        let elsewhere = Elsewhere {
+            published_keys: published_keys(&server.settings, server.client_documents)?,
+            client_documents: client_documents(&server.settings, server.client_documents)?,
+            notices: Arc::new(courier),
+        };
         let branding = server.branding;
-        let dependencies = shared.dependencies(people, (published_keys, client_documents), seams.entropy);
+        let dependencies = shared.dependencies(people, elsewhere, seams.entropy);
         let server = AuthorizationServer::new(server.settings, dependencies);
         let server = Arc::new(server);
         let admin_api = admin_api.map(|door| (door, AdminService::new(Arc::clone(&server), Arc::clone(&clock))));
         let site: Arc<dyn Site> = Arc::new(AuthorizationSite::new(server, Arc::clone(&clock), branding));
         let (public, admin) = (Some((public, site)), (admin, admin_site));
         let issuers = (others.keys, clock);
-        Ok(Self { public, admin, gate, admin_api, issuers, upkeep: Some(upkeep) })
+        Ok(Self { public, admin, gate, admin_api, issuers, upkeep: Some(upkeep), round: Some(round) })
     }
 
     /// A gate that issues nothing: it has no store, and what it must remember for seconds is in memory.
@@ -278,7 +286,15 @@ impl App {
         };
         let service = parts.service(resources, &others.trusted, NONCE_LIFE);
         let gate = Some((door, service));
-        Ok(Self { public: None, admin, gate, admin_api: None, issuers: (others.keys, clock), upkeep: None })
+        Ok(Self {
+            public: None,
+            admin,
+            gate,
+            admin_api: None,
+            issuers: (others.keys, clock),
+            upkeep: None,
+            round: None,
+        })
     }
 
     /// Where it listens.
@@ -334,6 +350,10 @@ impl App {
             behind.spawn(upkeep.run(told(&drained))); // its last note comes when nothing can be accepted any more
         }
 
+        if let Some(round) = self.round {
+            behind.spawn(round.run(told(&drained)));
+        }
+
         let mut failed = tokio::select! {
             () = shutdown => None,
             Some(ended) = tasks.join_next() => Some(ended),
@@ -364,7 +384,11 @@ fn told(signal: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + 'stat
 }
 
 async fn bind(address: SocketAddr) -> Result<Door, AppError> {
-    let bound = Door::bind(address, crate::web::Limits::default()).await;
+    bind_within(address, crate::web::Limits::default()).await
+}
+
+async fn bind_within(address: SocketAddr, limits: crate::web::Limits) -> Result<Door, AppError> {
+    let bound = Door::bind(address, limits).await;
     bound.map_err(|cause| AppError::Bind { address: address.to_string(), cause })
 }
 
@@ -424,6 +448,13 @@ fn published_keys(
     } else {
         Ok(Arc::new(NoKeySets))
     }
+}
+
+/// What has to do with servers of clients.
+struct Elsewhere {
+    published_keys: Arc<dyn PublishedKeys>,
+    client_documents: Arc<dyn ClientDocuments>,
+    notices: Arc<dyn LogoutNotices>,
 }
 
 /// Where clients are found that say what they are in a document.
@@ -512,7 +543,7 @@ impl Shared {
     fn dependencies(
         self,
         (login, people): (Login, Arc<dyn People>),
-        (published_keys, client_documents): (Arc<dyn PublishedKeys>, Arc<dyn ClientDocuments>),
+        Elsewhere { published_keys, client_documents, notices }: Elsewhere,
         entropy: Arc<dyn Entropy>,
     ) -> Dependencies {
         Dependencies {
@@ -525,6 +556,7 @@ impl Shared {
             proof_keys: self.proof_keys,
             published_keys,
             client_documents,
+            notices,
             entropy,
             root: self.root,
         }

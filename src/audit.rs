@@ -57,6 +57,14 @@ events! {
     USER_CODE_THROTTLED "user_code.throttled";
     /// A person has signed in.
     SESSION_OPENED "session.opened";
+    /// A session has ended: its person has signed out, or somebody else has signed in.
+    SESSION_ENDED "session.ended";
+    /// A client was told that a session is over.
+    LOGOUT_DELIVERED "logout.delivered";
+    /// A client could not be told.
+    LOGOUT_UNDELIVERED "logout.undelivered";
+    /// An external login, or whoever else may call the admin API, was answered.
+    ADMIN_CALLED "admin.called";
     /// Somebody did not get signed in.
     SIGN_IN_REFUSED "sign_in.refused";
     /// A client has registered itself.

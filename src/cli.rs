@@ -15,6 +15,7 @@ mod dev;
 mod explain;
 mod hash_password;
 mod healthcheck;
+mod inject;
 mod keys;
 mod login;
 mod logout;
@@ -58,6 +59,8 @@ enum Verb {
     OpenApi(openapi::OpenApi),
     /// Show the signing keys, or bring a new one
     Keys(keys::Keys),
+    /// Put the sidecar into the pods of a Kubernetes manifest, or serve the webhook that does
+    Inject(inject::Inject),
     /// Copy the database of an installation, while it runs
     Backup(backup::Backup),
     /// Sign in with a code on another device, or in a browser, and keep the token
@@ -84,6 +87,7 @@ impl Cli {
             Verb::Schema(verb) => verb.run(),
             Verb::OpenApi(verb) => verb.run(),
             Verb::Keys(verb) => wait_for(async { verb.run().await.unwrap_or_else(report) }),
+            Verb::Inject(verb) => wait_for(async { verb.run().await.unwrap_or_else(report) }),
             Verb::Backup(verb) => verb.run().unwrap_or_else(report),
             Verb::Login(verb) => wait_for(async { verb.run(environment).await.unwrap_or_else(report) }),
             Verb::Logout(verb) => wait_for(async { verb.run(environment).await.unwrap_or_else(report) }),

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use crate::authz::ResourceSettings;
 use crate::fetch::{FetchLimits, Reach};
-use crate::grpc::{Access, ListenAddress};
+use crate::grpc::{Access, GateListener};
 use crate::identity::{OidcSettings, ProxyHeaders};
 use crate::issuers::IssuerSettings;
 use crate::keys::KeySchedule;
@@ -87,7 +87,7 @@ pub struct Listen {
     /// The authorization server's own HTTP.
     pub public: PublicListener,
     /// Where Envoy asks. Not empty if there are protected resources.
-    pub ext_authz: Vec<ListenAddress>,
+    pub ext_authz: Vec<GateListener>,
     /// Health.
     pub admin: SocketAddr,
     /// Our own API.

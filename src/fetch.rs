@@ -92,6 +92,12 @@ impl FetchUrl {
         self.0.as_str()
     }
 
+    /// Host and port, as names of limits.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.0.authority()
+    }
+
     /// The URL with parameters behind those of its query.
     #[must_use]
     pub fn with_query(&self, parameters: &[(&str, &str)]) -> String {

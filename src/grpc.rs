@@ -51,6 +51,9 @@ const HEAD_LIMIT: u32 = 16 * 1_024;
 /// What the paths of health checks begin with.
 const HEALTH_PREFIX: &str = "/grpc.health.v1.Health/";
 
+/// What health checks call the gate.
+pub const GATE_SERVICE: &str = CheckService::NAME;
+
 /// How many calls of our own API one connection may have open at once.
 const ADMIN_STREAMS_PER_CONNECTION: u32 = 64;
 
@@ -66,7 +69,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Where a door listens: `unix:/path/to/socket`, or `address:port`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum ListenAddress {
-    /// A Unix socket at this path, for owner and group (mode 0660).
+    /// A Unix socket at this path.
     Unix(PathBuf),
     /// A TCP address. Whoever reaches it can ask, and spend proofs that he knows: loopback, or a network of one's own.
     Tcp(SocketAddr),
@@ -96,6 +99,15 @@ impl fmt::Display for ListenAddress {
             Self::Tcp(address) => address.fmt(f),
         }
     }
+}
+
+/// Where a gate is asked, and by whom.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GateListener {
+    /// The address.
+    pub address: ListenAddress,
+    /// Who may connect, if it is a Unix socket.
+    pub access: Access,
 }
 
 /// The state that health checks see: that of the door as a whole, and of each service behind it.
@@ -146,11 +158,12 @@ impl Door {
     ///
     /// # Errors
     /// The error of the first address that cannot be bound, with the address in its text.
-    pub async fn bind(addresses: &[ListenAddress]) -> io::Result<Self> {
+    pub async fn bind(listeners: &[GateListener]) -> io::Result<Self> {
         let mut door = Self::unbound(&[CheckService::NAME]);
-        for address in addresses {
-            door.listen(address)
-                .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+        for listener in listeners {
+            door.listen(listener).map_err(|error| {
+                io::Error::new(error.kind(), format!("cannot listen on {}: {error}", listener.address))
+            })?;
         }
         door.health.set(ServingStatus::NotServing).await;
         Ok(door)
@@ -176,9 +189,9 @@ impl Door {
     }
 
     /// Binds one more address.
-    fn listen(&mut self, address: &ListenAddress) -> io::Result<()> {
-        match address {
-            ListenAddress::Unix(path) => self.unix.push(Socket::bind(path, Access::Group)?),
+    fn listen(&mut self, listener: &GateListener) -> io::Result<()> {
+        match &listener.address {
+            ListenAddress::Unix(path) => self.unix.push(Socket::bind(path, listener.access)?),
             ListenAddress::Tcp(address) => self.tcp.push(TcpIncoming::bind(*address)?.with_nodelay(Some(true))),
         }
         Ok(())

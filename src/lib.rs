@@ -14,6 +14,7 @@ pub mod authz;
 pub mod oauth;
 
 pub mod identity;
+pub mod inject;
 pub mod issuers;
 pub mod keys;
 
@@ -24,6 +25,7 @@ pub mod store;
 pub mod token;
 
 pub mod cache;
+pub mod courier;
 
 pub mod audit;
 pub mod certificate;

@@ -28,6 +28,7 @@ mod account;
 mod activation;
 mod authorization_details;
 mod authorize;
+mod backchannel_logout;
 pub mod client;
 mod client_assertion;
 mod client_authentication;
@@ -65,6 +66,7 @@ pub use authorize::{
     Answer, Asking, Begun, Browser, Consent, Cookie, DenyReason, ExternalApproval, ExternalEndpoint,
     ExternalEndpointFault, Form, Hints, Redirect, SignIn, SignInFault, View,
 };
+pub use backchannel_logout::{LogoutNotice, LogoutNotices};
 pub use client::{Client, Profile};
 pub use client_document::{ClientDocuments, ClientIdDocuments, DOCUMENT_LIMIT, client_in};
 pub use client_metadata::ClientPolicy;
@@ -190,6 +192,8 @@ pub struct Dependencies {
     pub published_keys: Arc<dyn PublishedKeys>,
     /// Where the documents are in which clients say what they are.
     pub client_documents: Arc<dyn ClientDocuments>,
+    /// Who takes logout tokens to clients.
+    pub notices: Arc<dyn LogoutNotices>,
     /// Where unpredictable bytes come from.
     pub entropy: Arc<dyn Entropy>,
     /// The root of the keys for nonces and forms; shared by replicas, outlives a restart.
@@ -211,6 +215,7 @@ pub struct AuthorizationServer {
     proof_keys: Arc<dyn ProofKeys>,
     published_keys: Arc<dyn PublishedKeys>,
     client_documents: Arc<dyn ClientDocuments>,
+    notices: Arc<dyn LogoutNotices>,
     entropy: Arc<dyn Entropy>,
     nonces: Nonces,
     forms: authorize::FormKeys,
@@ -220,6 +225,8 @@ pub struct AuthorizationServer {
     account_pages: RootKey,
     /// The key of what clients know sessions as.
     session_names: RootKey,
+    /// The key of what the clients of a sector know people as.
+    pairwise_subjects: RootKey,
     /// The key of the hashes of user codes.
     user_codes: RootKey,
     /// Requests of clients.
@@ -258,6 +265,7 @@ impl AuthorizationServer {
             proof_keys,
             published_keys,
             client_documents,
+            notices,
             entropy,
             root,
         } = dependencies;
@@ -269,6 +277,7 @@ impl AuthorizationServer {
             device_questions: root.derive("questions about devices"),
             account_pages: root.derive("account pages"),
             session_names: root.derive("names of sessions at clients"),
+            pairwise_subjects: root.derive("pairwise subjects"),
             user_codes: root.derive("user codes"),
             rates: rates::Rates::new(settings.rate_limits),
             device_requests: Throttle::default(),
@@ -292,6 +301,7 @@ impl AuthorizationServer {
             proof_keys,
             published_keys,
             client_documents,
+            notices,
             entropy,
         }
     }

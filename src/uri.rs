@@ -314,6 +314,24 @@ impl RedirectUri {
         }
     }
 
+    /// Whether it is one of a website: http or https.
+    #[must_use]
+    pub fn is_http(&self) -> bool {
+        self.0.parse::<Origin>().is_ok()
+    }
+
+    /// The host of a website, in lower case.
+    #[must_use]
+    pub fn host(&self) -> Option<String> {
+        let origin = self.0.parse::<Origin>().ok()?.to_string();
+        let authority = origin.split_once("://")?.1;
+        let host = match authority.strip_prefix('[') {
+            Some(literal) => literal.split(']').next()?,
+            None => authority.split(':').next()?,
+        };
+        Some(host.to_ascii_lowercase())
+    }
+
     /// Adds parameters to the query, keeping what is there (RFC 6749 §4.1.2).
     #[must_use]
     pub fn with_query(&self, parameters: &[(&str, &str)]) -> String {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::client_certificate::Certificates;
 use super::duration::{self, Lifetime};
 use super::file::{
-    AdminFile, AuthorizationServerFile, ExtAuthzFile, File, ListenFile, ReplayFile, SocketAccess, TlsFile,
+    AdminFile, AuthorizationServerFile, ExtAuthzFile, File, ListenFile, ReplayFile, SocketAccess, SocketMode, TlsFile,
 };
 use super::given::{Given, Parsed};
 use super::listen_address::TcpAddress;
@@ -18,7 +18,7 @@ use super::{
     named_file, protected_resource,
 };
 use crate::certificate::Authorities;
-use crate::grpc::{Access, ListenAddress};
+use crate::grpc::{Access, GateListener, ListenAddress};
 use crate::oauth::Client;
 use crate::replay::DEFAULT_ENTRIES;
 use crate::web::TlsFiles;
@@ -93,7 +93,7 @@ fn check_admin_api(
             let mistake = Mistake::about(place, "is `external` and lacks the socket through which that login comes");
             judge.report(mistake.help("set `listen: { admin: { grpc: \"unix:/run/tollgate/admin.sock\" } }`"));
         }
-        (Some(api), _) if listen.ext_authz.contains(&ListenAddress::Unix(api.path.clone())) => {
+        (Some(api), _) if listen.ext_authz.iter().any(|gate| gate.address == ListenAddress::Unix(api.path.clone())) => {
             let grpc = admin.and_then(|given| given.value.grpc.as_ref());
             let place = grpc.map_or(&given.place, |grpc| &grpc.place);
             let mistake = Mistake::about(place, "is taken: `listen.ext_authz` is there");
@@ -193,16 +193,17 @@ fn listen(judge: &mut Judge<'_>, given: Option<&Given<ListenFile>>) -> (Listen, 
     let public_file = public.as_ref();
     let public = public_file.and_then(|given| given.value.address.as_ref());
     let admin = admin.as_ref().and_then(|given| given.value.address.as_ref());
-    let ext_authz = match ext_authz {
-        Some(given) => self::ext_authz(judge, given),
-        None => vec![(ListenAddress::Unix("/run/tollgate/authz.sock".into()), None)],
+    let default = || {
+        let address = ListenAddress::Unix("/run/tollgate/authz.sock".into());
+        vec![(GateListener { address, access: Access::Group }, None)]
     };
+    let ext_authz = ext_authz.as_ref().map_or_else(default, |given| self::ext_authz(judge, given));
     let place = |given: Option<&'_ Given<Parsed<TcpAddress>>>| given.map(|address| address.place.clone());
     let (public_place, admin_place) = (place(public), place(admin));
     let public = public.map_or(([127, 0, 0, 1], 8080).into(), |address| address.value.0.0);
     let admin = admin.map_or(([127, 0, 0, 1], 9090).into(), |address| address.value.0.0);
     let mut taken = vec![("public", public, public_place), ("admin", admin, admin_place)];
-    let tcp = |(address, place): &(ListenAddress, Option<Place>)| match address {
+    let tcp = |(gate, place): &(GateListener, Option<Place>)| match &gate.address {
         ListenAddress::Tcp(tcp) => Some(("ext_authz", *tcp, place.clone())),
         ListenAddress::Unix(_) => None,
     };
@@ -233,7 +234,7 @@ fn listen(judge: &mut Judge<'_>, given: Option<&Given<ListenFile>>) -> (Listen, 
     let trusted_proxies = proxies.iter().map(|one| one.value.0.0).collect();
     let tls = tls.and_then(|tls| self::tls(judge, tls));
     let public = PublicListener { address: public, trusted_proxies, forwarded_certificates: forwarded.is_some(), tls };
-    let ext_authz = ext_authz.into_iter().map(|(address, _)| address).collect();
+    let ext_authz = ext_authz.into_iter().map(|(gate, _)| gate).collect();
     (Listen { public, ext_authz, admin, admin_api }, client_ca)
 }
 
@@ -303,11 +304,11 @@ fn check_taken(judge: &mut Judge<'_>, doors: &[(&str, SocketAddr, Option<Place>)
     }
 }
 
-fn ext_authz(judge: &mut Judge<'_>, given: &Given<Vec<Given<ExtAuthzFile>>>) -> Vec<(ListenAddress, Option<Place>)> {
+fn ext_authz(judge: &mut Judge<'_>, given: &Given<Vec<Given<ExtAuthzFile>>>) -> Vec<(GateListener, Option<Place>)> {
     if given.value.is_empty() && given.place.gaps.is_empty() {
         judge.report(Mistake::about(&given.place, "is empty").help("leave it out to listen at the default socket"));
     }
-    let mut addresses = Vec::new();
+    let mut listeners = Vec::new();
     for item in &given.value {
         let Some(address) = judge.required(&item.place, "address", item.value.address.as_ref()) else { continue };
         let place = &address.place;
@@ -318,14 +319,23 @@ fn ext_authz(judge: &mut Judge<'_>, given: &Given<Vec<Given<ExtAuthzFile>>>) -> 
         if let ListenAddress::Unix(path) = &address {
             check_socket_path(judge, path, place);
         }
-        addresses.push((address, place));
+        let mode = item.value.mode.as_ref();
+        if let (ListenAddress::Tcp(_), Some(mode)) = (&address, mode) {
+            judge.report(Mistake::about(&mode.place, "is for sockets, and this is a port").help("take it out"));
+        }
+        let access = match mode.map(|mode| mode.value) {
+            Some(SocketMode::Owner) => Access::Owner,
+            None | Some(SocketMode::Group) => Access::Group,
+            Some(SocketMode::Everybody) => Access::Everybody,
+        };
+        listeners.push((GateListener { address, access }, place));
     }
     // Port 0 is another port each time.
     let fixed =
-        |(address, _): &&(ListenAddress, &Place)| !matches!(address, ListenAddress::Tcp(tcp) if tcp.port() == 0);
-    let fixed = addresses.iter().filter(fixed).map(|(address, place)| (address, *place));
+        |(gate, _): &&(GateListener, &Place)| !matches!(gate.address, ListenAddress::Tcp(tcp) if tcp.port() == 0);
+    let fixed = listeners.iter().filter(fixed).map(|(gate, place)| (&gate.address, *place));
     judge.once(fixed, "is listened at already");
-    addresses.into_iter().map(|(address, place)| (address, Some(place.clone()))).collect()
+    listeners.into_iter().map(|(gate, place)| (gate, Some(place.clone()))).collect()
 }
 
 fn replay(judge: &mut Judge<'_>, given: Option<&Given<ReplayFile>>) -> Replay {

@@ -86,7 +86,7 @@ fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, around: &Surrounding
         (_, _, None) => {}
     }
     let requests = client_requests::rules(judge, given, (method, authentication.as_ref(), profile), around);
-    let openid = client_openid::rules(judge, given);
+    let openid = client_openid::rules(judge, given, around.reach);
     let id = id?;
     let name = file.client_name.as_ref().map_or_else(|| id.as_str().to_owned(), |name| name.value.clone());
     let redirect_uris = file.redirect_uris.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();

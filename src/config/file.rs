@@ -23,7 +23,7 @@ pub(super) use authorization_server::{
     AuthorizationServerFile, BrandingFile, DetailTypeFile, DpopFile, Profile, RateLimitsFile, ServerNonce,
     SigningAlgorithm, SigningFile, TokensFile,
 };
-pub(super) use client::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, RotationWord};
+pub(super) use client::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, RotationWord, SubjectTypeWord};
 pub(super) use client_documents::{ClientDocumentsFile, PrivateAddresses};
 pub(super) use issuer::{IssuerFile, OtherIssuer, TokenClaimsFile, TokenTypeWord};
 pub(super) use login::{ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, OidcLoginFile};
@@ -116,6 +116,23 @@ pub(super) struct ExtAuthzFile {
     /// port. Whoever reaches it can ask, and use up proofs that he has seen: prefer a socket, or stay on loopback.
     #[schemars(required)]
     pub(super) address: Option<Given<Parsed<ListenAddress>>>,
+    /// The mode of the socket.
+    #[schemars(extend("default" = "0660"))]
+    pub(super) mode: Option<Given<SocketMode>>,
+}
+
+/// The mode of a socket.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+pub(super) enum SocketMode {
+    /// The user whom Tollgate runs as.
+    #[serde(rename = "0600")]
+    Owner,
+    /// That user, and the group that the socket gets from its directory or from Tollgate.
+    #[serde(rename = "0660")]
+    Group,
+    /// Whoever can reach its directory: for a directory that only Envoy shares, as an injected sidecar has it.
+    #[serde(rename = "0666")]
+    Everybody,
 }
 
 /// Health, and our own API.

@@ -16,6 +16,7 @@ use tower::util::BoxCloneSyncService;
 use tracing::{error, info};
 
 use super::{Answering, Never};
+use crate::audit;
 use crate::clock::Clock;
 use crate::oauth::{self, AuthorizationServer, Begun, Error, ExternalApproval, Refusal};
 
@@ -111,41 +112,41 @@ impl AuthorizationService for Api {
             Outcome::Redirect(redirect) => ("refused", Some(redirect.reason.clone())),
             Outcome::Refusal(shown) => ("refused", Some(shown.reason.clone())),
         };
-        info!(call = "begin", outcome = name, refusal, "an external login was answered");
+        said("begin", name, refusal.as_deref(), None);
         Ok(Response::new(BeginResponse { outcome: Some(outcome) }))
     }
 
     async fn approve(&self, call: Request<ApproveRequest>) -> Result<Response<ApproveResponse>, Status> {
-        let said = call.into_inner();
+        let request = call.into_inner();
         let approval = ExternalApproval {
-            handle: &said.transaction,
-            subject: &said.subject,
-            auth_time: said.auth_time,
-            acr: said.acr.as_deref(),
-            scope: said.scope.as_deref(),
-            authorization_details: &said.authorization_details,
-            name: said.name.as_deref(),
-            email: said.email.as_deref(),
-            claims: said.claims.as_deref(),
+            handle: &request.transaction,
+            subject: &request.subject,
+            auth_time: request.auth_time,
+            acr: request.acr.as_deref(),
+            scope: request.scope.as_deref(),
+            authorization_details: &request.authorization_details,
+            name: request.name.as_deref(),
+            email: request.email.as_deref(),
+            claims: request.claims.as_deref(),
         };
         let approved = self.server.approve_external(approval, self.clock.now()).await;
         let redirect = approved.map_err(|error| status("approve", error))?;
-        info!(call = "approve", outcome = "approved", subject = said.subject, "an external login was answered");
+        said("approve", "approved", None, Some(&request.subject));
         Ok(Response::new(ApproveResponse { redirect_to: redirect.location().to_owned() }))
     }
 
     async fn deny(&self, call: Request<DenyRequest>) -> Result<Response<DenyResponse>, Status> {
-        let said = call.into_inner();
-        let why = match DenyReason::try_from(said.reason) {
+        let request = call.into_inner();
+        let why = match DenyReason::try_from(request.reason) {
             Ok(DenyReason::Unspecified | DenyReason::AccessDenied) => oauth::DenyReason::Declined,
             Ok(DenyReason::LoginRequired) => oauth::DenyReason::LoginRequired,
             Ok(DenyReason::ConsentRequired) => oauth::DenyReason::ConsentRequired,
             Err(_) => return Err(Status::invalid_argument("reason is unknown")),
         };
-        let denied = self.server.deny_external(&said.transaction, why, self.clock.now()).await;
+        let denied = self.server.deny_external(&request.transaction, why, self.clock.now()).await;
         let redirect = denied.map_err(|error| status("deny", error))?;
         let refusal = redirect.refusal().map(Refusal::name);
-        info!(call = "deny", outcome = "denied", refusal, "an external login was answered");
+        said("deny", "denied", refusal, None);
         Ok(Response::new(DenyResponse { redirect_to: redirect.location().to_owned() }))
     }
 }
@@ -156,14 +157,14 @@ impl PersonService for Api {
         let subject = call.into_inner().subject;
         let disabled = self.server.disable_person(&subject, self.clock.now()).await;
         disabled.map_err(|error| status("disable", error))?;
-        info!(call = "disable", outcome = "disabled", subject, "a person was stopped");
+        said("disable", "disabled", None, Some(&subject));
         Ok(Response::new(DisableResponse {}))
     }
 
     async fn enable(&self, call: Request<EnableRequest>) -> Result<Response<EnableResponse>, Status> {
         let subject = call.into_inner().subject;
         self.server.enable_person(&subject).await.map_err(|error| status("enable", error))?;
-        info!(call = "enable", outcome = "enabled", subject, "a person was let in again");
+        said("enable", "enabled", None, Some(&subject));
         Ok(Response::new(EnableResponse {}))
     }
 }
@@ -207,12 +208,18 @@ impl From<Refusal> for v1::Refusal {
     }
 }
 
+/// The event of a call.
+fn said(call: &'static str, outcome: &'static str, refusal: Option<&str>, subject: Option<&str>) {
+    let event = audit::ADMIN_CALLED;
+    info!(target: audit::TARGET, event, call, outcome, refusal, subject, "`{call}` was answered: {outcome}");
+}
+
 /// What a call fails with; writes the event.
 fn status(call: &'static str, error: Error) -> Status {
     match error {
         Error::Refused(refusal) => {
             let name = refusal.name();
-            info!(call, outcome = "refused", refusal = name, "an external login was refused");
+            said(call, "refused", Some(name), None);
             let details = ErrorDetails::with_error_info(name.to_ascii_uppercase(), DOMAIN, HashMap::new());
             Status::with_error_details(code(refusal), format!("{name}: {}", refusal.description()), details)
         }

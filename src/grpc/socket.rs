@@ -15,6 +15,8 @@ pub enum Access {
     Owner,
     /// Its owner and its group.
     Group,
+    /// Whoever can reach its directory.
+    Everybody,
 }
 
 impl Access {
@@ -22,6 +24,7 @@ impl Access {
         match self {
             Self::Owner => 0o600,
             Self::Group => 0o660,
+            Self::Everybody => 0o666,
         }
     }
 }

@@ -153,8 +153,7 @@ impl AuthorizationServer {
                     let ended = self.store.end_grants_of(subject, EndedBy::Revoked, now).await?;
                     tracing::info!(%subject, ended, "a person has ended all grants");
                 }
-                self.store.end_sessions_of(subject).await?;
-                tracing::info!(%subject, "a person has signed out everywhere");
+                self.end_sessions_of(subject, browser, now).await?;
                 Ok(Answer::new(View::SignedOut).with(Cookie::SessionEnded))
             }
             Some(_) | None => Err(Refusal::DecisionMissing.into()),

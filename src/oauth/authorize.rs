@@ -65,7 +65,7 @@ pub use external::{Asking, Begun, DenyReason, ExternalApproval, ExternalEndpoint
 pub(super) use form::FormKeys;
 use request::{AuthorizationRequest, Prompt};
 pub(super) use response::ResponseMode;
-pub(super) use session::SignedIn;
+pub(super) use session::{SessionEnd, SignedIn};
 use sign_in::WhoIsIt;
 use submission::Submission;
 pub(super) use submission::Way;
@@ -220,19 +220,27 @@ pub struct Consent {
 /// An authorization response (RFC 6749 §4.1.2, §4.1.2.1). It may hold a code and has no `Debug`.
 pub struct Redirect {
     location: String,
+    form: Option<Vec<(String, String)>>,
     refusal: Option<Refusal>,
 }
 
 impl Redirect {
     /// Back to a client that gets no answer with it.
     pub(super) fn to(location: String) -> Self {
-        Self { location, refusal: None }
+        Self { location, form: None, refusal: None }
     }
 
-    /// The redirect URI with the parameters of the response.
+    /// The redirect URI, with the parameters of the response unless a form holds them.
     #[must_use]
     pub fn location(&self) -> &str {
         &self.location
+    }
+
+    /// The fields of the form that the browser is to post there, if the client asked for one (OAuth 2.0 Form Post Response
+    /// Mode §2).
+    #[must_use]
+    pub fn form(&self) -> Option<&[(String, String)]> {
+        self.form.as_deref()
     }
 
     /// Why the request was refused, if it was.
@@ -337,7 +345,7 @@ impl AuthorizationServer {
         let Submission { parameters, repeated, way } = &submission;
         let destination = self.destination(parameters, repeated, asker).await?;
         let allowed = self.check_way(*way, &destination.client);
-        match allowed.and_then(|()| self.judge(parameters, repeated, &destination.client, asker.now)) {
+        match allowed.and_then(|()| self.judge(parameters, repeated, &destination, asker.now)) {
             Ok(request) => Ok(Judged::Good(Box::new((destination, request, submission)))),
             // RFC 9700 §4.11.2: nobody is sent anywhere by a link alone, unless the operator knows the place.
             Err(refusal) if !destination.client.is_trusted() => Err(refusal.into()),
@@ -370,7 +378,7 @@ impl AuthorizationServer {
             Some("approve") => self.approve(&transaction, signed_in, now).await,
             Some("deny") => self.turn_down(&transaction, Refusal::ConsentDeclined, now).await,
             Some("switch") if self.can_switch() => {
-                self.store.end_session(signed_in.session).await?;
+                self.end_one_session(&signed_in.into(), SessionEnd::AccountSwitched, (browser, now)).await?;
                 transaction.request.prompt = Prompt::SelectAccount;
                 let answer = self.ask_who(transaction, WhoIsIt::default(), &token, now).await?;
                 Ok(answer.with(Cookie::SessionEnded))
@@ -440,8 +448,7 @@ impl AuthorizationServer {
                     resource = %record.resource,
                     "`{}` got a code", record.client_id
                 );
-                let location = transaction.destination.approved(&code, &envelope);
-                Ok(Redirect { location, refusal: None })
+                Ok(transaction.destination.approved(&code, &envelope))
             }
             Recorded::TransactionSpent => Err(Refusal::TransactionSpent.into()),
         }
@@ -510,8 +517,7 @@ impl AuthorizationServer {
     }
 
     fn refusal_redirect(&self, destination: &Destination, refusal: Refusal, now: Timestamp) -> Result<Redirect, Error> {
-        let location = destination.refused(refusal, &self.envelope(destination, now)?);
-        Ok(Redirect { location, refusal: Some(refusal) })
+        Ok(destination.refused(refusal, &self.envelope(destination, now)?))
     }
 
     fn ask_consent(&self, mut transaction: Transaction, by: &SignedIn, token: &BrowserToken) -> Answer {

@@ -222,6 +222,34 @@ pub struct OpenIdRules {
     pub default_acr_values: Vec<Acr>,
     /// `require_auth_time`: whoever signs people in must say when.
     pub require_auth_time: bool,
+    /// `subject_type`.
+    pub subject_type: SubjectType,
+    /// `backchannel_logout_uri` and what belongs to it.
+    pub backchannel_logout: Option<BackchannelLogout>,
+}
+
+/// Where a client hears that a session is over (OpenID Connect Back-Channel Logout 1.0 §2.2).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BackchannelLogout {
+    /// `backchannel_logout_uri`.
+    pub url: FetchUrl,
+    /// Which addresses it may have.
+    pub reach: Reach,
+    /// `backchannel_logout_session_required`: the client must be told which session it is.
+    pub session_required: bool,
+}
+
+/// What a client knows people as (OpenID Connect Core §8).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum SubjectType {
+    /// By the same name as every other client that is told it.
+    #[default]
+    Public,
+    /// By a name of their own for the clients of one sector: no others can tell that it is the same person.
+    Pairwise {
+        /// The host of `sector_identifier_uri`, or that of the redirect URIs (§8.1).
+        sector: String,
+    },
 }
 
 /// Who says what a client is.

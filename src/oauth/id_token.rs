@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::client::SubjectType;
 use super::grant::Authorization;
 use super::{AuthorizationServer, Client, standard_claims};
 use crate::clock::Timestamp;
@@ -75,7 +76,7 @@ impl AuthorizationServer {
     /// none, and neither does one that acts for somebody who has signed in elsewhere.
     pub(super) fn id_token(
         &self,
-        authorization: &Authorization,
+        (authorization, subject): (&Authorization, &Subject),
         access_token: &str,
         signer: &SigningKey,
         now: Timestamp,
@@ -84,7 +85,7 @@ impl AuthorizationServer {
         let auth_time = authorization.auth_time.filter(|_| for_itself && is_asked_for(&authorization.scopes))?;
         let claims = IdTokenClaims {
             iss: self.settings.issuer.as_str(),
-            sub: authorization.subject.as_str(),
+            sub: subject.as_str(),
             aud: authorization.client_id.as_str(),
             exp: (now + self.settings.lifetimes.access_token).seconds(),
             iat: now.seconds(),
@@ -102,8 +103,19 @@ impl AuthorizationServer {
 impl AuthorizationServer {
     /// What a client knows a person as (OpenID Connect Core §8).
     pub(super) fn subject_at(&self, client: &Client, subject: &Subject) -> Subject {
-        let _ = (self, client);
-        subject.clone()
+        match &client.openid.subject_type {
+            SubjectType::Public => subject.clone(),
+            SubjectType::Pairwise { sector } => {
+                let name = self.pairwise_subjects.mac(&[sector.as_bytes(), subject.as_str().as_bytes()]);
+                base64url(&name).parse().expect("base64url is a name")
+            }
+        }
+    }
+
+    /// What a client knows whoever a token speaks for as: itself by its own name.
+    pub(super) fn subject_of(&self, authorization: &Authorization, client: &Client) -> Subject {
+        let is_client = self.is_name_of_client(&authorization.subject);
+        if is_client { authorization.subject.clone() } else { self.subject_at(client, &authorization.subject) }
     }
 
     /// What a client knows a session as: the same for all its ID tokens, and different for every client, so that no two

@@ -148,7 +148,7 @@ impl AuthorizationServer {
         let about = json!({
             "active": true,
             "iss": self.settings.issuer.as_str(),
-            "sub": grant.subject.as_str(),
+            "sub": self.subject_at(client, &grant.subject).as_str(),
             "client_id": grant.client_id.as_str(),
             "scope": grant.scopes.to_string(),
             "iat": grant.created_at.seconds(),

@@ -78,9 +78,10 @@ impl AuthorizationServer {
         let delegation = authorization.delegation.as_ref();
         let longest = now + self.settings.lifetimes.access_token;
         let expires = delegation.map_or(longest, |delegation| delegation.until.min(longest));
+        let subject = self.subject_of(authorization, exchange.client);
         let claims = AccessTokenClaims {
             iss: self.settings.issuer.as_str(),
-            sub: authorization.subject.as_str(),
+            sub: subject.as_str(),
             aud: authorization.resource.as_str(),
             client_id: authorization.client_id.as_str(),
             scope: authorization.scopes.to_string(),
@@ -99,7 +100,7 @@ impl AuthorizationServer {
             AccessTokenFormat::Opaque => self.record(&claims, expires).await?,
         };
         Ok(TokenResponse {
-            id_token: self.id_token(authorization, &access_token, signer, now),
+            id_token: self.id_token((authorization, &subject), &access_token, signer, now),
             access_token,
             // RFC 8705 §3: a token that is bound to a certificate is a bearer token in name.
             token_type: match authorization.binding {

@@ -79,6 +79,8 @@ impl AuthorizationServer {
         let is_offered =
             |scope: &&Scope| openid || !id_token::OPENID_SCOPES.iter().any(|(name, ..)| scope.as_str() == *name);
         let scopes: Vec<_> = settings.scopes.keys().filter(is_offered).map(ToString::to_string).collect();
+        let by_form = ResponseMode::BY_FORM.into_iter().filter(|_| settings.external_login.is_none());
+        let response_modes: Vec<_> = ResponseMode::BY_ADDRESS.into_iter().chain(by_form).collect();
         let mut document = json!({
             "issuer": settings.issuer.as_str(),
             "authorization_endpoint": settings.authorization_endpoint(),
@@ -88,7 +90,7 @@ impl AuthorizationServer {
             "require_pushed_authorization_requests": settings.require_pushed_requests || profile.is_fapi(),
             "jwks_uri": settings.url(JWKS),
             "response_types_supported": ["code"],
-            "response_modes_supported": ResponseMode::NAMES,
+            "response_modes_supported": response_modes,
             "authorization_signing_alg_values_supported": [self.keys.signs_with().name()], // JARM §4
             "grant_types_supported": GrantType::ALL.map(GrantType::name),
             "revocation_endpoint": settings.url(REVOKE),
@@ -115,10 +117,12 @@ impl AuthorizationServer {
             if settings.external_login.is_none() {
                 document["end_session_endpoint"] = settings.url(LOGOUT).into(); // sessions are not ours to end
             }
-            document["subject_types_supported"] = json!(["public"]);
+            document["subject_types_supported"] = json!(["public", "pairwise"]);
             document["id_token_signing_alg_values_supported"] = json!([self.keys.signs_with().name()]);
             document["claim_types_supported"] = json!(["normal"]);
             document["claims_parameter_supported"] = true.into();
+            document["backchannel_logout_supported"] = true.into();
+            document["backchannel_logout_session_supported"] = settings.external_login.is_none().into();
             document["claims_supported"] = claims.into();
             if !settings.acr_values.is_empty() {
                 let values: Vec<_> = settings.acr_values.iter().map(ToString::to_string).collect();

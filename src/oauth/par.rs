@@ -128,7 +128,7 @@ impl AuthorizationServer {
         if parameters.get("redirect_uri").is_none() && client.profile.is_fapi() {
             return Err(Refusal::RedirectUriMissing.into());
         }
-        self.judge(&parameters, &[], &destination.client, now)?;
+        self.judge(&parameters, &[], &destination, now)?;
         if let Some(key) = bound_key(parameters.get("dpop_jkt"), proof)? {
             parameters.set("dpop_jkt", key.to_string());
         }

@@ -2,11 +2,12 @@
 //!
 //! A person is always asked, since a link must not sign anybody out (§2). The browser goes back to the client only if an
 //! ID token of ours shows which client it is, and to no other URI than a registered one (§3); anything wrong ends on a page.
-//! The session of this browser ends; what applications were allowed goes on.
+//! The session of this browser ends, and its clients are told ([`backchannel_logout`](super::backchannel_logout)); what
+//! applications were allowed goes on.
 
 use serde::{Deserialize, Serialize};
 
-use super::authorize::Redirect;
+use super::authorize::{Redirect, SessionEnd};
 use super::clients::Asker;
 use super::metadata::LOGOUT;
 use super::{Answer, AuthorizationServer, Browser, Cookie, Error, Parameters, Refusal, View};
@@ -62,7 +63,7 @@ impl AuthorizationServer {
             Some(sealed) => Some(self.open_return(sealed, &token, now).ok_or(Refusal::TransactionUnknown)?),
             None => None,
         };
-        self.end_session(browser).await?;
+        self.end_session(browser, SessionEnd::SignedOut, now).await?;
         let view = location.map_or(View::SignedOut, |location| View::Redirect(Redirect::to(location)));
         Ok(Answer::new(view).with(Cookie::SessionEnded))
     }

@@ -120,7 +120,10 @@ fn view(site: &AuthorizationSite, language: Language, view: &View) -> (&'static 
         }
         View::Redirect(redirect) => {
             let outcome = redirect.refusal().map_or("approved", |_| "refused");
-            return (outcome, respond::redirect(redirect.location(), site.is_https()));
+            match redirect.form() {
+                Some(fields) => (outcome, pages.form_post(redirect.location(), fields, language)),
+                None => return (outcome, respond::redirect(redirect.location(), site.is_https())),
+            }
         }
     };
     (outcome, respond::page(page, site.is_https()))

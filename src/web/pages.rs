@@ -1,9 +1,9 @@
-//! The pages that people see: HTML without scripts, one stylesheet, everything that others supplied escaped.
+//! The pages that people see: HTML that works without scripts, one stylesheet, everything that others supplied escaped.
 //!
 //! What they say is in `text.rs`, one file a language; what they look like in `templates/`, where no word stands.
 //!
-//! Invariant: a page runs nothing, loads nothing but the operator's logo from this server, and can be framed by nobody;
-//! its policy says so to the browser.
+//! Invariant: a page runs nothing, but for one line that presses the button of a response that is posted; it loads nothing
+//! but the operator's logo from this server, and can be framed by nobody; its policy says so to the browser.
 
 use std::net::IpAddr;
 
@@ -30,11 +30,15 @@ mod units;
 
 pub(super) use language::Language;
 use text::{
-    AccountText, ConfirmDeviceText, ConsentText, EnterCodeText, MessageText, RefusedText, SignInText, SignOutText,
+    AccountText, ConfirmDeviceText, ConsentText, EnterCodeText, FormPostText, MessageText, RefusedText, SignInText,
+    SignOutText,
 };
 
 /// The stylesheet; it stands in the page, where its hash admits it.
 const STYLE: &str = include_str!("../../templates/style.css");
+
+/// Posts the response; it stands in the page, where its hash admits it. Who runs no scripts presses the button.
+const POST: &str = "document.forms[0].submit()";
 
 /// How long people should wait when something that we depend on is down, in seconds.
 const RETRY_AFTER: u64 = 2;
@@ -170,6 +174,16 @@ struct SignOutPage<'a> {
     text: &'static SignOutText,
     csrf_token: &'a str,
     transaction: Option<&'a str>,
+}
+
+#[derive(Template)]
+#[template(path = "form_post.html")]
+struct FormPostPage<'a> {
+    head: Head<'a>,
+    text: &'static FormPostText,
+    action: &'a str,
+    fields: &'a [(String, String)],
+    script: &'static str,
 }
 
 #[derive(Template)]
@@ -355,6 +369,16 @@ impl Pages {
 
     pub(super) fn signed_out(&self, language: Language) -> Page {
         self.message(StatusCode::OK, language, &language.text().signed_out)
+    }
+
+    /// The response to a client that has it posted (OAuth 2.0 Form Post Response Mode §2). As on the consent page there is no
+    /// `form-action`: where the client sends the browser then is nobody's business here.
+    pub(super) fn form_post(&self, action: &str, fields: &[(String, String)], language: Language) -> Page {
+        let text = &language.text().form_post;
+        let page = FormPostPage { head: self.head(language), text, action, fields, script: POST };
+        let hash = STANDARD.encode(sha256(POST.as_bytes()));
+        let policy = format!("{}; script-src 'sha256-{hash}'", self.consent_policy);
+        Page { policy, ..self.page(StatusCode::OK, language, &page) }
     }
 
     /// What is wrong with a request that must not be redirected: 400, or 403 for a form that came from elsewhere and for

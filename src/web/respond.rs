@@ -373,6 +373,11 @@ pub(super) fn refused(refused: Refused) -> Response {
     }
 }
 
+/// An answer to the API server of Kubernetes.
+pub(super) fn admission(status: StatusCode, review: &serde_json::Value) -> Response {
+    json(status, review)
+}
+
 /// Health: 200, or 503 with what is missing.
 pub(super) fn health(missing: &[&'static str]) -> Response {
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

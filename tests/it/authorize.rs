@@ -9,6 +9,7 @@ use std::time::Duration;
 use argon2::{Argon2, Params, PasswordHasher as _};
 use tollgate::cache::{NoClientDocuments, NoKeySets};
 use tollgate::clock::Clock as _;
+use tollgate::courier::NoCourier;
 use tollgate::dpop::{Fence, ProofFault, ProofKey, ProofKeys, Window, parse_key};
 use tollgate::entropy::SystemEntropy;
 use tollgate::identity::{LocalUsers, Login};
@@ -182,6 +183,7 @@ impl Issuer {
                 proof_keys: Arc::new(EveryTime),
                 published_keys: Arc::new(NoKeySets),
                 client_documents: Arc::new(NoClientDocuments),
+                notices: Arc::new(NoCourier),
                 entropy: Arc::new(SystemEntropy),
                 root,
             },

@@ -5,10 +5,10 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::Value;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::upstream::read_head;
+use crate::upstream::{field, read_head};
 
 /// The server.
 pub struct Documents {
@@ -25,6 +25,8 @@ pub struct Shelf {
     pub connections: usize,
     /// The paths that were asked for.
     pub asked: Vec<String>,
+    /// The bodies that came, with the paths.
+    pub posted: Vec<(String, String)>,
 }
 
 /// An answer.
@@ -95,9 +97,19 @@ async fn serve(mut connection: TcpStream, shelf: Arc<Mutex<Shelf>>) -> io::Resul
     let mut buffer = Vec::new();
     while let Some(head) = read_head(&mut connection, &mut buffer).await? {
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let length = field(&head, "content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
+        while buffer.len() < length {
+            if connection.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+        }
+        let body: String = buffer.drain(..length).map(char::from).collect();
         let reply = {
             let mut shelf = shelf.lock().expect("no test panics with the lock");
             let reply = shelf.answers.get(&path).cloned().unwrap_or_else(|| Reply::status(404));
+            if !body.is_empty() {
+                shelf.posted.push((path.clone(), body));
+            }
             shelf.asked.push(path);
             reply
         };

@@ -14,13 +14,16 @@ use reqwest::Url;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Barrier;
+use tollgate::audit;
 use tollgate::clock::{Clock as _, SystemClock};
+use tollgate::fetch::{FetchUrl, Reach};
 use tollgate::grpc::admin::v1::authorization_service_client::AuthorizationServiceClient;
 use tollgate::grpc::admin::v1::begin_response::Outcome;
 use tollgate::grpc::admin::v1::person_service_client::PersonServiceClient;
 use tollgate::grpc::admin::v1::{
     ApproveRequest, BeginRequest, DenyReason, DenyRequest, DisableRequest, EnableRequest, Transaction,
 };
+use tollgate::oauth::client::BackchannelLogout;
 use tollgate::oauth::{DenyReason as Why, Refusal, Settings};
 use tollgate::store::{Limits, MemoryStore, Store, Unavailable};
 use tonic::transport::{Channel, Endpoint};
@@ -37,6 +40,8 @@ use tonic_types::StatusExt as _;
 use crate::authorization_details;
 use crate::browser::{Browser, Page};
 use crate::client::{AUTHORIZATION_REQUEST, claims, code_request, poll_request, refresh_request};
+use crate::documents::{Documents, Reply};
+use crate::events::assert_shape;
 use crate::process::{Installation, Process, eventually};
 use crate::tap::{Tap, TappedStore};
 use crate::world::{World, free_port};
@@ -454,6 +459,38 @@ async fn browsers_that_come_to_our_endpoint_are_sent_on_and_our_pages_for_signin
     assert_eq!(metadata["authorization_endpoint"], LOGIN);
     assert_eq!(metadata["issuer"], world.issuer);
     assert_eq!(metadata.get("end_session_endpoint"), None);
+}
+
+#[tokio::test]
+async fn the_clients_of_a_person_who_is_stopped_hear_of_it() {
+    let documents = Documents::start().await;
+    documents.put("/spa", Reply::status(200));
+    let url: FetchUrl = documents.url("/spa").parse().expect("a URL");
+    let world = World::start_with(|settings| {
+        elsewhere(settings);
+        for client in &mut settings.clients {
+            let to = BackchannelLogout { url: url.clone(), reach: Reach::Anywhere, session_required: false };
+            client.openid.backchannel_logout = Some(to).filter(|_| client.id.as_str() == "spa");
+        }
+    })
+    .await;
+    let login = Login::of(&world);
+    let transaction = login.begin(&[]).await;
+    let back = login.approve(ada(&world, &transaction.handle)).await.expect("a redirect");
+    let (spa, code) = (world.client("spa"), parameter(&back, "code").expect("a code"));
+    spa.request(world.clock.now(), &code_request(&code)).send().await.expect_tokens();
+    login.people().disable(DisableRequest { subject: "ada".to_owned() }).await.expect("an answer");
+    eventually("a logout token", async {
+        while documents.shelf().posted.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let (_, body) = documents.shelf().posted[0].clone();
+    let said = claims(body.strip_prefix("logout_token=").expect("a logout token"));
+    assert_eq!((said["sub"].as_str(), &said["sid"]), (Some("ada"), &serde_json::Value::Null));
+    login.people().disable(DisableRequest { subject: "backend".to_owned() }).await.expect_err("no person");
+    assert_shape(&world, audit::ADMIN_CALLED);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use tollgate::authz::{
 use tollgate::cache::{KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, Timestamp};
 use tollgate::dpop::{Fence, Nonces, Window};
-use tollgate::grpc::{CheckService, Door, ListenAddress};
+use tollgate::grpc::{CheckService, Door, GateListener, ListenAddress};
 use tollgate::jose::{Algorithm, Members, PublicKey, SigningKey};
 use tollgate::replay::{LocalReplayGuard, ReplayGuard, ReplayKey, Seen};
 use tollgate::secret::seal::RootKey;
@@ -128,7 +128,12 @@ impl Gate {
         let lookup = NoHandles(if trouble == Trouble::NoLookup { Err(Unavailable::Down) } else { Ok(()) });
         let service = CheckService::new(enforcer, asked, Arc::new(lookup), clock.clone());
         let loopback = ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let door = Door::bind(&[ListenAddress::Unix(socket.to_owned()), loopback]).await.expect("two listeners");
+        let door = Door::bind(
+            &[ListenAddress::Unix(socket.to_owned()), loopback]
+                .map(|address| GateListener { address, access: tollgate::grpc::Access::Group }),
+        )
+        .await
+        .expect("two listeners");
         let tcp = door.tcp_addresses().expect("an address")[0];
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(door.serve(service.clone(), async {

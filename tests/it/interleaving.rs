@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tollgate::cache::{KnownProofKeys, NoClientDocuments, NoKeySets};
 use tollgate::clock::Clock as _;
+use tollgate::courier::NoCourier;
 use tollgate::dpop::Fence;
 use tollgate::entropy::SystemEntropy;
 use tollgate::jose::{Algorithm, SigningKey};
@@ -199,6 +200,7 @@ impl<'a> Story<'a> {
             proof_keys: Arc::new(KnownProofKeys::new(10)),
             published_keys: Arc::new(NoKeySets),
             client_documents: Arc::new(NoClientDocuments),
+            notices: Arc::new(NoCourier),
             entropy: Arc::new(SystemEntropy),
             root: RootKey::from_bytes([7; 32]),
         };

@@ -86,7 +86,7 @@ async fn a_response_mode_may_be_pushed_and_signed() {
 async fn a_response_mode_that_we_have_not_is_answered_in_the_ordinary_way() {
     let world = World::start().await;
     let mut browser = Browser::new(&world.issuer);
-    for mode in ["fragment", "form_post", "fragment.jwt", "form_post.jwt", "JWT", "query jwt"] {
+    for mode in ["fragment", "fragment.jwt", "FORM_POST", "JWT", "query jwt"] {
         let page = browser.open(&path("spa", &[("response_mode", mode)])).await;
         assert_eq!(page.parameter("error").as_deref(), Some("invalid_request"), "{mode}");
         assert_eq!(page.parameter("iss").as_deref(), Some(world.issuer.as_str()));

@@ -39,7 +39,7 @@ const BEFORE_THE_TABLE: [&str; 2] = ["/.well-known/oauth-authorization-server", 
 const NOT_REFUSALS: [&str; 3] = ["slow_down", "temporarily_unavailable", "server_error"];
 
 /// The operations whose parameters a source file reads.
-const READERS: [(&str, &[&str]); 20] = [
+const READERS: [(&str, &[&str]); 21] = [
     (
         "oauth/client_authentication.rs",
         &["token", "pushedAuthorizationRequest", "deviceAuthorization", "introspect", "revoke"],
@@ -60,6 +60,7 @@ const READERS: [(&str, &[&str]); 20] = [
         "oauth/authorize/request.rs",
         &["authorize", "postAuthorize", "pushedAuthorizationRequest", "deviceAuthorization"],
     ),
+    ("oauth/authorize/claims.rs", &["authorize", "postAuthorize", "pushedAuthorizationRequest"]),
     ("oauth/authorize/response.rs", &["authorize", "postAuthorize", "pushedAuthorizationRequest"]),
     ("oauth/authorize/external.rs", &["authorize", "postAuthorize", "pushedAuthorizationRequest"]),
     ("oauth/authorize/submission.rs", &["authorize", "postAuthorize", "pushedAuthorizationRequest"]),
@@ -79,7 +80,7 @@ const PAGE_READERS: [(&str, &[&str]); 2] =
 const PAGE_FORMS: &[&str] = &["login", "consent", "postActivate", "postAccount", "postLogout"];
 
 /// Parameters that the doors read, that nobody needs, or that callbacks get whoever reads them.
-const READ_ELSEWHERE: [&str; 4] = ["ui_locales", "token_type_hint", "error", "redirect_uri"];
+const READ_ELSEWHERE: [&str; 5] = ["ui_locales", "token_type_hint", "error", "redirect_uri", "access_token"];
 
 /// Fails unless the document has an answer like this one. Endpoints that are none of ours pass.
 #[track_caller]

@@ -252,7 +252,7 @@ async fn discovery_offers_openid_where_a_client_may_ask_for_it() {
     let openid = world().await;
     let document = metadata(&openid).await;
     assert_eq!(document["userinfo_endpoint"], format!("{}/oauth/userinfo", openid.issuer));
-    assert_eq!(document["subject_types_supported"], json!(["public"]));
+    assert_eq!(document["subject_types_supported"], json!(["public", "pairwise"]));
     assert_eq!(document["id_token_signing_alg_values_supported"], json!(["ES256"]));
     let scopes = document["scopes_supported"].as_array().expect("scopes");
     assert!(scopes.contains(&"openid".into()) && scopes.contains(&"orders:read".into()));

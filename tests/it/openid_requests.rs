@@ -5,10 +5,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tollgate::clock::Clock as _;
 use tollgate::oauth::Refusal;
-use tollgate::oauth::client::OpenIdRules;
+use tollgate::oauth::client::{OpenIdRules, SubjectType};
 
 use crate::browser::{Browser, Page};
-use crate::client::{AUTHORIZATION_REQUEST, Answer, Client, answer, claims, code_request, refresh_request};
+use crate::client::{
+    AUTHORIZATION_REQUEST, Answer, CLIENT_CREDENTIALS, Client, INTROSPECT, answer, claims, code_request,
+    refresh_request,
+};
 use crate::world::World;
 
 /// A world whose clients may know everything about a person; `backend` may go without PKCE.
@@ -264,4 +267,61 @@ async fn a_bearer_token_may_stand_in_the_form_of_a_userinfo_request() {
     answer(post().json(&json!({ "access_token": token }))).await.expect(400, "invalid_request");
     let in_query = backend.http.get(format!("{}/oauth/userinfo?access_token={token}", world.issuer));
     answer(in_query).await.expect(401, "invalid_token");
+}
+
+#[tokio::test]
+async fn clients_of_different_sectors_know_a_person_by_different_names() {
+    let world = World::start_with(|settings| {
+        for client in &mut settings.clients {
+            client.scopes = "openid orders:read".parse().expect("scopes");
+            let sector = match client.id.as_str() {
+                "backend" | "web" => "one.example",
+                "spa" => "other.example",
+                _ => continue,
+            };
+            client.openid.subject_type = SubjectType::Pairwise { sector: sector.to_owned() };
+        }
+    })
+    .await;
+    let openid = [("scope", "openid orders:read")];
+    let (backend, web, spa, legacy) =
+        (world.client("backend"), world.client("web"), world.client("spa"), world.client("legacy"));
+    let (mut browser, tokens) = signed_in(&world, &backend, "ada", &openid).await;
+    let of_web = approved(&world, &web, &mut browser, "ada", &openid).await;
+    let of_spa = approved(&world, &spa, &mut browser, "ada", &openid).await;
+    let of_legacy = approved(&world, &legacy, &mut browser, "ada", &openid).await;
+    let sub = |answer: &Answer| claims(answer.text("id_token"))["sub"].as_str().expect("a subject").to_owned();
+    assert_eq!(sub(&tokens), sub(&of_web), "one sector");
+    assert_eq!(sub(&of_legacy), "ada", "public");
+    assert_ne!(sub(&tokens), sub(&of_spa));
+    assert!(![sub(&tokens), sub(&of_spa)].contains(&"ada".to_owned()));
+
+    // In the access token, at UserInfo, at introspection and after a refresh it is the same name.
+    let name = sub(&tokens);
+    let token = tokens.text("access_token");
+    assert_eq!(claims(token)["sub"], name);
+    let userinfo = backend.http.get(format!("{}/oauth/userinfo", world.issuer));
+    let told = answer(userinfo.header("authorization", format!("Bearer {token}"))).await;
+    assert_eq!(told.body, json!({ "sub": name }));
+    let now = world.clock.now();
+    for token in [token, tokens.text("refresh_token")] {
+        let about = backend.about(INTROSPECT, token, now).send().await.expect_tokens();
+        assert_eq!((&about.body["active"], &about.body["sub"]), (&json!(true), &json!(name)), "{about:?}");
+    }
+    let refresh = refresh_request(tokens.text("refresh_token"));
+    let refreshed = backend.bearer_request(now, &refresh).send().await.expect_tokens();
+    assert_eq!((sub(&refreshed), claims(refreshed.text("access_token"))["sub"].as_str()), (name.clone(), Some(&*name)));
+    // A client that speaks for itself has its own name.
+    let own = backend.bearer_request(now, &CLIENT_CREDENTIALS).send().await.expect_tokens();
+    assert_eq!(claims(own.text("access_token"))["sub"], "backend");
+
+    // It comes back in a hint.
+    let hint = [("scope", "openid orders:read"), ("id_token_hint", tokens.text("id_token")), ("prompt", "none")];
+    assert!(!browser.open(&request("backend", &hint)).await.code().is_empty());
+    let (mut bob, _) = signed_in(&world, &backend, "bob", &openid).await;
+    assert_answered(&bob.open(&request("backend", &hint)).await, "login_required", Refusal::LoginRequired);
+    // And who may no longer sign in is told of nowhere.
+    world.disable("ada");
+    let about = backend.about(INTROSPECT, token, now).send().await.expect_tokens();
+    assert_eq!(about.body, json!({ "active": false }));
 }

@@ -190,6 +190,28 @@ async fn an_answer_counts_in_the_browser_that_was_sent_away_and_in_time() {
 }
 
 #[tokio::test]
+async fn the_way_back_may_be_loaded_again() {
+    let story = Story::begin().await;
+    let mut browser = story.browser();
+    let asked = story.leave(&mut browser, &[]).await;
+    let consent = story.come_back(&mut browser, &asked).await;
+    assert!(consent.has("value=\"approve\""), "{consent:?}");
+    story.provider.script().refusal = Some((400, json!({ "error": "invalid_grant" }))); // as any provider answers to a code that was used
+    let again = story.come_back(&mut browser, &asked).await;
+    assert!(again.has("value=\"approve\""), "{again:?}");
+    let mut elsewhere = story.browser();
+    elsewhere.cookies.clone_from(&browser.cookies);
+    elsewhere.cookies.retain(|name, _| !name.contains("session"));
+    // One of the two pages is answered; the other one says so, and so does the way back from then on.
+    browser.submit(&again, &[("decision", "approve")]).await.code();
+    let spent = browser.submit(&consent, &[("decision", "approve")]).await;
+    assert_eq!((spent.status, story.world.events.last("refusal").as_deref()), (400, Some("transaction_spent")));
+    // Without the session that began with it, it is nobody.
+    let page = story.come_back(&mut elsewhere, &asked).await;
+    assert_eq!(page.status, 400, "{page:?}");
+}
+
+#[tokio::test]
 async fn no_lie_of_a_provider_lets_anybody_in() {
     type Lie = (&'static str, fn(&mut Script));
     let lies: [Lie; 24] = [

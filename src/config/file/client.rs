@@ -92,6 +92,20 @@ pub(in crate::config) struct ClientFile {
     pub(in crate::config) default_max_age: Option<Given<Lifetime>>,
     /// How well people should be recognised if a request has no `acr_values`. Default: anyhow.
     pub(in crate::config) default_acr_values: Option<Given<Vec<Given<Parsed<Acr>>>>>,
+    /// What the client knows people as (OpenID Connect Core §8): `public` is the same `sub` as for other clients, `pairwise` one
+    /// that only the clients of its sector are told, in its access tokens too.
+    #[schemars(extend("default" = "public"))]
+    pub(in crate::config) subject_type: Option<Given<SubjectTypeWord>>,
+    /// For `pairwise`: the https URL whose host is the sector. Default: the host of the redirect URIs, which must be one. It
+    /// is not fetched: that the client belongs there is your word.
+    pub(in crate::config) sector_identifier_uri: Option<Given<Parsed<RedirectUri>>>,
+    /// Where the client hears that a session has ended in which its person had signed in there (OpenID Connect Back-Channel
+    /// Logout 1.0): an https URL, or http on loopback. It is told in the background, up to four times within half a minute;
+    /// what is under way when the server crashes is lost. `client_documents.private_addresses` counts for it too.
+    pub(in crate::config) backchannel_logout_uri: Option<Given<Parsed<FetchUrl>>>,
+    /// Whether it must be told which session that is (`sid`), and otherwise nothing.
+    #[schemars(extend("default" = false))]
+    pub(in crate::config) backchannel_logout_session_required: Option<Given<bool>>,
     /// Whether an upstream provider or a proxy must say when the person signed in. ID tokens have `auth_time` in any case, but
     /// otherwise one that does not say is taken to have asked just now.
     #[schemars(extend("default" = false))]
@@ -220,6 +234,16 @@ impl AccessTokenFormatWord {
             Self::Opaque => AccessTokenFormat::Opaque,
         }
     }
+}
+
+/// What clients know people as.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum SubjectTypeWord {
+    /// The same `sub` for every client.
+    Public,
+    /// One for each sector.
+    Pairwise,
 }
 
 /// Public keys (RFC 7517 §5).

@@ -55,7 +55,7 @@ impl AuthorizationServer {
 
 /// Whether what is noted of a client is ever read.
 fn is_worth_noting(client: &Client) -> bool {
-    !client.is_public()
+    !client.is_public() || client.openid.backchannel_logout.is_some()
 }
 
 impl SessionClient {

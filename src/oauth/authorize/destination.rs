@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Client;
 use super::response::{Envelope, ResponseMode};
+use super::{Client, Redirect};
 use crate::oauth::clients::Asker;
 use crate::oauth::{AuthorizationServer, Error, Parameters, Refusal};
 use crate::secret::AuthorizationCode;
@@ -39,22 +39,25 @@ impl AuthorizationServer {
             (None, [] | [_, _, ..]) => None,
         };
         let redirect_uri = redirect_uri.ok_or(Refusal::RedirectUriUnregistered)?;
-        // What is wrong with it is said in the ordinary way.
-        let response_mode =
-            once("response_mode").and_then(|_| ResponseMode::asked(parameters).ok()).unwrap_or_default();
+        // What is wrong with it is said in the ordinary way. A form can be posted to a website only, and an endpoint of
+        // somebody else's is told where to send the browser, not what to show.
+        let asked = once("response_mode").and_then(|_| ResponseMode::asked(parameters).ok());
+        let takes_forms = redirect_uri.is_http() && self.settings.external_login.is_none();
+        let response_mode = asked.filter(|mode| takes_forms || !mode.is_form()).unwrap_or_default();
         Ok(Destination { client, redirect_uri, state: once("state").map(str::to_owned), response_mode })
     }
 }
 
 impl Destination {
     /// A successful response (RFC 6749 §4.1.2).
-    pub(super) fn approved(&self, code: &AuthorizationCode, envelope: &Envelope<'_>) -> String {
+    pub(super) fn approved(&self, code: &AuthorizationCode, envelope: &Envelope<'_>) -> Redirect {
         let code = code.reveal();
-        self.location(&[("code", &code)], envelope)
+        self.respond(&[("code", &code)], envelope, None)
     }
 
     /// An error response (RFC 6749 §4.1.2.1).
-    pub(super) fn refused(&self, refusal: Refusal, envelope: &Envelope<'_>) -> String {
-        self.location(&[("error", refusal.code().name()), ("error_description", refusal.description())], envelope)
+    pub(super) fn refused(&self, refusal: Refusal, envelope: &Envelope<'_>) -> Redirect {
+        let parameters = [("error", refusal.code().name()), ("error_description", refusal.description())];
+        self.respond(&parameters, envelope, Some(refusal))
     }
 }

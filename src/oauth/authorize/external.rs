@@ -261,7 +261,9 @@ impl AuthorizationServer {
     /// # Errors
     /// [`Refusal::SubjectUnusable`], or `Unavailable`.
     pub async fn disable_person(&self, subject: &str, now: Timestamp) -> Result<(), Error> {
-        Ok(self.store.disable_person(&self.said_subject(subject)?, now).await?)
+        let subject = self.said_subject(subject)?;
+        self.store.disable_person(&subject, now).await?;
+        Ok(self.tell_clients_of_grants(&subject, now).await?)
     }
 
     /// Lets a person in again.

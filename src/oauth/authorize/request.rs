@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::SignedIn;
 use super::claims::{self, AskedAcr, AskedClaims};
+use super::destination::Destination;
 use super::response::ResponseMode;
 use crate::clock::Timestamp;
 use crate::ident::{Acr, Audience, Subject};
@@ -72,13 +73,14 @@ impl AuthorizationServer {
         &self,
         parameters: &Parameters,
         repeated: &[String],
-        client: &Client,
+        destination: &Destination,
         now: Timestamp,
     ) -> Result<AuthorizationRequest, Refusal> {
         if !repeated.is_empty() {
             return Err(Refusal::ParameterRepeated);
         }
-        check_shape(parameters)?;
+        let client = &*destination.client;
+        check_shape(parameters, destination)?;
         if !client.may_use(GrantType::AuthorizationCode) {
             return Err(Refusal::AuthorizeNotAllowed);
         }
@@ -177,7 +179,7 @@ impl AuthorizationRequest {
 }
 
 /// What kind of request it is, and of which bounded size.
-fn check_shape(parameters: &Parameters) -> Result<(), Refusal> {
+fn check_shape(parameters: &Parameters, destination: &Destination) -> Result<(), Refusal> {
     // One that names a pushed request was resolved before; others would have to be fetched from where a stranger says.
     if parameters.get("request_uri").is_some() {
         return Err(Refusal::RequestUriUnsupported);
@@ -187,7 +189,9 @@ fn check_shape(parameters: &Parameters) -> Result<(), Refusal> {
         Some(_) => return Err(Refusal::ResponseTypeUnsupported),
         None => return Err(Refusal::ResponseTypeMissing),
     }
-    ResponseMode::asked(parameters)?;
+    if ResponseMode::asked(parameters)? != destination.response_mode {
+        return Err(Refusal::ResponseModeUnsupported);
+    }
     if parameters.get("state").is_some_and(|state| state.len() > STATE_LIMIT) {
         return Err(Refusal::StateTooLong);
     }

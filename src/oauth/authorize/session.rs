@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Browser;
 use crate::audit;
 use crate::clock::Timestamp;
-use crate::ident::Acr;
+use crate::ident::{Acr, Subject};
 use crate::identity::{Login, Person, SignInProxy, Vouched};
 use crate::oauth::{AuthorizationServer, Error, Refusal};
 use crate::secret::{Digest, SessionKind, SessionToken, sha256_parts};
@@ -31,6 +31,62 @@ pub(in crate::oauth) struct SignedIn {
     /// Whether `auth_time` is when the person signed in, and not merely when we heard of it.
     pub(in crate::oauth) is_dated: bool,
     pub(in crate::oauth) acr: Option<Acr>,
+}
+
+/// Why a session ends before its time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::oauth) enum SessionEnd {
+    /// Its person has signed out.
+    SignedOut,
+    /// Its person has ended all of theirs.
+    SignedOutEverywhere,
+    /// Its person has chosen another account.
+    AccountSwitched,
+    /// Another person has signed in with the same browser.
+    OtherPerson,
+}
+
+impl SessionEnd {
+    /// The name in logs.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::SignedOut => "signed_out",
+            Self::SignedOutEverywhere => "signed_out_everywhere",
+            Self::AccountSwitched => "account_switched",
+            Self::OtherPerson => "other_person",
+        }
+    }
+}
+
+/// A session that ends.
+pub(super) struct Ending {
+    digest: Digest<SessionKind>,
+    id: Option<SessionId>,
+    subject: Subject,
+}
+
+impl From<SessionRecord> for Ending {
+    fn from(SessionRecord { digest, id, subject, .. }: SessionRecord) -> Self {
+        Self { digest, id: Some(id), subject }
+    }
+}
+
+impl From<SignedIn> for Ending {
+    fn from(SignedIn { session, id, person, .. }: SignedIn) -> Self {
+        Self { digest: session, id, subject: person.subject }
+    }
+}
+
+fn log_end(subject: &Subject, browser: Browser<'_>, why: SessionEnd) {
+    let by = why.name();
+    tracing::info!(
+        target: audit::TARGET,
+        event = audit::SESSION_ENDED,
+        %subject,
+        address = %browser.address,
+        by,
+        "a session of `{subject}` has ended: {by}"
+    );
 }
 
 impl AuthorizationServer {
@@ -113,16 +169,15 @@ impl AuthorizationServer {
     pub(super) async fn open_session(
         &self,
         Vouched { person, auth_time, acr }: Vouched,
-        browser: Browser<'_>,
-        now: Timestamp,
-    ) -> Result<(SessionToken, SignedIn), Error> {
-        let token = SessionToken::draw(&*self.entropy);
+        token: &SessionToken,
+        (browser, now): (Browser<'_>, Timestamp),
+    ) -> Result<SignedIn, Error> {
         let earlier = match browser.session.and_then(|token| token.parse::<SessionToken>().ok()) {
             Some(token) => self.store.session(token.digest(), now).await?,
             None => None,
         };
         // Somebody who signs in again goes on: clients that were signed in before still know the session by its name.
-        let same = earlier.filter(|earlier| earlier.subject == person.subject);
+        let same = earlier.as_ref().filter(|earlier| earlier.subject == person.subject);
         let id = same.map_or_else(|| SessionId(self.entropy.draw()), |earlier| earlier.id);
         let lifetimes = &self.settings.lifetimes;
         let expires_at = now + lifetimes.session;
@@ -143,9 +198,15 @@ impl AuthorizationServer {
             address = %browser.address,
             "`{}` has signed in", record.subject
         );
-        self.end_session(browser).await?;
+        if let Some(earlier) = earlier {
+            if earlier.subject == record.subject {
+                self.store.end_session(earlier.digest).await?; // it goes on under another name
+            } else {
+                self.end_one_session(&earlier.into(), SessionEnd::OtherPerson, (browser, now)).await?;
+            }
+        }
         let SessionRecord { digest: session, auth_time, acr, .. } = record;
-        Ok((token, SignedIn { session, id: Some(id), person, auth_time, is_dated: true, acr }))
+        Ok(SignedIn { session, id: Some(id), person, auth_time, is_dated: true, acr })
     }
 
     /// Records the session of somebody who has signed in elsewhere.
@@ -167,11 +228,46 @@ impl AuthorizationServer {
         self.store.open_session(&record).await
     }
 
-    /// Ends the session of a browser.
-    pub(in crate::oauth) async fn end_session(&self, browser: Browser<'_>) -> Result<(), Error> {
-        if let Some(token) = browser.session.and_then(|token| token.parse::<SessionToken>().ok()) {
-            self.store.end_session(token.digest()).await?;
+    /// Ends the session of a browser, if it has one.
+    pub(in crate::oauth) async fn end_session(
+        &self,
+        browser: Browser<'_>,
+        why: SessionEnd,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let Some(token) = browser.session.and_then(|token| token.parse::<SessionToken>().ok()) else { return Ok(()) };
+        match self.store.session(token.digest(), now).await? {
+            Some(record) => self.end_one_session(&record.into(), why, (browser, now)).await,
+            None => Ok(()),
         }
+    }
+
+    /// Ends a session. Its clients are told first: if the store fails in between, the person is still signed in here and can
+    /// try again.
+    pub(super) async fn end_one_session(
+        &self,
+        ending: &Ending,
+        why: SessionEnd,
+        (browser, now): (Browser<'_>, Timestamp),
+    ) -> Result<(), Error> {
+        if let Some(id) = ending.id {
+            self.tell_clients_of(id, now).await?;
+        }
+        self.store.end_session(ending.digest).await?;
+        log_end(&ending.subject, browser, why);
+        Ok(())
+    }
+
+    /// Ends all sessions of a person.
+    pub(in crate::oauth) async fn end_sessions_of(
+        &self,
+        subject: &Subject,
+        browser: Browser<'_>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.tell_clients_of_person(subject, now).await?;
+        self.store.end_sessions_of(subject).await?;
+        log_end(subject, browser, SessionEnd::SignedOutEverywhere);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! 1. An authorization request that needs somebody to sign in sends the browser to the provider, with PKCE, a `nonce` and a
 //!    `state`. Nothing is stored: the transaction and the secrets of the detour travel in `state`, sealed for this browser,
 //!    so several can be on their way at once.
-//! 2. `GET /login/callback` opens it again, in this browser only (RFC 6749 §10.12), has the answer verified, and sees that
+//! 2. `GET /login/callback`, which may be loaded again, opens it again, in this browser only (RFC 6749 §10.12), has the answer verified, and sees that
 //!    what the client asked for was done: a provider that ignores `prompt`, `max_age` or `acr_values` gets nobody in.
 //! 3. The person has a session here, and is asked for consent to this client by us, whatever was agreed to at the provider:
 //!    it knows only one client, this server, and could not tell ours apart (draft-ietf-oauth-security-topics-update §2.4).
@@ -25,7 +25,7 @@ use crate::oauth::clients::Asker;
 use crate::oauth::first_party::SignInFor;
 use crate::oauth::metadata::LOGIN_CALLBACK;
 use crate::oauth::{AuthorizationServer, Error, Parameters, Refusal};
-use crate::secret::{BrowserToken, base64url, from_base64url, sha256};
+use crate::secret::{BrowserToken, Kind as _, SessionKind, SessionToken, base64url, from_base64url, sha256};
 
 /// How much of a name the sign-in page gives back, in characters.
 const USERNAME_SHOWN: usize = 256;
@@ -133,7 +133,8 @@ impl AuthorizationServer {
         let fault = match passwords.authenticate(attempt).await? {
             Authentication::Known(person) => {
                 let vouched = Vouched { person, auth_time: Some(now), acr: None };
-                let (session, signed_in) = self.open_session(vouched, browser, now).await?;
+                let session = SessionToken::draw(&*self.entropy);
+                let signed_in = self.open_session(vouched, &session, (browser, now)).await?;
                 return Ok(self.go_on(transaction, signed_in, &token, now).await?.with(Cookie::Session(session)));
             }
             Authentication::Unknown => SignInFault::Unknown,
@@ -169,6 +170,14 @@ impl AuthorizationServer {
         let detour = response.get("state").and_then(|state| self.open_detour(state, &token));
         let detour = detour.ok_or(Refusal::TransactionUnknown)?;
         let transaction = self.resume(&detour.transaction, Asker::at(browser.address, now)).await?;
+        let session = self.session_of(&detour);
+        if browser
+            .session
+            .is_some_and(|token| token.parse().is_ok_and(|known: SessionToken| known.digest() == session.digest()))
+            && let Some(signed_in) = self.signed_in(browser, now).await?
+        {
+            return self.go_on(transaction, signed_in, &token, now).await; // somebody has loaded the page again
+        }
 
         let answer = UpstreamAnswer {
             code: response.get("code"),
@@ -198,7 +207,7 @@ impl AuthorizationServer {
         let Some(person) = self.remember(person, now).await? else {
             return self.turn_down(&transaction, Refusal::PersonDisabled, now).await;
         };
-        let (session, signed_in) = self.open_session(Vouched { person, auth_time, acr }, browser, now).await?;
+        let signed_in = self.open_session(Vouched { person, auth_time, acr }, &session, (browser, now)).await?;
         Ok(self.go_on(transaction, signed_in, &token, now).await?.with(Cookie::Session(session)))
     }
 
@@ -232,6 +241,14 @@ impl AuthorizationServer {
         };
         let location = provider.request(&request, now).await?;
         Ok(Answer::new(View::SignInFirst { location }))
+    }
+
+    /// The session that a detour leads to. Whoever comes back with it a second time is known by it, and the provider is not
+    /// asked again, whose code is spent.
+    fn session_of(&self, detour: &Detour) -> SessionToken {
+        let secret = self.forms.detours().mac(&[b"session", detour.nonce.as_bytes(), detour.verifier.as_bytes()]);
+        let text = format!("{}{}", SessionKind::PREFIX, base64url(&secret));
+        text.parse().expect("a prefix and 32 bytes are a token")
     }
 
     fn open_detour(&self, state: &str, browser: &BrowserToken) -> Option<Detour> {

@@ -44,7 +44,7 @@ pub(super) struct Sealed {
     client_id: String,
     redirect_uri: String,
     state: Option<String>,
-    signs_response: bool,
+    response_mode: String,
     is_pushed: bool,
     challenge: Option<[u8; 32]>,
     dpop_jkt: Option<String>,
@@ -115,7 +115,7 @@ impl Transaction {
             client_id: destination.client.id.to_string(),
             redirect_uri: destination.redirect_uri.as_str().to_owned(),
             state: destination.state.as_ref().map(|state| base64url(state.as_bytes())),
-            signs_response: destination.response_mode == ResponseMode::QueryJwt,
+            response_mode: destination.response_mode.name().to_owned(),
             is_pushed: *is_pushed,
             challenge: request.challenge.map(|challenge| *challenge.as_bytes()),
             dpop_jkt: request.dpop_jkt.map(|key| key.to_string()),
@@ -187,7 +187,7 @@ impl AuthorizationServer {
             None => AuthorizationDetails::default(),
         };
         let redirect_uri = sealed.redirect_uri.parse().ok()?;
-        let response_mode = if sealed.signs_response { ResponseMode::QueryJwt } else { ResponseMode::Query };
+        let response_mode = ResponseMode::named(&sealed.response_mode)?;
         let request = AuthorizationRequest {
             challenge: sealed.challenge.map(CodeChallenge::from_bytes),
             dpop_jkt: sealed.dpop_jkt.as_ref().map(|key| key.parse()).transpose().ok()?,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::text::{
-    AccountText, ConfirmDeviceText, ConsentText, EnterCodeText, MessageText, RefusedText, SignInText, SignOutText, Text,
+    AccountText, ConfirmDeviceText, ConsentText, EnterCodeText, FormPostText, MessageText, RefusedText, SignInText,
+    SignOutText, Text,
 };
 use super::units::{Unit, rounded, wait};
 
@@ -96,6 +97,11 @@ pub(super) const TEXT: Text = Text {
         submit: "Sign out",
     },
     signed_out: MessageText { title: "You are signed out", text: "You may close this window." },
+    form_post: FormPostText {
+        title: "Back to the application",
+        text: "You are being taken back. If nothing happens, press the button.",
+        submit: "Continue",
+    },
     refused: RefusedText {
         title: "This request cannot go on",
         text: "Go back to the application that you came from and start again. If that does not help, tell its makers:",

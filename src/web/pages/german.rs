@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::text::{
-    AccountText, ConfirmDeviceText, ConsentText, EnterCodeText, MessageText, RefusedText, SignInText, SignOutText, Text,
+    AccountText, ConfirmDeviceText, ConsentText, EnterCodeText, FormPostText, MessageText, RefusedText, SignInText,
+    SignOutText, Text,
 };
 use super::units::{Unit, rounded, wait};
 
@@ -103,6 +104,11 @@ pub(super) const TEXT: Text = Text {
         submit: "Abmelden",
     },
     signed_out: MessageText { title: "Sie sind abgemeldet", text: "Sie können dieses Fenster schließen." },
+    form_post: FormPostText {
+        title: "Zurück zur Anwendung",
+        text: "Sie werden zurückgeleitet. Wenn nichts geschieht, drücken Sie die Taste.",
+        submit: "Weiter",
+    },
     refused: RefusedText {
         title: "Hier geht es nicht weiter",
         text: "Gehen Sie zurück zu der Anwendung, von der Sie kommen, und beginnen Sie neu. Hilft das nicht, teilen Sie \

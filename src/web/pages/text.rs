@@ -21,6 +21,7 @@ pub(super) struct Text {
     pub(super) account: AccountText,
     pub(super) sign_out: SignOutText,
     pub(super) signed_out: MessageText,
+    pub(super) form_post: FormPostText,
     pub(super) refused: RefusedText,
     pub(super) wrong_method: MessageText,
     pub(super) unavailable: MessageText,
@@ -130,6 +131,13 @@ pub(super) struct AccountText {
 
 /// The page that asks whether to sign out.
 pub(super) struct SignOutText {
+    pub(super) title: &'static str,
+    pub(super) text: &'static str,
+    pub(super) submit: &'static str,
+}
+
+/// The page that takes a response back to its application.
+pub(super) struct FormPostText {
     pub(super) title: &'static str,
     pub(super) text: &'static str,
     pub(super) submit: &'static str,

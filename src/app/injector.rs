@@ -1,0 +1,100 @@
+//! The admission webhook, which has no state and asks nobody.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{AppError, bind_within, told};
+use crate::clock::SystemClock;
+use crate::inject::Template;
+use crate::web::{AdminSite, Door, InjectorSite, Limits, Site, Tls, TlsFiles};
+
+/// How often certificate and key are read again.
+const CERTIFICATES_EVERY: Duration = Duration::from_mins(1);
+
+/// The longest review, in bytes: etcd takes no larger objects, and a review may hold two.
+const BODY_LIMIT: usize = 4 * 1024 * 1024;
+
+/// Where an injector listens, and with what.
+#[derive(Debug)]
+pub struct InjectorSettings {
+    /// Where the API server asks.
+    pub address: SocketAddr,
+    /// Where health is.
+    pub admin: SocketAddr,
+    /// The certificate that the API server trusts.
+    pub tls: TlsFiles,
+    /// What every pod gets.
+    pub template: Template,
+}
+
+/// A webhook whose listeners are bound.
+pub struct Injector {
+    webhook: (Door, Arc<dyn Site>),
+    admin: (Door, Arc<dyn Site>),
+    tls: Tls,
+}
+
+impl Injector {
+    /// Reads the certificate and binds the listeners.
+    ///
+    /// # Errors
+    /// [`AppError`] says what is in the way.
+    pub async fn start(settings: InjectorSettings) -> Result<Self, AppError> {
+        let tls = Tls::new(settings.tls, false)?;
+        let limits = Limits { body: BODY_LIMIT, ..Limits::default() };
+        let webhook = bind_within(settings.address, limits).await?.encrypted(tls.clone());
+        let admin = bind_within(settings.admin, Limits::default()).await?;
+        let health = AdminSite {
+            store: None,
+            keys: None,
+            clock: Arc::new(SystemClock),
+            takes_writes: Arc::new(AtomicBool::new(true)),
+        };
+        let site = Arc::new(InjectorSite { template: settings.template });
+        Ok(Self { webhook: (webhook, site), admin: (admin, Arc::new(health)), tls })
+    }
+
+    /// Where it listens: the webhook, and health.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.webhook.0.address()?, self.admin.0.address()?))
+    }
+
+    /// Answers until `shutdown` resolves, then lets reviews in flight finish.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let stop = watch::Sender::new(false);
+        let (webhook, site) = self.webhook;
+        let (admin, health) = self.admin;
+        let serve = async { tokio::join!(webhook.serve(site, told(&stop)), admin.serve(health, told(&stop))) };
+        let until = async {
+            shutdown.await;
+            stop.send_replace(true);
+        };
+        tokio::select! {
+            _ = async { tokio::join!(serve, until) } => {}
+            () = renew(&self.tls) => {}
+        }
+    }
+}
+
+/// Reads the certificate again and again: it is renewed while we run.
+async fn renew(tls: &Tls) {
+    let mut ticks = interval(CERTIFICATES_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let tls = tls.clone();
+        match tokio::task::spawn_blocking(move || tls.reload()).await {
+            Ok(Ok(true)) => tracing::info!("the webhook shows a new certificate"),
+            Ok(Ok(false)) | Err(_) => {}
+            Ok(Err(fault)) => tracing::error!(%fault, "the certificate could not be read again; the old one stays"),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `tollgate inject`: puts the sidecar into the pods of a file, or serves the webhook that does so in a cluster.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use miette::Diagnostic;
+
+use super::signals::{Signals, Told};
+use crate::app::{AppError, Injector, InjectorSettings};
+use crate::inject::{ManifestFault, Template, inject_into_manifest};
+use crate::telemetry;
+use crate::web::TlsFiles;
+
+/// The image of this version.
+const IMAGE: &str = concat!("ghcr.io/example/tollgate:", env!("CARGO_PKG_VERSION"));
+
+/// What to inject into.
+#[derive(Debug, Args)]
+pub(super) struct Inject {
+    /// A file with Kubernetes objects; `-` is standard input
+    #[arg(value_name = "FILE", default_value = "-", conflicts_with = "serve")]
+    file: PathBuf,
+    /// The image of the sidecar, unless a pod names another one in `tollgate.dev/image`
+    #[arg(long, value_name = "IMAGE", env = "TOLLGATE_IMAGE", default_value = IMAGE)]
+    image: String,
+    /// Answer the API server of a cluster here, as an admission webhook
+    #[arg(long, value_name = "ADDRESS", requires = "certificate", requires = "private_key")]
+    serve: Option<SocketAddr>,
+    /// Where health is, with --serve
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090", requires = "serve")]
+    admin: SocketAddr,
+    /// The certificate of the webhook, in PEM; read again every minute
+    #[arg(long, value_name = "FILE", requires = "serve")]
+    certificate: Option<PathBuf>,
+    /// The private key of the certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "serve")]
+    private_key: Option<PathBuf>,
+    /// What to log, with --serve
+    #[arg(long, value_name = "FILTER", env = "TOLLGATE_LOG", default_value = "info", requires = "serve")]
+    log: String,
+}
+
+/// Why nothing was injected.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub(super) enum InjectVerbError {
+    /// The file cannot be read.
+    #[error("cannot read {}", .0.display())]
+    Read(PathBuf, #[source] io::Error),
+    /// The result cannot be written.
+    #[error("cannot write the result")]
+    Write(#[source] io::Error),
+    /// The file says what cannot be.
+    #[error(transparent)]
+    Manifest(#[from] ManifestFault),
+    /// The webhook did not start.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// The webhook cannot write its log, or listen to signals.
+    #[error("cannot serve the webhook")]
+    Serve(#[source] io::Error),
+}
+
+impl Inject {
+    /// Prints the file with its sidecars, and tells on standard error what was done; or serves.
+    pub(super) async fn run(self) -> Result<ExitCode, InjectVerbError> {
+        let template = Template { image: self.image };
+        if let (Some(address), Some(certificate), Some(private_key)) = (self.serve, self.certificate, self.private_key)
+        {
+            let tls = TlsFiles { certificate, private_key };
+            return serve(InjectorSettings { address, admin: self.admin, tls, template }, &self.log).await;
+        }
+        let mut text = String::new();
+        let read = if self.file.as_os_str() == "-" {
+            io::stdin().read_to_string(&mut text)
+        } else {
+            std::fs::File::open(&self.file).and_then(|mut file| file.read_to_string(&mut text))
+        };
+        read.map_err(|error| InjectVerbError::Read(self.file.clone(), error))?;
+        let injected = inject_into_manifest(&text, &template)?;
+        io::stdout().write_all(injected.text.as_bytes()).map_err(InjectVerbError::Write)?;
+        for name in &injected.patched {
+            eprintln!("{name}: has the sidecar");
+        }
+        for (name, skip) in &injected.skipped {
+            eprintln!("{name}: left as it is: {}", skip.reason());
+        }
+        if injected.patched.is_empty() && injected.skipped.is_empty() {
+            eprintln!("there is no pod in it");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+async fn serve(settings: InjectorSettings, log: &str) -> Result<ExitCode, InjectVerbError> {
+    let _log = telemetry::init(log).map_err(|error| InjectVerbError::Serve(io::Error::other(error)))?;
+    let mut signals = Signals::listen().map_err(InjectVerbError::Serve)?;
+    let injector = Injector::start(settings).await?;
+    let (webhook, admin) = injector.addresses().map_err(InjectVerbError::Serve)?;
+    tracing::info!(%webhook, %admin, "tollgate serves");
+    injector.run(async { while signals.next().await == Told::Hangup {} }).await;
+    Ok(ExitCode::SUCCESS)
+}
