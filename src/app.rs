@@ -26,7 +26,9 @@ use crate::ident::IssuerName;
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
 use crate::issuers::{self, IssuerKeys, IssuerSettings};
 use crate::keys::{KeysError, SigningKeys, root_secrets};
-use crate::oauth::{AuthorizationServer, Client, ClientDocuments, Dependencies, LogoutNotices, PublishedKeys};
+use crate::oauth::{
+    AuthorizationServer, Client, ClientDocuments, Dependencies, LogoutNotices, PublishedKeys, WorkloadIssuer,
+};
 use crate::replay::{LocalReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{
@@ -39,6 +41,7 @@ use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFaul
 mod gate;
 mod injector;
 mod upkeep;
+mod workloads;
 
 use gate::Others;
 pub use injector::{Injector, InjectorSettings};
@@ -239,9 +242,12 @@ impl App {
         let gate = gate.map(|door| (door, shared.gate().service(protected_resources, &others.trusted, nonce_life)));
         let clock = Arc::clone(&shared.clock);
         let (courier, round) = courier()?;
+        let (workload_issuers, of_workloads) = workloads::workload_issuers(server.workload_issuers)?;
+        others.keys.extend(of_workloads);
         let elsewhere = Elsewhere {
             published_keys: published_keys(&server.settings, server.client_documents)?,
             client_documents: client_documents(&server.settings, server.client_documents)?,
+            workload_issuers,
             notices: Arc::new(courier),
         };
         let branding = server.branding;
@@ -450,10 +456,11 @@ fn published_keys(
     }
 }
 
-/// What has to do with servers of clients.
+/// What has to do with servers of others.
 struct Elsewhere {
     published_keys: Arc<dyn PublishedKeys>,
     client_documents: Arc<dyn ClientDocuments>,
+    workload_issuers: Vec<WorkloadIssuer>,
     notices: Arc<dyn LogoutNotices>,
 }
 
@@ -543,7 +550,7 @@ impl Shared {
     fn dependencies(
         self,
         (login, people): (Login, Arc<dyn People>),
-        Elsewhere { published_keys, client_documents, notices }: Elsewhere,
+        Elsewhere { published_keys, client_documents, workload_issuers, notices }: Elsewhere,
         entropy: Arc<dyn Entropy>,
     ) -> Dependencies {
         Dependencies {
@@ -556,6 +563,7 @@ impl Shared {
             proof_keys: self.proof_keys,
             published_keys,
             client_documents,
+            workload_issuers,
             notices,
             entropy,
             root: self.root,

@@ -16,9 +16,11 @@ use crate::authz::ResourceSettings;
 use crate::fetch::{FetchLimits, Reach};
 use crate::grpc::{Access, GateListener};
 use crate::identity::{OidcSettings, ProxyHeaders};
-use crate::issuers::IssuerSettings;
+use crate::issuers::{IssuerSettings, KeySource};
+use crate::jose::Algorithm;
 use crate::keys::KeySchedule;
 use crate::oauth;
+use crate::oauth::workload::Platform;
 use crate::secret::seal::RootKey;
 use crate::store::{Limits, PostgresSettings};
 use crate::web::{Branding, TlsFiles};
@@ -47,6 +49,7 @@ mod registration;
 mod store;
 mod tree;
 mod words;
+mod workload_issuer;
 
 pub use document::{Document, FILE_LIMIT};
 pub use mistake::{Mistake, Mistakes};
@@ -153,6 +156,25 @@ pub struct AuthorizationServer {
     pub branding: Branding,
     /// How documents of clients are fetched.
     pub client_documents: ClientDocuments,
+    /// The platforms whose word counts about who a workload is.
+    pub workload_issuers: Vec<WorkloadIssuer>,
+}
+
+/// A platform that vouches for workloads.
+#[derive(Debug)]
+pub struct WorkloadIssuer {
+    /// Which one.
+    pub platform: Platform,
+    /// Where its keys are.
+    pub keys: KeySource,
+    /// The authorities of its server, in PEM, beside those of this machine.
+    pub authorities: Vec<u8>,
+    /// What is shown to that server.
+    pub token_file: Option<PathBuf>,
+    /// What its word may be signed with.
+    pub algorithms: Vec<Algorithm>,
+    /// How long its word may be good.
+    pub longest: Duration,
 }
 
 /// How documents of clients are fetched.

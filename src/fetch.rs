@@ -5,6 +5,7 @@
 //! lead past the check of its addresses.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -155,6 +156,8 @@ pub struct Fetcher {
     limits: FetchLimits,
     /// Whether documents of other media types are refused.
     json_only: bool,
+    /// What is shown to whoever is asked.
+    token_file: Option<Arc<Path>>,
 }
 
 impl Fetcher {
@@ -163,7 +166,20 @@ impl Fetcher {
     /// # Errors
     /// [`FetcherFault`].
     pub fn new(reach: Reach, limits: FetchLimits) -> Result<Self, FetcherFault> {
-        let client = reqwest::Client::builder()
+        Self::trusting(reach, limits, &[])
+    }
+
+    /// The same, for servers whose certificates one of these authorities, in PEM, has signed too.
+    ///
+    /// # Errors
+    /// [`FetcherFault`], also if that is no PEM.
+    pub fn trusting(reach: Reach, limits: FetchLimits, authorities: &[u8]) -> Result<Self, FetcherFault> {
+        let mut builder = reqwest::Client::builder();
+        if !authorities.is_empty() {
+            let authorities = reqwest::Certificate::from_pem_bundle(authorities).map_err(FetcherFault)?;
+            builder = authorities.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
+        }
+        let client = builder
             .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy() // a proxy would resolve names by itself, past our check of addresses
@@ -172,7 +188,7 @@ impl Fetcher {
             .dns_resolver(Arc::new(Resolver(reach)))
             .build()
             .map_err(FetcherFault)?;
-        Ok(Self { client, reach, limits, json_only: false })
+        Ok(Self { client, reach, limits, json_only: false, token_file: None })
     }
 
     /// The same fetcher, for documents that say that they are JSON: `application/json` or `application/…+json`.
@@ -181,12 +197,22 @@ impl Fetcher {
         Self { json_only: true, ..self }
     }
 
+    /// The same fetcher, which shows the access token in a file. It is read each time: platforms renew such files.
+    #[must_use]
+    pub fn showing(self, token_file: Option<PathBuf>) -> Self {
+        Self { token_file: token_file.map(Into::into), ..self }
+    }
+
     /// Fetches a JSON document; any status but 200 is a fault.
     ///
     /// # Errors
     /// [`FetchFault`].
     pub async fn get(&self, url: &FetchUrl) -> Result<Fetched, FetchFault> {
-        self.send(url, self.client.get(url.0.clone())).await?.ok()
+        let Some(token_file) = &self.token_file else {
+            return self.send(url, self.client.get(url.0.clone())).await?.ok();
+        };
+        let token = tokio::fs::read_to_string(token_file).await.map_err(|_| FetchFault::NoAnswer)?;
+        self.get_with(url, token.trim()).await
     }
 
     /// Fetches a JSON document with an access token (RFC 6750 §2.1); any status but 200 is a fault.

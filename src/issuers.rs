@@ -4,15 +4,16 @@
 //! Invariant: whoever judges a token never waits for the network, and whether an issuer can be reached decides nothing but
 //! whether its keys are known. A process starts without it.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::clock::{Clock, Timestamp};
-use crate::fetch::{FetchLimits, FetchUrl, Fetcher, Keeping, Kept};
+use crate::fetch::{FetchFault, FetchLimits, FetchUrl, Fetcher, Got, Keeping, Kept};
 use crate::ident::IssuerName;
-use crate::jose::{PublicKey, object};
+use crate::jose::{Json, PublicKey, object};
 use crate::token::{KeyLookup, KeysFault, TokenProfile};
 use crate::unavailable::Unavailable;
 
@@ -46,6 +47,27 @@ pub enum KeySource {
     Discovery,
     /// Here; its metadata is not asked for.
     JwksUri(FetchUrl),
+    /// In a file, which may be replaced.
+    File(PathBuf),
+}
+
+/// What a set of keys looks like.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeyForm {
+    /// A JWK set (RFC 7517 §5).
+    Jwks,
+    /// A SPIFFE bundle: a JWK set whose keys for JWT-SVIDs are marked as such (SPIFFE Trust Domain and Bundle §4).
+    SpiffeBundle,
+}
+
+impl KeyForm {
+    /// The keys of a set that we can use.
+    fn read(self, body: &[u8]) -> Option<Vec<PublicKey>> {
+        match self {
+            Self::Jwks => key_set(body),
+            Self::SpiffeBundle => bundle(body),
+        }
+    }
 }
 
 /// The keys of another issuer.
@@ -60,23 +82,33 @@ impl IssuerKeys {
     /// The keys of this issuer, of which nothing is known yet. `withdrawn` is told when one is there no longer: what was
     /// verified with it must not count any more.
     #[must_use]
-    pub fn new(name: &IssuerName, source: &KeySource, fetcher: &Fetcher, withdrawn: Withdrawn) -> Self {
-        let issuer = name.clone();
+    pub fn new(name: &str, (source, form): (&KeySource, KeyForm), fetcher: &Fetcher, withdrawn: Withdrawn) -> Self {
+        let issuer = name.to_owned();
         let replaced = move |old: &Vec<PublicKey>, new: &Vec<PublicKey>| {
             let stays = |key: &PublicKey| new.iter().any(|one| one.thumbprint() == key.thumbprint());
             if !old.iter().all(stays) {
-                tracing::info!(issuer = issuer.as_str(), "an issuer has withdrawn a key");
+                tracing::info!(issuer, "an issuer has withdrawn a key");
                 withdrawn();
             }
         };
         let fetcher = fetcher.clone();
+        let replaced = Some(Box::new(replaced) as Box<_>);
         let discovery = match source {
-            KeySource::Discovery => Arc::new(Discovery::of(name.clone())),
-            KeySource::JwksUri(url) => Arc::new(Discovery::done(name.clone(), url.clone())),
+            KeySource::Discovery => Discovery::of(name),
+            KeySource::JwksUri(url) => Discovery::done(name, url.clone()),
+            KeySource::File(path) => {
+                let path = path.clone();
+                let kept = Kept::from_source(path.display().to_string(), OF_FILES, replaced, move |_| {
+                    let path = path.clone();
+                    Box::pin(async move { read(&path, form).await })
+                });
+                return Self { kept };
+            }
         };
-        let kept = Kept::from_source(name.to_string(), Keeping::default(), Some(Box::new(replaced)), move |now| {
+        let discovery = Arc::new(discovery);
+        let kept = Kept::from_source(name.to_owned(), Keeping::default(), replaced, move |now| {
             let (discovery, fetcher) = (Arc::clone(&discovery), fetcher.clone());
-            Box::pin(async move { discovery.key_set(&fetcher, now).await })
+            Box::pin(async move { discovery.key_set(&fetcher, form, now).await })
         });
         Self { kept }
     }
@@ -124,6 +156,32 @@ pub async fn look_after(issuers: Vec<Arc<IssuerKeys>>, clock: Arc<dyn Clock>) {
             issuer.kept.look_after(now);
         }
     }
+}
+
+/// How long a file is good until it is read again.
+const OF_FILES: Keeping =
+    Keeping { fresh: (Duration::from_secs(30), Duration::from_secs(30)), stale: Duration::from_hours(24) };
+
+/// Reads a set of keys from a file.
+async fn read(path: &Path, form: KeyForm) -> Result<Got<Vec<PublicKey>>, FetchFault> {
+    let size = tokio::fs::metadata(path).await.map_err(|_| FetchFault::NoAnswer)?.len();
+    if size > FetchLimits::default().size as u64 {
+        return Err(FetchFault::TooLarge);
+    }
+    let body = tokio::fs::read(path).await.map_err(|_| FetchFault::NoAnswer)?;
+    Ok(Got { content: form.read(&body).ok_or(FetchFault::Unfit)?, max_age: None })
+}
+
+/// The keys of a SPIFFE bundle that verify JWT-SVIDs; those for certificates have another use.
+fn bundle(body: &[u8]) -> Option<Vec<PublicKey>> {
+    let set = object(body).ok()?;
+    let keys = set.get("keys")?.as_array()?.iter().take(KEYS_LIMIT);
+    let of_tokens = keys.filter_map(|key| {
+        let mut key = key.as_object().filter(|key| key.get("use").and_then(Json::as_str) == Some("jwt-svid"))?.clone();
+        key.insert("use".to_owned(), "sig".into()); // as everybody else calls it
+        PublicKey::from_jwk(&key).ok()
+    });
+    Some(of_tokens.collect::<Vec<_>>()).filter(|keys| !keys.is_empty())
 }
 
 /// The keys of a set (RFC 7517 §5) that we can use. The others are of no concern, as issuers publish keys for many purposes;

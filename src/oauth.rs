@@ -58,6 +58,7 @@ mod standard_claims;
 mod token;
 mod userinfo;
 mod words;
+pub mod workload;
 
 pub use account::{Account, AccountNotice, AllowedClient, Began, GRANTS_SHOWN};
 pub use activation::{CodeFault, ConfirmDevice, EnterCode};
@@ -85,6 +86,7 @@ pub use revoke::{Revocation, RevocationAnswer};
 pub use token::{Asked, TokenAnswer, TokenRequest};
 pub use userinfo::{UserInfoAnswer, UserInfoRequest};
 pub use words::Words;
+pub use workload::WorkloadIssuer;
 
 /// Whether the authorization server gives nonces to proofs (RFC 9449 §8).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -192,6 +194,8 @@ pub struct Dependencies {
     pub published_keys: Arc<dyn PublishedKeys>,
     /// Where the documents are in which clients say what they are.
     pub client_documents: Arc<dyn ClientDocuments>,
+    /// The platforms whose word counts about who a workload is.
+    pub workload_issuers: Vec<WorkloadIssuer>,
     /// Who takes logout tokens to clients.
     pub notices: Arc<dyn LogoutNotices>,
     /// Where unpredictable bytes come from.
@@ -215,6 +219,7 @@ pub struct AuthorizationServer {
     proof_keys: Arc<dyn ProofKeys>,
     published_keys: Arc<dyn PublishedKeys>,
     client_documents: Arc<dyn ClientDocuments>,
+    workload_issuers: Vec<WorkloadIssuer>,
     notices: Arc<dyn LogoutNotices>,
     entropy: Arc<dyn Entropy>,
     nonces: Nonces,
@@ -265,6 +270,7 @@ impl AuthorizationServer {
             proof_keys,
             published_keys,
             client_documents,
+            workload_issuers,
             notices,
             entropy,
             root,
@@ -301,6 +307,7 @@ impl AuthorizationServer {
             proof_keys,
             published_keys,
             client_documents,
+            workload_issuers,
             notices,
             entropy,
         }

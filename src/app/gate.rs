@@ -12,7 +12,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::dpop::{Fence, Nonces, ProofKeys};
 use crate::fetch::{Fetcher, Reach};
 use crate::grpc::CheckService;
-use crate::issuers::{IssuerKeys, IssuerSettings};
+use crate::issuers::{IssuerKeys, IssuerSettings, KeyForm};
 use crate::jose::Members;
 use crate::replay::ReplayGuard;
 use crate::secret::seal::RootKey;
@@ -77,7 +77,7 @@ impl Others {
             let fetcher = Fetcher::new(Reach::Anywhere, limits)?; // the operator has named the issuer
             let tokens = Arc::clone(tokens);
             let withdrawn = Arc::new(move || tokens.forget_all());
-            let of_issuer = Arc::new(IssuerKeys::new(&name, &source, &fetcher, withdrawn));
+            let of_issuer = Arc::new(IssuerKeys::new(name.as_str(), (&source, KeyForm::Jwks), &fetcher, withdrawn));
             keys.push(Arc::clone(&of_issuer));
             trusted.push(Arc::new(TokenIssuer {
                 name,

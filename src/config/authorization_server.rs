@@ -14,7 +14,7 @@ use super::mistake::{Mistake, Place};
 use super::words::{self, WordsFile};
 use super::{
     AuthorizationServer, ClientDocuments, Login, Signing, Store, branding, client, client_openid, detail_types, fapi,
-    login, named_file, registration,
+    login, named_file, registration, workload_issuer,
 };
 use crate::authz::ResourceSettings;
 use crate::dpop::{NONCE_LIFE, Window};
@@ -67,6 +67,11 @@ pub(super) fn judge(
         signing: signing_algorithm(file),
     };
     let clients = file.clients.as_ref().map(|clients| client::all(judge, clients, &around)).unwrap_or_default();
+    let workload_issuers = workload_issuer::all(judge, file.workload_issuers.as_ref());
+    let client_files = file.clients.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
+    let complete = !place.lost("workload_issuers")
+        && file.workload_issuers.as_ref().is_none_or(|given| given.value.len() == workload_issuers.len());
+    workload_issuer::check_clients(judge, (&clients, client_files), &workload_issuers, complete);
     let bounds = registration::Bounds { known: &known, profile, reach: client_documents.reach };
     let registration = registration::registration(judge, file, bounds);
     let client_id_documents = registration::documents(judge, file, bounds);
@@ -75,7 +80,6 @@ pub(super) fn judge(
     let branding = branding::judge(judge, file.branding.as_ref());
     let issuer = issuer?;
     let resources = resources(judge, file, protected, &issuer);
-    let client_files = file.clients.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
     if !place.lost("resources") {
         client::check_resources(judge, client_files, &resources);
     }
@@ -98,7 +102,7 @@ pub(super) fn judge(
         external_login: file.login.as_ref().and_then(|given| external_endpoint(&given.value)),
         client_authorities: None,
     };
-    Some(AuthorizationServer { settings, login, signing: signing?, branding, client_documents })
+    Some(AuthorizationServer { settings, login, signing: signing?, branding, workload_issuers, client_documents })
 }
 
 /// The scopes that exist.

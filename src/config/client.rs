@@ -7,7 +7,7 @@ use super::detail_types::KnownTypes;
 use super::file::{AuthMethod, ClientFile, KeySetFile, ResourceUri, RotationWord};
 use super::given::{Given, Parsed};
 use super::mistake::{Mistake, Place};
-use super::{client_openid, client_requests, fapi, named_file};
+use super::{client_openid, client_requests, fapi, named_file, workload_issuer};
 use crate::fetch::Reach;
 use crate::ident::Audience;
 use crate::jose::{Algorithm, PublicKey};
@@ -102,7 +102,9 @@ fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, around: &Surrounding
         post_logout_redirect_uris: after_sign_out.iter().map(|uri| uri.value.0.clone()).collect(),
         scopes: scopes.unwrap_or_else(Scopes::default),
         certificate_bound_access_tokens: bound.is_some(),
+        // What a platform has made is as good as a bearer token: it opens nothing alone.
         dpop_bound_access_tokens: file.dpop_bound_access_tokens.as_ref().is_some_and(|given| given.value)
+            || (matches!(method, AuthMethod::SpiffeJwt | AuthMethod::Kubernetes) && bound.is_none())
             || (profile.is_fapi() && bound.is_none()),
         rotation,
         introspects,
@@ -256,6 +258,11 @@ fn authentication(
         ("token_endpoint_auth_signing_alg", file.token_endpoint_auth_signing_alg.as_ref().map(|given| &given.place)),
     ];
     let subject = client_certificate::settings(file);
+    if !matches!(method, AuthMethod::SpiffeJwt | AuthMethod::Kubernetes)
+        && !refuse(judge, client, method, &workload_issuer::settings(file))
+    {
+        return None;
+    }
     let no_subject = matches!(method, AuthMethod::TlsClientAuth) || refuse(judge, client, method, &subject);
     match method {
         AuthMethod::None => {
@@ -289,6 +296,17 @@ fn authentication(
             let keys = judge.required(&jwks.place, "keys", jwks.value.keys.as_ref())?;
             let registered = client_certificate::registered(judge, &keys.value);
             registered.map(ClientAuthentication::SelfSignedTlsClientAuth).filter(|_| clean)
+        }
+        AuthMethod::SpiffeJwt | AuthMethod::Kubernetes => {
+            let clean = refuse(judge, client, method, &secret) & refuse(judge, client, method, &key);
+            let [account, id] = workload_issuer::settings(file);
+            let (workload, other) = if method == AuthMethod::Kubernetes {
+                (workload_issuer::service_account(judge, client), id)
+            } else {
+                (workload_issuer::spiffe_id(judge, client), account)
+            };
+            let clean = refuse(judge, client, method, &[other]) & clean;
+            workload.map(ClientAuthentication::Workload).filter(|_| clean)
         }
     }
 }

@@ -39,7 +39,11 @@ pub(super) fn of_client(
 fn check(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMethod, (about, signing): (&Place, Algorithm)) {
     let file = &client.value;
     let authenticates = match method {
-        AuthMethod::None | AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => false,
+        AuthMethod::None
+        | AuthMethod::ClientSecretBasic
+        | AuthMethod::ClientSecretPost
+        | AuthMethod::SpiffeJwt
+        | AuthMethod::Kubernetes => false,
         AuthMethod::PrivateKeyJwt | AuthMethod::TlsClientAuth | AuthMethod::SelfSignedTlsClientAuth => true,
     };
     if !authenticates && !client.place.lost("token_endpoint_auth_method") {

@@ -18,6 +18,7 @@ mod login;
 mod protected_resource;
 mod registration;
 mod store;
+mod workload_issuer;
 
 pub(super) use authorization_server::{
     AuthorizationServerFile, BrandingFile, DetailTypeFile, DpopFile, Profile, RateLimitsFile, ServerNonce,
@@ -32,6 +33,7 @@ pub(super) use protected_resource::{
 };
 pub(super) use registration::RegistrationFile;
 pub(super) use store::{PostgresFile, StoreFile};
+pub(super) use workload_issuer::{KubernetesFile, SpiffeFile, WorkloadIssuerFile};
 
 /// The configuration of Tollgate.
 #[derive(Debug, Deserialize, JsonSchema)]

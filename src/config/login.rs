@@ -75,7 +75,10 @@ fn client(judge: &mut Judge<'_>, file: &OidcLoginFile, place: &Place) -> Option<
         AuthMethod::None => (false, false),
         AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => (true, false),
         AuthMethod::PrivateKeyJwt => (false, true),
-        AuthMethod::TlsClientAuth | AuthMethod::SelfSignedTlsClientAuth => {
+        AuthMethod::TlsClientAuth
+        | AuthMethod::SelfSignedTlsClientAuth
+        | AuthMethod::SpiffeJwt
+        | AuthMethod::Kubernetes => {
             let given = file.token_endpoint_auth_method.as_ref()?;
             let mistake = Mistake::about(&given.place, "is not supported at an upstream provider");
             judge.report(mistake.help("use `private_key_jwt`"));
@@ -103,9 +106,11 @@ fn client(judge: &mut Judge<'_>, file: &OidcLoginFile, place: &Place) -> Option<
                 file.token_endpoint_auth_signing_alg.as_ref().map_or(SigningAlgorithm::Es256, |given| given.value);
             named_file::signing_key(judge, key?, algorithm(word)).map(|key| OidcClient::Key(Box::new(key)))
         }
-        AuthMethod::ClientSecretBasic | AuthMethod::TlsClientAuth | AuthMethod::SelfSignedTlsClientAuth => {
-            named_file::secret(judge, secret?).map(OidcClient::Basic)
-        }
+        AuthMethod::ClientSecretBasic
+        | AuthMethod::TlsClientAuth
+        | AuthMethod::SelfSignedTlsClientAuth
+        | AuthMethod::SpiffeJwt
+        | AuthMethod::Kubernetes => named_file::secret(judge, secret?).map(OidcClient::Basic),
     }
 }
 

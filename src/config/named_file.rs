@@ -127,6 +127,12 @@ pub(super) fn authorities(judge: &mut Judge<'_>, given: &Given<String>) -> Optio
     }
 }
 
+/// Reads the certificates of authorities as they are written, after a look at whether they are such.
+pub(super) fn authority_text(judge: &mut Judge<'_>, given: &Given<String>) -> Option<Vec<u8>> {
+    authorities(judge, given)?;
+    read(judge, given, CERTIFICATES_LIMIT).map(|text| text.as_bytes().to_vec())
+}
+
 fn read(judge: &mut Judge<'_>, given: &Given<String>, limit: u64) -> Option<Zeroizing<String>> {
     match read_text(&judge.path(&given.value), limit) {
         Ok(text) => Some(text),

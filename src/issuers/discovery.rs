@@ -3,10 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::key_set;
+use super::KeyForm;
 use crate::clock::Timestamp;
 use crate::fetch::{FetchFault, FetchUrl, Fetcher, Got};
-use crate::ident::IssuerName;
 use crate::jose::{Json, PublicKey, object};
 
 /// How long it is believed where the keys are. As long as they are there, nothing else in the metadata matters.
@@ -14,24 +13,29 @@ const BELIEVED: Duration = Duration::from_hours(1);
 
 /// What is known about where the keys of an issuer are.
 pub(super) struct Discovery {
-    issuer: IssuerName,
+    issuer: String,
     /// Where, and until when that is believed; for good if an operator said it.
     found: Mutex<Option<(FetchUrl, Option<Timestamp>)>>,
 }
 
 impl Discovery {
     /// Nothing is known yet.
-    pub(super) fn of(issuer: IssuerName) -> Self {
-        Self { issuer, found: Mutex::new(None) }
+    pub(super) fn of(issuer: &str) -> Self {
+        Self { issuer: issuer.to_owned(), found: Mutex::new(None) }
     }
 
     /// The operator says where.
-    pub(super) fn done(issuer: IssuerName, jwks_uri: FetchUrl) -> Self {
-        Self { issuer, found: Mutex::new(Some((jwks_uri, None))) }
+    pub(super) fn done(issuer: &str, jwks_uri: FetchUrl) -> Self {
+        Self { issuer: issuer.to_owned(), found: Mutex::new(Some((jwks_uri, None))) }
     }
 
     /// Fetches the keys, from where they were last time or from where the issuer says now.
-    pub(super) async fn key_set(&self, fetcher: &Fetcher, now: Timestamp) -> Result<Got<Vec<PublicKey>>, FetchFault> {
+    pub(super) async fn key_set(
+        &self,
+        fetcher: &Fetcher,
+        form: KeyForm,
+        now: Timestamp,
+    ) -> Result<Got<Vec<PublicKey>>, FetchFault> {
         let known = self.known(now);
         let url = match &known {
             Some(url) => url.clone(),
@@ -39,7 +43,7 @@ impl Discovery {
         };
         let got = async {
             let fetched = fetcher.get(&url).await?;
-            let content = key_set(&fetched.body).ok_or(FetchFault::Unfit)?;
+            let content = form.read(&fetched.body).ok_or(FetchFault::Unfit)?;
             Ok(Got { content, max_age: fetched.max_age })
         };
         let got = got.await;
@@ -65,7 +69,7 @@ impl Discovery {
 
     async fn discover(&self, fetcher: &Fetcher, now: Timestamp) -> Result<FetchUrl, FetchFault> {
         let mut fault = FetchFault::Url;
-        for url in metadata_urls(self.issuer.as_str()) {
+        for url in metadata_urls(&self.issuer) {
             let document = fetcher.get(&url).await;
             match document.and_then(|document| self.jwks_uri(&document.body).ok_or(FetchFault::Unfit)) {
                 Ok(jwks_uri) => {
@@ -84,11 +88,11 @@ impl Discovery {
     fn jwks_uri(&self, body: &[u8]) -> Option<FetchUrl> {
         let document = object(body).ok()?;
         let text = |name: &str| document.get(name).and_then(Json::as_str);
-        if text("issuer")? != self.issuer.as_str() {
+        if text("issuer")? != self.issuer {
             return None;
         }
         let jwks_uri: FetchUrl = text("jwks_uri")?.parse().ok()?;
-        let plain = self.issuer.as_str().starts_with("http://");
+        let plain = self.issuer.starts_with("http://");
         Some(jwks_uri).filter(|url| plain || !url.is_plain())
     }
 }
@@ -132,7 +136,7 @@ mod tests {
     #[test]
     fn only_the_documents_of_the_issuer_itself_count() {
         let read = |issuer: &str, document: &str| {
-            let discovery = Discovery::of(issuer.parse().expect("an issuer"));
+            let discovery = Discovery::of(issuer);
             discovery.jwks_uri(document.as_bytes()).map(|url| url.as_str().to_owned())
         };
         let keys = "https://keys.example/k";

@@ -11,6 +11,8 @@ use crate::secret::ClientSecretHash;
 use crate::token::AccessTokenFormat;
 use crate::uri::RedirectUri;
 
+use super::workload::Workload;
+
 /// A grant type that we know (RFC 6749 §1.3, §6).
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum GrantType {
@@ -89,6 +91,8 @@ pub enum ClientAuthentication {
     TlsClientAuth(CertificateSubject),
     /// `self_signed_tls_client_auth` (RFC 8705 §2.2): one of these certificates, whoever signed it.
     SelfSignedTlsClientAuth(RegisteredCertificates),
+    /// `spiffe_jwt`, or our own name for service accounts of Kubernetes: what the platform of this workload says.
+    Workload(Workload),
 }
 
 /// Where the public keys of a client are. It has `jwks` or `jwks_uri`, never both (RFC 7591 §2).
@@ -144,6 +148,7 @@ impl ClientAuthentication {
             Self::PrivateKeyJwt { .. } => "private_key_jwt",
             Self::TlsClientAuth(_) => "tls_client_auth",
             Self::SelfSignedTlsClientAuth(_) => "self_signed_tls_client_auth",
+            Self::Workload(workload) => workload.method(),
         }
     }
 }
@@ -318,7 +323,8 @@ impl Client {
             | ClientAuthentication::SecretBasic(_)
             | ClientAuthentication::SecretPost(_)
             | ClientAuthentication::TlsClientAuth(_)
-            | ClientAuthentication::SelfSignedTlsClientAuth(_) => self.requests.object_keys.as_ref(),
+            | ClientAuthentication::SelfSignedTlsClientAuth(_)
+            | ClientAuthentication::Workload(_) => self.requests.object_keys.as_ref(),
         }
     }
 
@@ -346,7 +352,8 @@ impl Client {
                 ClientAuthentication::None
                 | ClientAuthentication::SecretBasic(_)
                 | ClientAuthentication::SecretPost(_)
-                | ClientAuthentication::PrivateKeyJwt { .. } => false,
+                | ClientAuthentication::PrivateKeyJwt { .. }
+                | ClientAuthentication::Workload(_) => false,
             }
     }
 

@@ -39,6 +39,16 @@ impl<'a> Assertion<'a> {
         &self.client_id
     }
 
+    /// Whether the client has made it itself (RFC 7523 §3), and not somebody who vouches for it.
+    pub(super) fn is_of_its_client(&self) -> bool {
+        self.jws.required_text("iss").ok() == Some(self.client_id())
+    }
+
+    /// What was read.
+    pub(super) fn jws(&self) -> &Jws<'a> {
+        &self.jws
+    }
+
     /// The key that it names.
     pub(super) fn kid(&self) -> Option<&str> {
         self.jws.header_text("kid").ok().flatten()
@@ -47,7 +57,7 @@ impl<'a> Assertion<'a> {
     /// Everything that can be judged without knowing the client.
     pub(super) fn check_claims(&self, issuer: &Issuer, now: Timestamp) -> Result<(), Refusal> {
         self.check_type()?;
-        if self.jws.required_text("iss").ok() != Some(self.client_id()) {
+        if !self.is_of_its_client() {
             return Err(Refusal::AssertionPartyWrong);
         }
         // One string and no array, not even of one: whoever lets a server choose among audiences can be made to sign

@@ -14,6 +14,7 @@ use super::client::ClientAuthentication;
 use super::client_assertion::{self, Assertion};
 use super::clients::Asker;
 use super::params::{self, Parameters};
+use super::workload::{SpiffeId, WorkloadIssuer};
 use super::{AuthorizationServer, Client, Error, Refusal};
 use crate::certificate::ClientCertificate;
 use crate::clock::Timestamp;
@@ -25,6 +26,9 @@ use crate::secret::ClientSecretHash;
 pub(super) const CREDENTIALS: [&str; 3] = ["client_secret", "client_assertion", "client_assertion_type"];
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// That of JWT-SVIDs (draft-ietf-oauth-spiffe-client-auth §3.2).
+const SPIFFE_ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 
 /// A client that has shown who it is, or a public one that has said so (RFC 6749 §2.1).
 #[must_use]
@@ -57,6 +61,7 @@ enum Presented<'a> {
     Basic { id: String, secret: String },
     Post { id: &'a str, secret: &'a str },
     Assertion(Box<Assertion<'a>>),
+    Workload { assertion: Box<Assertion<'a>>, id: Option<&'a str>, spiffe: bool },
 }
 
 impl AuthorizationServer {
@@ -80,7 +85,8 @@ impl AuthorizationServer {
                     | ClientAuthentication::SecretPost(_)
                     | ClientAuthentication::PrivateKeyJwt { .. }
                     | ClientAuthentication::TlsClientAuth(_)
-                    | ClientAuthentication::SelfSignedTlsClientAuth(_) => None,
+                    | ClientAuthentication::SelfSignedTlsClientAuth(_)
+                    | ClientAuthentication::Workload(_) => None,
                 })
                 .await?
             }
@@ -91,13 +97,15 @@ impl AuthorizationServer {
                     | ClientAuthentication::SecretBasic(_)
                     | ClientAuthentication::PrivateKeyJwt { .. }
                     | ClientAuthentication::TlsClientAuth(_)
-                    | ClientAuthentication::SelfSignedTlsClientAuth(_) => None,
+                    | ClientAuthentication::SelfSignedTlsClientAuth(_)
+                    | ClientAuthentication::Workload(_) => None,
                 })
                 .await?
             }
             Presented::Assertion(assertion) => {
                 self.check_assertion(&assertion, Asker::at(credentials.address, now)).await?
             }
+            Presented::Workload { assertion, id, spiffe } => self.check_workload(&assertion, (id, spiffe), now).await?,
         };
         Ok(client)
     }
@@ -130,7 +138,8 @@ impl AuthorizationServer {
             }
             ClientAuthentication::SecretBasic(_)
             | ClientAuthentication::SecretPost(_)
-            | ClientAuthentication::PrivateKeyJwt { .. } => return Err(Refusal::ClientMethodMismatch.into()),
+            | ClientAuthentication::PrivateKeyJwt { .. }
+            | ClientAuthentication::Workload(_) => return Err(Refusal::ClientMethodMismatch.into()),
         }
         self.rates.count_client(&client.id, now)?;
         Ok(AuthenticatedClient(client))
@@ -167,7 +176,8 @@ impl AuthorizationServer {
             | ClientAuthentication::SecretBasic(_)
             | ClientAuthentication::SecretPost(_)
             | ClientAuthentication::TlsClientAuth(_)
-            | ClientAuthentication::SelfSignedTlsClientAuth(_) => None,
+            | ClientAuthentication::SelfSignedTlsClientAuth(_)
+            | ClientAuthentication::Workload(_) => None,
         });
         let algorithm = registered.and_then(|(_, algorithm)| algorithm);
         let allowed = client.as_ref().map_or(ASSERTION_ALGORITHMS, |client| client.profile.assertion_algorithms());
@@ -183,6 +193,42 @@ impl AuthorizationServer {
             Seen::First => Ok(AuthenticatedClient(client)),
             Seen::Replayed => Err(Refusal::AssertionReplayed.into()),
         }
+    }
+}
+
+impl AuthorizationServer {
+    /// Authenticates a workload by what its platform has made for it. Nothing is spent: it comes again with every request.
+    async fn check_workload(
+        &self,
+        assertion: &Assertion<'_>,
+        (id, spiffe): (Option<&str>, bool),
+        now: Timestamp,
+    ) -> Result<AuthenticatedClient, Error> {
+        let jws = assertion.jws();
+        let (iss, subject) = (jws.text("iss").ok().flatten(), assertion.client_id().parse::<SpiffeId>().ok());
+        let vouches = |issuer: &&WorkloadIssuer| match &subject {
+            Some(subject) if spiffe => issuer.is_domain_of(subject),
+            Some(_) | None => !spiffe && iss.is_some_and(|iss| issuer.is_cluster(iss)),
+        };
+        let issuer = self.workload_issuers.iter().find(vouches).ok_or(Refusal::AssertionPartyWrong)?;
+        let shown = issuer.judge(jws, &self.settings.issuer, now)?;
+        let keys = issuer.keys_for(assertion.kid(), now).await?;
+        assertion.check_signature(&keys, (&issuer.algorithms, None), &self.decoy_keys)?;
+        let is_shown = |client: &&Arc<Client>| match &client.authentication {
+            ClientAuthentication::Workload(registered) => registered.is(&shown),
+            ClientAuthentication::None
+            | ClientAuthentication::SecretBasic(_)
+            | ClientAuthentication::SecretPost(_)
+            | ClientAuthentication::PrivateKeyJwt { .. }
+            | ClientAuthentication::TlsClientAuth(_)
+            | ClientAuthentication::SelfSignedTlsClientAuth(_) => false,
+        };
+        let client = self.clients.values().find(is_shown).ok_or(Refusal::ClientAuthenticationFailed)?;
+        if id.is_some_and(|id| id != client.id.as_str()) {
+            return Err(Refusal::ClientIdMismatch.into());
+        }
+        self.rates.count_client(&client.id, now)?;
+        Ok(AuthenticatedClient(Arc::clone(client)))
     }
 }
 
@@ -205,12 +251,17 @@ fn presented(credentials: Credentials<'_>) -> Result<Presented<'_>, Refusal> {
         return Ok(Presented::Basic { id, secret });
     }
     if let Some(assertion) = assertion {
-        if assertion_type != Some(ASSERTION_TYPE) {
-            return Err(Refusal::AssertionTypeWrong);
+        let spiffe = match assertion_type {
+            Some(ASSERTION_TYPE) => false,
+            Some(SPIFFE_ASSERTION_TYPE) => true,
+            Some(_) | None => return Err(Refusal::AssertionTypeWrong),
+        };
+        let assertion = Box::new(client_assertion::Assertion::parse(assertion)?);
+        if spiffe || !assertion.is_of_its_client() {
+            return Ok(Presented::Workload { assertion, id, spiffe });
         }
-        let assertion = client_assertion::Assertion::parse(assertion)?;
         same(assertion.client_id())?;
-        return Ok(Presented::Assertion(Box::new(assertion)));
+        return Ok(Presented::Assertion(assertion));
     }
     if assertion_type.is_some() {
         return Err(Refusal::AssertionMalformed);

@@ -165,6 +165,11 @@ impl AuthorizationServer {
         if self.settings.mutual_tls {
             methods.extend(["tls_client_auth", "self_signed_tls_client_auth"]);
         }
+        for method in self.workload_issuers.iter().map(|issuer| issuer.platform.method()) {
+            if !methods.contains(&method) {
+                methods.push(method);
+            }
+        }
         methods
     }
 

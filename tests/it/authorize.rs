@@ -183,6 +183,7 @@ impl Issuer {
                 proof_keys: Arc::new(EveryTime),
                 published_keys: Arc::new(NoKeySets),
                 client_documents: Arc::new(NoClientDocuments),
+                workload_issuers: Vec::new(),
                 notices: Arc::new(NoCourier),
                 entropy: Arc::new(SystemEntropy),
                 root,

@@ -30,6 +30,23 @@ impl Envoy {
         Self::start(&recommended(socket, upstream)).await
     }
 
+    /// The configuration for tokens of other issuers, on this port; or on any one, and for the host of the configuration.
+    pub async fn for_other_issuer(socket: &Path, upstream: u16, port: u16) -> Self {
+        let text = adapted("other-issuer.yaml", socket, upstream);
+        if port == 0 {
+            return Self::start(&text).await;
+        }
+        let text = replace(
+            &text,
+            "address: 127.0.0.1, port_value: 0 } }\n      per_connection",
+            &format!("address: 127.0.0.1, port_value: {port} }} }}\n      per_connection"),
+        );
+        let resource = format!("http://127.0.0.1:{port}");
+        let text = replace(&text, "https://api.example.com", &resource);
+        let host = format!("domains: [\"127.0.0.1:{port}\"]");
+        Self::start(&replace(&text, "domains: [\"api.example.com\", \"api.example.com:443\"]", &host)).await
+    }
+
     /// The recommended configuration before an authorization server; there is neither a gate nor an API behind it.
     pub async fn before_issuer(issuer: u16) -> Self {
         let text = recommended(Path::new("/nowhere/authz.sock"), 9);
@@ -153,7 +170,11 @@ impl Envoy {
 }
 
 fn recommended(socket: &Path, upstream: u16) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("envoy/envoy.yaml");
+    adapted("envoy.yaml", socket, upstream)
+}
+
+fn adapted(name: &str, socket: &Path, upstream: u16) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("envoy").join(name);
     let mut text = fs::read_to_string(path).expect("the recommended configuration");
     for (from, to) in [
         ("address: 0.0.0.0, port_value: 10000", "address: 127.0.0.1, port_value: 0".to_owned()),

@@ -200,6 +200,7 @@ impl<'a> Story<'a> {
             proof_keys: Arc::new(KnownProofKeys::new(10)),
             published_keys: Arc::new(NoKeySets),
             client_documents: Arc::new(NoClientDocuments),
+            workload_issuers: Vec::new(),
             notices: Arc::new(NoCourier),
             entropy: Arc::new(SystemEntropy),
             root: RootKey::from_bytes([7; 32]),

@@ -13,6 +13,7 @@ use super::client_documents::ClientDocumentsFile;
 use super::login::LoginFile;
 use super::protected_resource::ResourceUri;
 use super::registration::{MetadataDocumentsFile, RegistrationFile};
+use super::workload_issuer::WorkloadIssuerFile;
 use crate::ident::{Acr, Issuer};
 use crate::scope::Scope;
 use crate::web::Colour;
@@ -53,6 +54,8 @@ pub(in crate::config) struct AuthorizationServerFile {
     /// URIs without a fragment. The first resource of all is the audience of tokens whose request names none. If there
     /// is no resource at all, the issuer is the only one.
     pub(in crate::config) resources: Option<Given<Vec<Given<Parsed<ResourceUri>>>>>,
+    /// The platforms whose word counts about who a workload is, so that it needs no secret to be a client.
+    pub(in crate::config) workload_issuers: Option<Given<Vec<Given<WorkloadIssuerFile>>>>,
     /// The registered clients, by the metadata of RFC 7591.
     pub(in crate::config) clients: Option<Given<Vec<Given<ClientFile>>>>,
     /// Clients whose `client_id` is the URL of a document about them. Default: off.

@@ -10,6 +10,7 @@ use super::super::duration::Lifetime;
 use super::super::given::{Given, Parsed};
 use super::authorization_server::{Profile, SigningAlgorithm};
 use super::protected_resource::ResourceUri;
+use super::workload_issuer::{ServiceAccountFile, SpiffeIdFile};
 use crate::certificate::DistinguishedName;
 use crate::fetch::FetchUrl;
 use crate::ident::{Acr, ClientId};
@@ -123,6 +124,10 @@ pub(in crate::config) struct ClientFile {
     /// The resources that the client is the server of: it may ask whether the access tokens that it is called with are good
     /// (RFC 7662). Any client that authenticates may ask about its own tokens. Default: none.
     pub(in crate::config) introspects: Option<Given<Vec<Given<Parsed<ResourceUri>>>>>,
+    /// The service account of Kubernetes that the client is.
+    pub(in crate::config) service_account: Option<Given<ServiceAccountFile>>,
+    /// The SPIFFE workload that the client is, such as `spiffe://example.org/ns/shop/sa/billing`.
+    pub(in crate::config) spiffe_id: Option<SpiffeIdFile>,
     /// For `urn:ietf:params:oauth:grant-type:token-exchange`: on whose behalf the client may act, and where.
     pub(in crate::config) token_exchange: Option<Given<TokenExchangeFile>>,
 }
@@ -156,6 +161,11 @@ pub(in crate::config) enum AuthMethod {
     TlsClientAuth,
     /// With a TLS certificate that is registered (RFC 8705 §2.2).
     SelfSignedTlsClientAuth,
+    /// With a JWT-SVID of SPIFFE (draft-ietf-oauth-spiffe-client-auth). Needs `spiffe_id`, and a proof or a certificate.
+    SpiffeJwt,
+    /// With a projected service-account token of Kubernetes. Needs `service_account`, and a proof or a certificate.
+    #[serde(rename = "urn:tollgate:client-auth:kubernetes-service-account")]
+    Kubernetes,
 }
 
 impl AuthMethod {
@@ -168,6 +178,8 @@ impl AuthMethod {
             Self::PrivateKeyJwt => "private_key_jwt",
             Self::TlsClientAuth => "tls_client_auth",
             Self::SelfSignedTlsClientAuth => "self_signed_tls_client_auth",
+            Self::SpiffeJwt => crate::oauth::workload::SPIFFE_JWT,
+            Self::Kubernetes => crate::oauth::workload::KUBERNETES,
         }
     }
 }
