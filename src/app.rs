@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::authz::{ResourceSettings, TokenIssuer};
+use crate::authz::{OpaqueTokens, ResourceSettings, TokenIssuer};
 use crate::cache::{
     ClientKeySets, DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownClientDocuments, KnownProofKeys, NoClientDocuments,
     NoKeySets, Tokens,
@@ -21,7 +21,7 @@ use crate::courier::{Round, courier};
 use crate::dpop::{Fence, NONCE_LIFE, ProofKeys};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::fetch::{Fetcher, FetcherFault, Reach};
-use crate::grpc::{self, AdminService, CheckService, OwnTokens};
+use crate::grpc::{self, AdminService, CheckService};
 use crate::ident::IssuerName;
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
 use crate::issuers::{self, IssuerKeys, IssuerSettings};
@@ -29,16 +29,19 @@ use crate::keys::{KeysError, SigningKeys, root_secrets};
 use crate::oauth::{
     AuthorizationServer, Client, ClientDocuments, Dependencies, LogoutNotices, PublishedKeys, WorkloadIssuer,
 };
-use crate::replay::{LocalReplayGuard, ReplayGuard};
+use crate::replay::{LocalReplayGuard, RedisFault, RedisReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{
-    BackupError, LastAlive, Limits, MemoryStore, OpenError, PostgresError, PostgresStore, SqliteStore, Store,
+    BackupError, EndedBy, Endings, LastAlive, Limits, MemoryStore, OpenError, PostgresError, PostgresStore,
+    RecordedTokens, SqliteStore, Store,
 };
-use crate::token::{KeyLookup, TOKEN_ALGORITHMS, TokenProfile};
+use crate::telemetry::{CountedGuard, Metrics};
+use crate::token::{KeyLookup, Revocations, TOKEN_ALGORITHMS, TokenProfile};
 use crate::unavailable::Unavailable;
 use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFault};
 
 mod gate;
+mod gauges;
 mod injector;
 mod upkeep;
 mod workloads;
@@ -119,6 +122,9 @@ pub enum AppError {
     /// A person has the name of a client: one could be taken for the other (RFC 9068 §5).
     #[error("a person in the users file has the subject `{0}`, which is a client_id; change one of them")]
     SubjectIsClient(String),
+    /// The replay guard cannot be used, whether its Redis answers or not.
+    #[error("cannot use the replay guard")]
+    Replay(#[from] RedisFault),
     /// Nobody can be asked over HTTPS.
     #[error("cannot ask other servers")]
     Fetcher(#[from] FetcherFault),
@@ -161,6 +167,7 @@ struct Shared {
     guard: Arc<dyn ReplayGuard>,
     fence: Fence,
     keys: Arc<SigningKeys>,
+    endings: Arc<Endings>,
     proof_keys: Arc<dyn ProofKeys>,
     tokens: Arc<Tokens>,
     root: RootKey,
@@ -174,7 +181,7 @@ impl App {
     pub async fn start(config: Config, mut seams: Seams) -> Result<Self, AppError> {
         let Config { listen, store, limits, replay, authorization_server, issuers, protected_resources } = config;
         let Some(server) = authorization_server else {
-            return Self::start_gate(&listen, &replay, (issuers, protected_resources), seams).await;
+            return Self::start_gate(&listen, replay, (issuers, protected_resources), seams).await;
         };
         let asks = server.settings.mutual_tls;
         let tls = listen.public.tls.map(|files| Tls::new(files, asks)).transpose()?;
@@ -207,25 +214,34 @@ impl App {
             Some(_) | None => None,
         };
         let interval = server.signing.schedule.interval();
-        let state = State { store, replay, signing: server.signing, skew: server.settings.dpop.window.skew };
+        let skew = server.settings.dpop.window.skew;
+        let kept = limits.kept + skew;
+        let state = State { store, replay, signing: server.signing, skew, kept };
         let people = match seams.people.take() {
             Some(people) => people,
-            None => people(server.login, &server.settings, (&state.store, &seams.entropy))?,
+            None => people(server.login, &server.settings, (&state.store, &seams.entropy), seams.clock.now()).await?,
         };
-        let shared = state.open(&mut seams).await?;
+        let mut metrics = Metrics::new(protected_resources.iter().map(|resource| resource.audience.as_str()));
+        let shared = state.open(&mut seams, &metrics).await?;
+        gauges::of_process(&mut metrics, &shared.guard, &*shared.clock);
+        gauges::of_keys(&mut metrics, &shared.keys, &shared.clock);
+        let metrics = Arc::new(metrics);
 
         let takes_writes = Arc::new(AtomicBool::new(true)); // the start has written
         let admin_site: Arc<dyn Site> = Arc::new(AdminSite {
             store: Some(Arc::clone(&shared.store)),
             keys: Some(Arc::clone(&shared.keys)),
+            guard: Some(Arc::clone(&shared.guard)),
             clock: Arc::clone(&shared.clock),
             takes_writes: Arc::clone(&takes_writes),
+            metrics: Arc::clone(&metrics),
         });
         let upkeep = Upkeep {
             store: Arc::clone(&shared.store),
             keys: Arc::clone(&shared.keys),
             keys_every: interval,
             tokens: Arc::clone(&shared.tokens),
+            endings: Arc::clone(&shared.endings),
             clock: Arc::clone(&shared.clock),
             takes_writes,
             tls,
@@ -234,12 +250,16 @@ impl App {
             name: IssuerName::from(&server.settings.issuer),
             profile: TokenProfile::rfc9068(TOKEN_ALGORITHMS.to_vec(), server.settings.dpop.window.skew),
             keys: Arc::clone(&shared.keys) as Arc<dyn KeyLookup>,
-            handles: true,
+            revocations: Some(Arc::clone(&shared.endings) as Arc<dyn Revocations>),
+            opaque: OpaqueTokens::Handles(Arc::new(RecordedTokens(Arc::clone(&shared.store)))),
         };
-        let mut others = Others::new(issuers, &shared.tokens)?;
+        let mut others = Others::new(issuers, &shared.tokens, &seams.entropy)?;
         others.trusted.push(Arc::new(own));
         let nonce_life = server.settings.dpop.nonce_life;
-        let gate = gate.map(|door| (door, shared.gate().service(protected_resources, &others.trusted, nonce_life)));
+        let gate = gate.map(|door| {
+            let check = shared.gate().service(protected_resources, &others.trusted, nonce_life);
+            (door, check.counted_by(Arc::clone(&metrics.gate)))
+        });
         let clock = Arc::clone(&shared.clock);
         let (courier, round) = courier()?;
         let (workload_issuers, of_workloads) = workloads::workload_issuers(server.workload_issuers)?;
@@ -255,7 +275,8 @@ impl App {
         let server = AuthorizationServer::new(server.settings, dependencies);
         let server = Arc::new(server);
         let admin_api = admin_api.map(|door| (door, AdminService::new(Arc::clone(&server), Arc::clone(&clock))));
-        let site: Arc<dyn Site> = Arc::new(AuthorizationSite::new(server, Arc::clone(&clock), branding));
+        let site = AuthorizationSite::new(server, Arc::clone(&clock), branding);
+        let site: Arc<dyn Site> = Arc::new(site.counted_by(Arc::clone(&metrics.issuer)));
         let (public, admin) = (Some((public, site)), (admin, admin_site));
         let issuers = (others.keys, clock);
         Ok(Self { public, admin, gate, admin_api, issuers, upkeep: Some(upkeep), round: Some(round) })
@@ -264,33 +285,44 @@ impl App {
     /// A gate that issues nothing: it has no store, and what it must remember for seconds is in memory.
     async fn start_gate(
         listen: &config::Listen,
-        replay: &config::Replay,
+        replay: config::Replay,
         (issuers, resources): (Vec<IssuerSettings>, Vec<ResourceSettings>),
         mut seams: Seams,
     ) -> Result<Self, AppError> {
         let clock = seams.clock;
+        let mut metrics = Metrics::new(resources.iter().map(|resource| resource.audience.as_str()));
+        let guard = replay_guard(replay, seams.guard.take(), (&clock, &*seams.entropy)).await?;
+        let guard: Arc<dyn ReplayGuard> = Arc::new(CountedGuard::new(guard, metrics.replay.clone()));
+        gauges::of_process(&mut metrics, &guard, &*clock);
+        let metrics = Arc::new(metrics);
         let site: Arc<dyn Site> = Arc::new(AdminSite {
             store: None,
             keys: None,
+            guard: Some(Arc::clone(&guard)),
             clock: Arc::clone(&clock),
             takes_writes: Arc::new(AtomicBool::new(true)),
+            metrics: Arc::clone(&metrics),
         });
         let admin = (bind(listen.admin).await?, site);
         let door = grpc::Door::bind(&listen.ext_authz).await.map_err(AppError::BindGrpc)?;
-        let config::Replay::Local { entries } = *replay;
         let skew = resources.iter().map(|resource| resource.window.skew).max().unwrap_or_default();
-        let tokens = Arc::new(Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)));
-        let others = Others::new(issuers, &tokens)?;
+        let tokens = Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)).counted_by(metrics.tokens.clone());
+        let tokens = Arc::new(tokens);
+        let others = Others::new(issuers, &tokens, &seams.entropy)?;
         let parts = gate::Parts {
-            guard: seams.guard.take().unwrap_or_else(|| Arc::new(LocalReplayGuard::new(entries))),
-            lookup: Arc::new(gate::NoHandles),
-            fence: Fence::without_store(clock.now(), skew),
+            fence: if guard.is_shared() {
+                Fence::shared(Arc::clone(&guard), skew)
+            } else {
+                Fence::without_store(clock.now(), skew)
+            },
+            guard,
             proof_keys: Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS)),
             tokens,
             root: RootKey::from_bytes(seams.entropy.draw()),
             clock: Arc::clone(&clock),
         };
         let service = parts.service(resources, &others.trusted, NONCE_LIFE);
+        let service = service.counted_by(Arc::clone(&metrics.gate));
         let gate = Some((door, service));
         Ok(Self {
             public: None,
@@ -399,16 +431,18 @@ async fn bind_within(address: SocketAddr, limits: crate::web::Limits) -> Result<
 }
 
 /// How people sign in, and where they are looked up; nobody, where nobody can sign in.
-fn people(
+async fn people(
     login: Option<config::Login>,
     settings: &crate::oauth::Settings,
     (store, entropy): (&Arc<dyn Store>, &Arc<dyn Entropy>),
+    now: Timestamp,
 ) -> Result<(Login, Arc<dyn People>), AppError> {
     let remembered = || Arc::new(RememberedPeople(Arc::clone(store)));
     match login {
         None => Ok((Login::Password(Arc::new(Nobody)), Arc::new(Nobody))),
         Some(config::Login::Local { users_file }) => {
             let users = Arc::new(local_users(users_file, settings)?);
+            end_grants_of_disabled(&users, &**store, now).await?;
             Ok((Login::Password(Arc::clone(&users) as Arc<_>), users))
         }
         Some(config::Login::Oidc { settings, limits }) => {
@@ -431,6 +465,18 @@ pub fn back_up(store: &config::Store, to: &Path) -> Result<Option<u64>, BackupEr
         config::Store::Memory | config::Store::Postgres(_) => Ok(None),
         config::Store::Sqlite { path } => SqliteStore::back_up(path, to).map(Some),
     }
+}
+
+/// Ends what people have allowed whom the users file says to be disabled by now.
+async fn end_grants_of_disabled(users: &LocalUsers, store: &dyn Store, now: Timestamp) -> Result<(), Unavailable> {
+    for subject in users.disabled() {
+        // To look costs much less than to write, and most of them have nothing left.
+        if !store.grants_of(subject, now, 1).await?.is_empty() {
+            let ended = store.end_grants_of(subject, EndedBy::UserDisabled, now).await?;
+            tracing::info!(%subject, ended, "the grants of a person who is disabled have ended");
+        }
+    }
+    Ok(())
 }
 
 /// The people of the users file, none of whom may have the name of a client.
@@ -475,31 +521,55 @@ fn client_documents(
     }
 }
 
+/// Where used proofs are remembered.
+async fn replay_guard(
+    replay: config::Replay,
+    instead: Option<Arc<dyn ReplayGuard>>,
+    (clock, entropy): (&Arc<dyn Clock>, &dyn Entropy),
+) -> Result<Arc<dyn ReplayGuard>, AppError> {
+    Ok(match (instead, replay) {
+        (Some(guard), _) => guard,
+        (None, config::Replay::Local { entries }) => Arc::new(LocalReplayGuard::new(entries)),
+        (None, config::Replay::Redis(settings)) => {
+            Arc::new(RedisReplayGuard::start(settings, Arc::clone(clock), entropy).await?)
+        }
+    })
+}
+
 /// What is needed to open the state of an installation.
 struct State {
     store: Arc<dyn Store>,
     replay: config::Replay,
     signing: config::Signing,
     skew: std::time::Duration,
+    /// How long access tokens may outlive what they belong to.
+    kept: std::time::Duration,
 }
 
 impl State {
-    async fn open(self, seams: &mut Seams) -> Result<Shared, AppError> {
+    async fn open(self, seams: &mut Seams, metrics: &Metrics) -> Result<Shared, AppError> {
         let (clock, entropy) = (Arc::clone(&seams.clock), &*seams.entropy);
         let now = clock.now();
         let store = self.store;
-        let config::Replay::Local { entries } = self.replay;
-        let guard = seams.guard.take().unwrap_or_else(|| Arc::new(LocalReplayGuard::new(entries)));
         let seen_until = store.last_alive().await?.map(|last| last.proofs_until(now, self.skew));
-        let fence = Fence::after(seen_until, now);
+        let guard = replay_guard(self.replay, seams.guard.take(), (&clock, entropy)).await?;
+        let guard: Arc<dyn ReplayGuard> = Arc::new(CountedGuard::new(guard, metrics.replay.clone()));
+        let fence = if guard.is_shared() {
+            Fence::shared(Arc::clone(&guard), self.skew)
+        } else {
+            Fence::after(seen_until, now)
+        };
         store.note_alive(LastAlive { at: now, stopped: false }).await?;
 
         let kek = self.signing.encryption_key.unwrap_or_else(|| RootKey::from_bytes(entropy.draw()));
         let keys = Arc::new(SigningKeys::open(Arc::clone(&store), &kek, self.signing.schedule, now).await?);
         let root = root_secrets(&*store, &kek, entropy).await?;
         let proof_keys = Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS));
-        let tokens = Arc::new(Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)));
-        Ok(Shared { clock, store, guard, fence, keys, proof_keys, tokens, root })
+        let tokens = Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)).counted_by(metrics.tokens.clone());
+        let tokens = Arc::new(tokens);
+        let endings = Arc::new(Endings::new(self.kept));
+        endings.read(&*store, now).await?;
+        Ok(Shared { clock, store, guard, fence, keys, endings, proof_keys, tokens, root })
     }
 }
 
@@ -538,8 +608,7 @@ impl Shared {
     fn gate(&self) -> gate::Parts {
         gate::Parts {
             guard: Arc::clone(&self.guard),
-            lookup: Arc::new(OwnTokens(Arc::clone(&self.store))),
-            fence: self.fence,
+            fence: self.fence.clone(),
             proof_keys: Arc::clone(&self.proof_keys),
             tokens: Arc::clone(&self.tokens),
             root: self.root.clone(),
@@ -555,6 +624,7 @@ impl Shared {
     ) -> Dependencies {
         Dependencies {
             store: self.store,
+            endings: self.endings,
             guard: self.guard,
             fence: self.fence,
             keys: self.keys,

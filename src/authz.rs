@@ -10,6 +10,7 @@
 //! |---|---|
 //! | resource, by the proxy's configuration or the host | `ResourceUnknown`, `HostUnknown` |
 //! | method, path, `Connection` | `MethodRefused`, `Path…`, `ConnectionNamesHeaders` |
+//! | metadata of the resource (RFC 9728) | that document, if it has any |
 //! | rule | `NoRule`, or an allow for anyone |
 //! | credentials | `Credentials…` |
 //! | proof there at all | `Proof(Missing)`, `Proof(Repeated)` |
@@ -40,6 +41,7 @@ mod decision;
 mod denial;
 mod headers;
 mod lookup;
+mod metadata;
 mod path;
 mod policy;
 mod resource;
@@ -50,12 +52,14 @@ pub use credentials::Scheme;
 pub use decision::{Context, Decision, Denied, Finding, KeysWanted, Outage, Permit, Unspent};
 pub use denial::{ChallengeError, Denial};
 pub use headers::{Headers, Single};
-pub use lookup::{Resolved, TokenLookup, Unresolved};
+pub use lookup::{Resolved, Unresolved};
+pub use metadata::{Described, ResourceMetadata};
 pub use policy::{Access, Method, MethodFault, PathPattern, PatternFault, Rule};
-pub use resource::{AcceptedIssuer, DpopRequirement, GateNonce, ResourceSettings, TokenIssuer};
+pub use resource::{AcceptedIssuer, DpopRequirement, GateNonce, OpaqueTokens, ResourceSettings, TokenIssuer};
 pub use upstream::{HeaderFault, IdentityHeader, UpstreamAuthorization, UpstreamChanges, UpstreamView};
 
 use credentials::Credentials;
+use metadata::PreparedMetadata;
 use upstream::PreparedView;
 
 /// One request, as the proxy describes it.
@@ -102,6 +106,8 @@ pub(crate) struct Resource {
     nonces: Nonces,
     /// What its upstream gets to see.
     view: PreparedView,
+    /// What clients are told about it, if anything.
+    metadata: Option<PreparedMetadata>,
 }
 
 impl Resource {
@@ -111,17 +117,36 @@ impl Resource {
         self.issuers.iter().find(named).ok_or(Denial::Token(TokenFault::IssuerWrong))
     }
 
+    /// Refuses a token that was revoked, if its issuer lets us know.
+    fn check_revoked(&self, token: &VerifiedToken, now: Timestamp) -> Result<(), Stop> {
+        let (issuer, _) = self.issuer(token.issuer())?;
+        let Some(revocations) = &issuer.revocations else { return Ok(()) };
+        if revocations.is_revoked(token, now).map_err(Stop::Unavailable)? {
+            return Err(Denial::Token(TokenFault::Revoked).into());
+        }
+        Ok(())
+    }
+
     /// Whose token this would be. Where there are several issuers a JWT must say it itself. Nothing is believed for that: it
     /// is verified with the keys of whom it names, and for nobody else.
     fn issuer_of(&self, token: Form<'_>) -> Result<&(Arc<TokenIssuer>, Vec<Audience>), Denial> {
-        match (token, self.issuers.as_slice()) {
+        let introspected = || {
+            let asks = |issuer: &TokenIssuer| matches!(issuer.opaque, OpaqueTokens::Introspected(_));
+            self.issuers.iter().find(|(issuer, _)| asks(issuer))
+        };
+        let found = match (token, self.issuers.as_slice()) {
             (Form::Jwt(_), [only]) => Ok(only),
-            (Form::Jwt(text), [] | [_, ..]) => self.issuer(&token::claimed_issuer(text).map_err(Denial::Token)?),
-            (Form::Handle(_), issuers) => {
-                let mut issuers = issuers.iter().filter(|(issuer, _)| issuer.handles);
-                issuers.next().ok_or(Denial::Token(TokenFault::HandleUnknown))
+            (Form::Jwt(text), [] | [_, ..]) => {
+                return self.issuer(&token::claimed_issuer(text).map_err(Denial::Token)?);
             }
-        }
+            (Form::Handle(_), issuers) => {
+                let ours = |issuer: &TokenIssuer| matches!(issuer.opaque, OpaqueTokens::Handles(_));
+                let ours = issuers.iter().find(|(issuer, _)| ours(issuer));
+                ours.or_else(introspected).ok_or(TokenFault::HandleUnknown)
+            }
+            (Form::Opaque(_), _) => introspected().ok_or(TokenFault::Malformed),
+        };
+        found.map_err(Denial::Token)
     }
 }
 
@@ -147,6 +172,8 @@ enum Stop {
     KeysOutdated(Arc<dyn KeyLookup>),
     /// Somebody must be asked first.
     Unresolved(Unresolved),
+    /// It was for us: the metadata of the resource are asked for.
+    Described(Answer),
 }
 
 impl From<Denial> for Stop {
@@ -202,7 +229,8 @@ impl Enforcer {
                 Some((Arc::clone(issuer), accepted.audiences.clone()))
             });
             let issuers = accepted.collect();
-            Arc::new(Resource { settings, issuers, nonces, view })
+            let metadata = PreparedMetadata::new(&settings);
+            Arc::new(Resource { settings, issuers, nonces, view, metadata })
         };
         Self { resources: resources.into_iter().map(prepare).collect(), tokens, proof_keys, fence }
     }
@@ -220,9 +248,10 @@ impl Enforcer {
     fn decide_with(&self, request: &Request<'_>, resolved: Option<Resolved>, now: Timestamp) -> Finding {
         let mut context = Context::default();
         match self.judge(request, resolved, now, &mut context) {
-            Ok(cleared) => finding(cleared, context, now),
+            Ok(cleared) => finding(cleared, context, &self.fence, now),
             Err(Stop::Refused(denial)) => Finding::Settled(Decision::Deny(denied(denial, context, now))),
             Err(Stop::Unavailable(cause)) => Finding::Settled(Decision::Unavailable(Outage { cause, context })),
+            Err(Stop::Described(answer)) => Finding::Settled(Decision::Describe(Described { context, answer })),
             Err(Stop::KeysOutdated(keys)) => Finding::KeysWanted(KeysWanted(keys), context),
             Err(Stop::Unresolved(unresolved)) => Finding::Unresolved(unresolved, context),
         }
@@ -242,6 +271,9 @@ impl Enforcer {
         }
         let path = path::normal_path(request.target)?;
         check_connection(&request.headers)?;
+        if let Some(metadata) = resource.metadata.as_ref().filter(|one| one.is_asked_for(request.method, &path)) {
+            return Err(Stop::Described(metadata.answer(request.method)));
+        }
         let matches = |rule: &Rule| rule.matches(request.method, &path);
         let rule = resource.settings.rules.iter().position(matches).ok_or(Denial::NoRule)?;
         context.rule = Some(rule);
@@ -258,6 +290,7 @@ impl Enforcer {
             (Scheme::Bearer, _) => None,
         };
         let token = context.token.insert(self.token(resource, credentials.token, resolved, now)?);
+        resource.check_revoked(token, now)?;
         check_certificate(token, request.certificate)?;
         let Some(proof) = proof else {
             check_bearer(token, resource)?;
@@ -267,6 +300,7 @@ impl Enforcer {
         let bound_to = token.key().ok_or(Denial::UnboundTokenAsDpop)?;
         let target = Htu::at(&resource.settings.origin, &path).map_err(|_| Denial::PathMalformed)?;
         let proof = self.proof(resource, proof, request.method, &target, credentials.token, now)?;
+        context.proof_age = Some(now.since(proof.made()));
         if proof.key() != bound_to {
             return Err(Denial::KeyMismatch.into());
         }
@@ -313,22 +347,26 @@ impl Enforcer {
         let (issuer, audiences) = resource.issuer_of(form)?;
         let expected = TokenExpectation { issuer: issuer.name.as_str(), audiences, profile: &issuer.profile };
         let generation = self.tokens.generation();
-        let token = match (form, resolved.filter(|resolved| resolved.key == key)) {
-            (Form::Jwt(text), _) => {
+        let (lookup, lasts) = match (form, &issuer.opaque) {
+            (Form::Handle(_) | Form::Opaque(_), OpaqueTokens::Handles(lookup)) => (lookup, true),
+            (Form::Handle(_) | Form::Opaque(_), OpaqueTokens::Introspected(lookup)) => (lookup, false),
+            (Form::Jwt(_), _) | (Form::Handle(_) | Form::Opaque(_), OpaqueTokens::None) => {
                 let verified = token::verify(text, &expected, &*issuer.keys, now);
-                verified.map_err(|error| Stop::at_token(error, &issuer.keys))?
-            }
-            (Form::Handle(_), Some(Resolved { answer, .. })) => {
-                let said = answer.ok_or(TokenFault::HandleUnknown);
-                said.and_then(|said| token::judge(said, &expected, now)).map_err(Denial::Token)?
-            }
-            (Form::Handle(_), None) => {
-                let (issuer, token) = (issuer.name.clone(), Zeroizing::new(text.to_owned()));
-                return Err(Stop::Unresolved(Unresolved { issuer, token, key }));
+                let token = Arc::new(verified.map_err(|error| Stop::at_token(error, &issuer.keys))?);
+                self.tokens.keep(key, Arc::clone(&token), generation);
+                return Ok(token);
             }
         };
+        let Some(Resolved { answer, .. }) = resolved.filter(|resolved| resolved.key == key) else {
+            let (lookup, token) = (Arc::clone(lookup), Zeroizing::new(text.to_owned()));
+            return Err(Stop::Unresolved(Unresolved { lookup, token, key }));
+        };
+        let said = answer.ok_or(TokenFault::HandleUnknown);
+        let token = said.and_then(|said| token::judge(said, &expected, now)).map_err(Denial::Token)?;
         let token = Arc::new(token);
-        self.tokens.keep(key, Arc::clone(&token), generation);
+        if lasts {
+            self.tokens.keep(key, Arc::clone(&token), generation);
+        }
         Ok(token)
     }
 
@@ -398,7 +436,7 @@ fn check_connection(headers: &Headers<'_>) -> Result<(), Denial> {
 }
 
 /// Puts together what a request that broke no rule has found out.
-fn finding(cleared: Cleared<'_>, context: Context, now: Timestamp) -> Finding {
+fn finding(cleared: Cleared<'_>, context: Context, fence: &Fence, now: Timestamp) -> Finding {
     let resource = context.resource.clone();
     let passed_on = |credentials: Credentials<'_>| {
         let wanted = resource.as_ref().is_some_and(|resource| resource.view.wants_token());
@@ -415,7 +453,7 @@ fn finding(cleared: Cleared<'_>, context: Context, now: Timestamp) -> Finding {
             // The clocks of replicas that share a guard may differ by the skew.
             let expires = proof.acceptable_until() + skew;
             let permit = Permit::new(context, passed_on(credentials), nonce);
-            Finding::Unspent(Unspent::new(permit, proof.replay_key(), expires))
+            Finding::Unspent(Unspent::new(permit, proof, expires, fence.clone()))
         }
     }
 }

@@ -20,6 +20,7 @@ pub use client_keys::{ClientKeySets, NoKeySets};
 use crate::authz::{TokenCache, TokenKey};
 use crate::clock::Clock;
 use crate::dpop::{ProofFault, ProofKey, ProofKeys, parse_key};
+use crate::telemetry::CacheMetrics;
 use crate::token::VerifiedToken;
 
 /// How many verified tokens are kept by default; a token with common claims takes about 2 KiB.
@@ -37,9 +38,11 @@ const HEADER_LIMIT: usize = 1_024;
 /// Verified tokens by the digest of their text, until they expire.
 pub struct Tokens {
     /// By digest.
-    tokens: Cache<TokenKey, Kept>,
+    verified: Cache<TokenKey, Kept>,
     /// How often everything was forgotten.
     generation: AtomicU64,
+    /// How often they were found.
+    metrics: CacheMetrics,
 }
 
 /// A token, and the generation in which its verification began.
@@ -50,14 +53,20 @@ impl Tokens {
     /// A cache of at most `entries` tokens; `clock` tells how long each has to live.
     #[must_use]
     pub fn new(entries: u64, clock: Arc<dyn Clock>) -> Self {
-        let tokens = Cache::builder().max_capacity(entries).expire_after(UntilExpired { clock }).build();
-        Self { tokens, generation: AtomicU64::new(0) }
+        let verified = Cache::builder().max_capacity(entries).expire_after(UntilExpired { clock }).build();
+        Self { verified, generation: AtomicU64::new(0), metrics: CacheMetrics::default() }
+    }
+
+    /// The same cache, whose look-ups are counted.
+    #[must_use]
+    pub fn counted_by(self, metrics: CacheMetrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Forgets every token, as when a signing key is withdrawn; also those that are being verified at this moment.
     pub fn forget_all(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
-        self.tokens.invalidate_all();
+        self.verified.invalidate_all();
     }
 }
 
@@ -67,12 +76,14 @@ impl TokenCache for Tokens {
     }
 
     fn find(&self, key: &TokenKey) -> Option<Arc<VerifiedToken>> {
-        let Kept(token, generation) = self.tokens.get(key)?;
-        (generation == self.generation()).then_some(token)
+        let kept = self.verified.get(key).filter(|Kept(_, generation)| *generation == self.generation());
+        let counter = if kept.is_some() { &self.metrics.hits } else { &self.metrics.misses };
+        counter.inc();
+        kept.map(|Kept(token, _)| token)
     }
 
     fn keep(&self, key: TokenKey, token: Arc<VerifiedToken>, generation: u64) {
-        self.tokens.insert(key, Kept(token, generation));
+        self.verified.insert(key, Kept(token, generation));
     }
 }
 

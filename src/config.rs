@@ -21,6 +21,7 @@ use crate::jose::Algorithm;
 use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::oauth::workload::Platform;
+use crate::replay::RedisSettings;
 use crate::secret::seal::RootKey;
 use crate::store::{Limits, PostgresSettings};
 use crate::web::{Branding, TlsFiles};
@@ -32,6 +33,7 @@ mod client;
 mod client_certificate;
 mod client_openid;
 mod client_requests;
+mod credential;
 mod detail_types;
 mod document;
 mod duration;
@@ -46,6 +48,7 @@ mod named_file;
 mod protected_resource;
 mod reference;
 mod registration;
+mod replay;
 mod store;
 mod tree;
 mod words;
@@ -141,6 +144,8 @@ pub enum Replay {
         /// How many at most.
         entries: usize,
     },
+    /// In a Redis that replicas share.
+    Redis(RedisSettings),
 }
 
 /// Everything about the authorization server.

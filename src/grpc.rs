@@ -29,13 +29,11 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 pub mod admin;
 mod check;
-mod own_tokens;
 mod question;
 mod socket;
 
 pub use admin::AdminService;
 pub use check::CheckService;
-pub use own_tokens::OwnTokens;
 pub use socket::Access;
 use socket::Socket;
 

@@ -21,7 +21,7 @@ mod proxy;
 mod upstream_fault;
 
 pub use local::{LocalUsers, PasswordFault, UsersFault, hash_password, users_file_subjects};
-pub use oidc::{ClaimNames, OidcClient, OidcProvider, OidcSettings, UpstreamIssuer};
+pub use oidc::{ClaimNames, OidcProvider, OidcSettings, UpstreamIssuer};
 pub use proxy::{Network, NetworkFault, ProxyHeaders};
 pub use upstream_fault::UpstreamFault;
 

@@ -17,9 +17,13 @@ use crate::jose::{Json, PublicKey, object};
 use crate::token::{KeyLookup, KeysFault, TokenProfile};
 use crate::unavailable::Unavailable;
 
+mod credential;
 mod discovery;
+mod introspection;
 
+pub use credential::{Authenticating, ClientCredential};
 use discovery::Discovery;
+pub use introspection::{ANSWERS_KEPT, Introspection, IntrospectionSettings, QUESTIONS};
 
 /// How many keys of a set are looked at.
 pub const KEYS_LIMIT: usize = 100;
@@ -28,7 +32,7 @@ pub const KEYS_LIMIT: usize = 100;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What an operator decides about another issuer.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Debug)]
 pub struct IssuerSettings {
     /// Who it is, byte for byte: what `iss` of its tokens must hold.
     pub name: IssuerName,
@@ -36,6 +40,8 @@ pub struct IssuerSettings {
     pub keys: KeySource,
     /// What its tokens look like.
     pub profile: TokenProfile,
+    /// How it is asked about tokens that are no JWTs; they do not count if it is not.
+    pub introspection: Option<IntrospectionSettings>,
     /// What a request to it may cost.
     pub limits: FetchLimits,
 }

@@ -21,7 +21,7 @@ use crate::replay::ReplayGuard;
 use crate::scope::{Scope, Scopes};
 use crate::secret::ClientSecretHash;
 use crate::secret::seal::RootKey;
-use crate::store::{Store, Unavailable};
+use crate::store::{Endings, Store, Unavailable};
 use crate::throttle::Throttle;
 
 mod account;
@@ -178,6 +178,8 @@ pub struct Settings {
 pub struct Dependencies {
     /// Where state lives.
     pub store: Arc<dyn Store>,
+    /// Where is noted what has ended, for a gate beside it.
+    pub endings: Arc<Endings>,
     /// Where spent proofs are remembered.
     pub guard: Arc<dyn ReplayGuard>,
     /// What a restart must not let through again.
@@ -211,6 +213,7 @@ pub struct AuthorizationServer {
     /// Our own pages, as clients.
     first_party: first_party::FirstParty,
     store: Arc<dyn Store>,
+    endings: Arc<Endings>,
     guard: Arc<dyn ReplayGuard>,
     fence: Fence,
     keys: Arc<SigningKeys>,
@@ -262,6 +265,7 @@ impl AuthorizationServer {
         let clients = std::mem::take(&mut settings.clients);
         let Dependencies {
             store,
+            endings,
             guard,
             fence,
             keys,
@@ -299,6 +303,7 @@ impl AuthorizationServer {
             decoy_keys: client_assertion::Decoys::new(),
             settings,
             store,
+            endings,
             guard,
             fence,
             keys,

@@ -8,8 +8,13 @@ use crate::clock::Timestamp;
 use crate::unavailable::Unavailable;
 
 mod local;
+mod redis;
 
 pub use local::{DEFAULT_ENTRIES, LocalReplayGuard};
+pub use redis::{
+    DEFAULT_ANSWER_WITHIN, DEFAULT_CONNECT_WITHIN, DEFAULT_KEY_PREFIX, REDIS_WAITING, RedisFault, RedisReplayGuard,
+    RedisSettings, RedisUrl, RedisUrlFault,
+};
 
 /// What tells one proof from every other: a SHA-256.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
@@ -59,5 +64,27 @@ pub trait ReplayGuard: Send + Sync {
     fn spend_now(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Option<Result<Seen, Unavailable>> {
         let _ = (key, expires, now);
         None
+    }
+
+    /// How many keys are remembered, and how many may be; `None` if somebody else keeps them.
+    fn occupancy(&self) -> Option<(usize, usize)> {
+        None
+    }
+
+    /// Whether it outlives this process and is asked by others too. Callers of one that does not keep out themselves what
+    /// earlier lives may have seen.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// When the memory of a shared guard began, as far as that is known: what was spent before may be forgotten, and a
+    /// fence keeps it out.
+    fn memory_began(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Whether it could tell now.
+    fn is_ready(&self) -> bool {
+        true
     }
 }

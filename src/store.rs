@@ -15,11 +15,15 @@ use crate::secret::{
 };
 pub use crate::unavailable::Unavailable;
 
+mod endings;
+mod handles;
 mod memory;
 mod postgres;
 mod record;
 mod sqlite;
 
+pub use endings::{ENDINGS_EVERY, Ended, Endings};
+pub use handles::RecordedTokens;
 pub use memory::MemoryStore;
 pub use postgres::{PostgresError, PostgresSettings, PostgresStore, PostgresUrl, PostgresUrlFault};
 pub use record::{
@@ -317,10 +321,14 @@ pub trait Store: Send + Sync {
 
     /// Revokes an access token that belongs to no grant of its client (RFC 7009 §2.1); what it was revoked for is over when
     /// it `expires`.
-    async fn revoke_token(&self, token: TokenName, expires: Timestamp) -> Result<(), Unavailable>;
+    async fn revoke_token(&self, token: TokenName, expires: Timestamp, now: Timestamp) -> Result<(), Unavailable>;
 
     /// Whether an access token was revoked by its name.
     async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable>;
+
+    /// What has ended since a moment, that one included, and is still kept: grants, and access tokens that were revoked by
+    /// name.
+    async fn ended_since(&self, since: Timestamp) -> Result<Ended, Unavailable>;
 
     /// Fails with [`Unavailable::Full`] if there is no room for another access token that is a handle. Asked before anything
     /// is spent for one: a code whose token could not be recorded would be lost.

@@ -1,12 +1,24 @@
-//! Logs: one event a request, JSON unless a person reads along.
+//! Logs: one event a request, JSON unless a person reads along. Metrics: counters, read at the admin listener.
 
 use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
 
+mod gate;
+mod histogram;
+mod issuer;
 mod lines;
+mod metrics;
+mod readings;
+mod replay;
 
+pub use gate::GateMetrics;
+pub use issuer::IssuerMetrics;
+pub(crate) use issuer::SignInOutcome;
 pub use lines::{Log, WAITING_LIMIT};
+pub use metrics::{CacheMetrics, Metrics, MetricsFormat, ReplayMetrics};
+pub use readings::Read;
+pub use replay::CountedGuard;
 
 /// Sends events to standard output: lines for people on a terminal, JSON for machines elsewhere.
 ///

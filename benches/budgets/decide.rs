@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use serde_json::json;
 use tollgate::authz::{
-    AcceptedIssuer, Access, DpopRequirement, Enforcer, Finding, GateNonce, Headers, IdentityHeader, Request,
-    ResourceSettings, Rule, TokenIssuer, UpstreamAuthorization, UpstreamView,
+    AcceptedIssuer, Access, DpopRequirement, Enforcer, Finding, GateNonce, Headers, IdentityHeader, OpaqueTokens,
+    Request, ResourceSettings, Rule, TokenIssuer, UpstreamAuthorization, UpstreamView,
 };
 use tollgate::cache::{DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, SystemClock, Timestamp};
 use tollgate::dpop::{Fence, Nonces, Window};
 use tollgate::jose::{Algorithm, PublicKey, SigningKey};
 use tollgate::secret::seal::RootKey;
+use tollgate::store::Endings;
 use tollgate::token::{KeyLookup, KeysFault, TOKEN_ALGORITHMS, TokenProfile};
 
 use crate::client::Client;
@@ -119,6 +120,7 @@ fn enforcer(issuer: &SigningKey) -> Enforcer {
             rule("/orders/**", &["GET"], scope("orders:read")),
             rule("/orders/**", &["POST", "PUT", "DELETE"], scope("orders:write")),
         ],
+        metadata: None,
     };
     let nonces = Nonces::new(RootKey::from_bytes([7; 32]).derive(API), Duration::from_mins(5));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -126,7 +128,8 @@ fn enforcer(issuer: &SigningKey) -> Enforcer {
         name: ISSUER.parse().expect("an issuer"),
         profile: TokenProfile::rfc9068(TOKEN_ALGORITHMS.to_vec(), Duration::from_secs(10)),
         keys: Arc::new(Keys(issuer.public().clone())),
-        handles: false,
+        revocations: Some(Arc::new(Endings::new(Duration::from_mins(10)))),
+        opaque: OpaqueTokens::None,
     };
     Enforcer::new(
         vec![(settings, nonces)],

@@ -3,27 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-
 use super::AppError;
-use crate::authz::{Enforcer, ResourceSettings, TokenCache, TokenIssuer, TokenLookup, Unresolved};
+use crate::authz::{Enforcer, OpaqueTokens, ResourceSettings, TokenCache, TokenIssuer};
 use crate::cache::Tokens;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::dpop::{Fence, Nonces, ProofKeys};
+use crate::entropy::Entropy;
 use crate::fetch::{Fetcher, Reach};
 use crate::grpc::CheckService;
-use crate::issuers::{IssuerKeys, IssuerSettings, KeyForm};
-use crate::jose::Members;
+use crate::issuers::{Introspection, IssuerKeys, IssuerSettings, KeyForm};
 use crate::replay::ReplayGuard;
 use crate::secret::seal::RootKey;
 use crate::token::KeyLookup;
-use crate::unavailable::Unavailable;
 
 /// What a gate needs, beside what it is to protect.
 pub(super) struct Parts {
     pub(super) guard: Arc<dyn ReplayGuard>,
-    /// Knows what handles of ours stand for.
-    pub(super) lookup: Arc<dyn TokenLookup>,
     pub(super) fence: Fence,
     pub(super) proof_keys: Arc<dyn ProofKeys>,
     pub(super) tokens: Arc<Tokens>,
@@ -47,17 +42,7 @@ impl Parts {
         let resources = resources.map(|(nonces, resource)| (resource, nonces)).collect();
         let tokens = self.tokens as Arc<dyn TokenCache>;
         let enforcer = Enforcer::new(resources, issuers, tokens, self.proof_keys, self.fence);
-        CheckService::new(enforcer, self.guard, self.lookup, self.clock)
-    }
-}
-
-/// Knows no handle: this process issues none.
-pub(super) struct NoHandles;
-
-#[async_trait]
-impl TokenLookup for NoHandles {
-    async fn look_up(&self, _: &Unresolved, _: Timestamp) -> Result<Option<Members>, Unavailable> {
-        Ok(None)
+        CheckService::new(enforcer, self.guard, self.clock)
     }
 }
 
@@ -71,19 +56,28 @@ pub(super) struct Others {
 
 impl Others {
     /// Those that an operator has named. Nothing is fetched yet. When one of them withdraws a key, `tokens` are forgotten.
-    pub(super) fn new(issuers: Vec<IssuerSettings>, tokens: &Arc<Tokens>) -> Result<Self, AppError> {
+    pub(super) fn new(
+        issuers: Vec<IssuerSettings>,
+        tokens: &Arc<Tokens>,
+        entropy: &Arc<dyn Entropy>,
+    ) -> Result<Self, AppError> {
         let (mut trusted, mut keys) = (Vec::new(), Vec::new());
-        for IssuerSettings { name, keys: source, profile, limits } in issuers {
+        for IssuerSettings { name, keys: source, profile, introspection, limits } in issuers {
             let fetcher = Fetcher::new(Reach::Anywhere, limits)?; // the operator has named the issuer
             let tokens = Arc::clone(tokens);
             let withdrawn = Arc::new(move || tokens.forget_all());
             let of_issuer = Arc::new(IssuerKeys::new(name.as_str(), (&source, KeyForm::Jwks), &fetcher, withdrawn));
             keys.push(Arc::clone(&of_issuer));
+            let opaque = introspection.map_or(OpaqueTokens::None, |settings| {
+                let entropy = Arc::clone(entropy);
+                OpaqueTokens::Introspected(Arc::new(Introspection::new(name.clone(), settings, fetcher, entropy)))
+            });
             trusted.push(Arc::new(TokenIssuer {
                 name,
                 profile,
                 keys: of_issuer as Arc<dyn KeyLookup>,
-                handles: false,
+                revocations: None,
+                opaque,
             }));
         }
         Ok(Self { trusted, keys })

@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{AppError, bind_within, told};
 use crate::clock::SystemClock;
 use crate::inject::Template;
+use crate::telemetry::Metrics;
 use crate::web::{AdminSite, Door, InjectorSite, Limits, Site, Tls, TlsFiles};
 
 /// How often certificate and key are read again.
@@ -52,8 +53,10 @@ impl Injector {
         let health = AdminSite {
             store: None,
             keys: None,
+            guard: None,
             clock: Arc::new(SystemClock),
             takes_writes: Arc::new(AtomicBool::new(true)),
+            metrics: Arc::new(Metrics::new(std::iter::empty())),
         };
         let site = Arc::new(InjectorSite { template: settings.template });
         Ok(Self { webhook: (webhook, site), admin: (admin, Arc::new(health)), tls })

@@ -12,7 +12,7 @@ use crate::jose::{Algorithm, PROOF_ALGORITHMS};
 const RETRY_AFTER: &str = "1";
 
 /// The answer to a request that does not pass.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
@@ -96,6 +96,8 @@ impl Denied {
             // RFC 6750 §3 wants at least one parameter behind the scheme.
             Scheme::Bearer => parameters.push(("realm", resource.settings.origin.to_string())),
         }
+        // RFC 9728 §5.1, of any scheme.
+        parameters.extend(resource.metadata.as_ref().map(|metadata| ("resource_metadata", metadata.url().to_owned())));
         let name = match scheme {
             Scheme::Dpop => "DPoP",
             Scheme::Bearer => "Bearer",

@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use super::credentials::Scheme;
+use super::metadata::Described;
 use super::policy::{Access, Rule};
 use super::{Denial, Resource, Unresolved, UpstreamChanges};
 use crate::clock::Timestamp;
-use crate::dpop::{NonceText, ProofFault};
+use crate::dpop::{Fence, NonceText, ProofFault, VerifiedProof};
 use crate::jose::Thumbprint;
 use crate::replay::{ReplayKey, Seen};
 use crate::token::{KeyLookup, VerifiedToken};
@@ -26,6 +28,8 @@ pub struct Context {
     pub(super) scheme: Option<Scheme>,
     /// The token, once it is verified.
     pub(super) token: Option<Arc<VerifiedToken>>,
+    /// How old its proof was, if that was good.
+    pub(super) proof_age: Option<Duration>,
 }
 
 impl Context {
@@ -57,6 +61,12 @@ impl Context {
     #[must_use]
     pub fn key(&self) -> Option<Thumbprint> {
         self.token.as_ref().and_then(|token| token.key())
+    }
+
+    /// The age of the proof, once it is verified; by our clock alone if it has a nonce of ours.
+    #[must_use]
+    pub fn proof_age(&self) -> Option<Duration> {
+        self.proof_age
     }
 
     /// The rule that matched.
@@ -91,17 +101,20 @@ pub enum Decision {
     Allow(Permit),
     /// A rule said no.
     Deny(Denied),
+    /// It goes no further, for it was asked of the gate itself.
+    Describe(Described),
     /// Neither: something that we depend on did not answer. 503, whatever the proxy does about failures.
     Unavailable(Outage),
 }
 
 impl Decision {
-    /// The stable name of the reason: `allowed`, the name of the [`Denial`], or `unavailable`.
+    /// The stable name of the reason: `allowed`, the name of the [`Denial`], `described`, or `unavailable`.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Allow(_) => "allowed",
             Self::Deny(denied) => denied.denial.name(),
+            Self::Describe(_) => "described",
             Self::Unavailable(_) => "unavailable",
         }
     }
@@ -112,6 +125,7 @@ impl Decision {
         match self {
             Self::Allow(permit) => &permit.context,
             Self::Deny(denied) => &denied.context,
+            Self::Describe(described) => &described.context,
             Self::Unavailable(outage) => &outage.context,
         }
     }
@@ -125,7 +139,7 @@ pub enum Finding {
     Settled(Decision),
     /// Every rule holds if this proof is new: ask the guard, then [`Unspent::settle`].
     Unspent(Unspent),
-    /// The token says nothing by itself: ask a [`TokenLookup`](super::TokenLookup), then
+    /// The token says nothing by itself: [`Unresolved::resolve`], then
     /// [`Enforcer::decide_resolved`](super::Enforcer::decide_resolved).
     Unresolved(Unresolved, Context),
     /// It takes newer keys of an issuer to tell: [`KeysWanted::renew`], then decide once more.
@@ -192,21 +206,23 @@ impl fmt::Debug for Permit {
 pub struct Unspent {
     /// What the request gets.
     permit: Permit,
-    /// What tells its proof from every other.
-    key: ReplayKey,
-    /// When that can be forgotten.
+    /// The proof.
+    proof: VerifiedProof,
+    /// When it can be forgotten.
     expires: Timestamp,
+    /// Keeps out what the guard may have forgotten.
+    fence: Fence,
 }
 
 impl Unspent {
     /// For a request that broke no rule and has a proof.
-    pub(super) fn new(permit: Permit, key: ReplayKey, expires: Timestamp) -> Self {
-        Self { permit, key, expires }
+    pub(super) fn new(permit: Permit, proof: VerifiedProof, expires: Timestamp, fence: Fence) -> Self {
+        Self { permit, proof, expires, fence }
     }
 
     /// What the guard is to remember.
     pub fn key(&self) -> ReplayKey {
-        self.key
+        self.proof.replay_key()
     }
 
     /// Until when the guard must remember it: the proof is no longer acceptable then, on any replica's clock.
@@ -218,6 +234,10 @@ impl Unspent {
     pub fn settle(self, answer: Result<Seen, Unavailable>) -> Decision {
         let context = self.permit.context;
         match answer {
+            // A shared guard has forgotten since the fence was asked: perhaps this proof too.
+            Ok(Seen::First) if !self.fence.admits(&self.proof) => {
+                Decision::Unavailable(Outage { cause: Unavailable::Down, context })
+            }
             Ok(Seen::First) => Decision::Allow(Permit { context, ..self.permit }),
             Ok(Seen::Replayed) => {
                 Decision::Deny(Denied { denial: Denial::Proof(ProofFault::Replayed), context, nonce: None })

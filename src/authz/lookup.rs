@@ -1,31 +1,21 @@
 //! Tokens that say nothing by themselves: what somebody else must be asked before they can be judged.
 
 use std::fmt;
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use zeroize::Zeroizing;
 
 use super::TokenKey;
 use crate::clock::Timestamp;
-use crate::ident::IssuerName;
 use crate::jose::Members;
+use crate::token::TokenLookup;
 use crate::unavailable::Unavailable;
-
-/// Knows what the handles of an issuer stand for.
-#[async_trait]
-pub trait TokenLookup: Send + Sync {
-    /// What a JWT in the place of this token would say; `None` if there is no such token, or not any more.
-    ///
-    /// # Errors
-    /// [`Unavailable`] when nobody could be asked. It never guesses.
-    async fn look_up(&self, unresolved: &Unresolved, now: Timestamp) -> Result<Option<Members>, Unavailable>;
-}
 
 /// A token of which somebody must be asked what it says. Nothing is known about it but its form.
 #[must_use]
 pub struct Unresolved {
-    /// Whose token it would be.
-    pub(super) issuer: IssuerName,
+    /// Who knows.
+    pub(super) lookup: Arc<dyn TokenLookup>,
     /// The token.
     pub(super) token: Zeroizing<String>,
     /// What it is remembered by.
@@ -33,25 +23,18 @@ pub struct Unresolved {
 }
 
 impl Unresolved {
-    /// Whose token it would be.
-    pub fn issuer(&self) -> &IssuerName {
-        &self.issuer
-    }
-
-    /// The token itself.
-    pub fn token(&self) -> &str {
-        &self.token
-    }
-
-    /// Takes an answer along, to decide about the same request again.
-    pub fn resolve(self, answer: Option<Members>) -> Resolved {
-        Resolved { key: self.key, answer }
+    /// Asks, and takes the answer along, to decide about the same request again.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when nobody could be asked.
+    pub async fn resolve(&self, now: Timestamp) -> Result<Resolved, Unavailable> {
+        Ok(Resolved { key: self.key, answer: self.lookup.look_up(&self.token, now).await? })
     }
 }
 
 impl fmt::Debug for Unresolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Unresolved({})", self.issuer)
+        f.write_str("Unresolved(..)")
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::metadata::ResourceMetadata;
 use super::policy::Rule;
 use super::upstream::UpstreamView;
 use crate::dpop::Window;
 use crate::ident::{Audience, IssuerName};
-use crate::token::{KeyLookup, TokenProfile};
+use crate::token::{KeyLookup, Revocations, TokenLookup, TokenProfile};
 use crate::uri::Origin;
 
 /// Whether tokens must be bound to a key.
@@ -50,8 +51,21 @@ pub struct TokenIssuer {
     pub profile: TokenProfile,
     /// What they are signed with.
     pub keys: Arc<dyn KeyLookup>,
-    /// Whether they may be handles, which somebody knows who is asked.
-    pub handles: bool,
+    /// Which of them are over before their time, if somebody knows.
+    pub revocations: Option<Arc<dyn Revocations>>,
+    /// Which of them say nothing by themselves.
+    pub opaque: OpaqueTokens,
+}
+
+/// Which tokens of an issuer say nothing by themselves, and who knows what they stand for.
+#[derive(Clone)]
+pub enum OpaqueTokens {
+    /// None.
+    None,
+    /// Handles of ours. That one of them was revoked is known at once, so what it stands for is asked once.
+    Handles(Arc<dyn TokenLookup>),
+    /// Whatever is no JWT. Who is asked says how long the answer counts.
+    Introspected(Arc<dyn TokenLookup>),
 }
 
 /// A protected resource.
@@ -73,4 +87,6 @@ pub struct ResourceSettings {
     pub upstream: UpstreamView,
     /// Who may do what; what no rule matches is denied.
     pub rules: Vec<Rule>,
+    /// What clients are told about it (RFC 9728); nothing, if the service behind it is to answer that.
+    pub metadata: Option<ResourceMetadata>,
 }

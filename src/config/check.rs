@@ -8,23 +8,19 @@ use std::time::Duration;
 use super::client_certificate::Certificates;
 use super::duration::{self, Lifetime};
 use super::file::{
-    AdminFile, AuthorizationServerFile, ExtAuthzFile, File, ListenFile, ReplayFile, SocketAccess, SocketMode, TlsFile,
+    AdminFile, AuthorizationServerFile, ExtAuthzFile, File, ListenFile, SocketAccess, SocketMode, TlsFile,
 };
 use super::given::{Given, Parsed};
 use super::listen_address::TcpAddress;
 use super::mistake::{Mistake, Place};
 use super::{
-    AdminApi, AuthorizationServer, Config, Listen, Login, PublicListener, Replay, authorization_server, issuer,
-    named_file, protected_resource,
+    AdminApi, AuthorizationServer, Config, Listen, Login, PublicListener, authorization_server, issuer, named_file,
+    protected_resource,
 };
 use crate::certificate::Authorities;
 use crate::grpc::{Access, GateListener, ListenAddress};
 use crate::oauth::Client;
-use crate::replay::DEFAULT_ENTRIES;
 use crate::web::TlsFiles;
-
-/// How many proofs a local guard may be told to remember: about 3 GiB.
-const MOST_ENTRIES: usize = 50_000_000;
 
 /// The longest text that a page shows to people, in characters.
 const SHOWN_LIMIT: usize = 200;
@@ -45,10 +41,14 @@ pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mi
     }
     let listen_file = listen.as_ref();
     let (listen, client_ca) = self::listen(&mut judge, listen_file);
-    let replay = self::replay(&mut judge, replay.as_ref());
+    let replay_file = replay.as_ref();
+    let replay = if place.lost("replay") { None } else { super::replay::judge(&mut judge, replay_file) };
     let limits = super::store::limits(&mut judge, store.as_ref());
     let store = if place.lost("store") { None } else { super::store::judge(&mut judge, store.as_ref()) };
     let server_file = authorization_server.as_ref();
+    if let (Some(store), Some(_), Some(_)) = (&store, &replay, server_file) {
+        super::replay::check_replicas(&mut judge, replay_file, (store, place));
+    }
     let own = protected_resource::Own::of(file);
     let issuers = issuer::all(&mut judge, file, own.issuer.as_ref(), own.window.skew);
     let resources = protected_resource::all(&mut judge, file, &own);
@@ -73,6 +73,7 @@ pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mi
     let kept = lifetimes.map(|lifetimes| lifetimes.access_token.max(lifetimes.transaction));
     let limits = crate::store::Limits { kept: kept.unwrap_or_default().max(limits.kept), ..limits };
     let protected_resources = resources;
+    let replay = replay?;
     Some(Config { listen, store: store?, limits, replay, authorization_server, issuers, protected_resources })
 }
 
@@ -336,16 +337,4 @@ fn ext_authz(judge: &mut Judge<'_>, given: &Given<Vec<Given<ExtAuthzFile>>>) -> 
     let fixed = listeners.iter().filter(fixed).map(|(gate, place)| (&gate.address, *place));
     judge.once(fixed, "is listened at already");
     listeners.into_iter().map(|(gate, place)| (gate, Some(place.clone()))).collect()
-}
-
-fn replay(judge: &mut Judge<'_>, given: Option<&Given<ReplayFile>>) -> Replay {
-    let entries = given.and_then(|given| {
-        let ReplayFile::Local(local) = &given.value;
-        local.value.entries.as_ref()
-    });
-    let Some(entries) = entries else { return Replay::Local { entries: DEFAULT_ENTRIES } };
-    if !(1..=MOST_ENTRIES).contains(&entries.value) {
-        judge.report(Mistake::about(&entries.place, format!("must be from 1 to {MOST_ENTRIES}")));
-    }
-    Replay::Local { entries: entries.value }
 }

@@ -86,6 +86,33 @@ impl FromStr for Lifetime {
     }
 }
 
+/// How long to wait for somebody, from one millisecond to 30 seconds: `200ms`, `2s`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Wait(pub(super) Duration);
+
+/// A text that is no wait.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("must be \"1ms\" to \"30s\": a whole number with ms or s")]
+pub(super) struct WaitFault;
+
+impl FromStr for Wait {
+    type Err = WaitFault;
+
+    fn from_str(text: &str) -> Result<Self, WaitFault> {
+        let (number, unit) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+            (Some(number), _) => (number, 1),
+            (None, Some(number)) => (number, 1_000),
+            (None, None) => return Err(WaitFault),
+        };
+        let digits = (1..=5).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+        let number: u64 = if digits { number.parse().map_err(|_| WaitFault)? } else { return Err(WaitFault) };
+        match number * unit {
+            millis @ 1..=30_000 => Ok(Self(Duration::from_millis(millis))),
+            _ => Err(WaitFault),
+        }
+    }
+}
+
 /// Writes a duration the way it is read.
 pub(super) fn written(duration: Duration) -> String {
     let mut seconds = duration.as_secs();
@@ -111,6 +138,16 @@ mod tests {
             assert_eq!(text.parse(), Ok(Lifetime(Duration::from_secs(seconds))), "{text}");
         }
         assert_eq!(written(Duration::from_mins(90)), "1h30m");
+    }
+
+    #[test]
+    fn waits_may_be_shorter_than_a_second() {
+        for (text, millis) in [("1ms", 1), ("200ms", 200), ("2s", 2_000), ("30s", 30_000), ("30000ms", 30_000)] {
+            assert_eq!(text.parse(), Ok(Wait(Duration::from_millis(millis))), "{text}");
+        }
+        for text in ["", "5", "ms", "0ms", "0s", "1m", "31s", "30001ms", "1.5s", "-1s", "1 s", "99999999s", "+1s"] {
+            assert_eq!(text.parse::<Wait>(), Err(WaitFault), "{text}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod issuer;
 mod login;
 mod protected_resource;
 mod registration;
+mod replay;
 mod store;
 mod workload_issuer;
 
@@ -26,12 +27,14 @@ pub(super) use authorization_server::{
 };
 pub(super) use client::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, RotationWord, SubjectTypeWord};
 pub(super) use client_documents::{ClientDocumentsFile, PrivateAddresses};
-pub(super) use issuer::{IssuerFile, OtherIssuer, TokenClaimsFile, TokenTypeWord};
+pub(super) use issuer::{IntrospectionFile, IssuerFile, OtherIssuer, TokenClaimsFile, TokenTypeWord};
 pub(super) use login::{ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, OidcLoginFile};
 pub(super) use protected_resource::{
-    AllowWord, DpopWord, GateNonceWord, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord, UpstreamFile,
+    AllowWord, DpopWord, GateNonceWord, MetadataFile, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord,
+    UpstreamFile,
 };
 pub(super) use registration::RegistrationFile;
+pub(super) use replay::{RedisReplayFile, ReplayFile};
 pub(super) use store::{PostgresFile, StoreFile};
 pub(super) use workload_issuer::{KubernetesFile, SpiffeFile, WorkloadIssuerFile};
 
@@ -160,22 +163,4 @@ pub(super) enum SocketAccess {
     Owner,
     /// That user, and the group that the socket gets from its directory or from Tollgate (mode 0660).
     Group,
-}
-
-/// Where used DPoP proofs are remembered.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum ReplayFile {
-    /// In the memory of this process. Protects one replica only.
-    Local(Given<LocalReplayFile>),
-}
-
-/// Used proofs in memory.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct LocalReplayFile {
-    /// How many proofs are remembered at most, from 1 to 50000000; about 64 bytes each. When full, requests are answered
-    /// 503 until proofs expire: none is ever forgotten early.
-    #[schemars(extend("default" = 1_000_000))]
-    pub(super) entries: Option<Given<usize>>,
 }

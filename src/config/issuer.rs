@@ -4,17 +4,24 @@ use std::time::Duration;
 
 use super::authorization_server::algorithm;
 use super::check::Judge;
-use super::file::{File, IssuerFile, OtherIssuer, ResourceFile, TokenClaimsFile, TokenTypeWord};
+use super::credential::Credential;
+use super::file::{File, IntrospectionFile, IssuerFile, OtherIssuer, ResourceFile, TokenClaimsFile, TokenTypeWord};
 use super::given::Given;
 use super::mistake::Mistake;
 use crate::authz::AcceptedIssuer;
 use crate::fetch::FetchLimits;
 use crate::ident::{Audience, Issuer, IssuerName};
-use crate::issuers::{IssuerSettings, KeySource};
+use crate::issuers::{ClientCredential, IntrospectionSettings, IssuerSettings, KeySource};
 use crate::token::{ClaimNames, TOKEN_ALGORITHMS, TokenProfile, TokenTypes};
 
 /// How long a request to an issuer may take at most.
 const LONGEST_FETCH: Duration = Duration::from_secs(30);
+
+/// How long the answers of an introspection endpoint count unless somebody says otherwise.
+const ANSWERS_COUNT: Duration = Duration::from_secs(30);
+
+/// How long they may be told to count.
+const LONGEST_ANSWERS_COUNT: Duration = Duration::from_mins(5);
 
 /// Judges all entries, and adds the issuers that are named by resources only. `own` is the issuer of the same file.
 pub(super) fn all(
@@ -31,10 +38,26 @@ pub(super) fn all(
     for name in named {
         if all.iter().all(|known| known.name != name) {
             let (keys, limits) = (KeySource::Discovery, FetchLimits::default());
-            all.push(IssuerSettings { name, keys, profile: profile(skew), limits });
+            all.push(IssuerSettings { name, keys, profile: profile(skew), introspection: None, limits });
         }
     }
+    check_introspection(judge, file, &all);
     all
+}
+
+/// Reports resources at which a token that says nothing could be of several issuers: to ask them all would show each the tokens
+/// of the others.
+fn check_introspection(judge: &mut Judge<'_>, file: &Given<File>, issuers: &[IssuerSettings]) {
+    let resources = file.value.protected_resources.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
+    let is_asked = |word: &&Given<String>| {
+        issuers.iter().any(|issuer| issuer.introspection.is_some() && issuer.name.as_str() == word.value)
+    };
+    for list in resources.iter().filter_map(|resource| resource.value.authorization_servers.as_ref()) {
+        if let Some(second) = list.value.iter().filter(is_asked).nth(1) {
+            let mistake = Mistake::about(&second.place, "is the second one here that is asked about opaque tokens");
+            judge.report(mistake.help("leave one of them: nothing in such a token says whose it is"));
+        }
+    }
 }
 
 /// What tokens look like unless somebody says otherwise.
@@ -97,12 +120,44 @@ fn issuer(
         claims: claims(judge, file.claims.as_ref()),
         skew: judge.duration(file.clock_skew.as_ref(), skew, Some(Duration::from_mins(1))),
     };
+    let introspection = match &file.introspection {
+        Some(given) => Some(introspection(judge, given)?),
+        None => None,
+    };
     let time = judge.duration(file.timeout.as_ref(), limits.time, Some(LONGEST_FETCH));
     Some(IssuerSettings {
         name: name?.value.0.0.clone(),
         keys: file.jwks_uri.as_ref().map_or(KeySource::Discovery, |url| KeySource::JwksUri(url.value.0.clone())),
         profile,
+        introspection,
         limits: FetchLimits { time, ..limits },
+    })
+}
+
+/// Judges how an issuer is asked about tokens. `None` only if there are mistakes.
+fn introspection(judge: &mut Judge<'_>, given: &Given<IntrospectionFile>) -> Option<IntrospectionSettings> {
+    let Given { value: file, place } = given;
+    let endpoint = judge.required(place, "endpoint", file.endpoint.as_ref());
+    let client_id = judge.required(place, "client_id", file.client_id.as_ref());
+    let credential = Credential {
+        method: file.token_endpoint_auth_method.as_ref(),
+        secret: file.client_secret_file.as_ref(),
+        key: file.client_key_file.as_ref(),
+        algorithm: file.token_endpoint_auth_signing_alg.as_ref(),
+        place,
+    };
+    let credential = credential.judge(judge, "an introspection endpoint");
+    let lost = ["token_endpoint_auth_method", "client_secret_file", "client_key_file"].map(|name| place.lost(name));
+    if matches!(credential, Some(ClientCredential::None)) && !lost.contains(&true) {
+        // RFC 7662 §2.1: "the endpoint MUST also require some form of authorization".
+        let mistake = Mistake::about(place, "says not how this server authenticates: nobody answers just anyone");
+        judge.report(mistake.help("add `client_secret_file` or `client_key_file`"));
+    }
+    Some(IntrospectionSettings {
+        kept: judge.duration(file.cache.as_ref(), ANSWERS_COUNT, Some(LONGEST_ANSWERS_COUNT)),
+        endpoint: endpoint?.value.0.clone(),
+        client_id: client_id?.value.0.clone(),
+        credential: credential?,
     })
 }
 

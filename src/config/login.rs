@@ -3,17 +3,14 @@
 use std::time::Duration;
 
 use super::Login;
-use super::authorization_server::algorithm;
 use super::check::Judge;
-use super::file::{
-    AuthMethod, AuthorizationServerFile, ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, OidcLoginFile,
-    SigningAlgorithm,
-};
+use super::credential::Credential;
+use super::file::{AuthorizationServerFile, ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, OidcLoginFile};
 use super::given::{Given, Parsed};
-use super::mistake::{Mistake, Place};
+use super::mistake::Mistake;
 use super::named_file;
 use crate::fetch::FetchLimits;
-use crate::identity::{ClaimNames, Network, OidcClient, OidcSettings, ProxyHeaders, UsersFault, users_file_subjects};
+use crate::identity::{ClaimNames, Network, OidcSettings, ProxyHeaders, UsersFault, users_file_subjects};
 
 /// Judges everything about how people sign in. `None` only if there are mistakes.
 pub(super) fn judge(judge: &mut Judge<'_>, file: &LoginFile, server: &Given<AuthorizationServerFile>) -> Option<Login> {
@@ -41,7 +38,14 @@ fn oidc(judge: &mut Judge<'_>, given: &Given<OidcLoginFile>, server: &Given<Auth
         judge.report(mistake.help("name the provider at which people sign in, or use `login: { local: … }`"));
     }
     let client_id = judge.required(place, "client_id", file.client_id.as_ref());
-    let client = client(judge, file, place);
+    let client = Credential {
+        method: file.token_endpoint_auth_method.as_ref(),
+        secret: file.client_secret_file.as_ref(),
+        key: file.client_key_file.as_ref(),
+        algorithm: file.token_endpoint_auth_signing_alg.as_ref(),
+        place,
+    };
+    let client = client.judge(judge, "an upstream provider");
     if let Some(scopes) =
         file.scopes.as_ref().filter(|scopes| !scopes.value.0.iter().any(|scope| scope.as_str() == "openid"))
     {
@@ -60,58 +64,6 @@ fn oidc(judge: &mut Judge<'_>, given: &Given<OidcLoginFile>, server: &Given<Auth
         scopes,
     };
     Some(Login::Oidc { settings, limits: FetchLimits { time, ..limits } })
-}
-
-/// How this server authenticates at the provider. `None` only if there are mistakes.
-fn client(judge: &mut Judge<'_>, file: &OidcLoginFile, place: &Place) -> Option<OidcClient> {
-    let (secret, key) = (file.client_secret_file.as_ref(), file.client_key_file.as_ref());
-    let default = match (secret, key) {
-        (_, Some(_)) => AuthMethod::PrivateKeyJwt,
-        (Some(_), None) => AuthMethod::ClientSecretBasic,
-        (None, None) => AuthMethod::None,
-    };
-    let method = file.token_endpoint_auth_method.as_ref().map_or(default, |given| given.value);
-    let (uses_secret, uses_key) = match method {
-        AuthMethod::None => (false, false),
-        AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => (true, false),
-        AuthMethod::PrivateKeyJwt => (false, true),
-        AuthMethod::TlsClientAuth
-        | AuthMethod::SelfSignedTlsClientAuth
-        | AuthMethod::SpiffeJwt
-        | AuthMethod::Kubernetes => {
-            let given = file.token_endpoint_auth_method.as_ref()?;
-            let mistake = Mistake::about(&given.place, "is not supported at an upstream provider");
-            judge.report(mistake.help("use `private_key_jwt`"));
-            return None;
-        }
-    };
-    for (name, given, used) in [("client_secret_file", secret, uses_secret), ("client_key_file", key, uses_key)] {
-        match given {
-            Some(given) if !used => {
-                let mistake = Mistake::about(&given.place, format!("is of no use with `{}`", method.name()));
-                judge.report(mistake.help("take it out, or change `token_endpoint_auth_method`"));
-            }
-            None if used && !place.lost(name) => {
-                let mistake = Mistake::about(place, format!("lacks `{name}`, which `{}` needs", method.name()));
-                judge.report(mistake.help("the provider has given it to you when you registered this server there"));
-            }
-            Some(_) | None => {}
-        }
-    }
-    match method {
-        AuthMethod::None => Some(OidcClient::None),
-        AuthMethod::ClientSecretPost => named_file::secret(judge, secret?).map(OidcClient::Post),
-        AuthMethod::PrivateKeyJwt => {
-            let word =
-                file.token_endpoint_auth_signing_alg.as_ref().map_or(SigningAlgorithm::Es256, |given| given.value);
-            named_file::signing_key(judge, key?, algorithm(word)).map(|key| OidcClient::Key(Box::new(key)))
-        }
-        AuthMethod::ClientSecretBasic
-        | AuthMethod::TlsClientAuth
-        | AuthMethod::SelfSignedTlsClientAuth
-        | AuthMethod::SpiffeJwt
-        | AuthMethod::Kubernetes => named_file::secret(judge, secret?).map(OidcClient::Basic),
-    }
 }
 
 fn claims(judge: &mut Judge<'_>, given: Option<&Given<ClaimNamesFile>>) -> ClaimNames {

@@ -133,6 +133,17 @@ pub(super) fn authority_text(judge: &mut Judge<'_>, given: &Given<String>) -> Op
     read(judge, given, CERTIFICATES_LIMIT).map(|text| text.as_bytes().to_vec())
 }
 
+/// Reads the certificates of authorities, for who wants them in PEM.
+pub(super) fn authorities_pem(judge: &mut Judge<'_>, given: &Given<String>) -> Option<String> {
+    authorities(judge, given)?;
+    read(judge, given, CERTIFICATES_LIMIT).map(|text| text.as_str().to_owned())
+}
+
+/// Reads lines of which each may hold a secret.
+pub(super) fn lines(judge: &mut Judge<'_>, given: &Given<String>) -> Option<Zeroizing<String>> {
+    read(judge, given, SECRET_LIMIT)
+}
+
 fn read(judge: &mut Judge<'_>, given: &Given<String>, limit: u64) -> Option<Zeroizing<String>> {
     match read_text(&judge.path(&given.value), limit) {
         Ok(text) => Some(text),

@@ -3,20 +3,20 @@
 use super::authorization_server::{KnownScopes, dpop};
 use super::check::Judge;
 use super::file::{
-    AllowWord, DpopWord, File, GateNonceWord, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord,
-    UpstreamFile,
+    AllowWord, DpopWord, File, GateNonceWord, MetadataFile, ResourceFile, ResourceUri, RuleFile,
+    UpstreamAuthorizationWord, UpstreamFile,
 };
 use super::given::{Given, Parsed};
 use super::issuer;
 use super::mistake::{Mistake, Place};
 use crate::authz::{
-    AcceptedIssuer, Access, DpopRequirement, GateNonce, IdentityHeader, ResourceSettings, Rule, UpstreamAuthorization,
-    UpstreamView,
+    AcceptedIssuer, Access, DpopRequirement, GateNonce, IdentityHeader, ResourceMetadata, ResourceSettings, Rule,
+    UpstreamAuthorization, UpstreamView,
 };
 use crate::dpop::Window;
 use crate::ident::{Audience, Issuer};
 use crate::token::AccessTokenFormat;
-use crate::uri::Origin;
+use crate::uri::{HttpUri, Origin};
 
 /// Which claims the protected service is told by default, and in which headers.
 const DEFAULT_HEADERS: [(&str, &str); 3] =
@@ -101,6 +101,7 @@ fn resource(judge: &mut Judge<'_>, given: &Given<ResourceFile>, own: &Own) -> Op
     let audience = resource.as_ref().map(|resource| &resource.audience);
     let issuers = issuer::accepted(judge, given, audience, (own.issuer.as_ref(), own.present));
     let upstream = upstream(judge, file.upstream.as_ref(), issuers.len());
+    let metadata = file.metadata.as_ref().map(|given| metadata(judge, given, resource.as_ref()));
     // Others may know scopes that this file does not.
     let ours = |one: &AcceptedIssuer| own.issuer.as_ref().is_some_and(|own| own.as_str() == one.name.as_str());
     let known = own.scopes.as_ref().filter(|_| issuers.iter().all(ours));
@@ -123,7 +124,32 @@ fn resource(judge: &mut Judge<'_>, given: &Given<ResourceFile>, own: &Own) -> Op
         window: own.window,
         upstream,
         rules,
+        metadata,
     })
+}
+
+/// Judges what clients are told about a resource.
+fn metadata(judge: &mut Judge<'_>, given: &Given<MetadataFile>, resource: Option<&ResourceUri>) -> ResourceMetadata {
+    let Given { value: file, place } = given;
+    if resource.is_some_and(|resource| resource.audience.as_str().contains('?')) {
+        let mistake = Mistake::about(place, "cannot be about a `resource` with a query: no path leads to it");
+        judge.report(mistake.help("name the resource without a query, or leave this out"));
+    }
+    if let Some(name) = &file.resource_name {
+        judge.readable(name);
+    }
+    for uri in [&file.resource_documentation, &file.resource_policy_uri, &file.resource_tos_uri].into_iter().flatten() {
+        if let Err(fault) = HttpUri::parse(&uri.value) {
+            judge.report(Mistake::about(&uri.place, fault));
+        }
+    }
+    let text = |given: &Option<Given<String>>| given.as_ref().map(|given| given.value.clone());
+    ResourceMetadata {
+        resource_name: text(&file.resource_name),
+        resource_documentation: text(&file.resource_documentation),
+        resource_policy_uri: text(&file.resource_policy_uri),
+        resource_tos_uri: text(&file.resource_tos_uri),
+    }
 }
 
 fn upstream(judge: &mut Judge<'_>, given: Option<&Given<UpstreamFile>>, issuers: usize) -> UpstreamView {

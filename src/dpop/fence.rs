@@ -1,20 +1,36 @@
-//! What a guard in memory has forgotten after a restart.
+//! What a guard has forgotten.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::VerifiedProof;
 use crate::clock::Timestamp;
+use crate::replay::ReplayGuard;
 
-/// Keeps out proofs that an earlier life of this installation may have accepted.
+/// Keeps out proofs that may have been accepted before the memory of the guard began: by an earlier life of this
+/// installation, or before a shared guard forgot.
 ///
-/// A proof that could be one of those passes only with a nonce made since the start, which no earlier life gave out: its
-/// maker is alive, and asking again costs it nothing (`use_dpop_nonce`). All other proofs pass, so the fence is gone
-/// seconds after a restart.
-#[derive(Clone, Copy, Debug)]
-pub struct Fence {
-    /// The latest moment at which a proof that an earlier life saw can have been made.
-    seen_until: Option<Timestamp>,
-    started: Timestamp,
+/// A proof that could be one of those passes only with a nonce made since, which nobody gave out before: its maker is
+/// alive, and asking again costs it nothing (`use_dpop_nonce`). All other proofs pass, so the fence is gone seconds after
+/// a restart.
+#[derive(Clone)]
+pub struct Fence(Past);
+
+/// What is known about the time before.
+#[derive(Clone)]
+enum Past {
+    /// That of a guard whose memory begins with this life.
+    Life {
+        /// The latest moment at which a proof that an earlier life saw can have been made.
+        seen_until: Option<Timestamp>,
+        started: Timestamp,
+    },
+    /// That of a guard that outlives this life, and may forget during it.
+    Shared {
+        guard: Arc<dyn ReplayGuard>,
+        /// How far clocks of clients may be ahead of ours.
+        skew: Duration,
+    },
 }
 
 impl Fence {
@@ -23,17 +39,25 @@ impl Fence {
     /// is no fence.
     #[must_use]
     pub fn after(seen_until: Option<Timestamp>, started: Timestamp) -> Self {
-        Self { seen_until, started }
+        Self(Past::Life { seen_until, started })
     }
 
     /// The fence of a gate that has no store, and so does not know of earlier lives: one may have accepted proofs up to this
     /// moment, those included that were made ahead of our clock by up to `skew`.
     #[must_use]
     pub fn without_store(started: Timestamp, skew: Duration) -> Self {
-        Self { seen_until: Some(started + skew), started }
+        Self::after(Some(started + skew), started)
     }
 
-    /// Whether no earlier life can have accepted `proof`.
+    /// The fence of a guard that knows itself when its memory began; proofs may be dated ahead by `skew`. The clocks of
+    /// the replicas that share it are taken to agree: one that is ahead gives out nonces that look younger.
+    #[must_use]
+    pub fn shared(guard: Arc<dyn ReplayGuard>, skew: Duration) -> Self {
+        Self(Past::Shared { guard, skew })
+    }
+
+    /// Whether nobody can have accepted `proof` before the memory of the guard began. With a shared guard the answer may
+    /// change while the guard is asked, so it is asked for before and after.
     #[must_use]
     pub fn admits(&self, proof: &VerifiedProof) -> bool {
         self.clears(proof.made(), proof.nonce_made())
@@ -41,14 +65,27 @@ impl Fence {
 
     /// The rule, on when the proof was made and when its nonce was.
     fn clears(&self, made: Timestamp, nonce_made: Option<Timestamp>) -> bool {
-        let unseen = self.seen_until.is_none_or(|until| made > until);
-        unseen || nonce_made.is_some_and(|nonce_made| nonce_made >= self.started)
+        let (seen_until, since) = match &self.0 {
+            Past::Life { seen_until, started } => (*seen_until, Some(*started)),
+            Past::Shared { guard, skew } => {
+                let began = guard.memory_began();
+                (began.map(|began| began + *skew), began)
+            }
+        };
+        let unseen = seen_until.is_none_or(|until| made > until);
+        unseen || nonce_made.is_some_and(|nonce_made| since.is_some_and(|since| nonce_made >= since))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use async_trait::async_trait;
+
     use super::*;
+    use crate::replay::{ReplayKey, Seen};
+    use crate::unavailable::Unavailable;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_seconds(1_760_000_000 + seconds)
@@ -73,6 +110,30 @@ mod tests {
         let fence = Fence::after(Some(at(15)), at(2));
         assert!(fence.clears(at(2), Some(at(2))));
         assert!(!fence.clears(at(1), Some(at(1))));
+    }
+
+    #[test]
+    fn a_shared_guard_raises_the_fence_when_it_forgets() {
+        struct Guard(AtomicI64);
+        #[async_trait]
+        impl ReplayGuard for Guard {
+            async fn spend(&self, _: ReplayKey, _: Timestamp, _: Timestamp) -> Result<Seen, Unavailable> {
+                Ok(Seen::First)
+            }
+
+            fn memory_began(&self) -> Option<Timestamp> {
+                Some(Timestamp::from_millis(self.0.load(Ordering::Relaxed)))
+            }
+        }
+        let guard = Arc::new(Guard(AtomicI64::new(at(-900).millis())));
+        let fence = Fence::shared(guard.clone(), Duration::from_secs(10));
+        assert!(fence.clears(at(0), None), "the memory is older than the proof");
+        guard.0.store(at(2).millis(), Ordering::Relaxed);
+        assert!(!fence.clears(at(0), None));
+        assert!(!fence.clears(at(12), None), "it may be dated ahead");
+        assert!(fence.clears(at(13), None));
+        assert!(!fence.clears(at(1), Some(at(1))));
+        assert!(fence.clears(at(2), Some(at(2))));
     }
 
     #[test]

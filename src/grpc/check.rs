@@ -28,12 +28,12 @@ use tracing::{debug, info, warn};
 use super::Never;
 use super::question::{Question, QuestionCodec};
 use crate::authz::{
-    Answer, Caller, Context, Decision, Denial, Denied, Enforcer, Finding, Headers, Outage, Permit, Request,
-    TokenLookup, Unresolved, Unspent,
+    Answer, Caller, Context, Decision, Denial, Denied, Enforcer, Finding, Headers, Outage, Permit, Request, Resolved,
+    Unresolved, Unspent,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::jose::Members;
 use crate::replay::ReplayGuard;
+use crate::telemetry::GateMetrics;
 use crate::unavailable::Unavailable;
 
 /// The context extension by which a route names its resource.
@@ -54,6 +54,8 @@ const ANSWER_TIME: Duration = Duration::from_millis(25);
 pub struct CheckService {
     /// Shared by all calls.
     gate: Arc<Gate>,
+    /// Where decisions are counted.
+    metrics: Option<Arc<GateMetrics>>,
 }
 
 /// What it takes to answer.
@@ -62,23 +64,21 @@ struct Gate {
     enforcer: Enforcer,
     /// Says whether a proof is new.
     guard: Arc<dyn ReplayGuard>,
-    /// Says what tokens that are handles stand for.
-    lookup: Arc<dyn TokenLookup>,
     /// Read once a question.
     clock: Arc<dyn Clock>,
 }
 
 impl CheckService {
-    /// A service that asks `enforcer`, `lookup` what a token that is a handle stands for, and then `guard` whether a proof
-    /// is new.
+    /// A service that asks `enforcer`, and then `guard` whether a proof is new.
     #[must_use]
-    pub fn new(
-        enforcer: Enforcer,
-        guard: Arc<dyn ReplayGuard>,
-        lookup: Arc<dyn TokenLookup>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self { gate: Arc::new(Gate { enforcer, guard, lookup, clock }) }
+    pub fn new(enforcer: Enforcer, guard: Arc<dyn ReplayGuard>, clock: Arc<dyn Clock>) -> Self {
+        Self { gate: Arc::new(Gate { enforcer, guard, clock }), metrics: None }
+    }
+
+    /// The same service, whose decisions are counted.
+    #[must_use]
+    pub fn counted_by(self, metrics: Arc<GateMetrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 }
 
@@ -97,14 +97,14 @@ impl tower::Service<http::Request<Body>> for CheckService {
 
     fn call(&mut self, call: http::Request<Body>) -> Self::Future {
         let arrived = Instant::now();
-        let gate = Arc::clone(&self.gate);
+        let (gate, metrics) = (Arc::clone(&self.gate), self.metrics.clone());
         Box::pin(async move {
             if call.uri().path() != CHECK_PATH {
                 return Ok(Status::new(Code::Unimplemented, "no such method").into_http());
             }
             let timeout = call.headers().get("grpc-timeout").and_then(|value| timeout(value.as_bytes()));
             let deadline = timeout.and_then(|timeout| arrived.checked_add(timeout));
-            let visit = Visit { gate, arrived, deadline };
+            let visit = Visit { gate, metrics, arrived, deadline };
             Ok(Grpc::new(QuestionCodec).unary(visit, call).await)
         })
     }
@@ -114,6 +114,8 @@ impl tower::Service<http::Request<Body>> for CheckService {
 struct Visit {
     /// What it takes to answer.
     gate: Arc<Gate>,
+    /// Where the decision is counted.
+    metrics: Option<Arc<GateMetrics>>,
     /// When the head of the call was read.
     arrived: Instant,
     /// When the proxy stops waiting.
@@ -126,6 +128,7 @@ impl UnaryService<Question> for Visit {
 
     fn call(&mut self, call: Call<Question>) -> Self::Future {
         let (gate, arrived, deadline) = (Arc::clone(&self.gate), self.arrived, self.deadline);
+        let metrics = self.metrics.take();
         Box::pin(async move {
             let now = gate.clock.now();
             let question = call.into_inner();
@@ -141,7 +144,11 @@ impl UnaryService<Question> for Visit {
                     Decision::Deny(Denied::from(Denial::CheckMalformed))
                 }
             };
-            report(&decision, http.as_ref(), arrived.elapsed());
+            let took = arrived.elapsed();
+            if let Some(metrics) = metrics {
+                metrics.decided(&decision, took);
+            }
+            report(&decision, http.as_ref(), took);
             Ok(Response::new(respond(&decision, caller)))
         })
     }
@@ -157,8 +164,8 @@ impl Gate {
             finding = self.enforcer.decide(request, now);
         }
         let finding = match finding {
-            Finding::Unresolved(unresolved, context) => match self.look_up(&unresolved, now, deadline).await {
-                Ok(answer) => self.enforcer.decide_resolved(request, unresolved.resolve(answer), now),
+            Finding::Unresolved(unresolved, context) => match resolve(&unresolved, now, deadline).await {
+                Ok(resolved) => self.enforcer.decide_resolved(request, resolved, now),
                 Err(cause) => Finding::Settled(Decision::Unavailable(Outage::new(cause, context))),
             },
             finding @ (Finding::Settled(_) | Finding::Unspent(_) | Finding::KeysWanted(..)) => finding,
@@ -171,17 +178,6 @@ impl Gate {
                 Decision::Unavailable(Outage::new(Unavailable::Down, context))
             }
         }
-    }
-
-    /// Asks what a token stands for, for as long as somebody waits for the answer.
-    async fn look_up(
-        &self,
-        unresolved: &Unresolved,
-        now: Timestamp,
-        deadline: Option<Instant>,
-    ) -> Result<Option<Members>, Unavailable> {
-        let answer = tokio::time::timeout(patience(deadline), self.lookup.look_up(unresolved, now)).await;
-        answer.unwrap_or(Err(Unavailable::Late))
     }
 
     /// Asks the guard, unless nobody waits for its answer.
@@ -200,6 +196,12 @@ impl Gate {
         };
         unspent.settle(answer)
     }
+}
+
+/// Asks what a token stands for, for as long as somebody waits for the answer.
+async fn resolve(unresolved: &Unresolved, now: Timestamp, deadline: Option<Instant>) -> Result<Resolved, Unavailable> {
+    let answer = tokio::time::timeout(patience(deadline), unresolved.resolve(now)).await;
+    answer.unwrap_or(Err(Unavailable::Late))
 }
 
 /// How long there is to wait for somebody else's answer.
@@ -240,6 +242,10 @@ fn respond(decision: &Decision, caller: Caller) -> CheckResponse {
             let answer = denied.answer(caller);
             let code = if answer.status == 401 { Code::Unauthenticated } else { Code::PermissionDenied };
             (code, HttpResponse::DeniedResponse(deny(answer)))
+        }
+        // What Envoy calls a denial is an answer of our own, whatever its status.
+        Decision::Describe(described) => {
+            (Code::PermissionDenied, HttpResponse::DeniedResponse(deny(described.answer().clone())))
         }
         // Not `error_response`: `failure_mode_allow` would let the request pass.
         Decision::Unavailable(outage) => (Code::Unavailable, HttpResponse::DeniedResponse(deny(outage.answer(caller)))),
@@ -339,6 +345,14 @@ fn report(decision: &Decision, request: Option<&Request<'_>>, took: Duration) {
                 "request denied: {denial}"
             );
         }
+        Decision::Describe(_) => debug!(
+            rpc = "check",
+            outcome = "described",
+            resource,
+            request.id = request_id,
+            duration_us,
+            "metadata given"
+        ),
         Decision::Unavailable(outage) => {
             let cause = outage.cause();
             warn!(

@@ -207,6 +207,11 @@ impl LocalUsers {
         self.by_name.values().map(|user| &user.person.subject)
     }
 
+    /// The subjects of those who may not sign in.
+    pub fn disabled(&self) -> impl Iterator<Item = &Subject> {
+        self.by_name.values().filter(|user| user.disabled).map(|user| &user.person.subject)
+    }
+
     /// Verifies a password on a thread of its own, when it is its turn.
     async fn verify(&self, password: &str, hash: &Arc<PasswordHash>) -> Result<bool, Unavailable> {
         let _place = self.queue.try_acquire().map_err(|_| Unavailable::Full)?;

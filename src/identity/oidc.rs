@@ -6,20 +6,18 @@
 //! Invariant: nothing that the provider says counts before it is verified here, and whether it can be reached decides
 //! nothing but whether people can sign in now: this server starts, and its tokens are good, without it.
 
-use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use secrecy::SecretString;
 
 use super::{Upstream, UpstreamAnswer, UpstreamError, UpstreamFault, UpstreamRequest, Vouched};
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::fetch::{FetchFault, FetchUrl, Fetcher, Kept};
 use crate::ident::ClientId;
-use crate::issuers::key_set;
-use crate::jose::{Json, PublicKey, SigningKey, object};
+use crate::issuers::{ClientCredential, key_set};
+use crate::jose::{Json, PublicKey, object};
 use crate::unavailable::Unavailable;
 
 mod claims;
@@ -61,29 +59,6 @@ impl UpstreamIssuer {
     }
 }
 
-/// How this server authenticates at the provider (OpenID Connect Core §9).
-pub enum OidcClient {
-    /// Not at all: PKCE alone holds the code.
-    None,
-    /// `client_secret_basic`.
-    Basic(SecretString),
-    /// `client_secret_post`.
-    Post(SecretString),
-    /// `private_key_jwt`.
-    Key(Box<SigningKey>),
-}
-
-impl fmt::Debug for OidcClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "None",
-            Self::Basic(_) => "Basic(..)",
-            Self::Post(_) => "Post(..)",
-            Self::Key(_) => "Key(..)",
-        })
-    }
-}
-
 /// What an operator decides about an upstream provider.
 #[derive(Debug)]
 pub struct OidcSettings {
@@ -92,7 +67,7 @@ pub struct OidcSettings {
     /// What this server is called there.
     pub client_id: ClientId,
     /// How this server authenticates there.
-    pub client: OidcClient,
+    pub client: ClientCredential,
     /// What is asked for; `openid` among it.
     pub scopes: String,
     /// Where the claims about a person are.

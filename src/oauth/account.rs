@@ -150,7 +150,7 @@ impl AuthorizationServer {
                 let subject = &signed_in.person.subject;
                 // Grants first: if the store fails in between, the person is still signed in and can try again.
                 if form.get("end_grants").is_some() {
-                    let ended = self.store.end_grants_of(subject, EndedBy::Revoked, now).await?;
+                    let ended = self.end_grants_of(subject, EndedBy::Revoked, now).await?;
                     tracing::info!(%subject, ended, "a person has ended all grants");
                 }
                 self.end_sessions_of(subject, browser, now).await?;

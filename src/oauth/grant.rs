@@ -9,6 +9,7 @@ use crate::scope::{Scope, Scopes};
 use crate::secret::RefreshToken;
 use crate::store::{Grant, GrantHandle, GrantOrigin, RefreshState, SenderConstraint, SessionId};
 use crate::token::{AuthorizationDetails, Binding, RequestedClaims};
+use crate::unavailable::Unavailable;
 
 use super::client::GrantType;
 use super::client_authentication::AuthenticatedClient;
@@ -119,6 +120,8 @@ impl AuthorizationServer {
         let Some(proof) = proof else { return Ok(()) };
         let expires = proof.acceptable_until() + self.settings.dpop.window.skew;
         match self.guard.spend(proof.replay_key(), expires, now).await? {
+            // A shared guard has forgotten since the fence was asked: perhaps this proof too.
+            Seen::First if !self.fence.admits(proof) => Err(Unavailable::Down.into()),
             Seen::First => Ok(()),
             Seen::Replayed => Err(Refusal::Proof(ProofFault::Replayed).into()),
         }

@@ -10,21 +10,8 @@ use super::AuthorizationServer;
 use crate::audit;
 use crate::clock::Timestamp;
 use crate::ident::{Audience, ClientId, Subject};
-use crate::secret::{from_base64url, sha256};
 use crate::store::{EndedBy, Grant, GrantHandle, TokenName, Unavailable};
 use crate::token::{self, Form, TokenExpectation, TokenFault, TokenProfile, VerifiedToken, VerifyError};
-
-/// The grant with which a token of ours ends.
-pub(super) fn grant(token: &VerifiedToken) -> Option<GrantHandle> {
-    let handle = from_base64url(token.claims().get("grant_id")?.as_str()?)?;
-    handle.try_into().ok().map(GrantHandle)
-}
-
-/// The name by which a token of ours is revoked.
-pub(super) fn name(token: &VerifiedToken) -> TokenName {
-    let jti = token.claims().get("jti").and_then(crate::jose::Json::as_str).unwrap_or_default();
-    TokenName(sha256(jti.as_bytes()))
-}
 
 /// Where a token of ours comes from.
 pub(super) enum Origin {
@@ -63,6 +50,7 @@ impl AuthorizationServer {
                 let token = said.ok_or(TokenFault::HandleUnknown).and_then(|said| token::judge(said, &expected, now));
                 token.map_err(VerifyError::Refused)
             }
+            Ok(Form::Opaque(_)) => Err(TokenFault::Malformed.into()),
             Err(fault) => Err(fault.into()),
         };
         match verified {
@@ -78,7 +66,7 @@ impl AuthorizationServer {
 
     /// Where a token comes from.
     pub(super) async fn origin(&self, token: &VerifiedToken) -> Result<Origin, Unavailable> {
-        let Some(handle) = grant(token) else { return Ok(Origin::NoGrant) };
+        let Some(handle) = GrantHandle::of(token) else { return Ok(Origin::NoGrant) };
         Ok(self.store.grant(handle).await?.map_or(Origin::Forgotten, |grant| Origin::Grant(Box::new(grant))))
     }
 
@@ -87,7 +75,7 @@ impl AuthorizationServer {
         match origin {
             Origin::Grant(grant) if grant.ended.is_some() => Ok(true),
             Origin::Grant(grant) if grant.client_id == *token.client_id() => Ok(false), // it is revoked with its grant
-            Origin::Grant(_) | Origin::NoGrant => self.store.is_token_revoked(name(token)).await,
+            Origin::Grant(_) | Origin::NoGrant => self.store.is_token_revoked(TokenName::of(token)).await,
             Origin::Forgotten => Ok(true),
         }
     }
@@ -105,6 +93,7 @@ impl AuthorizationServer {
     /// Ends a grant, and with it every token of it.
     pub(super) async fn end_grant(&self, grant: &Grant, why: EndedBy, now: Timestamp) -> Result<(), Unavailable> {
         self.store.end_grant(grant.handle, why, now).await?;
+        self.endings.note_grant(grant.handle, now);
         let (client, by) = (grant.client_id.as_str(), why.name());
         tracing::info!(
             target: audit::TARGET,
@@ -115,6 +104,39 @@ impl AuthorizationServer {
             by,
             "a grant of `{client}` has ended: {by}"
         );
+        Ok(())
+    }
+}
+
+impl AuthorizationServer {
+    /// Ends all live grants of a person, and gives how many.
+    pub(super) async fn end_grants_of(
+        &self,
+        subject: &Subject,
+        why: EndedBy,
+        now: Timestamp,
+    ) -> Result<u64, Unavailable> {
+        let ended = self.store.end_grants_of(subject, why, now).await?;
+        if ended > 0 {
+            self.endings.read_since(&*self.store, now).await?;
+        }
+        Ok(ended)
+    }
+
+    /// Removes a client that has registered itself and ends its live grants; gives how many, `None` if there is no such client.
+    pub(super) async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Unavailable> {
+        let ended = self.store.delete_client(id, now).await?;
+        if ended.is_some_and(|grants| grants > 0) {
+            self.endings.read_since(&*self.store, now).await?;
+        }
+        Ok(ended)
+    }
+
+    /// Revokes an access token by its name.
+    pub(super) async fn revoke_by_name(&self, token: &VerifiedToken, now: Timestamp) -> Result<(), Unavailable> {
+        let (name, over) = (TokenName::of(token), token.expires() + self.settings.dpop.window.skew);
+        self.store.revoke_token(name, over, now).await?;
+        self.endings.note_token(name, over);
         Ok(())
     }
 }

@@ -108,11 +108,23 @@ impl Parameters {
         match (asked.next(), asked.next()) {
             (None, _) => Ok(default.clone()),
             (Some(one), None) => {
-                known.iter().find(|known| known.as_str() == one).cloned().ok_or(Refusal::ResourceUnknown)
+                known.iter().find(|known| is_same(known.as_str(), one)).cloned().ok_or(Refusal::ResourceUnknown)
             }
             (Some(_), Some(_)) => Err(Refusal::ResourceUnknown),
         }
     }
+}
+
+/// Whether two resource indicators name the same resource.
+///
+/// Choice: a resource with no path is the same as with the path `/` (RFC 3986 §6.2.3), because many clients add the slash.
+/// The token names it as it is configured. Anything else is compared by code point.
+fn is_same(known: &str, asked: &str) -> bool {
+    fn without_empty_path(uri: &str) -> &str {
+        let bare = uri.strip_suffix('/').unwrap_or(uri);
+        if bare.split_once("://").is_some_and(|(_, authority)| !authority.contains(['/', '?'])) { bare } else { uri }
+    }
+    without_empty_path(known) == without_empty_path(asked)
 }
 
 /// Names only: values may open doors.

@@ -180,7 +180,7 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<u64, Error> {
         let (record, _) = self.own_registration(id, request, now).await?;
-        let ended = self.store.delete_client(&record.id, now).await?;
+        let ended = self.delete_client(&record.id, now).await?;
         Ok(ended.ok_or(Refusal::RegistrationTokenInvalid)?)
     }
 

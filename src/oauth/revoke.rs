@@ -96,18 +96,17 @@ impl AuthorizationServer {
             return Ok(Revocation::Unknown);
         };
         if token.client_id() != client {
-            own_token::log_foreign(client, "access token", own_token::grant(&token));
+            own_token::log_foreign(client, "access token", GrantHandle::of(&token));
             return Ok(Revocation::Foreign);
         }
-        if let Some(handle) = own_token::grant(&token) {
+        if let Some(handle) = GrantHandle::of(&token) {
             match self.store.grant(handle).await? {
                 Some(grant) if grant.client_id == *client => return self.end(&grant, now).await,
                 Some(_) => {} // got in exchange for the token of another client, whose grant is not ours to end
                 None => return Ok(Revocation::Unknown),
             }
         }
-        let over = token.expires() + self.settings.dpop.window.skew;
-        self.store.revoke_token(own_token::name(&token), over).await?;
+        self.revoke_by_name(&token, now).await?;
         tracing::info!(
             target: audit::TARGET,
             event = audit::TOKEN_REVOKED,

@@ -90,4 +90,8 @@ impl ReplayGuard for LocalReplayGuard {
     fn spend_now(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Option<Result<Seen, Unavailable>> {
         Some(Self::spend(self, key, expires, now))
     }
+
+    fn occupancy(&self) -> Option<(usize, usize)> {
+        Some((self.len(), self.entries_per_shard * SHARDS))
+    }
 }

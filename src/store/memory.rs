@@ -11,8 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord,
-    LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
+    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
+    KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
     SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
@@ -51,11 +51,19 @@ struct Held {
     session_clients: Shelf<([u8; 16], ClientId), SessionClient>,
     people: Shelf<Subject, PersonRecord>,
     assertions: Shelf<[u8; 32], Timestamp>,
-    revocations: Shelf<[u8; 32], Timestamp>,
+    revocations: Shelf<[u8; 32], Revocation>,
     access_tokens: Shelf<[u8; 32], AccessTokenRecord>,
     keys: BTreeMap<u64, KeyRecord>,
     root_key: Option<Vec<u8>>,
     last_alive: Option<LastAlive>,
+}
+
+/// An access token that was revoked by name.
+struct Revocation {
+    /// When.
+    at: Timestamp,
+    /// When it would have expired.
+    expires: Timestamp,
 }
 
 /// Handles of grants, by when they began.
@@ -407,16 +415,26 @@ impl Store for MemoryStore {
         }
     }
 
-    async fn revoke_token(&self, token: TokenName, expires: Timestamp) -> Result<(), Unavailable> {
+    async fn revoke_token(&self, token: TokenName, expires: Timestamp, now: Timestamp) -> Result<(), Unavailable> {
         let mut held = self.held();
         if held.revocations.records.contains_key(&token.0) {
             return Ok(());
         }
-        held.revocations.put(token.0, expires, expires, self.limits.revocations)
+        held.revocations.put(token.0, Revocation { at: now, expires }, expires, self.limits.revocations)
     }
 
     async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable> {
         Ok(self.held().revocations.records.contains_key(&token.0))
+    }
+
+    async fn ended_since(&self, since: Timestamp) -> Result<Ended, Unavailable> {
+        let held = self.held();
+        let ended = |grant: &Grant| grant.ended.filter(|(at, _)| *at >= since).map(|(at, _)| (grant.handle, at));
+        let revoked = held.revocations.records.iter().filter(|(_, revocation)| revocation.at >= since);
+        Ok(Ended {
+            grants: held.grants.records.values().filter_map(ended).collect(),
+            tokens: revoked.map(|(name, revocation)| (TokenName(*name), revocation.expires)).collect(),
+        })
     }
 
     async fn check_room_for_access_token(&self) -> Result<(), Unavailable> {
@@ -634,7 +652,7 @@ impl Store for MemoryStore {
         people.sweep(now, &mut left, person_due, drop);
         ended_transactions.sweep(now, &mut left, |until| *until, drop);
         assertions.sweep(now, &mut left, |until| *until, drop);
-        revocations.sweep(now, &mut left, |until| *until, drop);
+        revocations.sweep(now, &mut left, |revocation| revocation.expires, drop);
         access_tokens.sweep(now, &mut left, |token| token.expires_at, drop);
         let newest = keys.last_key_value().map(|(generation, _)| *generation);
         keys.retain(|generation, key| {

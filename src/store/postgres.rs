@@ -11,8 +11,8 @@ use async_trait::async_trait;
 
 use self::database::Database;
 use super::{
-    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord,
-    LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
+    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
+    KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
     SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
@@ -231,14 +231,22 @@ impl Store for PostgresStore {
         answer.map_err(|fault| fault.report("delete_client"))
     }
 
-    async fn revoke_token(&self, token: TokenName, expires: Timestamp) -> Result<(), Unavailable> {
-        let answer = revocations::record(&self.database, token, expires, self.limits.revocations).await;
+    async fn revoke_token(&self, token: TokenName, expires: Timestamp, now: Timestamp) -> Result<(), Unavailable> {
+        let answer = revocations::record(&self.database, token, (now, expires), self.limits.revocations).await;
         answer.map_err(|fault| fault.report("revoke_token"))
     }
 
     async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable> {
         let answer = revocations::holds(&self.database, token).await;
         answer.map_err(|fault| fault.report("is_token_revoked"))
+    }
+
+    async fn ended_since(&self, since: Timestamp) -> Result<Ended, Unavailable> {
+        let grants = grants::ended_since(&self.database, since).await;
+        let grants = grants.map_err(|fault| fault.report("ended_since"))?;
+        let tokens = revocations::recorded_since(&self.database, since).await;
+        let tokens = tokens.map_err(|fault| fault.report("ended_since"))?;
+        Ok(Ended { grants, tokens })
     }
 
     async fn check_room_for_access_token(&self) -> Result<(), Unavailable> {

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use self::readers::Readers;
 use self::writer::Writer;
 use super::{
-    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord,
-    LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
+    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
+    KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
     SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
@@ -292,13 +292,24 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn revoke_token(&self, token: TokenName, expires: Timestamp) -> Result<(), Unavailable> {
+    async fn revoke_token(&self, token: TokenName, expires: Timestamp, now: Timestamp) -> Result<(), Unavailable> {
         let limit = self.limits.revocations;
-        self.writer.run("revoke_token", move |connection| revocations::record(connection, token, expires, limit)).await
+        self.writer
+            .run("revoke_token", move |connection| revocations::record(connection, token, (now, expires), limit))
+            .await
     }
 
     async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable> {
         self.readers.read("is_token_revoked", move |connection| revocations::holds(connection, token)).await
+    }
+
+    async fn ended_since(&self, since: Timestamp) -> Result<Ended, Unavailable> {
+        let read = move |connection: &_| {
+            let (grants, tokens) =
+                (grants::ended_since(connection, since)?, revocations::recorded_since(connection, since)?);
+            Ok(Ended { grants, tokens })
+        };
+        self.readers.read("ended_since", read).await
     }
 
     async fn check_room_for_access_token(&self) -> Result<(), Unavailable> {

@@ -50,13 +50,15 @@ pub enum TokenFault {
     Expired,
     /// `nbf` or `iat` lies in the future.
     Early,
+    /// It was revoked, or what it belongs to has ended (RFC 7009 §2.1).
+    Revoked,
     /// `cnf` asks for a proof that we do not know: it is not for us to ignore (RFC 7800 §3.1).
     ConfirmationUnknown,
 }
 
 impl TokenFault {
     /// Every fault.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::TypeWrong,
         Self::AlgorithmRefused,
@@ -68,6 +70,7 @@ impl TokenFault {
         Self::AudienceWrong,
         Self::Expired,
         Self::Early,
+        Self::Revoked,
         Self::ConfirmationUnknown,
     ];
 
@@ -86,6 +89,7 @@ impl TokenFault {
             Self::AudienceWrong => "token_audience_wrong",
             Self::Expired => "token_expired",
             Self::Early => "token_early",
+            Self::Revoked => "token_revoked",
             Self::ConfirmationUnknown => "token_confirmation_unknown",
         }
     }
@@ -107,6 +111,7 @@ impl TokenFault {
             Self::AudienceWrong => "the access token is for another resource",
             Self::Expired => "the access token has expired",
             Self::Early => "the access token is from the future",
+            Self::Revoked => "the access token was revoked, or what it belongs to has ended",
             Self::ConfirmationUnknown => "the access token is bound in a way that is not supported here",
         }
     }

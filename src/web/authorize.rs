@@ -7,7 +7,8 @@ use super::pages::Language;
 use super::{AuthorizationSite, Received, Response, respond};
 use crate::audit;
 use crate::oauth::metadata::ACCOUNT;
-use crate::oauth::{Answer, Browser, CodeFault, Error, Refusal, View};
+use crate::oauth::{Answer, Browser, CodeFault, Cookie, Error, Refusal, SignInFault, View};
+use crate::telemetry::SignInOutcome;
 
 pub(super) async fn authorize(site: &AuthorizationSite, request: &Received) -> Response {
     let parameters = match parameters(request) {
@@ -60,8 +61,12 @@ pub(super) fn answer(
     let language = language(site, request);
     let answer = match answer {
         Ok(answer) => answer,
-        Err(error) => return refuse(site, language, endpoint, error),
+        Err(error) => {
+            site.metrics.ended::<()>(endpoint, &Err(error));
+            return refuse(site, language, endpoint, error);
+        }
     };
+    count(site, endpoint, &answer);
     let mut cookies: Vec<_> = answer.cookies.iter().map(|cookie| site.cookies.set(cookie)).collect();
     // The pages that follow do not carry the parameter.
     cookies.extend(Language::of_ui_locales(request).map(|language| site.cookies.set_language(language.tag())));
@@ -93,6 +98,23 @@ pub(super) fn answer(
         tracing::info!(endpoint, outcome, status, "a browser was answered");
     }
     respond::with_cookies(response, cookies)
+}
+
+/// Counts a request that was answered, and the sign-in that it was.
+fn count(site: &AuthorizationSite, endpoint: &'static str, answer: &Answer) {
+    let refusal = if let View::Redirect(redirect) = &answer.view { redirect.refusal() } else { None };
+    match refusal {
+        Some(refusal) => site.metrics.refused(endpoint, refusal),
+        None => site.metrics.answered(endpoint),
+    }
+    let fault = if let View::SignIn(sign_in) = &answer.view { sign_in.fault } else { None };
+    let signed_in = answer.cookies.iter().any(|cookie| matches!(cookie, Cookie::Session(_)));
+    match fault {
+        Some(SignInFault::Unknown) => site.metrics.sign_in(SignInOutcome::Failed),
+        Some(SignInFault::Throttled { .. }) => site.metrics.sign_in(SignInOutcome::Throttled),
+        None if signed_in => site.metrics.sign_in(SignInOutcome::SignedIn),
+        None => {}
+    }
 }
 
 /// What a browser is shown or where it is sent, and how the log calls that.

@@ -9,6 +9,7 @@ pub(super) async fn device_authorization(site: &AuthorizationSite, request: &Rec
     let refused = |refusal: Refusal| DeviceAnswer { result: Err(refusal.into()), nonce: None, client: None };
     let answer = answer(site, request).await.unwrap_or_else(refused);
     log(&answer);
+    site.metrics.ended("device_authorization", &answer.result);
     let nonce = answer.nonce.as_deref();
     match answer.result {
         Ok(body) => respond::token(&body, nonce),

@@ -11,6 +11,7 @@ pub(super) async fn introspect(site: &AuthorizationSite, request: &Received) -> 
     let refused = |refusal: Refusal| IntrospectionAnswer { result: Err(refusal.into()), client: None };
     let answer = answer(site, request).await.unwrap_or_else(refused);
     log(&answer);
+    site.metrics.ended("introspection", &answer.result);
     match answer.result {
         Ok(Introspection::Json(document)) => respond::introspection(&document),
         Ok(Introspection::SignedJwt(text)) => respond::signed_introspection(text),

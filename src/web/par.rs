@@ -9,6 +9,7 @@ pub(super) async fn par(site: &AuthorizationSite, request: &Received) -> Respons
     let refused = |refusal: Refusal| PushAnswer { result: Err(refusal.into()), nonce: None, client: None };
     let answer = answer(site, request).await.unwrap_or_else(refused);
     log(&answer);
+    site.metrics.ended("par", &answer.result);
     let nonce = answer.nonce.as_deref();
     match answer.result {
         Ok(body) => respond::created(&body, nonce),

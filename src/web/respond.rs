@@ -21,6 +21,7 @@ use super::request::{Received, Refused};
 use crate::jose::PROOF_ALGORITHMS;
 use crate::oauth::{Error, ErrorCode, Refusal};
 use crate::secret::{base64url, sha256};
+use crate::telemetry::MetricsFormat;
 
 /// A response with its whole body.
 pub type Response = http::Response<Full<Bytes>>;
@@ -371,6 +372,20 @@ pub(super) fn refused(refused: Refused) -> Response {
             response
         }
     }
+}
+
+/// What is counted, for Prometheus and whoever reads its formats.
+pub(super) fn metrics(text: String, format: MetricsFormat) -> Response {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    let content_type = match format {
+        MetricsFormat::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        MetricsFormat::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+    };
+    set(&mut response, CONTENT_TYPE, content_type);
+    set(&mut response, VARY, "accept");
+    set(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    no_store(&mut response);
+    response
 }
 
 /// An answer to the API server of Kubernetes.

@@ -9,6 +9,7 @@ pub(super) async fn revoke(site: &AuthorizationSite, request: &Received) -> Resp
     let refused = |refusal: Refusal| RevocationAnswer { result: Err(refusal.into()), client: None };
     let answer = answer(site, request).await.unwrap_or_else(refused);
     log(&answer);
+    site.metrics.ended("revocation", &answer.result);
     match answer.result {
         Ok(_) => respond::revoked(), // RFC 7009 §2.2: whatever became of the token
         Err(error) => respond::token_error(error, None),

@@ -19,6 +19,7 @@ use crate::oauth::metadata::{
     ACCOUNT, ACCOUNT_CALLBACK, ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, INTROSPECT, JWKS,
     LOGIN_CALLBACK, LOGOUT, PUSHED_AUTHORIZATION_REQUEST, REGISTER, REGISTERED, REVOKE, TOKEN, USERINFO,
 };
+use crate::telemetry::IssuerMetrics;
 use crate::uri::HttpUri;
 
 const LOGIN: &str = "/login";
@@ -34,6 +35,8 @@ pub struct AuthorizationSite {
     /// The path of the issuer without a trailing slash; empty for most.
     base: String,
     https: bool,
+    /// Where requests are counted.
+    pub(super) metrics: Arc<IssuerMetrics>,
     /// What is described for programs, once somebody has asked.
     description: OnceCell<Value>,
 }
@@ -53,8 +56,15 @@ impl AuthorizationSite {
             cookies: Cookies::new(https),
             base,
             https,
+            metrics: Arc::default(),
             description: OnceCell::new(),
         }
+    }
+
+    /// The same site, whose requests are counted.
+    #[must_use]
+    pub fn counted_by(self, metrics: Arc<IssuerMetrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// 405, for people.

@@ -19,7 +19,10 @@ pub(super) async fn token(site: &AuthorizationSite, request: &Received) -> Respo
         nonce: None,
         asked: Asked::default(),
     });
-    log(&answer, began.elapsed());
+    let took = began.elapsed();
+    log(&answer, took);
+    let outcome = answer.result.as_ref().map(|body| body.issued().outcome).map_err(|error| *error);
+    site.metrics.token(answer.asked.grant_type, outcome, took);
     let nonce = answer.nonce.as_deref();
     match answer.result {
         Ok(body) => respond::token(&body, nonce),

@@ -12,7 +12,7 @@ pub(super) async fn userinfo(site: &AuthorizationSite, request: &Received) -> Re
     let proofs: Vec<_> = request.header("dpop").collect();
     let form = match form(request) {
         Ok(form) => form,
-        Err(refusal) => return answer(&UserInfoAnswer { result: Err(refusal.into()), nonce: None }),
+        Err(refusal) => return answer(site, &UserInfoAnswer { result: Err(refusal.into()), nonce: None }),
     };
     let asked = UserInfoRequest {
         method: if request.method == Method::POST { "POST" } else { "GET" },
@@ -21,7 +21,7 @@ pub(super) async fn userinfo(site: &AuthorizationSite, request: &Received) -> Re
         proofs: &proofs,
         certificate: request.certificate.as_ref(),
     };
-    answer(&site.server.userinfo(asked, site.clock.now()).await)
+    answer(site, &site.server.userinfo(asked, site.clock.now()).await)
 }
 
 /// The parameters of the form that a POST may have as its body (RFC 6750 §2.2); none of any other request.
@@ -37,7 +37,8 @@ fn form(request: &Received) -> Result<Parameters, Refusal> {
 }
 
 /// Turns an answer into a response, and writes the event.
-fn answer(answer: &UserInfoAnswer) -> Response {
+fn answer(site: &AuthorizationSite, answer: &UserInfoAnswer) -> Response {
+    site.metrics.ended("userinfo", &answer.result);
     let nonce = answer.nonce.as_deref();
     let response = match &answer.result {
         Ok(claims) => respond::token(claims, nonce),

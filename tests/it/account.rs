@@ -16,7 +16,7 @@ use crate::world::World;
 const DAY: Duration = Duration::from_hours(24);
 
 /// Opens the account page, signing in if asked to.
-async fn open(browser: &mut Browser, person: &str) -> Page {
+pub async fn open(browser: &mut Browser, person: &str) -> Page {
     let page = browser.open("/account").await;
     let page = browser.follow(page).await;
     if !page.has("name=\"password\"") {
@@ -56,7 +56,7 @@ async fn end_first(browser: &mut Browser, page: &Page) -> Page {
 }
 
 /// Signs out everywhere, with what is to happen besides.
-async fn sign_out_everywhere(browser: &mut Browser, page: &Page, besides: &[(&str, &str)]) -> Page {
+pub async fn sign_out_everywhere(browser: &mut Browser, page: &Page, besides: &[(&str, &str)]) -> Page {
     let (transaction, csrf_token) = (page.field("transaction"), page.field("csrf_token"));
     let own = [("transaction", transaction.as_str()), ("csrf_token", &csrf_token), ("decision", "sign_out_everywhere")];
     browser.post("/account", &[&own, besides].concat()).await

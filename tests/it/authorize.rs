@@ -24,7 +24,7 @@ use tollgate::oauth::{
 use tollgate::replay::LocalReplayGuard;
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{AuthorizationCode, base64url};
-use tollgate::store::{CodeRecord, Limits as StoreLimits, MemoryStore, Store};
+use tollgate::store::{CodeRecord, Endings, Limits as StoreLimits, MemoryStore, Store};
 use tollgate::token::AccessTokenFormat;
 use tollgate::web::{AuthorizationSite, Branding, Door, Limits};
 
@@ -175,6 +175,7 @@ impl Issuer {
             settings(&url),
             Dependencies {
                 store: Arc::clone(&store) as Arc<dyn Store>,
+                endings: Arc::new(Endings::new(day)),
                 guard: Arc::new(LocalReplayGuard::new(1_000)),
                 fence: Fence::after(None, clock.now()),
                 keys: Arc::new(keys),

@@ -104,7 +104,7 @@ impl Ask {
     }
 
     /// As Envoy asks with `encode_raw_headers`.
-    fn raw(&self, gate: &Gate, holder: &Holder) -> CheckRequest {
+    pub fn raw(&self, gate: &Gate, holder: &Holder) -> CheckRequest {
         let value = |(key, value): (&str, Vec<u8>)| HeaderValue {
             key: key.to_owned(),
             raw_value: value,
@@ -154,7 +154,7 @@ pub struct Verdict {
     headers: Vec<(String, String)>,
     removed: Vec<String>,
     response_headers: Vec<(String, String)>,
-    body: String,
+    pub body: String,
     metadata: BTreeMap<String, String>,
 }
 
@@ -190,7 +190,7 @@ impl Verdict {
         value
     }
 
-    fn challenges(&self) -> Vec<&str> {
+    pub fn challenges(&self) -> Vec<&str> {
         self.headers.iter().filter(|(key, _)| key == "www-authenticate").map(|(_, value)| value.as_str()).collect()
     }
 
@@ -228,7 +228,7 @@ async fn channel(socket: &Path) -> Channel {
 }
 
 impl Proxy {
-    async fn to(gate: &Gate) -> Self {
+    pub async fn to(gate: &Gate) -> Self {
         Self(AuthorizationClient::new(channel(&gate.socket).await))
     }
 
@@ -256,7 +256,7 @@ impl Proxy {
         self.check(question(Some(AttributeContext { request, ..AttributeContext::default() }))).await
     }
 
-    async fn check(&mut self, question: CheckRequest) -> Verdict {
+    pub async fn check(&mut self, question: CheckRequest) -> Verdict {
         Verdict::of(self.0.check(question).await.expect("never a gRPC error").into_inner())
     }
 }
@@ -1022,6 +1022,7 @@ fn the_tables_reach_every_denial() {
         Denial::CertificateMismatch, // `mutual_tls.rs`
         Denial::CheckMalformed,
         Denial::CheckTooLarge,
+        Denial::Token(TokenFault::Revoked), // `ended.rs`
         Denial::Proof(ProofFault::NonceMissing),
         Denial::Proof(ProofFault::NonceStale),
         Denial::Proof(ProofFault::Replayed),

@@ -32,6 +32,11 @@ fn directory() -> TempDir {
     write("secrets/tls.key", &key.serialize_pem());
     write("tls.pem", &certificate);
     write("clients-ca.pem", &certificate);
+    write("secrets/redis", "rediss://gate:s3cret@redis.example.com:6379/1\n");
+    write("secrets/nodes", "redis://one.example.com\nredis://two.example.com\n");
+    write("secrets/insecure", "rediss://redis.example.com/#insecure\n");
+    write("secrets/socket", "unix:///run/redis.sock\n");
+    write("empty", "\n");
     write("short", "too short\n");
     write("binary", "0123456789abcdef0123456789abcdef\u{1}");
     write("huge", &"x".repeat(5_000));
@@ -183,6 +188,9 @@ const MUTUAL_TLS: [(&str, &str); 2] = [
 const EXCHANGE: (&str, &str) =
     ("authorization_server.clients.1.grant_types", "[\"urn:ietf:params:oauth:grant-type:token-exchange\"]");
 
+/// Words without which no replica of several may remember proofs for itself.
+const ONLY_ONE: (&str, &str) = ("replay", "{ local: { replicas: only_one } }");
+
 /// An override for a store that outlives the process.
 const KEK: (&str, &str) = ("authorization_server.signing", "{ encryption_key_file: secrets/kek }");
 
@@ -213,17 +221,32 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("store", "{ postgres: {} }"), KEK], "store.postgres", "lacks `url_file`"),
         (&[("store", "{ postgres: { url_file: nothing } }"), KEK], "store.postgres.url_file", "cannot be read"),
         (&[("store", "{ postgres: { url_file: short } }"), KEK], "store.postgres.url_file", "is not a PostgreSQL connection URL"),
-        (&[("store", "{ postgres: { url_file: secrets/database } }")], "authorization_server", "lacks `encryption_key_file`"),
-        (&[("store", "{ postgres: { url_file: secrets/database, connections: 0 } }"), KEK], "store.postgres.connections", "from 1 to 500"),
-        (&[("store", "{ postgres: { url_file: secrets/database, answer_within: 2m } }"), KEK], "store.postgres.answer_within", "at most"),
-        (&[("store", "{ postgres: { url_file: secrets/database, certificate_authorities: short } }"), KEK], "store.postgres.certificate_authorities", "holds no certificate"),
-        (&[("store", "{ postgres: { url_file: secrets/database, limits: { codes: 0 } } }"), KEK], "store.postgres.limits.codes", "from 1"),
+        (&[("store", "{ postgres: { url_file: secrets/database } }"), ONLY_ONE], "authorization_server", "lacks `encryption_key_file`"),
+        (&[("store", "{ postgres: { url_file: secrets/database, connections: 0 } }"), KEK, ONLY_ONE], "store.postgres.connections", "from 1 to 500"),
+        (&[("store", "{ postgres: { url_file: secrets/database, answer_within: 2m } }"), KEK, ONLY_ONE], "store.postgres.answer_within", "at most"),
+        (&[("store", "{ postgres: { url_file: secrets/database, certificate_authorities: short } }"), KEK, ONLY_ONE], "store.postgres.certificate_authorities", "holds no certificate"),
+        (&[("store", "{ postgres: { url_file: secrets/database, limits: { codes: 0 } } }"), KEK, ONLY_ONE], "store.postgres.limits.codes", "from 1"),
         (&[("store", "{ sqlite: {} }"), ("authorization_server.signing", "{ encryption_key_file: secrets/kek }")], "store.sqlite", "lacks `path`"),
         (&[("store", "{ memory: { limits: { codes: 0 } } }")], "store.memory.limits.codes", "from 1"),
+        (&[("store", "{ postgres: { url_file: secrets/database } }"), KEK], "", "a proof would pass once at each"),
+        (&[("store", "{ postgres: { url_file: secrets/database } }"), KEK, ("replay", "{ local: {} }")], "replay", "a proof would pass once at each"),
+        (&[("replay", "{ local: { replicas: many } }")], "replay.local.replicas", "cannot be `many`"),
         (&[("replay", "{ local: { entries: 0 } }")], "replay.local.entries", "from 1"),
         (&[("replay", "{ local: { entries: 50000001 } }")], "replay.local.entries", "from 1"),
         (&[("replay", "{ local: { entries: many } }")], "replay.local.entries", "must be a whole number, not text"),
-        (&[("replay", "{ redis: {} }")], "replay.redis", "not supported"),
+        (&[("replay", "{ redis: {} }")], "replay.redis", "lacks `url_file`"),
+        (&[("replay", "{ redis: { url_file: nothing } }")], "replay.redis.url_file", "cannot be read"),
+        (&[("replay", "{ redis: { url_file: empty } }")], "replay.redis.url_file", "without a URL"),
+        (&[("replay", "{ redis: { url_file: short } }")], "replay.redis.url_file", "no URL such as"),
+        (&[("replay", "{ redis: { url_file: secrets/nodes } }")], "replay.redis.url_file", "more than one URL"),
+        (&[("replay", "{ redis: { url_file: secrets/insecure } }")], "replay.redis.url_file", "turns off"),
+        (&[("replay", "{ redis: { url_file: secrets/socket, cluster: true } }")], "replay.redis.url_file", "socket of a cluster"),
+        (&[("replay", "{ redis: { url_file: secrets/redis, cluster: true } }")], "replay.redis.url_file", "database of a cluster"),
+        (&[("replay", "{ redis: { url_file: secrets/redis, key_prefix: \"a b\" } }")], "replay.redis.key_prefix", "must be 1 to 64"),
+        (&[("replay", "{ redis: { url_file: secrets/redis, key_prefix: \"\" } }")], "replay.redis.key_prefix", "must be 1 to 64"),
+        (&[("replay", "{ redis: { url_file: secrets/redis, answer_within: 5 } }")], "replay.redis.answer_within", "must be"),
+        (&[("replay", "{ redis: { url_file: secrets/redis, connect_within: 1m } }")], "replay.redis.connect_within", "must be \"1ms\" to \"30s\""),
+        (&[("replay", "{ redis: { url_file: secrets/redis, certificate_authorities: short } }")], "replay.redis.certificate_authorities", "holds no certificate"),
         // The authorization server.
         (&[("authorization_server.issuer", "null")], "authorization_server", "lacks `issuer`"),
         (&[("authorization_server.issuer", "http://auth.example")], "authorization_server.issuer", "https"),
@@ -442,6 +465,11 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", algorithms: [] }]")], "issuers[0].algorithms", "is empty"),
         (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", algorithms: [HS256] }]")], "issuers[0].algorithms[0]", "cannot be `HS256`"),
         (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", typ: any }]")], "issuers[0].typ", "cannot be `any`"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", introspection: { client_id: gate, client_secret_file: secrets/billing } }]")], "issuers[0].introspection", "lacks `endpoint`"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", introspection: { endpoint: \"https://login.example/i\", client_id: gate } }]")], "issuers[0].introspection", "how this server authenticates"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", introspection: { endpoint: \"http://login.example/i\", client_id: gate, client_secret_file: secrets/billing } }]")], "issuers[0].introspection.endpoint", "must be an https URL"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", introspection: { endpoint: \"https://login.example/i\", client_id: gate, client_secret_file: secrets/billing, cache: 6m } }]")], "issuers[0].introspection.cache", "at most"),
+        (&[("protected_resources.0.authorization_servers", "[\"https://a.example\", \"https://b.example\"]"), ("issuers", "[{ issuer: \"https://a.example\", introspection: { endpoint: \"https://a.example/i\", client_id: gate, client_secret_file: secrets/billing } }, { issuer: \"https://b.example\", introspection: { endpoint: \"https://b.example/i\", client_id: gate, client_secret_file: secrets/billing } }]")], "protected_resources[0].authorization_servers[1]", "is the second one here"),
         (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", clock_skew: 61s }]")], "issuers[0].clock_skew", "at most"),
         (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", timeout: 31s }]")], "issuers[0].timeout", "at most"),
         (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("issuers", "[{ issuer: \"https://login.example\", claims: { client_id: \"\" } }]")], "issuers[0].claims.client_id", "must be 1 to 200"),
@@ -527,9 +555,11 @@ fn absent_settings_have_the_defaults_of_the_schema() {
     let schema = config::schema();
     let mut overrides = Vec::new();
     defaults(&schema, &schema, "", &mut overrides);
-    // The store has no default of its own in `BASE`, two defaults depend on their neighbours, and there is one way to sign in.
-    overrides.retain(|(key, _)| key != "store" && !key.contains(".limits.") && !key.contains(".login."));
-    overrides.retain(|(key, _)| !key.contains(".registration.")); // which is off
+    // The store has no default of its own in `BASE`, two defaults depend on their neighbours, and there is one way to sign in
+    // and one place for used proofs.
+    let elsewhere = [".registration.", ".limits.", ".login.", "replay.redis."];
+    // Registration is off.
+    overrides.retain(|(key, _)| key != "store" && !elsewhere.iter().any(|part| key.contains(part)));
     let implicit = check(BASE, &[]).expect("the base is right");
     let overrides: Vec<_> = overrides.iter().map(|(key, json)| (key.as_str(), json.as_str())).collect();
     assert!(overrides.len() > 20, "{overrides:?}");
@@ -599,6 +629,22 @@ fn every_example_is_right() {
     }
     let readme = example("README.md");
     assert!(names.len() >= 5 && names.iter().all(|name| readme.contains(name.as_str())), "{names:?}");
+}
+
+#[test]
+fn a_redis_is_named_by_a_file_and_its_password_is_never_shown() {
+    for redis in [
+        "{ url_file: secrets/redis, certificate_authorities: tls.pem, answer_within: 50ms, connect_within: 3s }",
+        "{ url_file: secrets/nodes, cluster: true, key_prefix: \"{edge}:\" }",
+        "{ url_file: secrets/socket }",
+    ] {
+        let config = check(BASE, &[("replay", &format!("{{ redis: {redis} }}"))]);
+        let config = config.unwrap_or_else(|mistakes| panic!("{}", mistakes.to_terminal()));
+        let shown = format!("{:?}", config.replay);
+        assert!(shown.contains("RedisUrl(") && !shown.contains("s3cret"), "{shown}");
+    }
+    let wrong = check(BASE, &[("replay", "{ redis: { url_file: secrets/redis, cluster: true } }")]);
+    assert!(!wrong.expect_err("a mistake").to_terminal().contains("s3cret"));
 }
 
 #[test]

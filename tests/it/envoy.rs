@@ -80,18 +80,15 @@ impl Envoy {
         Self::start(&replace(&recommended(socket, upstream), "api.example.com", host)).await
     }
 
+    /// The recommended configuration for the resource of this name, on its port, without TLS.
+    pub async fn for_resource(resource: &str, socket: &Path, upstream: u16) -> Self {
+        Self::start(&at(resource, socket, upstream)).await
+    }
+
     /// The recommended configuration with its TLS uncommented, for the resource at this host and port. `folder` holds the
     /// socket of the gate, `server.pem`, `server.key` and `ca.pem`.
     pub async fn with_tls(host: &str, upstream: u16, folder: &Path) -> Self {
-        let port = host.rsplit(':').next().expect("a port");
-        let text = recommended(&folder.join("authz.sock"), upstream);
-        let text = replace(
-            &text,
-            "address: 127.0.0.1, port_value: 0 } }\n      ",
-            &format!("address: 127.0.0.1, port_value: {port} }} }}\n      "),
-        );
-        let text = replace(&text, "\"api.example.com\", \"api.example.com:443\"", &format!("\"{host}\""));
-        let text = replace(&text, "https://api.example.com", &format!("https://{host}"));
+        let text = at(&format!("https://{host}"), &folder.join("authz.sock"), upstream);
         let (before, rest) = text.split_once("          # transport_socket:").expect("TLS in a comment");
         let (block, after) = rest.split_once("\n\n").expect("the end of the comment");
         let block = block.replace("\n          # ", "\n          ");
@@ -188,6 +185,17 @@ fn adapted(name: &str, socket: &Path, upstream: u16) -> String {
         text = replace(&text, from, &to);
     }
     text
+}
+
+/// The recommended configuration for the resource of this name, on its port.
+fn at(resource: &str, socket: &Path, upstream: u16) -> String {
+    let authority = resource.split('/').nth(2).expect("an authority");
+    let port = authority.rsplit(':').next().expect("a port");
+    let text = recommended(socket, upstream);
+    let (any, one) = ("port_value: 0 } }\n      ", format!("port_value: {port} }} }}\n      "));
+    let text = replace(&text, any, &one);
+    let text = replace(&text, "\"api.example.com\", \"api.example.com:443\"", &format!("\"{authority}\""));
+    replace(&text, "https://api.example.com", resource)
 }
 
 #[track_caller]

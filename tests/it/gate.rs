@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tollgate::authz::{
-    AcceptedIssuer, Access, DpopRequirement, Enforcer, GateNonce, IdentityHeader, ResourceSettings, Rule, TokenIssuer,
-    TokenLookup, Unresolved, UpstreamAuthorization, UpstreamView,
+    AcceptedIssuer, Access, DpopRequirement, Enforcer, GateNonce, IdentityHeader, OpaqueTokens, ResourceMetadata,
+    ResourceSettings, Rule, TokenIssuer, UpstreamAuthorization, UpstreamView,
 };
 use tollgate::cache::{KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, Timestamp};
@@ -22,7 +22,7 @@ use tollgate::jose::{Algorithm, Members, PublicKey, SigningKey};
 use tollgate::replay::{LocalReplayGuard, ReplayGuard, ReplayKey, Seen};
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{base64url, sha256};
-use tollgate::token::{KeyLookup, KeysFault, TOKEN_ALGORITHMS, TokenProfile};
+use tollgate::token::{KeyLookup, KeysFault, TOKEN_ALGORITHMS, TokenLookup, TokenProfile};
 use tollgate::unavailable::Unavailable;
 
 use crate::world::TestClock;
@@ -35,6 +35,8 @@ pub const MIXED: &str = "https://mixed.example.com";
 pub const FRESH: &str = "https://fresh.example.com";
 /// Takes unbound tokens only.
 pub const BEARER: &str = "https://bearer.example.com";
+/// Has a path, and says what it is.
+pub const TOOLS: &str = "https://tools.example.com/mcp";
 
 /// How long the nonces of the tests live.
 pub const NONCE_LIFE: Duration = Duration::from_mins(5);
@@ -66,7 +68,7 @@ struct NoHandles(Result<(), Unavailable>);
 
 #[async_trait]
 impl TokenLookup for NoHandles {
-    async fn look_up(&self, _: &Unresolved, _: Timestamp) -> Result<Option<Members>, Unavailable> {
+    async fn look_up(&self, _: &str, _: Timestamp) -> Result<Option<Members>, Unavailable> {
         self.0.map(|()| None)
     }
 }
@@ -116,17 +118,18 @@ impl Gate {
         let keys = if trouble == Trouble::NoKeys { Vec::new() } else { vec![public] };
         let restarted = clock.now();
         let seen_until = (trouble == Trouble::JustRestarted).then(|| restarted + Duration::from_secs(15));
+        let lookup = NoHandles(if trouble == Trouble::NoLookup { Err(Unavailable::Down) } else { Ok(()) });
+        let own = TokenIssuer { opaque: OpaqueTokens::Handles(Arc::new(lookup)), ..own_issuer(Arc::new(Keys(keys))) };
         let enforcer = Enforcer::new(
             resources(),
-            &[Arc::new(own_issuer(Arc::new(Keys(keys))))],
+            &[Arc::new(own)],
             Arc::new(Tokens::new(1_000, clock.clone())),
             Arc::new(KnownProofKeys::new(1_000)),
             Fence::after(seen_until, restarted),
         );
         let guard = Arc::new(LocalReplayGuard::new(100_000));
         let asked: Arc<dyn ReplayGuard> = if trouble == Trouble::NoGuard { Arc::new(DeadGuard) } else { guard.clone() };
-        let lookup = NoHandles(if trouble == Trouble::NoLookup { Err(Unavailable::Down) } else { Ok(()) });
-        let service = CheckService::new(enforcer, asked, Arc::new(lookup), clock.clone());
+        let service = CheckService::new(enforcer, asked, clock.clone());
         let loopback = ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
         let door = Door::bind(
             &[ListenAddress::Unix(socket.to_owned()), loopback]
@@ -217,7 +220,13 @@ pub fn fresh_id() -> String {
 /// The issuer of all tokens.
 fn own_issuer(keys: Arc<dyn KeyLookup>) -> TokenIssuer {
     let profile = TokenProfile::rfc9068(TOKEN_ALGORITHMS.to_vec(), Duration::from_secs(10));
-    TokenIssuer { name: ISSUER.parse().expect("an issuer"), profile, keys, handles: true }
+    TokenIssuer {
+        name: ISSUER.parse().expect("an issuer"),
+        profile,
+        keys,
+        revocations: None,
+        opaque: OpaqueTokens::None,
+    }
 }
 
 fn resources() -> Vec<(ResourceSettings, Nonces)> {
@@ -235,13 +244,21 @@ fn resources() -> Vec<(ResourceSettings, Nonces)> {
         window: Window { lifetime: Duration::from_mins(1), skew: Duration::from_secs(10) },
         upstream: UpstreamView { authorization, headers: identity_headers() },
         rules,
+        metadata: (resource == TOOLS).then(|| ResourceMetadata {
+            resource_name: Some("Tools".to_owned()),
+            resource_documentation: Some("https://tools.example.com/developers".to_owned()),
+            ..ResourceMetadata::default()
+        }),
     };
     let api = settings(API, DpopRequirement::Required, GateNonce::Off, UpstreamAuthorization::Remove, api_rules());
     let orders = || vec![rule("/orders/**", &[], Some("orders:read"))];
     let mixed = settings(MIXED, DpopRequirement::Allowed, GateNonce::Off, UpstreamAuthorization::Bearer, orders());
     let fresh = settings(FRESH, DpopRequirement::Required, GateNonce::Required, UpstreamAuthorization::Keep, orders());
     let bearer = settings(BEARER, DpopRequirement::Off, GateNonce::Off, UpstreamAuthorization::Remove, orders());
-    vec![(api, nonces(API)), (mixed, nonces(MIXED)), (fresh, nonces(FRESH)), (bearer, nonces(BEARER))]
+    let tools = vec![rule("/mcp", &["POST"], Some("tools:use")), rule("/mcp/**", &[], Some("tools:use tools:admin"))];
+    let tools = settings(TOOLS, DpopRequirement::Allowed, GateNonce::Off, UpstreamAuthorization::Remove, tools);
+    let bearer = (bearer, nonces(BEARER));
+    vec![(api, nonces(API)), (mixed, nonces(MIXED)), (fresh, nonces(FRESH)), bearer, (tools, nonces(TOOLS))]
 }
 
 fn identity_headers() -> Vec<IdentityHeader> {

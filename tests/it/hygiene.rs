@@ -159,7 +159,7 @@ async fn push(installation: &Installation, secrets: &mut Secrets) {
 }
 
 /// Redeems, refreshes, and makes the mistakes that clients make.
-async fn get_tokens(client: &Client, code: &str, secrets: &mut Secrets) -> String {
+async fn get_tokens(client: &Client, code: &str, secrets: &mut Secrets) {
     let now = SystemClock.now();
     secrets.add(code);
     secrets.add(VERIFIER);
@@ -167,7 +167,7 @@ async fn get_tokens(client: &Client, code: &str, secrets: &mut Secrets) -> Strin
     secrets.add(&"w".repeat(50));
     secrets.send(wrong).await.expect(400, "invalid_grant");
     let tokens = secrets.send(client.request(now, &code_request(code))).await.expect_tokens();
-    let (access, refresh) = (tokens.text("access_token").to_owned(), tokens.text("refresh_token").to_owned());
+    let refresh = tokens.text("refresh_token").to_owned();
     secrets.send(client.request(now, &refresh_request(&refresh))).await.expect_tokens();
     secrets.send(client.bearer_request(now, &refresh_request(&refresh))).await.expect(400, "invalid_dpop_proof");
     let mut claims = client.proof_claims(now);
@@ -176,7 +176,6 @@ async fn get_tokens(client: &Client, code: &str, secrets: &mut Secrets) -> Strin
     let made_up = client.request(now, &refresh_request(&refresh)).proof(&client.sign_proof(&claims));
     secrets.send(made_up).await.expect(400, "use_dpop_nonce");
     secrets.send(client.request(now, &code_request(code))).await.expect(400, "invalid_grant");
-    access
 }
 
 /// Clients with credentials of their own, right and wrong.
@@ -262,13 +261,14 @@ async fn nothing_secret_is_in_the_log_and_nothing_unknown_in_an_answer() {
     let mut secrets = Secrets::default();
     secrets.add(PASSWORD);
     secrets.add(ENCRYPTION_KEY.trim());
-    let spa = installation.client("spa");
+    let (spa, backend) = (installation.client("spa"), installation.client("backend"));
     let code = approve(&installation, &mut secrets).await;
-    let token = get_tokens(&spa, &code, &mut secrets).await;
+    get_tokens(&spa, &code, &mut secrets).await;
     push(&installation, &mut secrets).await;
     authenticate(&installation, &mut secrets).await;
     let_a_device_in(&installation, &mut secrets).await;
-    pass_the_gate(&installation, &spa, &token, &mut secrets).await;
+    let own = secrets.send(backend.request(SystemClock.now(), &CLIENT_CREDENTIALS)).await.expect_tokens();
+    pass_the_gate(&installation, &backend, own.text("access_token"), &mut secrets).await;
     for path in
         ["/.well-known/oauth-authorization-server", "/oauth/jwks", "/nowhere", "/oauth/token", "/oauth/authorize"]
     {

@@ -27,7 +27,7 @@ use tollgate::oauth::{AuthorizationServer, Dependencies, Error, Parameters, Refu
 use tollgate::replay::LocalReplayGuard;
 use tollgate::secret::RefreshToken;
 use tollgate::secret::seal::RootKey;
-use tollgate::store::{EndedBy, GrantHandle, Limits, MemoryStore, SqliteStore, Store, Unavailable};
+use tollgate::store::{EndedBy, Endings, GrantHandle, Limits, MemoryStore, SqliteStore, Store, Unavailable};
 
 use crate::client::{Client, Credential, code_request, refresh_request};
 use crate::tap::{Tap, TappedStore};
@@ -192,6 +192,7 @@ impl<'a> Story<'a> {
         let (login, people) = TestPeople::seams();
         let dependencies = Dependencies {
             store: Arc::new(tapped),
+            endings: Arc::new(Endings::new(Duration::from_mins(10))),
             guard: Arc::new(LocalReplayGuard::new(10_000)),
             fence: Fence::after(None, self.clock.now()),
             keys: Arc::clone(&self.keys),

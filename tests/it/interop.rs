@@ -1,12 +1,15 @@
 //! Other people's clients, unchanged, against the program (`tests/interop/README.md`).
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use crate::browser::Browser;
 use crate::chromium::chromium;
+use crate::envoy::Envoy;
 use crate::machine::{Machine, Running, between};
 use crate::process::{Installation, PASSWORD, run};
 use crate::world::{SECRET, World, free_port};
@@ -242,4 +245,46 @@ async fn a_person_signs_in_at_oidc_provider_with_chromium() {
         .env("UPSTREAM_CLIENT_ID", client_id)
         .env("UPSTREAM_CLIENT_SECRET", secret);
     satisfies_at(&installation, command, &[&format!("authorization_server.login={login}")]).await;
+}
+
+/// Starts an MCP server that knows nothing of tokens, Envoy and the program before it, and runs somebody's MCP client.
+async fn reaches_an_mcp_server(mut client: Command) {
+    let (port, server) = (free_port(), free_port());
+    let mut everything = node("node_modules/@modelcontextprotocol/server-everything/dist/index.js");
+    everything.arg("streamableHttp").env("PORT", server.to_string());
+    let everything = everything.current_dir(repository("tests/interop")).stdout(Stdio::null()).stderr(Stdio::null());
+    let _everything = everything.kill_on_drop(true).spawn().expect("Node.js");
+    let connects = async || TcpStream::connect(("127.0.0.1", server)).await.ok();
+    crate::envoy::eventually("the MCP server listens", connects).await;
+
+    let installation = Installation::new();
+    let resource = format!("http://127.0.0.1:{port}/mcp");
+    let resources = json!([{
+        "resource": resource, "dpop": "allowed", "nonce": "required", "metadata": { "resource_name": "Everything" },
+        "rules": [{ "path": "/mcp", "scope": "orders:read" }],
+    }]);
+    let process = installation.start(&["--set", &format!("protected_resources={resources}")]).await;
+    let envoy = Envoy::for_resource(&resource, &installation.socket(), server).await;
+    client
+        .current_dir(repository("tests/interop"))
+        .env("ISSUER", &installation.issuer)
+        .env("CLIENT_ID", "spa")
+        .env("REDIRECT_URI", format!("http://127.0.0.1:{}/cb", free_port()))
+        .env("USERNAME", "ada")
+        .env("PASSWORD", PASSWORD)
+        .env("SCOPE", "orders:read")
+        .env("RESOURCE", &resource)
+        .kill_on_drop(true);
+    let output = run(&mut client).await;
+    process.signal("TERM").await;
+    let (_, log) = process.ended().await;
+    drop(envoy);
+    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}{complained}\nthe program said:\n{log}");
+    assert!(said.lines().any(|line| line.starts_with("ok ")), "{said}{complained}");
+}
+
+#[tokio::test]
+async fn the_mcp_client_finds_its_way_from_the_first_401() {
+    reaches_an_mcp_server(node("mcp.mjs")).await;
 }

@@ -15,7 +15,7 @@ use crate::check::{Proxy, Verdict};
 use crate::envoy::eventually;
 use crate::gate::{Holder, proof_claims};
 use crate::provider::{Conduct, Provider};
-use crate::world::{Events, TestClock};
+use crate::world::{Events, SECRET, TestClock};
 
 /// What a gate of these tests needs to leave its fence behind, and to be allowed a fetch again.
 const A_WHILE: Duration = Duration::from_secs(11);
@@ -130,8 +130,9 @@ impl Story {
 }
 
 /// Serves until the set is dropped.
-async fn serve(text: &str, clock: &Arc<TestClock>) -> (JoinSet<()>, Proxy) {
+pub async fn serve(text: &str, clock: &Arc<TestClock>) -> (JoinSet<()>, Proxy) {
     let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("secret"), SECRET).expect("a file");
     let config = Document::parse("tollgate.yaml", text, folder.path()).and_then(Document::check);
     let config = config.unwrap_or_else(|mistakes| panic!("{}", mistakes.to_text()));
     let seams = Seams { clock: Arc::clone(clock) as Arc<dyn Clock>, ..Seams::default() };

@@ -57,7 +57,10 @@ impl Breaker {
 
 /// What goes on behind requests is no part of them.
 pub fn is_upkeep(call: &str) -> bool {
-    matches!(call, "note_alive" | "sweep" | "signing_keys" | "add_signing_key" | "root_key" | "last_alive")
+    matches!(
+        call,
+        "note_alive" | "ended_since" | "sweep" | "signing_keys" | "add_signing_key" | "root_key" | "last_alive"
+    )
 }
 
 #[async_trait]
@@ -351,9 +354,12 @@ async fn people_are_told_to_come_back_and_then_go_on_where_they_were() {
     tokens.expect_tokens();
 
     let page = browser.open("/logout").await;
-    breaker.arm(Some((1, Failure::Refused)));
-    assert_unavailable_page(&browser.submit(&page, &[]).await);
-    assert_eq!(breaker.calls(), ["end_session"]);
+    let calls = ["session", "leave_session", "end_session"];
+    for number in 1..=calls.len() {
+        breaker.arm(Some((number, Failure::Refused)));
+        assert_unavailable_page(&browser.submit(&page, &[]).await);
+        assert_eq!(breaker.calls(), calls[..number]);
+    }
     breaker.arm(None);
     assert_eq!(browser.submit(&page, &[]).await.status, 200);
 }
@@ -373,9 +379,10 @@ async fn a_pushed_request_outlives_every_failure_before_it_is_answered() {
     assert_unavailable(push().await);
     guard.fail(None);
 
-    for (decision, calls) in
-        [("approve", ["session", "record_code"].as_slice()), ("deny", &["session", "end_transaction"])]
-    {
+    for (decision, calls) in [
+        ("approve", ["session", "session_client", "join_session", "record_code"].as_slice()),
+        ("deny", &["session", "end_transaction"]),
+    ] {
         let path = web.pushed_path(&push().await.expect(201, ""));
         let mut browser = Browser::new(&world.issuer);
         breaker.arm(Some((1, Failure::Refused)));

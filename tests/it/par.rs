@@ -105,7 +105,10 @@ async fn the_metadata_says_so() {
         assert_eq!(metadata["require_pushed_authorization_requests"], required);
         assert_eq!(metadata["request_parameter_supported"], true);
         assert_eq!(metadata["request_uri_parameter_supported"], false);
-        assert_eq!(metadata["response_modes_supported"], json!(["query", "query.jwt", "jwt"]));
+        assert_eq!(
+            metadata["response_modes_supported"],
+            json!(["query", "query.jwt", "jwt", "form_post", "form_post.jwt"])
+        );
         assert_eq!(metadata["authorization_signing_alg_values_supported"], json!(["ES256"]));
         let algorithms = if fapi {
             json!(["ES256", "PS256", "EdDSA", "Ed25519"])

@@ -116,6 +116,9 @@ impl Installation {
         let mut command = program();
         command.arg("serve").arg("--config").arg(self.path("tollgate.yaml"));
         command.arg("--set").arg(self.store(""));
+        if self.postgres.is_some() {
+            command.arg("--set").arg("replay.local.replicas=\"each_takes_a_proof_once\"");
+        }
         command.arg("--set").arg(format!("listen.ext_authz=[{{\"address\":\"unix:{}\"}}]", self.socket().display()));
         command.args(arguments);
         command

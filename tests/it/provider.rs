@@ -62,6 +62,8 @@ pub struct Script {
     pub userinfo: Value,
     /// The answer of the token endpoint instead of tokens.
     pub refusal: Option<(u16, Value)>,
+    /// The answer of the introspection endpoint.
+    pub introspection: (u16, Value),
     /// The requests that have arrived: head and body.
     pub requests: Vec<(String, String)>,
 }
@@ -100,6 +102,7 @@ impl Provider {
             }),
             userinfo: json!({ "sub": "ada-at-acme" }),
             refusal: None,
+            introspection: (200, json!({ "active": false })),
             requests: Vec::new(),
         };
         let script = Arc::new(Mutex::new(script));
@@ -137,6 +140,7 @@ impl Script {
 
     fn answer(&self, path: &str) -> (u16, Value) {
         match path {
+            "/introspect" => self.introspection.clone(),
             "/.well-known/openid-configuration" => (200, self.metadata.clone()),
             "/jwks" => (200, json!({ "keys": self.published })),
             "/token" => self.refusal.clone().unwrap_or_else(|| {

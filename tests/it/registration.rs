@@ -17,6 +17,7 @@ use crate::client::{
     Answer, CHALLENGE, CLIENT_CREDENTIALS, Client, Credential, answer, code_request, http, refresh_request,
 };
 use crate::documents::{Documents, Reply};
+use crate::ended;
 use crate::world::{End, World};
 
 /// The initial access token.
@@ -265,6 +266,7 @@ async fn a_deleted_client_is_gone_at_once_with_all_that_it_was_granted() {
     let agent = client(&world, &registered, Credential::None);
     let now = world.clock.now();
     let tokens = agent.request(now, &code_request(&world.code(&agent).await)).send().await.expect_tokens();
+    assert_eq!(ended::call(&world, &agent, &tokens).await, 200);
     let code = world.code(&agent).await;
     let deleted = delete(&registered).await;
     assert_eq!((deleted.status, &deleted.body), (204, &Value::Null));
@@ -275,6 +277,7 @@ async fn a_deleted_client_is_gone_at_once_with_all_that_it_was_granted() {
     let backend = world.client("backend");
     let about = backend.about(crate::client::INTROSPECT, tokens.text("access_token"), now).send().await;
     assert_eq!(about.body["active"], false, "{about:?}");
+    assert_eq!(ended::call(&world, &agent, &tokens).await, 401);
     let page = Browser::new(&world.issuer).open(&request(&agent.id, &[])).await;
     assert!(page.has(Refusal::AuthorizeClientUnknown.name()), "{page:?}");
     // RFC 7592 §2: 401 for a client that is no more.

@@ -4,10 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Barrier;
-use tollgate::clock::Timestamp;
-use tollgate::replay::{DEFAULT_ENTRIES, LocalReplayGuard, ReplayGuard, ReplayKey, Seen};
+use tollgate::clock::{SystemClock, Timestamp};
+use tollgate::entropy::SystemEntropy;
+use tollgate::replay::{
+    DEFAULT_ENTRIES, LocalReplayGuard, RedisReplayGuard, RedisSettings, ReplayGuard, ReplayKey, Seen,
+};
 use tollgate::secret::sha256;
 use tollgate::store::Unavailable;
+
+use crate::redis::{Cluster, Redis};
 
 const CALLERS: usize = 64;
 
@@ -19,18 +24,73 @@ fn key(number: u64) -> ReplayKey {
     ReplayKey::from_bytes(sha256(&number.to_be_bytes()))
 }
 
-fn guard() -> Arc<dyn ReplayGuard> {
-    Arc::new(LocalReplayGuard::new(DEFAULT_ENTRIES))
+/// A guard, with what it needs to live.
+struct Fixture {
+    guard: Arc<dyn ReplayGuard>,
+    _redis: Option<Redis>,
+    _cluster: Option<Cluster>,
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_at_once_one_is_first() {
-    let guard = guard();
+async fn local() -> Fixture {
+    Fixture { guard: Arc::new(LocalReplayGuard::new(DEFAULT_ENTRIES)), _redis: None, _cluster: None }
+}
+
+async fn node() -> Fixture {
+    let redis = Redis::start().await;
+    Fixture { guard: shared(redis.settings()).await, _redis: Some(redis), _cluster: None }
+}
+
+async fn cluster() -> Fixture {
+    let cluster = Cluster::start().await;
+    Fixture { guard: shared(cluster.settings()).await, _redis: None, _cluster: Some(cluster) }
+}
+
+async fn shared(settings: RedisSettings) -> Arc<dyn ReplayGuard> {
+    let guard = RedisReplayGuard::start(settings, Arc::new(SystemClock), &SystemEntropy).await;
+    Arc::new(guard.expect("a guard"))
+}
+
+/// Runs each case over each guard. A case is given the maker of guards.
+macro_rules! conformance {
+    ($($case:ident)*) => {
+        mod local_guard {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() {
+                super::$case(super::local).await;
+            })*
+        }
+
+        mod redis_guard {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() {
+                super::$case(super::node).await;
+            })*
+        }
+
+        mod redis_cluster_guard {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() {
+                super::$case(super::cluster).await;
+            })*
+        }
+    };
+}
+
+conformance! {
+    of_many_at_once_one_is_first
+    keys_do_not_get_in_each_others_way
+    a_key_is_remembered_until_it_expires_and_never_for_less
+    the_ways_to_spend_agree
+}
+
+async fn of_many_at_once_one_is_first<F: Future<Output = Fixture>>(make: impl Fn() -> F) {
+    let fixture = make().await;
+    let guard = &fixture.guard;
     for round in 0..32 {
         let barrier = Arc::new(Barrier::new(CALLERS));
         let tasks: Vec<_> = (0..CALLERS)
             .map(|_| {
-                let (barrier, guard) = (Arc::clone(&barrier), Arc::clone(&guard));
+                let (barrier, guard) = (Arc::clone(&barrier), Arc::clone(guard));
                 tokio::spawn(async move {
                     barrier.wait().await;
                     guard.spend(key(round), now() + Duration::from_secs(70), now()).await
@@ -45,9 +105,9 @@ async fn of_many_at_once_one_is_first() {
     }
 }
 
-#[tokio::test]
-async fn keys_do_not_get_in_each_others_way() {
-    let guard = guard();
+async fn keys_do_not_get_in_each_others_way<F: Future<Output = Fixture>>(make: impl Fn() -> F) {
+    let fixture = make().await;
+    let guard = &fixture.guard;
     for number in 0..1_000 {
         assert_eq!(guard.spend(key(number), now() + Duration::from_secs(70), now()).await, Ok(Seen::First));
     }
@@ -56,24 +116,29 @@ async fn keys_do_not_get_in_each_others_way() {
     }
 }
 
-#[tokio::test]
-async fn a_key_is_remembered_until_it_expires_and_never_for_less() {
+async fn a_key_is_remembered_until_it_expires_and_never_for_less<F: Future<Output = Fixture>>(make: impl Fn() -> F) {
     let expires = now() + Duration::from_millis(69_999);
-    for millis in [0, 1, 69_998, 69_999] {
-        let guard = guard();
-        assert_eq!(guard.spend(key(1), expires, now()).await, Ok(Seen::First));
+    let fixture = make().await;
+    for (number, millis) in [(0, 0), (1, 1), (2, 69_998), (3, 69_999)] {
+        let guard = &fixture.guard;
+        assert_eq!(guard.spend(key(number), expires, now()).await, Ok(Seen::First));
         let later = now() + Duration::from_millis(millis);
-        assert_eq!(guard.spend(key(1), expires, later).await, Ok(Seen::Replayed), "after {millis} ms");
+        assert_eq!(guard.spend(key(number), expires, later).await, Ok(Seen::Replayed), "after {millis} ms");
     }
 }
 
-#[tokio::test]
-async fn the_ways_to_spend_agree() {
-    let guard = guard();
-    let expires = now() + Duration::from_secs(1);
-    assert_eq!(guard.spend_now(key(1), expires, now()), Some(Ok(Seen::First)));
+async fn the_ways_to_spend_agree<F: Future<Output = Fixture>>(make: impl Fn() -> F) {
+    let fixture = make().await;
+    let guard = &fixture.guard;
+    let expires = now() + Duration::from_secs(70);
+    let at_once = guard.spend_now(key(1), expires, now());
+    let waited = guard.spend(key(1), expires, now()).await;
+    match at_once {
+        Some(first) => assert_eq!((first, waited), (Ok(Seen::First), Ok(Seen::Replayed))),
+        None => assert_eq!(waited, Ok(Seen::First), "who cannot tell at once has not spent it"),
+    }
+    assert!(guard.spend_now(key(1), expires, now()).is_none_or(|again| again == Ok(Seen::Replayed)));
     assert_eq!(guard.spend(key(1), expires, now()).await, Ok(Seen::Replayed));
-    assert_eq!(guard.spend_now(key(1), expires, now()), Some(Ok(Seen::Replayed)));
 }
 
 #[tokio::test]

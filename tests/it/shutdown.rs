@@ -155,7 +155,14 @@ async fn nothing_is_answered_once_the_drain_time_is_over() {
     let limits = Limits { drain: Duration::from_millis(50), ..Limits::default() };
     let door = Door::bind(([127, 0, 0, 1], 0).into(), limits).await.expect("a port");
     let address = door.address().expect("an address");
-    let site = AdminSite { store: None, keys: None, clock: Arc::new(SystemClock), takes_writes: Arc::default() };
+    let site = AdminSite {
+        store: None,
+        keys: None,
+        guard: None,
+        clock: Arc::new(SystemClock),
+        takes_writes: Arc::default(),
+        metrics: Arc::default(),
+    };
     let (stop, stopped) = oneshot::channel::<()>();
     let served = tokio::spawn(async move {
         let stopped = async {

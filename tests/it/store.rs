@@ -18,7 +18,7 @@ use tollgate::secret::{
     UserCodeKind,
 };
 use tollgate::store::{
-    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle,
+    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
     GrantOrigin, KeyRecord, LastAlive, Limits, MemoryStore, OpenError, Pace, PersonRecord, Polled, Previous, Pushed,
     PushedRequest, Recorded, Redeemed, RefreshState, Rotated, Rotation, SenderConstraint, SessionClient, SessionId,
     SessionRecord, SqliteStore, Store, TokenName, TransactionId, Unavailable,
@@ -120,6 +120,7 @@ conformance! {
     a_device_is_over_when_its_time_has_come
     an_assertion_is_spent_once
     a_token_that_was_revoked_stays_revoked
+    what_has_ended_is_told_by_when
     an_access_token_is_found_by_its_handle_until_it_is_over
     an_assertion_may_come_again_after_its_time
     of_many_assertions_at_once_one_is_first
@@ -692,18 +693,43 @@ async fn a_token_that_was_revoked_stays_revoked(make: Make) {
     assert_eq!(store.is_token_revoked(name(1)).await, Ok(false));
     for number in [1, 2, 1] {
         assert_eq!(
-            store.revoke_token(name(number), now() + SECOND * u32::try_from(number).expect("few")).await,
+            store.revoke_token(name(number), now() + SECOND * u32::try_from(number).expect("few"), now()).await,
             Ok(())
         );
     }
-    assert_eq!(store.revoke_token(name(3), now() + SECOND).await, Err(Unavailable::Full));
+    assert_eq!(store.revoke_token(name(3), now() + SECOND, now()).await, Err(Unavailable::Full));
     assert_eq!(store.sweep(now() + SECOND * 2, 100).await, Ok(1));
     let mut revoked = Vec::new();
     for number in 1..=3 {
         revoked.push(store.is_token_revoked(name(number)).await.expect("an answer"));
     }
     assert_eq!(revoked, [false, true, false]);
-    assert_eq!(store.revoke_token(name(3), now() + SECOND * 3).await, Ok(()));
+    assert_eq!(store.revoke_token(name(3), now() + SECOND * 3, now()).await, Ok(()));
+}
+
+async fn what_has_ended_is_told_by_when(make: Make) {
+    let Fixture { store, _directory } = make(Limits { grants_per_person: 2, ..Limits::default() });
+    let at = |seconds: u32| now() + SECOND * seconds;
+    let name = |number| TokenName(bytes(number));
+    assert_eq!(store.ended_since(Timestamp::default()).await, Ok(Ended::default()));
+    for number in 1..=3 {
+        begin_at(&*store, &Grant { subject: "ada".parse().expect("a name"), ..grant(number) }, at(1)).await;
+    }
+    // The third has superseded the first.
+    assert_eq!(store.end_grant(grant(2).handle, EndedBy::Fork, at(2)).await, Ok(()));
+    assert_eq!(store.revoke_token(name(1), at(60), at(2)).await, Ok(()));
+    assert_eq!(store.end_grants_of(&"ada".parse().expect("a name"), EndedBy::Revoked, at(3)).await, Ok(1));
+    assert_eq!(store.revoke_token(name(2), at(50), at(3)).await, Ok(()));
+    assert_eq!(store.revoke_token(name(1), at(60), at(4)).await, Ok(()), "the first time counts");
+    let all = [(1, at(1)), (2, at(2)), (3, at(3))].map(|(number, when)| (grant(number).handle, when));
+    let tokens = [(name(1), at(60)), (name(2), at(50))];
+    for (since, from) in [(0, 0_usize), (1, 0), (2, 1), (3, 2), (4, 3)] {
+        let mut told = store.ended_since(at(since)).await.expect("an answer");
+        told.grants.sort_by_key(|(_, when)| *when);
+        told.tokens.sort_by_key(|(_, until)| std::cmp::Reverse(*until));
+        let later = from.saturating_sub(1).min(2);
+        assert_eq!((told.grants.as_slice(), told.tokens.as_slice()), (&all[from..], &tokens[later..]), "since {since}");
+    }
 }
 
 async fn an_access_token_is_found_by_its_handle_until_it_is_over(make: Make) {
@@ -1251,7 +1277,7 @@ async fn a_reopened_file_holds_everything() {
     assert_eq!(store.open_session(&session(1)).await, Ok(()));
     assert_eq!(store.remember_person(&person(1)).await, Ok(true));
     assert_eq!(store.spend_assertion(assertion(1), now() + SECOND, now()).await, Ok(Seen::First));
-    assert_eq!(store.revoke_token(TokenName(bytes(1)), now() + SECOND).await, Ok(()));
+    assert_eq!(store.revoke_token(TokenName(bytes(1)), now() + SECOND, now()).await, Ok(()));
     assert_eq!(store.record_access_token(&access_token(1)).await, Ok(()));
     assert_eq!(store.add_signing_key(&key(1), &[]).await, Ok(true));
     assert_eq!(store.root_key(b"sealed").await, Ok(b"sealed".to_vec()));
@@ -1567,10 +1593,14 @@ fn key(generation: u64) -> KeyRecord {
 
 /// Puts a grant in the store in the one way there is: a code is redeemed for it.
 async fn begin(store: &dyn Store, grant: &Grant) {
+    begin_at(store, grant, now()).await;
+}
+
+async fn begin_at(store: &dyn Store, grant: &Grant, when: Timestamp) {
     let number = u64::from_be_bytes(*grant.handle.0.first_chunk().expect("16 bytes begin with 8"));
     let code = code(1_000_000 + number);
     assert_eq!(store.record_code(&code).await, Ok(Recorded::First));
-    assert_eq!(store.redeem_code(code.digest, grant, now()).await, Ok(Redeemed::First));
+    assert_eq!(store.redeem_code(code.digest, grant, when).await, Ok(Redeemed::First));
 }
 
 /// Lets callers 1 to [`CALLERS`] go at the same moment, and gives their answers.
@@ -1697,7 +1727,8 @@ async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
             format!("{:?}", store.spend_assertion(assertion(number), expires, *now).await)
         }
         Call::RevokeToken(number, seconds) => {
-            format!("{:?}", store.revoke_token(TokenName(bytes(number)), *now + Duration::from_secs(seconds)).await)
+            let expires = *now + Duration::from_secs(seconds);
+            format!("{:?}", store.revoke_token(TokenName(bytes(number)), expires, *now).await)
         }
         Call::Sign(number) => {
             let taken = store.session(session(number).digest, Timestamp::default()).await.expect("an answer").is_some();
@@ -1764,7 +1795,10 @@ async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
         }
         Call::Sweep(limit) => format!("{:?}", store.sweep(*now, limit).await),
     };
-    let mut seen = vec![answer, format!("{:?}", store.signing_keys().await)];
+    let mut ended = store.ended_since(now.before(SECOND * 20)).await.expect("an answer");
+    ended.grants.sort_by_key(|(grant, _)| grant.0);
+    ended.tokens.sort_by_key(|(token, _)| token.0);
+    let mut seen = vec![answer, format!("{:?}", store.signing_keys().await), format!("{ended:?}")];
     for number in 1..4 {
         seen.push(format!("{:?}", store.code(code(number).digest).await));
         seen.push(format!("{:?}", store.grant(grant(number).handle).await));

@@ -10,9 +10,9 @@ use tollgate::secret::{
     AccessTokenKind, BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind,
 };
 use tollgate::store::{
-    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, KeyRecord,
-    LastAlive, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionClient,
-    SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
+    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
+    KeyRecord, LastAlive, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
+    SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 
 /// What is done around each call.
@@ -181,8 +181,12 @@ impl Store for TappedStore {
         tapped!(self.spend_assertion(key, expires, now))
     }
 
-    async fn revoke_token(&self, token: TokenName, expires: Timestamp) -> Result<(), Unavailable> {
-        tapped!(self.revoke_token(token, expires))
+    async fn revoke_token(&self, token: TokenName, expires: Timestamp, now: Timestamp) -> Result<(), Unavailable> {
+        tapped!(self.revoke_token(token, expires, now))
+    }
+
+    async fn ended_since(&self, since: Timestamp) -> Result<Ended, Unavailable> {
+        tapped!(self.ended_since(since))
     }
 
     async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable> {

@@ -213,7 +213,7 @@ async fn requests(table: &mut Table<'_>) {
     for foreign in ["admin", "orders:read admin", "orders:delete"] {
         table.row(call().with("scope", foreign), 400, "invalid_scope", Refusal::ScopeNotAllowed).await;
     }
-    for foreign in ["https://evil.example", "/relative", "https://api.example.com#f", "https://api.example.com/"] {
+    for foreign in ["https://evil.example", "/relative", "https://api.example.com#f", "https://api.example.com/v1"] {
         table.row(call().with("resource", foreign), 400, "invalid_target", Refusal::ResourceUnknown).await;
     }
     let two = call().and("resource", "https://api.example.com").and("resource", "https://files.example.com");

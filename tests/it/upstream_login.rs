@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tollgate::clock::Clock as _;
 use tollgate::config::Login;
 use tollgate::fetch::FetchLimits;
-use tollgate::identity::{ClaimNames, OidcClient, OidcSettings};
+use tollgate::identity::{ClaimNames, OidcSettings};
+use tollgate::issuers::ClientCredential;
 use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::oauth::{Refusal, Settings};
 use tollgate::secret::{base64url, sha256};
@@ -29,7 +30,7 @@ fn settings(provider: &Provider) -> OidcSettings {
     OidcSettings {
         issuer: provider.issuer.parse().expect("an issuer"),
         client_id: CLIENT_ID.parse().expect("a name"),
-        client: OidcClient::Basic(SecretString::from(CLIENT_SECRET)),
+        client: ClientCredential::Basic(SecretString::from(CLIENT_SECRET)),
         scopes: "openid profile email".to_owned(),
         claims: ClaimNames::default(),
     }
@@ -484,8 +485,11 @@ async fn an_email_address_names_a_person_only_if_it_is_theirs() {
 async fn this_server_may_authenticate_by_key_or_in_the_body_or_not_at_all() {
     let key = SigningKey::generate(Algorithm::Es256).expect("a key");
     let public = key.public().clone();
-    let ways: [OidcClient; 3] =
-        [OidcClient::Key(Box::new(key)), OidcClient::Post(SecretString::from(CLIENT_SECRET)), OidcClient::None];
+    let ways: [ClientCredential; 3] = [
+        ClientCredential::Key(Box::new(key)),
+        ClientCredential::Post(SecretString::from(CLIENT_SECRET)),
+        ClientCredential::None,
+    ];
     for client in ways {
         let way = format!("{client:?}");
         let story = Story::begin_with(|settings| settings.client = client, |_| {}).await;

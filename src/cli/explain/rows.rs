@@ -1126,6 +1126,13 @@ pub(super) const AT_THE_GATE: &[Row] = &[
         "Set the clocks of the issuer and of this machine.",
     ),
     row(
+        "token_revoked",
+        "RFC 7009 §2.1",
+        "The token was revoked, or its grant has ended: the person or the client has ended it, a code or a refresh token \
+         came twice, or the person was disabled.",
+        "Have the person sign in again. If a code or a refresh token came twice, find out who sent it.",
+    ),
+    row(
         "token_confirmation_unknown",
         "RFC 7800 §3.1",
         "The token is bound in a way that this gate does not check, by a certificate perhaps.",

@@ -7,9 +7,9 @@ use serde::Deserialize;
 
 use super::super::duration::Lifetime;
 use super::super::given::{Given, Parsed};
-use super::SigningAlgorithm;
+use super::{AuthMethod, SigningAlgorithm};
 use crate::fetch::{FetchFault, FetchUrl};
-use crate::ident::IssuerName;
+use crate::ident::{ClientId, IssuerName};
 
 /// An authorization server whose tokens count at protected resources, with what differs from the defaults. One without such
 /// differences needs no entry: `authorization_servers` of a resource names it.
@@ -32,9 +32,38 @@ pub(in crate::config) struct IssuerFile {
     pub(in crate::config) clock_skew: Option<Given<Lifetime>>,
     /// Which claims of its tokens say what. The service is told the same in any case, as `sub`, `client_id` and `scope`.
     pub(in crate::config) claims: Option<Given<TokenClaimsFile>>,
+    /// How it is asked about tokens that are no JWTs (RFC 7662). Without it such tokens do not count. A resource may accept one
+    /// issuer with it.
+    pub(in crate::config) introspection: Option<Given<IntrospectionFile>>,
     /// How long a request to it may take; at most 30s. Nobody waits for more than two seconds.
     #[schemars(extend("default" = "5s"))]
     pub(in crate::config) timeout: Option<Given<Lifetime>>,
+}
+
+/// How an issuer is asked about tokens. It must say `aud`, and `cnf` if a token is bound.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct IntrospectionFile {
+    /// Its introspection endpoint: an https URL, or http on loopback.
+    #[schemars(required)]
+    pub(in crate::config) endpoint: Option<Given<Parsed<FetchUrl>>>,
+    /// What this server is called there.
+    #[schemars(required)]
+    pub(in crate::config) client_id: Option<Given<Parsed<ClientId>>>,
+    /// How this server authenticates there: `client_secret_basic`, `client_secret_post` or `private_key_jwt`. Default: as the
+    /// files below allow.
+    pub(in crate::config) token_endpoint_auth_method: Option<Given<AuthMethod>>,
+    /// A file with the secret, for `client_secret_basic` (the default with it) and `client_secret_post`.
+    pub(in crate::config) client_secret_file: Option<Given<String>>,
+    /// A file with the private key, in PEM (PKCS #8), for `private_key_jwt`. The `kid` of its assertions is the thumbprint of
+    /// the key (RFC 7638).
+    pub(in crate::config) client_key_file: Option<Given<String>>,
+    /// What `client_key_file` signs with.
+    #[schemars(extend("default" = "ES256"))]
+    pub(in crate::config) token_endpoint_auth_signing_alg: Option<Given<SigningAlgorithm>>,
+    /// How long an answer counts, and so how much later it is known here that a token was revoked; at most 5m.
+    #[schemars(extend("default" = "30s"))]
+    pub(in crate::config) cache: Option<Given<Lifetime>>,
 }
 
 /// Which `typ` access tokens have.

@@ -39,10 +39,29 @@ pub(in crate::config) struct ResourceFile {
     pub(in crate::config) access_token_format: Option<Given<AccessTokenFormatWord>>,
     /// What the protected service gets to see.
     pub(in crate::config) upstream: Option<Given<UpstreamFile>>,
+    /// Metadata for clients (RFC 9728). With this section, which may be empty, the gate itself answers at
+    /// `/.well-known/oauth-protected-resource`, to anybody, and challenges say so: clients find the authorization server,
+    /// the scopes of `rules` and the binding of tokens there. Default: no metadata.
+    pub(in crate::config) metadata: Option<Given<MetadataFile>>,
     /// Who may do what. The first rule that matches decides; a request that none matches is denied. A rule whose requests
     /// all go to an earlier one is a mistake.
     #[schemars(required)]
     pub(in crate::config) rules: Option<Given<Vec<Given<RuleFile>>>>,
+}
+
+/// What people are told about a resource (RFC 9728 §2).
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "they are those of RFC 9728")]
+pub(in crate::config) struct MetadataFile {
+    /// Its name: 1 to 200 characters. Default: none.
+    pub(in crate::config) resource_name: Option<Given<String>>,
+    /// The URL of its documentation for developers. Default: none.
+    pub(in crate::config) resource_documentation: Option<Given<String>>,
+    /// The URL of what clients may do with its data. Default: none.
+    pub(in crate::config) resource_policy_uri: Option<Given<String>>,
+    /// The URL of its terms of service. Default: none.
+    pub(in crate::config) resource_tos_uri: Option<Given<String>>,
 }
 
 /// Whether tokens must be bound to a key.

@@ -24,7 +24,7 @@ use crate::oauth::Parameters;
 use crate::oauth::authorization_details::DetailShown;
 use crate::oauth::clients::Asker;
 use crate::scope::Scopes;
-use crate::store::PersonRecord;
+use crate::store::{EndedBy, PersonRecord};
 use crate::token::AuthorizationDetails;
 use crate::uri::HttpUri;
 
@@ -256,14 +256,16 @@ impl AuthorizationServer {
         self.end_unapproved(&transaction, why.refusal(), now).await
     }
 
-    /// Stops a person whom an external endpoint has signed in, or will.
+    /// Stops a person whom an external endpoint has signed in, or will, and ends all that they have allowed.
     ///
     /// # Errors
     /// [`Refusal::SubjectUnusable`], or `Unavailable`.
     pub async fn disable_person(&self, subject: &str, now: Timestamp) -> Result<(), Error> {
         let subject = self.said_subject(subject)?;
         self.store.disable_person(&subject, now).await?;
-        Ok(self.tell_clients_of_grants(&subject, now).await?)
+        self.tell_clients_of_grants(&subject, now).await?; // while it is known which they are
+        self.end_grants_of(&subject, EndedBy::UserDisabled, now).await?;
+        Ok(())
     }
 
     /// Lets a person in again.

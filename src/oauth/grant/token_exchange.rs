@@ -23,8 +23,9 @@ use crate::ident::Audience;
 use crate::jose::Members;
 use crate::oauth::client::ExchangePolicy;
 use crate::oauth::params::Parameters;
-use crate::oauth::{AuthorizationServer, Error, Refusal, own_token};
+use crate::oauth::{AuthorizationServer, Error, Refusal};
 use crate::scope::Scopes;
+use crate::store::GrantHandle;
 use crate::token::{AuthorizationDetails, TokenFault, VerifiedToken};
 
 /// The type of the tokens that we take and give (RFC 8693 §3).
@@ -105,7 +106,7 @@ impl Request<'_> {
             told: Members::new(),
             session: None,
             refresh_token: None, // RFC 8693 §2.2.1: typically not issued; the next call brings another subject token
-            grant: own_token::grant(&token),
+            grant: GrantHandle::of(&token),
             delegation: Some(delegation),
             outcome: "exchanged",
         })

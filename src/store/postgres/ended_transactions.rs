@@ -15,7 +15,10 @@ pub(super) async fn end(
 ) -> Result<Recorded, Fault> {
     let insert = "WITH answered AS (
            UPDATE pushed_requests SET spent = true, parameters = ''
-           WHERE transaction_id = $1 AND NOT spent AND holds('ended_transactions') < $3 RETURNING 1)
+           WHERE transaction_id = $1 AND NOT spent AND holds('ended_transactions') < $3
+             AND NOT EXISTS (SELECT FROM codes WHERE transaction_id = $1)
+             AND NOT EXISTS (SELECT FROM ended_transactions WHERE transaction_id = $1)
+           RETURNING 1)
          INSERT INTO ended_transactions (transaction_id, expires_at)
          SELECT $1, $2
          WHERE holds('ended_transactions') < $3

@@ -167,6 +167,12 @@ pub(super) async fn end_of(database: &Database, subject: &Subject, why: EndedBy,
     Ok(database.write(update, &[&now, &why, subject]).await?.len() as u64)
 }
 
+/// The grants that have ended since a moment, each with when.
+pub(super) async fn ended_since(database: &Database, since: Timestamp) -> Result<Vec<(GrantHandle, Timestamp)>, Fault> {
+    let rows = database.read("SELECT handle, ended_at FROM grants WHERE ended_at >= $1", &[&since]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
 /// The columns of a grant, by name: a later version may add some.
 macro_rules! select_grants {
     () => {

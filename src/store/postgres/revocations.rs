@@ -1,5 +1,7 @@
 //! Access tokens that were revoked by name.
 
+use tokio_postgres::Row;
+
 use super::column::Bytes;
 use super::database::{Database, Fault};
 use super::limit::bound;
@@ -10,12 +12,12 @@ use crate::store::TokenName;
 pub(super) async fn record(
     database: &Database,
     TokenName(name): TokenName,
-    expires: Timestamp,
+    (now, expires): (Timestamp, Timestamp),
     limit: u64,
 ) -> Result<(), Fault> {
-    let insert = "INSERT INTO revocations (token, expires_at) SELECT $1, $2 WHERE holds('revocations') < $3
-         ON CONFLICT (token) DO NOTHING RETURNING 1";
-    if database.changes(insert, &[&Bytes(name), &expires, &bound(limit)]).await? {
+    let insert = "INSERT INTO revocations (token, revoked_at, expires_at)
+         SELECT $1, $2, $3 WHERE holds('revocations') < $4 ON CONFLICT (token) DO NOTHING RETURNING 1";
+    if database.changes(insert, &[&Bytes(name), &now, &expires, &bound(limit)]).await? {
         return Ok(());
     }
     if holds(database, TokenName(name)).await? { Ok(()) } else { Err(Fault::Full) }
@@ -24,4 +26,17 @@ pub(super) async fn record(
 /// Whether a name is there.
 pub(super) async fn holds(database: &Database, TokenName(name): TokenName) -> Result<bool, Fault> {
     database.finds("SELECT 1 FROM revocations WHERE token = $1", &[&Bytes(name)]).await
+}
+
+/// The names that were added since a moment, each with its end.
+pub(super) async fn recorded_since(
+    database: &Database,
+    since: Timestamp,
+) -> Result<Vec<(TokenName, Timestamp)>, Fault> {
+    let rows = database.read("SELECT token, expires_at FROM revocations WHERE revoked_at >= $1", &[&since]).await?;
+    let read = |row: &Row| {
+        let Bytes(name) = row.try_get(0)?;
+        Ok((TokenName(name), row.try_get(1)?))
+    };
+    rows.iter().map(read).collect()
 }

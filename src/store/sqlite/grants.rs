@@ -162,6 +162,13 @@ pub(super) fn end_of(connection: &Connection, subject: &Subject, why: EndedBy, n
     Ok(update.execute(named_params! { ":now": now, ":why": why, ":subject": subject })? as u64)
 }
 
+/// The grants that have ended since a moment, each with when.
+pub(super) fn ended_since(connection: &Connection, since: Timestamp) -> Result<Vec<(GrantHandle, Timestamp)>, Fault> {
+    let mut select = connection.prepare_cached("SELECT handle, ended_at FROM grants WHERE ended_at >= ?1")?;
+    let rows = select.query_map([since], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Reads a row. What this version does not know is a fault, never a guess.
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Grant> {
     let column = row.as_ref().column_index("sender_constraint")?;

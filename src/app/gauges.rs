@@ -1,0 +1,57 @@
+//! What is measured when somebody asks for the metrics.
+
+use std::sync::Arc;
+
+use crate::clock::{Clock, Timestamp};
+use crate::keys::{KeyState, SigningKeys};
+use crate::replay::ReplayGuard;
+use crate::telemetry::Metrics;
+
+/// Adds those that every process has.
+pub(super) fn of_process(metrics: &mut Metrics, guard: &Arc<dyn ReplayGuard>, clock: &dyn Clock) {
+    let began = seconds(clock.now());
+    let start = Box::new(move || vec![(None, began)]);
+    metrics.gauge_in_seconds("process_start_time", "When this process began, in Unix time", start);
+
+    let asked = Arc::clone(guard);
+    let remembered =
+        Box::new(move || asked.occupancy().map(|(entries, _)| (None, count(entries))).into_iter().collect());
+    metrics.gauge("tollgate_replay_entries", "Spent proofs that are remembered in this process", remembered);
+    let guard = Arc::clone(guard);
+    let limit = Box::new(move || guard.occupancy().map(|(_, limit)| (None, count(limit))).into_iter().collect());
+    metrics.gauge("tollgate_replay_entries_limit", "How many may be", limit);
+}
+
+/// Adds those of the signing keys.
+pub(super) fn of_keys(metrics: &mut Metrics, keys: &Arc<SigningKeys>, clock: &Arc<dyn Clock>) {
+    let (held, time) = (Arc::clone(keys), Arc::clone(clock));
+    let states = Box::new(move || {
+        let now = time.now();
+        let states = held.records().into_iter().map(|record| record.state(now)).collect::<Vec<_>>();
+        let number = |state| count(states.iter().filter(|each| **each == state).count());
+        let named =
+            [(KeyState::Announced, "announced"), (KeyState::Signing, "signing"), (KeyState::Retired, "retired")];
+        named.map(|(state, name)| (Some(("state", name)), number(state))).into()
+    });
+    metrics.gauge("tollgate_signing_keys", "Signing keys that are published", states);
+
+    let (keys, clock) = (Arc::clone(keys), Arc::clone(clock));
+    let retires = Box::new(move || {
+        let now = clock.now();
+        let signing = keys.records().into_iter().rev().find(|record| record.state(now) == KeyState::Signing);
+        signing.map(|record| (None, seconds(record.retire_at))).into_iter().collect()
+    });
+    let help = "Until when the key signs that signs now, in Unix time";
+    metrics.gauge_in_seconds("tollgate_signing_key_retire_timestamp", help, retires);
+}
+
+/// A time in Unix seconds.
+fn seconds(at: Timestamp) -> f64 {
+    count(usize::try_from(at.seconds()).unwrap_or_default())
+}
+
+/// A number as metrics have it; exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "nobody counts that far")]
+fn count(number: usize) -> f64 {
+    number as f64
+}

@@ -1,0 +1,134 @@
+//! Metadata of protected resources (RFC 9728): what a client must know before it has a token. The gate itself answers with
+//! it, so no proxy and no service need a route for it.
+
+use serde_json::{Map, Value, json};
+
+use super::challenge::Answer;
+use super::{Access, Context, DpopRequirement, ResourceSettings};
+use crate::jose::{Algorithm, PROOF_ALGORITHMS};
+use crate::scope::Scopes;
+use crate::uri::HttpUri;
+
+/// What is put between the host and the path of a resource (RFC 9728 §3).
+const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+
+/// How long a document may be kept, in seconds: it changes with the configuration only.
+const KEEP_FOR: u32 = 300;
+
+/// What an operator says to people about a resource (RFC 9728 §2).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ResourceMetadata {
+    /// Its name.
+    pub resource_name: Option<String>,
+    /// Where developers read about it.
+    pub resource_documentation: Option<String>,
+    /// Where it is said what clients may do with its data.
+    pub resource_policy_uri: Option<String>,
+    /// Where its terms of service are.
+    pub resource_tos_uri: Option<String>,
+}
+
+/// The document of a resource, and where it is.
+pub(super) struct PreparedMetadata {
+    /// Where it is, in whole; without characters that a challenge would have to escape.
+    url: String,
+    /// Where it is, below the origin.
+    path: String,
+    /// The document.
+    body: String,
+}
+
+impl PreparedMetadata {
+    /// What the settings say in the words of RFC 9728, if they say that anything is to be said.
+    pub(super) fn new(settings: &ResourceSettings) -> Option<Self> {
+        let described = settings.metadata.as_ref()?;
+        // RFC 9728 §3: the slash of an empty path is left out.
+        let resource = HttpUri::parse(settings.audience.as_str()).ok()?;
+        let path = format!("{WELL_KNOWN}{}", resource.path().trim_end_matches('/'));
+        let url = format!("{}{path}", settings.origin);
+        Some(Self { url, path, body: document(settings, described) })
+    }
+
+    /// Where the document is.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether a request is for the document: under the resource's own path, or where clients look that know the host only.
+    pub(super) fn is_asked_for(&self, method: &str, path: &str) -> bool {
+        matches!(method, "GET" | "HEAD" | "OPTIONS") && (path == self.path || path == WELL_KNOWN)
+    }
+
+    /// The answer to such a request; scripts from anywhere may read it, for it is no secret.
+    pub(super) fn answer(&self, method: &str) -> Answer {
+        let mut headers = vec![("access-control-allow-origin", "*".to_owned())];
+        if method == "OPTIONS" {
+            headers.push(("access-control-allow-methods", "GET, HEAD".to_owned()));
+            headers.push(("access-control-allow-headers", "*".to_owned()));
+            return Answer { status: 200, headers, body: String::new() };
+        }
+        headers.push(("cache-control", format!("max-age={KEEP_FOR}")));
+        headers.push(("content-type", "application/json".to_owned()));
+        Answer { status: 200, headers, body: self.body.clone() }
+    }
+}
+
+/// The document (RFC 9728 §2, §3.2); what has no value is left out.
+fn document(settings: &ResourceSettings, described: &ResourceMetadata) -> String {
+    let mut members = Map::new();
+    members.insert("resource".to_owned(), settings.audience.as_str().into());
+    let issuers = settings.issuers.iter().map(|issuer| issuer.name.as_str());
+    members.insert("authorization_servers".to_owned(), issuers.collect());
+    let scopes = scopes(settings);
+    if !scopes.is_empty() {
+        members.insert("scopes_supported".to_owned(), scopes.iter().map(ToString::to_string).collect());
+    }
+    members.insert("bearer_methods_supported".to_owned(), json!(["header"]));
+    if settings.dpop != DpopRequirement::Off {
+        let algorithms: Value = PROOF_ALGORITHMS.iter().copied().map(Algorithm::name).collect();
+        members.insert("dpop_signing_alg_values_supported".to_owned(), algorithms);
+    }
+    match settings.dpop {
+        DpopRequirement::Required => members.insert("dpop_bound_access_tokens_required".to_owned(), true.into()),
+        DpopRequirement::OrCertificate => {
+            members.insert("tls_client_certificate_bound_access_tokens".to_owned(), true.into())
+        }
+        DpopRequirement::Allowed | DpopRequirement::Off => None,
+    };
+    for (name, value) in [
+        ("resource_name", &described.resource_name),
+        ("resource_documentation", &described.resource_documentation),
+        ("resource_policy_uri", &described.resource_policy_uri),
+        ("resource_tos_uri", &described.resource_tos_uri),
+    ] {
+        members.extend(value.as_ref().map(|value| (name.to_owned(), value.as_str().into())));
+    }
+    Value::Object(members).to_string()
+}
+
+/// What the rules ask for. Clients ask for all of it, so it is no more than that.
+fn scopes(settings: &ResourceSettings) -> Scopes {
+    let wanted = settings.rules.iter().filter_map(|rule| match &rule.access {
+        Access::Token { scopes } => Some(scopes),
+        Access::Anyone => None,
+    });
+    wanted.flat_map(Scopes::iter).cloned().collect()
+}
+
+/// A request for the metadata of a resource, and the answer to it.
+#[must_use]
+#[derive(Debug)]
+pub struct Described {
+    /// What is known about the request.
+    pub(super) context: Context,
+    /// The answer.
+    pub(super) answer: Answer,
+}
+
+impl Described {
+    /// What the client is told.
+    #[must_use]
+    pub fn answer(&self) -> &Answer {
+        &self.answer
+    }
+}

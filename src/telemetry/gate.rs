@@ -1,0 +1,115 @@
+//! What the gate counts. Every counter is found before the first question: to count then is an atomic addition.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::histogram::Histogram;
+use super::metrics::{Labels, label};
+use crate::authz::{Decision, Denial};
+
+/// From 50 microseconds, which is less than a signature takes, to a quarter of a second, at which proxies give up.
+const SECONDS_OF_CHECKS: &[f64] =
+    &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25];
+
+/// Proofs have whole seconds, and pass for a minute by default.
+const SECONDS_OF_PROOFS: &[f64] = &[0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0];
+
+/// What the gate counts.
+#[derive(Debug)]
+pub struct GateMetrics {
+    /// By the audience of the resource.
+    resources: HashMap<String, Decisions>,
+    /// Questions that are about no resource.
+    elsewhere: Decisions,
+    allowed: Histogram,
+    denied: Histogram,
+    unavailable: Histogram,
+    described: Histogram,
+    proof_age: Histogram,
+}
+
+/// Decisions about one resource.
+#[derive(Debug)]
+struct Decisions {
+    allowed: Counter,
+    unavailable: Counter,
+    described: Counter,
+    /// By the name of the denial.
+    denied: HashMap<&'static str, Counter>,
+}
+
+impl GateMetrics {
+    /// Counts decisions about these resources.
+    pub(super) fn register<'a>(registry: &mut Registry, resources: impl Iterator<Item = &'a str>) -> Self {
+        let checks = Family::<Labels<3>, Counter>::default();
+        let seconds = Family::<Labels<1>, Histogram, fn() -> Histogram>::new_with_constructor(|| {
+            Histogram::new(SECONDS_OF_CHECKS)
+        });
+        let proof_age = Histogram::new(SECONDS_OF_PROOFS);
+        registry.register(
+            "tollgate_checks",
+            "Decisions of the gate; `denial` as in `tollgate explain`, without `resource` if there is none for the request",
+            checks.clone(),
+        );
+        registry.register_with_unit(
+            "tollgate_check_duration",
+            "From the head of a Check to its answer",
+            Unit::Seconds,
+            seconds.clone(),
+        );
+        registry.register_with_unit(
+            "tollgate_dpop_proof_age",
+            "Age of proofs that were otherwise good, by our clock; those from the future count as 0",
+            Unit::Seconds,
+            proof_age.clone(),
+        );
+        let took = |outcome| seconds.get_or_create_owned(&[label("outcome", outcome)]);
+        Self {
+            resources: resources.map(|name| (name.to_owned(), Decisions::of(name, &checks))).collect(),
+            elsewhere: Decisions::of("", &checks),
+            allowed: took("allowed"),
+            denied: took("denied"),
+            unavailable: took("unavailable"),
+            described: took("described"),
+            proof_age,
+        }
+    }
+
+    /// Counts a decision.
+    pub(crate) fn decided(&self, decision: &Decision, took: Duration) {
+        let context = decision.context();
+        let resource = context.resource().and_then(|name| self.resources.get(name)).unwrap_or(&self.elsewhere);
+        let (counter, histogram) = match decision {
+            Decision::Allow(_) => (Some(&resource.allowed), &self.allowed),
+            Decision::Deny(denied) => (resource.denied.get(denied.denial().name()), &self.denied),
+            Decision::Unavailable(_) => (Some(&resource.unavailable), &self.unavailable),
+            Decision::Describe(_) => (Some(&resource.described), &self.described),
+        };
+        if let Some(counter) = counter {
+            counter.inc();
+        }
+        histogram.observe(took);
+        if let Some(age) = context.proof_age() {
+            self.proof_age.observe(age);
+        }
+    }
+}
+
+impl Decisions {
+    fn of(resource: &str, checks: &Family<Labels<3>, Counter>) -> Self {
+        let counter = |outcome, denial| {
+            let labels = [("resource", resource.to_owned().into()), label("outcome", outcome), label("denial", denial)];
+            checks.get_or_create_owned(&labels)
+        };
+        Self {
+            allowed: counter("allowed", ""),
+            unavailable: counter("unavailable", ""),
+            described: counter("described", ""),
+            denied: Denial::all().map(|denial| (denial.name(), counter("denied", denial.name()))).collect(),
+        }
+    }
+}

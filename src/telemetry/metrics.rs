@@ -1,0 +1,125 @@
+//! What this process counts, as `GET /metrics` tells it: OpenMetrics 1.0, or the text format that came before.
+//!
+//! Invariant: a label is a name of ours, or that of a resource that the operator has written, and never what somebody has
+//! sent; so the number of series has a bound, and nothing secret is in them. On the path of a `Check` nothing is locked and
+//! nothing allocated. `docs/metrics.md` lists them all, and a test compares it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use prometheus_client::encoding::{prometheus_text, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::gate::GateMetrics;
+use super::issuer::IssuerMetrics;
+use super::readings::{Read, Reading};
+
+/// Labels of a series; one without a value is as good as absent (OpenMetrics 1.0 §4.2).
+pub(super) type Labels<const N: usize> = [(&'static str, Cow<'static, str>); N];
+
+/// A label whose value is a name of ours.
+pub(super) const fn label(name: &'static str, value: &'static str) -> (&'static str, Cow<'static, str>) {
+    (name, Cow::Borrowed(value))
+}
+
+/// How often tokens were found in the cache of the gate.
+#[derive(Clone, Debug, Default)]
+pub struct CacheMetrics {
+    /// Found.
+    pub(crate) hits: Counter,
+    /// Not found, and verified anew.
+    pub(crate) misses: Counter,
+}
+
+/// How spent proofs were judged.
+#[derive(Clone, Debug, Default)]
+pub struct ReplayMetrics {
+    /// New.
+    pub(crate) first: Counter,
+    /// Used before.
+    pub(crate) replayed: Counter,
+    /// The guard could not tell.
+    pub(crate) unavailable: Counter,
+}
+
+/// The format in which somebody reads metrics.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MetricsFormat {
+    /// `application/openmetrics-text`.
+    OpenMetrics,
+    /// `text/plain; version=0.0.4`.
+    Prometheus,
+}
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// By the gate.
+    pub gate: Arc<GateMetrics>,
+    /// By the authorization server.
+    pub issuer: Arc<IssuerMetrics>,
+    /// By the cache of verified tokens.
+    pub tokens: CacheMetrics,
+    /// By the guard of spent proofs.
+    pub replay: ReplayMetrics,
+}
+
+impl Default for Metrics {
+    /// Counters of a gate that protects nothing.
+    fn default() -> Self {
+        Self::new(std::iter::empty())
+    }
+}
+
+impl Metrics {
+    /// New counters, for a gate with these resources.
+    #[must_use]
+    pub fn new<'a>(resources: impl Iterator<Item = &'a str>) -> Self {
+        let mut registry = Registry::default();
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("tollgate_build", "This program", version);
+        let gate = Arc::new(GateMetrics::register(&mut registry, resources));
+        let issuer = Arc::new(IssuerMetrics::register(&mut registry));
+        let family = |registry: &mut Registry, name, help| {
+            let family = Family::<Labels<1>, Counter>::default();
+            registry.register(name, help, family.clone());
+            move |outcome| family.get_or_create_owned(&[label("outcome", outcome)])
+        };
+        let lookups = family(
+            &mut registry,
+            "tollgate_token_cache_lookups",
+            "Tokens that the gate looked up among those it has verified",
+        );
+        let tokens = CacheMetrics { hits: lookups("hit"), misses: lookups("miss") };
+        let spent = family(&mut registry, "tollgate_replay_checks", "Proofs whose single use was asked for");
+        let replay =
+            ReplayMetrics { first: spent("first"), replayed: spent("replayed"), unavailable: spent("unavailable") };
+        Self { registry, gate, issuer, tokens, replay }
+    }
+
+    /// Adds a gauge that is read when somebody asks.
+    pub fn gauge(&mut self, name: &'static str, help: &'static str, read: Read) {
+        self.registry.register_collector(Box::new(Reading { name, help, unit: None, read }));
+    }
+
+    /// The same in seconds, which are added to its name.
+    pub fn gauge_in_seconds(&mut self, name: &'static str, help: &'static str, read: Read) {
+        self.registry.register_collector(Box::new(Reading { name, help, unit: Some(Unit::Seconds), read }));
+    }
+
+    /// Everything, as it is now.
+    #[must_use]
+    pub fn text(&self, format: MetricsFormat) -> String {
+        let mut text = String::new();
+        let written = match format {
+            MetricsFormat::OpenMetrics => text::encode(&mut text, &self.registry),
+            MetricsFormat::Prometheus => prometheus_text::encode(&mut text, &self.registry),
+        };
+        written.expect("a string takes whatever is written");
+        text
+    }
+}

@@ -1,0 +1,247 @@
+//! Opaque tokens of others at the gate, which asks their issuer what they stand for (RFC 7662).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tollgate::clock::Clock;
+use tollgate::oauth::Settings;
+use tollgate::token::AccessTokenFormat;
+
+use crate::check::{Proxy, Verdict};
+use crate::client::{Client, REVOKE, code_request};
+use crate::gate::{Holder, proof_claims};
+use crate::other_issuers::serve;
+use crate::provider::{Conduct, Provider};
+use crate::world::{SECRET, TestClock, World};
+
+const API: &str = "https://api.example.com";
+const TOKEN: &str = "an-opaque.token-of-acme";
+
+/// What a gate of these tests needs to leave its fence behind.
+const A_WHILE: Duration = Duration::from_secs(11);
+
+/// A gate without a store that asks `issuer` about what is no JWT.
+fn configuration(issuer: &str, endpoint: &str, dpop: &str) -> String {
+    format!(
+        r#"
+listen: {{ admin: {{ address: "127.0.0.1:0" }}, ext_authz: [ {{ address: "127.0.0.1:0" }} ] }}
+issuers:
+  - issuer: "{issuer}"
+    timeout: 1s
+    introspection: {{ endpoint: "{issuer}{endpoint}", client_id: backend, client_secret_file: secret, cache: 20s }}
+protected_resources:
+  - resource: {API}
+    authorization_servers: ["{issuer}"]
+    dpop: {dpop}
+    rules: [ {{ path: /orders/*, scope: "orders:read" }} ]
+"#
+    )
+}
+
+/// A gate, and Acme, whose tokens say nothing.
+struct Story {
+    acme: Provider,
+    clock: Arc<TestClock>,
+    ada: Holder,
+    proxy: Proxy,
+    _gate: JoinSet<()>,
+}
+
+impl Story {
+    async fn start(dpop: &str) -> Self {
+        let clock = Arc::new(TestClock::default());
+        let acme = Provider::start(clock.now()).await;
+        let (gate, proxy) = serve(&configuration(&acme.issuer, "/introspect", dpop), &clock).await;
+        clock.advance(A_WHILE);
+        let story = Self { acme, clock, ada: Holder::new("app"), proxy, _gate: gate };
+        story.says(story.good());
+        story
+    }
+
+    fn now(&self) -> i64 {
+        self.clock.now().seconds()
+    }
+
+    /// What Acme says about a good token of ada.
+    fn good(&self) -> Value {
+        json!({
+            "active": true, "token_type": "DPoP", "iss": self.acme.issuer, "sub": "ada", "aud": API, "client_id": "app",
+            "scope": "orders:read", "exp": self.now() + 300, "cnf": { "jkt": self.ada.thumbprint() },
+        })
+    }
+
+    fn says(&self, answer: Value) {
+        self.acme.script().introspection = (200, answer);
+    }
+
+    async fn call(&mut self, token: &str) -> Verdict {
+        let claims = proof_claims("GET", &format!("{API}/orders/7"), token, self.now());
+        let proof = self.ada.key.sign_with(&self.ada.proof_header(), &claims);
+        let authorization = format!("DPoP {token}");
+        self.proxy
+            .ask("api.example.com", "/orders/7", &[("authorization", authorization.as_str()), ("dpop", proof.as_str())])
+            .await
+    }
+
+    async fn call_as_bearer(&mut self, token: &str) -> Verdict {
+        let authorization = format!("Bearer {token}");
+        self.proxy.ask("api.example.com", "/orders/7", &[("authorization", authorization.as_str())]).await
+    }
+
+    /// What Acme was asked.
+    fn questions(&self) -> Vec<(String, String)> {
+        let asked = |(head, _): &&(String, String)| head.starts_with("POST /introspect ");
+        self.acme.script().requests.iter().filter(asked).cloned().collect()
+    }
+}
+
+#[tokio::test]
+async fn an_opaque_token_counts_as_its_issuer_says_and_with_the_key_it_is_bound_to() {
+    let mut story = Story::start("required").await;
+    let verdict = story.call(TOKEN).await;
+    assert_eq!((verdict.status, verdict.header("x-auth-subject")), (200, Some("ada")), "{verdict:?}");
+    let questions = story.questions();
+    let [(head, body)] = questions.as_slice() else { panic!("{questions:?}") };
+    assert!(head.to_ascii_lowercase().contains("authorization: basic "), "{head}");
+    assert_eq!(body, &format!("token={TOKEN}&token_type_hint=access_token"));
+
+    assert_eq!(story.call_as_bearer(TOKEN).await.reason(), "bound_token_as_bearer");
+    story.ada = Holder::new("thief");
+    assert_eq!(story.call(TOKEN).await.reason(), "key_mismatch");
+    assert_eq!(story.questions().len(), 1, "the answer is known for a while");
+}
+
+#[tokio::test]
+async fn an_answer_counts_for_a_while_and_then_it_is_asked_again() {
+    let mut story = Story::start("required").await;
+    assert_eq!(story.call(TOKEN).await.status, 200);
+    story.says(json!({ "active": false }));
+    story.clock.advance(Duration::from_secs(19));
+    assert_eq!(story.call(TOKEN).await.status, 200, "what is known counts for twenty seconds");
+    story.clock.advance(Duration::from_secs(1));
+    let verdict = story.call(TOKEN).await;
+    assert_eq!((verdict.status, verdict.reason()), (401, "token_handle_unknown"), "{verdict:?}");
+    // A refusal counts as well, for half as long.
+    story.says(story.good());
+    story.clock.advance(Duration::from_secs(9));
+    assert_eq!(story.call(TOKEN).await.status, 401);
+    story.clock.advance(Duration::from_secs(1));
+    let mut soon_over = story.good();
+    soon_over["exp"] = (story.now() + 5).into();
+    story.says(soon_over);
+    assert_eq!(story.call(TOKEN).await.status, 200);
+    assert_eq!(story.questions().len(), 3);
+    // No answer counts for longer than the token itself.
+    story.clock.advance(Duration::from_secs(5));
+    story.says(json!({ "active": false }));
+    assert_eq!(story.call(TOKEN).await.status, 401);
+}
+
+#[tokio::test]
+async fn what_is_no_good_access_token_is_refused_whatever_is_said_of_it() {
+    type Spoil = fn(&mut Value);
+    let rows: [(&str, Spoil); 13] = [
+        ("token_handle_unknown", |answer| *answer = json!({ "active": false, "sub": "ada" })),
+        ("token_handle_unknown", |answer| answer["active"] = false.into()),
+        ("token_handle_unknown", |answer| answer["token_type"] = "refresh_token".into()),
+        ("token_handle_unknown", |answer| answer["token_use"] = "refresh_token".into()),
+        ("token_handle_unknown", |answer| answer["typ"] = "Refresh".into()),
+        ("token_handle_unknown", |answer| drop(answer.as_object_mut().expect("an object").remove("cnf"))),
+        ("token_issuer_wrong", |answer| answer["iss"] = "https://evil.example".into()),
+        ("token_audience_wrong", |answer| answer["aud"] = "https://other.example".into()),
+        ("token_claim_missing", |answer| drop(answer.as_object_mut().expect("an object").remove("aud"))),
+        ("token_claim_missing", |answer| drop(answer.as_object_mut().expect("an object").remove("client_id"))),
+        ("token_expired", |answer| answer["exp"] = 1.into()),
+        ("token_confirmation_unknown", |answer| answer["cnf"]["kid"] = "x".into()),
+        ("scope_insufficient", |answer| answer["scope"] = "orders".into()),
+    ];
+    let mut story = Story::start("required").await;
+    for (number, (reason, spoil)) in rows.into_iter().enumerate() {
+        let mut answer = story.good();
+        spoil(&mut answer);
+        story.says(answer);
+        let verdict = story.call(&format!("token-{number}")).await;
+        assert_eq!(verdict.reason(), reason, "{number}: {verdict:?}");
+    }
+    // A JWT is none of that, and a broken handle of ours is sent to nobody.
+    let asked = story.questions().len();
+    assert_eq!(story.call("a.b.c").await.reason(), "token_malformed");
+    assert_eq!(story.call("tga_x").await.reason(), "token_malformed");
+    assert_eq!(story.questions().len(), asked);
+}
+
+#[tokio::test]
+async fn an_answer_may_leave_out_what_goes_without_saying() {
+    let mut story = Story::start("allowed").await;
+    story.says(json!({ "active": true, "aud": [API], "client_id": "batch", "scope": "orders:read" }));
+    let verdict = story.call_as_bearer(TOKEN).await;
+    assert_eq!((verdict.status, verdict.header("x-auth-subject")), (200, Some("batch")), "{verdict:?}");
+    story.clock.advance(Duration::from_secs(20));
+    story.says(json!({ "active": false }));
+    assert_eq!(story.call_as_bearer(TOKEN).await.status, 401);
+}
+
+#[tokio::test]
+async fn an_issuer_that_does_not_answer_is_an_outage_and_no_refusal() {
+    let mut story = Story::start("required").await;
+    assert_eq!(story.call("known").await.status, 200);
+    let down = |verdict: Verdict| {
+        assert_eq!((verdict.status, verdict.reason()), (503, "unavailable"), "{verdict:?}");
+        assert!(verdict.header("retry-after").is_some());
+    };
+    for answer in [(401, json!({ "error": "invalid_client" })), (500, json!({})), (200, json!({})), (200, json!([]))] {
+        story.acme.script().introspection = answer;
+        down(story.call(TOKEN).await);
+        story.clock.advance(Duration::from_secs(1)); // until then nobody is asked
+    }
+    for conduct in [Conduct::Failing, Conduct::Redirecting, Conduct::Flooding, Conduct::Silent] {
+        story.acme.script().conduct = conduct;
+        down(story.call(TOKEN).await);
+        story.clock.advance(Duration::from_secs(1));
+    }
+    let asked = story.questions().len();
+    down(story.call(TOKEN).await);
+    down(story.call(TOKEN).await);
+    assert_eq!(story.questions().len(), asked + 1, "one that does not answer is not asked in every request");
+    assert_eq!(story.call("known").await.status, 200, "what is known still counts");
+
+    story.clock.advance(Duration::from_secs(1));
+    story.acme.script().conduct = Conduct::Proper;
+    story.says(story.good());
+    assert_eq!(story.call(TOKEN).await.status, 200);
+}
+
+/// Calls the orders API through a gate that is not beside the issuer.
+async fn call(proxy: &mut Proxy, client: &Client, token: &str, world: &World) -> i32 {
+    let proof = client.resource_proof("GET", &format!("{API}/orders/7"), token, world.clock.now());
+    let authorization = format!("DPoP {token}");
+    let headers = [("authorization", authorization.as_str()), ("dpop", proof.as_str())];
+    proxy.ask("api.example.com", "/orders/7", &headers).await.status
+}
+
+#[tokio::test]
+async fn a_gate_without_the_store_knows_our_own_handles_by_asking() {
+    let world = World::start_with(|settings: &mut Settings| {
+        for client in &mut settings.clients {
+            client.access_token_format = AccessTokenFormat::Opaque;
+            if client.id.as_str() == "backend" {
+                client.introspects = vec![API.parse().expect("a resource")];
+            }
+        }
+    })
+    .await;
+    let (_gate, mut proxy) = serve(&configuration(&world.issuer, "/oauth/introspect", "required"), &world.clock).await;
+    world.clock.advance(A_WHILE);
+    let spa = world.client("spa");
+    let code = world.code(&spa).await;
+    let tokens = spa.request(world.clock.now(), &code_request(&code)).send().await.expect_tokens();
+    let token = tokens.text("access_token");
+    assert_eq!(call(&mut proxy, &spa, token, &world).await, 200);
+    assert_eq!(call(&mut proxy, &world.client("spa"), token, &world).await, 401, "of a thief");
+    spa.about(REVOKE, token, world.clock.now()).into_request().send().await.expect("an answer");
+    world.clock.advance(Duration::from_secs(20));
+    assert_eq!(call(&mut proxy, &spa, token, &world).await, 401);
+    assert!(!world.events.text().contains(SECRET));
+}
