@@ -11,7 +11,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::authz::{OpaqueTokens, ResourceSettings, TokenIssuer};
-use crate::cache::{ClientKeySets, DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, NoKeySets, Tokens};
+use crate::cache::{
+    ClientKeySets, DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownClientDocuments, KnownProofKeys, NoClientDocuments,
+    NoKeySets, Tokens,
+};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config};
 use crate::courier::{Round, courier};
@@ -23,7 +26,9 @@ use crate::ident::IssuerName;
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
 use crate::issuers::{self, IssuerKeys, IssuerSettings};
 use crate::keys::{KeysError, SigningKeys, root_secrets};
-use crate::oauth::{AuthorizationServer, Client, Dependencies, LogoutNotices, PublishedKeys, WorkloadIssuer};
+use crate::oauth::{
+    AuthorizationServer, Client, ClientDocuments, Dependencies, LogoutNotices, PublishedKeys, WorkloadIssuer,
+};
 use crate::replay::{LocalReplayGuard, RedisFault, RedisReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{
@@ -257,12 +262,16 @@ impl App {
         });
         let clock = Arc::clone(&shared.clock);
         let (courier, round) = courier()?;
-        let published_keys = published_keys(&server.settings.clients, server.client_documents)?;
-        let branding = server.branding;
         let (workload_issuers, of_workloads) = workloads::workload_issuers(server.workload_issuers)?;
         others.keys.extend(of_workloads);
-        let others_documents = (published_keys, workload_issuers);
-        let dependencies = shared.dependencies(people, others_documents, Arc::new(courier), seams.entropy);
+        let elsewhere = Elsewhere {
+            published_keys: published_keys(&server.settings, server.client_documents)?,
+            client_documents: client_documents(&server.settings, server.client_documents)?,
+            workload_issuers,
+            notices: Arc::new(courier),
+        };
+        let branding = server.branding;
+        let dependencies = shared.dependencies(people, elsewhere, seams.entropy);
         let server = AuthorizationServer::new(server.settings, dependencies);
         let server = Arc::new(server);
         let admin_api = admin_api.map(|door| (door, AdminService::new(Arc::clone(&server), Arc::clone(&clock))));
@@ -481,11 +490,34 @@ fn local_users(path: PathBuf, settings: &crate::oauth::Settings) -> Result<Local
 }
 
 /// Where the keys of clients are found that publish them.
-fn published_keys(clients: &[Client], documents: config::ClientDocuments) -> Result<Arc<dyn PublishedKeys>, AppError> {
-    if clients.iter().any(Client::publishes_keys) {
+fn published_keys(
+    settings: &crate::oauth::Settings,
+    documents: config::ClientDocuments,
+) -> Result<Arc<dyn PublishedKeys>, AppError> {
+    let strangers = settings.registration.is_some() || settings.client_id_documents.is_some();
+    if strangers || settings.clients.iter().any(Client::publishes_keys) {
         Ok(Arc::new(ClientKeySets::new(documents.timeout)?))
     } else {
         Ok(Arc::new(NoKeySets))
+    }
+}
+
+/// What has to do with servers of others.
+struct Elsewhere {
+    published_keys: Arc<dyn PublishedKeys>,
+    client_documents: Arc<dyn ClientDocuments>,
+    workload_issuers: Vec<WorkloadIssuer>,
+    notices: Arc<dyn LogoutNotices>,
+}
+
+/// Where clients are found that say what they are in a document.
+fn client_documents(
+    settings: &crate::oauth::Settings,
+    documents: config::ClientDocuments,
+) -> Result<Arc<dyn ClientDocuments>, AppError> {
+    match &settings.client_id_documents {
+        Some(such) => Ok(Arc::new(KnownClientDocuments::new(such.policy.clone(), documents.timeout)?)),
+        None => Ok(Arc::new(NoClientDocuments)),
     }
 }
 
@@ -587,8 +619,7 @@ impl Shared {
     fn dependencies(
         self,
         (login, people): (Login, Arc<dyn People>),
-        (published_keys, workload_issuers): (Arc<dyn PublishedKeys>, Vec<WorkloadIssuer>),
-        notices: Arc<dyn LogoutNotices>,
+        Elsewhere { published_keys, client_documents, workload_issuers, notices }: Elsewhere,
         entropy: Arc<dyn Entropy>,
     ) -> Dependencies {
         Dependencies {
@@ -601,6 +632,7 @@ impl Shared {
             people,
             proof_keys: self.proof_keys,
             published_keys,
+            client_documents,
             workload_issuers,
             notices,
             entropy,
