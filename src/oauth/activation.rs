@@ -182,7 +182,7 @@ impl AuthorizationServer {
         let Ok(user_code) = user_code.parse::<UserCode>() else { return Ok(Err(CodeFault::Malformed)) };
 
         let (own, overall) = (guesses::own(token, &signed_in.person.subject, browser.address), guesses::overall());
-        if let Counted::TooMany { retry_after } = self.guesses.count_shared(&own, overall, now)? {
+        if let Counted::TooMany { retry_after } = self.tally.guesses.count_shared(&own, overall, now)? {
             tracing::warn!(
                 target: audit::TARGET,
                 event = audit::USER_CODE_THROTTLED,
@@ -194,8 +194,8 @@ impl AuthorizationServer {
         }
         let device = self.store.claim_device(user_code.digest(&self.user_codes), token.digest(), now).await?;
         let Some(device) = device else { return Ok(Err(CodeFault::Unknown)) };
-        self.guesses.take_back(&own);
-        self.guesses.take_back(&[overall]);
+        self.tally.guesses.take_back(&own);
+        self.tally.guesses.take_back(&[overall]);
         let answer = self.confirm_device(&device, &user_code, &signed_in, (token, browser), now);
         Ok(match answer {
             Ok(answer) => Ok(self.keep_session(answer, (&signed_in, begins), now).await?),

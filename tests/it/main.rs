@@ -62,6 +62,7 @@ mod proxy_login;
 mod published_keys;
 mod rates;
 mod redis;
+mod reload;
 mod replay;
 mod replay_redis;
 mod replicas;
