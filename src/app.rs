@@ -29,6 +29,7 @@ mod foundation;
 mod gate;
 mod gauges;
 mod injector;
+mod published;
 mod reload;
 mod serving;
 mod upkeep;

@@ -67,6 +67,14 @@ events! {
     ADMIN_CALLED "admin.called";
     /// Somebody did not get signed in.
     SIGN_IN_REFUSED "sign_in.refused";
+    /// A client has registered itself.
+    CLIENT_REGISTERED "client.registered";
+    /// A client has changed what it has registered.
+    CLIENT_UPDATED "client.updated";
+    /// A client is no more, and neither is anything that it was granted.
+    CLIENT_DELETED "client.deleted";
+    /// A registration, or a request about one, was refused.
+    REGISTRATION_REFUSED "registration.refused";
     /// A signing key is known here from now on: it was made, found at the start, or another process has added it.
     KEY_LEARNED "key.learned";
     /// A signing key was withdrawn: what it signed is refused.

@@ -1,4 +1,5 @@
-//! Caches, in moka: verified tokens and the keys of proofs, at the gate; the key sets that clients publish.
+//! Caches, in moka: verified tokens and the keys of proofs, at the gate; the documents and the key sets
+//! that clients publish.
 //!
 //! Invariant: a cache costs time when it forgets and never correctness. Single use lives in a
 //! [`ReplayGuard`](crate::replay::ReplayGuard), and decisions are not cached at all.
@@ -10,8 +11,10 @@ use std::time::{Duration, Instant};
 use moka::Expiry;
 use moka::sync::Cache;
 
+mod client_documents;
 mod client_keys;
 
+pub use client_documents::{KnownClientDocuments, NoClientDocuments};
 pub use client_keys::{ClientKeySets, NoKeySets};
 
 use crate::authz::{TokenCache, TokenKey};

@@ -48,6 +48,7 @@ mod mistake;
 mod named_file;
 mod protected_resource;
 mod reference;
+mod registration;
 mod replay;
 mod store;
 mod tree;

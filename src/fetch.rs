@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{RequestBuilder, Response, Url};
 
 mod kept;
@@ -107,6 +107,24 @@ impl FetchUrl {
         url.into()
     }
 
+    /// The host, in normal form.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
+    /// The path, in normal form.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.0.path()
+    }
+
+    /// Whether it may be asked for, as far as that can be told without resolving its host.
+    #[must_use]
+    pub fn may_be_within(&self, reach: Reach) -> bool {
+        reach.admits_host(&self.0)
+    }
+
     /// Whether it names this machine: `localhost`, or an address of loopback.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
@@ -136,6 +154,8 @@ pub struct Fetcher {
     client: reqwest::Client,
     reach: Reach,
     limits: FetchLimits,
+    /// Whether documents of other media types are refused.
+    json_only: bool,
     /// What is shown to whoever is asked.
     token_file: Option<Arc<Path>>,
 }
@@ -168,7 +188,13 @@ impl Fetcher {
             .dns_resolver(Arc::new(Resolver(reach)))
             .build()
             .map_err(FetcherFault)?;
-        Ok(Self { client, reach, limits, token_file: None })
+        Ok(Self { client, reach, limits, json_only: false, token_file: None })
+    }
+
+    /// The same fetcher, for documents that say that they are JSON: `application/json` or `application/…+json`.
+    #[must_use]
+    pub fn for_json_only(self) -> Self {
+        Self { json_only: true, ..self }
     }
 
     /// The same fetcher, which shows the access token in a file. It is read each time: platforms renew such files.
@@ -222,6 +248,9 @@ impl Fetcher {
         }
         let response = request.header(ACCEPT, "application/json").send().await.map_err(|error| fault(&error))?;
         let (status, max_age) = (response.status().as_u16(), max_age(response.headers()));
+        if self.json_only && status == 200 && !is_json(response.headers()) {
+            return Err(FetchFault::Unfit);
+        }
         Ok(Fetched { status, body: self.read(response).await?, max_age })
     }
 
@@ -263,6 +292,14 @@ fn fault(error: &reqwest::Error) -> FetchFault {
         cause = error.source();
     }
     if error.is_timeout() { FetchFault::TimedOut } else { FetchFault::NoAnswer }
+}
+
+/// Whether a document says that it is JSON.
+fn is_json(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let name = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let subtype = name.strip_prefix("application/").unwrap_or_default();
+    subtype == "json" || subtype.ends_with("+json")
 }
 
 fn max_age(headers: &HeaderMap) -> Option<Duration> {

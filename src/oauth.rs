@@ -1,6 +1,6 @@
 //! The rules of the authorization server.
 //!
-//! Ruled by RFC 6749, RFC 7009, RFC 7636, RFC 7662, RFC 8414, RFC 8628, RFC 8693, RFC 8705, RFC 9068, RFC 9101, RFC 9126,
+//! Ruled by RFC 6749, RFC 7009, RFC 7591, RFC 7592, RFC 7636, RFC 7662, RFC 8414, RFC 8628, RFC 8693, RFC 8705, RFC 9068, RFC 9101, RFC 9126,
 //! RFC 9207, RFC 9449, RFC 9700 and OpenID Connect Core. Methods of [`AuthorizationServer`]
 //! are its endpoints.
 //!
@@ -31,6 +31,9 @@ mod backchannel_logout;
 pub mod client;
 mod client_assertion;
 mod client_authentication;
+mod client_document;
+mod client_metadata;
+mod clients;
 mod device;
 mod error;
 mod first_party;
@@ -46,6 +49,7 @@ pub mod pkce;
 mod published_keys;
 mod rates;
 mod refusal;
+mod register;
 mod request_object;
 mod revoke;
 mod sign_out;
@@ -64,6 +68,8 @@ pub use authorize::{
 };
 pub use backchannel_logout::{LogoutNotice, LogoutNotices};
 pub use client::{Client, Profile};
+pub use client_document::{ClientDocuments, ClientIdDocuments, DOCUMENT_LIMIT, client_in};
+pub use client_metadata::ClientPolicy;
 pub use device::{DeviceAnswer, DeviceAuthorizationResponse};
 pub use error::{Error, ErrorCode};
 pub use first_party::{FIRST_PARTY_CLIENTS, SignInFor};
@@ -74,6 +80,7 @@ pub use params::Parameters;
 pub use published_keys::PublishedKeys;
 pub use rates::{RateLimits, Tally};
 pub use refusal::Refusal;
+pub use register::{ClientInformation, Registration, RegistrationAccess, RegistrationRequest};
 pub use revoke::{Revocation, RevocationAnswer};
 pub use token::{Asked, TokenAnswer, TokenRequest};
 pub use userinfo::{UserInfoAnswer, UserInfoRequest};
@@ -152,6 +159,10 @@ pub struct Settings {
     pub profile: Profile,
     /// How often clients may ask.
     pub rate_limits: RateLimits,
+    /// What clients may be whose `client_id` is the URL of a document, if they may.
+    pub client_id_documents: Option<ClientIdDocuments>,
+    /// How clients may register themselves, if they may.
+    pub registration: Option<Registration>,
     /// Whether the doors hand on the certificates of clients (RFC 8705).
     pub mutual_tls: bool,
     /// `acr_values_supported` (OpenID Connect Discovery §3): how well people can be recognised where they sign in.
@@ -182,6 +193,8 @@ pub struct Dependencies {
     pub proof_keys: Arc<dyn ProofKeys>,
     /// Where the keys are that clients publish.
     pub published_keys: Arc<dyn PublishedKeys>,
+    /// Where the documents are in which clients say what they are.
+    pub client_documents: Arc<dyn ClientDocuments>,
     /// The platforms whose word counts about who a workload is.
     pub workload_issuers: Vec<WorkloadIssuer>,
     /// Who takes logout tokens to clients.
@@ -209,6 +222,7 @@ pub struct AuthorizationServer {
     people: Arc<dyn People>,
     proof_keys: Arc<dyn ProofKeys>,
     published_keys: Arc<dyn PublishedKeys>,
+    client_documents: Arc<dyn ClientDocuments>,
     workload_issuers: Vec<WorkloadIssuer>,
     notices: Arc<dyn LogoutNotices>,
     entropy: Arc<dyn Entropy>,
@@ -252,6 +266,7 @@ impl AuthorizationServer {
             people,
             proof_keys,
             published_keys,
+            client_documents,
             workload_issuers,
             notices,
             entropy,
@@ -286,6 +301,7 @@ impl AuthorizationServer {
             people,
             proof_keys,
             published_keys,
+            client_documents,
             workload_issuers,
             notices,
             entropy,

@@ -236,9 +236,20 @@ impl Kind for UserCodeKind {
     const PREFIX: &'static str = "user code ";
 }
 
+/// Marks a registration access token.
+#[derive(Debug)]
+pub enum RegistrationTokenKind {}
+
+impl Kind for RegistrationTokenKind {
+    const PREFIX: &'static str = "tgm_";
+}
+
+/// A registration access token (RFC 7592 §3): what a client manages its registration with.
+pub type RegistrationToken = Opaque<RegistrationTokenKind>;
+
 /// SHA-256 of a client secret. Client secrets are long and random, so one hash is enough; slow hashes are for the
 /// passwords of people.
-#[derive(Clone)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct ClientSecretHash([u8; 32]);
 
 impl ClientSecretHash {
@@ -253,6 +264,18 @@ impl ClientSecretHash {
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = from_base64url(text.strip_prefix("sha256:")?)?;
         bytes.try_into().ok().map(Self)
+    }
+
+    /// A hash that a store has kept.
+    #[must_use]
+    pub fn from_bytes(hash: [u8; 32]) -> Self {
+        Self(hash)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 
     /// Whether `secret` is the one that was hashed; in constant time.

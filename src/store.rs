@@ -27,9 +27,9 @@ pub use handles::RecordedTokens;
 pub use memory::MemoryStore;
 pub use postgres::{PostgresError, PostgresSettings, PostgresStore, PostgresUrl, PostgresUrlFault};
 pub use record::{
-    ALIVE_EVERY, AccessTokenRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, GrantOrigin,
-    KeyRecord, LastAlive, Pace, PersonRecord, Previous, PushedRequest, RefreshState, Rotation, SenderConstraint,
-    SessionClient, SessionId, SessionRecord, TokenName, TransactionId,
+    ALIVE_EVERY, AccessTokenRecord, ClientRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle,
+    GrantOrigin, KeyRecord, LastAlive, Pace, PersonRecord, Previous, PushedRequest, RefreshState, Rotation,
+    SenderConstraint, SessionClient, SessionId, SessionRecord, TokenName, TransactionId,
 };
 pub use sqlite::{BackupError, OpenError, SqliteStore};
 
@@ -53,6 +53,8 @@ pub struct Limits {
     /// Pushed authorization requests of one client that wait for their browsers. 20,000 by default: no client can fill the
     /// store alone.
     pub pushed_requests_per_client: u64,
+    /// Clients that have registered themselves. 10,000 by default.
+    pub clients: u64,
     /// Sessions of browsers. 1,000,000 by default.
     pub sessions: u64,
     /// Clients at which sessions have signed their people in, all sessions together. 2,000,000 by default.
@@ -81,6 +83,7 @@ impl Default for Limits {
             devices: 3_000,
             pushed_requests: 200_000,
             pushed_requests_per_client: 20_000,
+            clients: 10_000,
             sessions: 1_000_000,
             session_clients: 2_000_000,
             people: 1_000_000,
@@ -299,6 +302,19 @@ pub trait Store: Send + Sync {
     /// Ends all live grants of a person, and gives how many.
     async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable>;
 
+    /// Records a client that registers itself, under a name that nobody has.
+    async fn register_client(&self, client: &ClientRecord) -> Result<(), Unavailable>;
+
+    /// Reads a client that has registered itself.
+    async fn registered_client(&self, id: &ClientId) -> Result<Option<ClientRecord>, Unavailable>;
+
+    /// Replaces what a client has registered, its secret, and when it is forgotten. `false` if there is no such client.
+    async fn update_client(&self, client: &ClientRecord) -> Result<bool, Unavailable>;
+
+    /// Removes a client that has registered itself, ends its live grants in the same step, and gives how many. `None` if there
+    /// is no such client.
+    async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Unavailable>;
+
     /// Spends the `jti` of a client assertion until `expires` (RFC 7523 §3-7): durable, so a restart does not re-open it.
     /// After that moment the same key may be spent again; an assertion that old is refused by its `exp`.
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable>;
@@ -398,7 +414,7 @@ pub trait Store: Send + Sync {
 
     /// Removes at most `limit` records that nothing living depends on; gives how many it removed. Codes, grants, pushed
     /// requests and devices stay for [`Limits::kept`] after their end, and the newest signing key stays for good, so that generations never repeat.
-    /// People stay while something that they signed in for may live, and those who are disabled for good: who is
+    /// Clients that may be forgotten stay while they have a grant. People stay while something that they signed in for may live, and those who are disabled for good: who is
     /// forgotten could sign in again.
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u32, Unavailable>;
 }

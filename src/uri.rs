@@ -340,6 +340,12 @@ impl RedirectUri {
         format!("{}{separator}{query}", self.0)
     }
 
+    /// Whether it leads to whatever listens on the machine of the browser.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        HttpUri::parse(&self.0).is_ok_and(|uri| uri.is_loopback())
+    }
+
     /// What a person may be shown as the place to which a browser will be sent: the origin, or the scheme.
     #[must_use]
     pub fn destination(&self) -> String {

@@ -21,6 +21,7 @@ mod metadata;
 mod openapi;
 mod pages;
 mod par;
+mod register;
 mod request;
 pub(crate) mod respond;
 mod revoke;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::AppError;
 use super::foundation::{Foundation, State};
 use super::gate::{Others, Parts};
+use super::published::Published;
 use super::workloads::Platforms;
 use crate::authz::{OpaqueTokens, ResourceSettings, TokenIssuer};
-use crate::cache::{ClientKeySets, NoKeySets, Tokens};
+use crate::cache::Tokens;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config};
 use crate::dpop::NONCE_LIFE;
@@ -18,7 +19,7 @@ use crate::grpc::{AdminService, CheckService};
 use crate::ident::{IssuerName, Subject};
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, OidcSettings, People, RememberedPeople};
 use crate::issuers::{IssuerKeys, IssuerSettings};
-use crate::oauth::{AuthorizationServer, Client, Dependencies, PublishedKeys, Settings};
+use crate::oauth::{AuthorizationServer, Dependencies, Settings};
 use crate::store::{EndedBy, RecordedTokens, Store};
 use crate::token::{KeyLookup, Revocations, TOKEN_ALGORITHMS, TokenProfile};
 use crate::unavailable::Unavailable;
@@ -59,8 +60,7 @@ pub(super) struct Serving {
     users: Option<Arc<LocalUsers>>,
     /// The upstream provider, if there is one, as it was configured.
     provider: Option<Provider>,
-    /// Where published keys of clients are kept, and how long fetching them may take.
-    published_keys: Option<(Duration, Arc<ClientKeySets>)>,
+    published: Published,
 }
 
 /// An upstream provider, and what it was made from.
@@ -111,7 +111,7 @@ impl Foundation {
             platforms: Platforms::default(),
             users: None,
             provider: None,
-            published_keys: None,
+            published: Published::default(),
         };
         let mut trusted = serving.others.trusted();
         let mut nonce_life = NONCE_LIFE;
@@ -141,12 +141,7 @@ impl Foundation {
             Some(people) => people.clone(),
             None => self.people(login, &settings, &state.store, (serving, before))?,
         };
-        let kept = before.and_then(|before| before.published_keys.clone());
-        serving.published_keys = published_keys(&settings.clients, client_documents, kept)?;
-        let published_keys: Arc<dyn PublishedKeys> = match &serving.published_keys {
-            Some((_, keys)) => Arc::clone(keys) as Arc<dyn PublishedKeys>,
-            None => Arc::new(NoKeySets),
-        };
+        serving.published = Published::new(&settings, client_documents, before.map(|before| &before.published))?;
         let dependencies = Dependencies {
             store: Arc::clone(&state.store),
             endings: Arc::clone(&state.endings),
@@ -156,7 +151,8 @@ impl Foundation {
             login,
             people,
             proof_keys: Arc::clone(&self.proof_keys),
-            published_keys,
+            published_keys: serving.published.keys(),
+            client_documents: serving.published.documents(),
             workload_issuers: serving.platforms.trusted(),
             notices: Arc::clone(&state.notices),
             entropy: Arc::clone(&self.entropy),
@@ -228,19 +224,4 @@ fn local_users(path: PathBuf, settings: &Settings) -> Result<LocalUsers, AppErro
     let is_client = |subject: &&Subject| settings.clients.iter().any(|client| client.id.as_str() == subject.as_str());
     let taken = users.subjects().find(is_client).map(ToString::to_string);
     taken.map_or_else(|| Ok(users), |name| Err(AppError::SubjectIsClient(name)))
-}
-
-/// Where the keys of clients are found that publish them: where they were, if they may take as long.
-fn published_keys(
-    clients: &[Client],
-    documents: config::ClientDocuments,
-    kept: Option<(Duration, Arc<ClientKeySets>)>,
-) -> Result<Option<(Duration, Arc<ClientKeySets>)>, AppError> {
-    if !clients.iter().any(Client::publishes_keys) {
-        return Ok(None);
-    }
-    if let Some(kept) = kept.filter(|(timeout, _)| *timeout == documents.timeout) {
-        return Ok(Some(kept));
-    }
-    Ok(Some((documents.timeout, Arc::new(ClientKeySets::new(documents.timeout)?))))
 }

@@ -14,7 +14,7 @@ use super::mistake::{Mistake, Place};
 use super::words::{self, WordsFile};
 use super::{
     AuthorizationServer, ClientDocuments, Login, Signing, Store, branding, client, client_openid, detail_types, fapi,
-    login, named_file, workload_issuer,
+    login, named_file, registration, workload_issuer,
 };
 use crate::authz::ResourceSettings;
 use crate::dpop::{NONCE_LIFE, Window};
@@ -23,7 +23,10 @@ use crate::ident::{Audience, Issuer};
 use crate::jose::Algorithm;
 use crate::keys::KeySchedule;
 use crate::oauth::id_token::OPENID_SCOPES;
-use crate::oauth::{self, Client, DpopSettings, ExternalEndpoint, Lifetimes, NonceMode, RateLimits, Settings, Words};
+use crate::oauth::{
+    self, Client, ClientIdDocuments, DpopSettings, ExternalEndpoint, Lifetimes, NonceMode, RateLimits, Registration,
+    Settings, Words,
+};
 use crate::scope::{Scope, Scopes};
 
 /// The highest rate that may be set: a million a second.
@@ -69,7 +72,11 @@ pub(super) fn judge(
     let complete = !place.lost("workload_issuers")
         && file.workload_issuers.as_ref().is_none_or(|given| given.value.len() == workload_issuers.len());
     workload_issuer::check_clients(judge, (&clients, client_files), &workload_issuers, complete);
-    let login = sign_in(judge, given, &clients);
+    let bounds = registration::Bounds { known: &known, profile, reach: client_documents.reach };
+    let registration = registration::registration(judge, file, bounds);
+    let client_id_documents = registration::documents(judge, file, bounds);
+    let unwritten = (registration.as_ref(), client_id_documents.as_ref());
+    let login = sign_in(judge, given, &clients, unwritten);
     let branding = branding::judge(judge, file.branding.as_ref());
     let issuer = issuer?;
     let resources = resources(judge, file, protected, &issuer);
@@ -88,6 +95,8 @@ pub(super) fn judge(
         require_pushed_requests: file.require_pushed_authorization_requests.as_ref().is_some_and(|given| given.value),
         profile,
         rate_limits: rate_limits(judge, file.rate_limits.as_ref()),
+        registration,
+        client_id_documents,
         mutual_tls: false,
         acr_values: client_openid::acr_values(judge, file.acr_values_supported.as_ref()),
         external_login: file.login.as_ref().and_then(|given| external_endpoint(&given.value)),
@@ -260,14 +269,25 @@ fn signing(
     Some(Signing { schedule: KeySchedule { algorithm, announce, sign, retain }, encryption_key })
 }
 
-fn sign_in(judge: &mut Judge<'_>, server: &Given<AuthorizationServerFile>, clients: &[Client]) -> Option<Login> {
+fn sign_in(
+    judge: &mut Judge<'_>,
+    server: &Given<AuthorizationServerFile>,
+    clients: &[Client],
+    (registration, documents): (Option<&Registration>, Option<&ClientIdDocuments>),
+) -> Option<Login> {
     let Some(given) = &server.value.login else {
         let asks = clients.iter().find_map(|client| {
             let grant = client.grant_types.iter().find(|grant| grant.asks_a_person())?;
-            Some((&client.id, grant.name()))
+            Some(format!("client `{}` uses `{}`", client.id, grant.name()))
         });
-        if let Some((id, grant)) = asks.filter(|_| !server.place.lost("login")) {
-            let message = format!("lacks `login`: client `{id}` uses `{grant}`");
+        let registered = registration.and_then(|registration| {
+            let grant = registration.policy.grant_types.iter().find(|grant| grant.asks_a_person())?;
+            Some(format!("`registration` allows `{}`", grant.name()))
+        });
+        let documented =
+            documents.map(|_| "`client_id_metadata_documents` is for clients that sign people in".to_owned());
+        if let Some(why) = asks.or(registered).or(documented).filter(|_| !server.place.lost("login")) {
+            let message = format!("lacks `login`: {why}");
             let help = "say how people sign in: `login: { local: { users_file: users.yaml } }`";
             judge.report(Mistake::about(&server.place, message).help(help));
         }

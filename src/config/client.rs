@@ -4,14 +4,16 @@ use super::authorization_server::{KnownScopes, algorithm};
 use super::check::Judge;
 use super::client_certificate::{self, Certificates};
 use super::detail_types::KnownTypes;
-use super::file::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, ResourceUri, RotationWord};
+use super::file::{AuthMethod, ClientFile, KeySetFile, ResourceUri, RotationWord};
 use super::given::{Given, Parsed};
 use super::mistake::{Mistake, Place};
 use super::{client_openid, client_requests, fapi, named_file, workload_issuer};
 use crate::fetch::Reach;
 use crate::ident::Audience;
 use crate::jose::{Algorithm, PublicKey};
-use crate::oauth::client::{ClientAuthentication, ClientKeys, ExchangePolicy, GrantType, KeysAt, RefreshTokenRotation};
+use crate::oauth::client::{
+    ClientAuthentication, ClientKeys, ClientOrigin, ExchangePolicy, GrantType, KeysAt, RefreshTokenRotation,
+};
 use crate::oauth::{Client, FIRST_PARTY_CLIENTS, Profile};
 use crate::scope::Scopes;
 use crate::secret::ClientSecretHash;
@@ -93,6 +95,7 @@ fn client(judge: &mut Judge<'_>, given: &Given<ClientFile>, around: &Surrounding
     judge.once(after_sign_out.iter().map(|uri| (uri.value.0.as_str(), &uri.place)), "is given twice");
     Some(Client {
         name,
+        origin: ClientOrigin::Operator,
         authentication: authentication?,
         grant_types,
         redirect_uris: redirect_uris.iter().map(|uri| uri.value.0.clone()).collect(),
@@ -121,15 +124,8 @@ fn grant_types(judge: &mut Judge<'_>, client: &Given<ClientFile>, method: AuthMe
     }
     let mut grants = Vec::new();
     for word in &given.value {
-        let grant = match word.value {
-            GrantTypeWord::AuthorizationCode => GrantType::AuthorizationCode,
-            GrantTypeWord::RefreshToken => GrantType::RefreshToken,
-            GrantTypeWord::ClientCredentials => GrantType::ClientCredentials,
-            GrantTypeWord::DeviceCode => GrantType::DeviceCode,
-            GrantTypeWord::TokenExchange => GrantType::TokenExchange,
-        };
-        let confidential = matches!(grant, GrantType::ClientCredentials | GrantType::TokenExchange);
-        if confidential && method == AuthMethod::None {
+        let grant = word.value.grant();
+        if grant.needs_authentication() && method == AuthMethod::None {
             // RFC 6749 §4.4: "MUST only be used by confidential clients"; and whoever acts for others must be known.
             let mistake = Mistake::about(&word.place, format!("cannot be `{}` for a public client", grant.name()));
             judge.report(mistake.help("choose another `token_endpoint_auth_method` than `none`, or another grant"));

@@ -16,6 +16,7 @@ mod client_documents;
 mod issuer;
 mod login;
 mod protected_resource;
+mod registration;
 mod replay;
 mod store;
 mod workload_issuer;
@@ -32,6 +33,7 @@ pub(super) use protected_resource::{
     AllowWord, DpopWord, GateNonceWord, MetadataFile, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord,
     UpstreamFile,
 };
+pub(super) use registration::RegistrationFile;
 pub(super) use replay::{RedisReplayFile, ReplayFile};
 pub(super) use store::{PostgresFile, StoreFile};
 pub(super) use workload_issuer::{KubernetesFile, SpiffeFile, WorkloadIssuerFile};

@@ -56,6 +56,7 @@ pub(super) fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) ->
         devices: limit(&file.devices, default.devices),
         pushed_requests: limit(&file.pushed_requests, default.pushed_requests),
         pushed_requests_per_client: limit(&file.pushed_requests_per_client, default.pushed_requests_per_client),
+        clients: limit(&file.clients, default.clients),
         sessions: limit(&file.sessions, default.sessions),
         session_clients: limit(&file.session_clients, default.session_clients),
         people: limit(&file.people, default.people),

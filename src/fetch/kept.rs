@@ -74,8 +74,8 @@ struct Held<T> {
     document: Option<Document<T>>,
     /// Whether it is being fetched.
     trying: bool,
-    /// When the last fetch failed, if it did, and how often in a row that was so.
-    failed: Option<(Timestamp, u32)>,
+    /// When the last fetch failed, if it did, how often in a row that was so, and why.
+    failed: Option<(Timestamp, u32, FetchFault)>,
     /// When it was last fetched because it lacked something.
     lacked_at: Option<Timestamp>,
 }
@@ -191,6 +191,14 @@ impl<T: Send + Sync + 'static> Kept<T> {
         }
     }
 
+    /// The document, and if there is none, why.
+    ///
+    /// # Errors
+    /// The [`FetchFault`] of the last fetch.
+    pub async fn get_or_fault(self: &Arc<Self>, now: Timestamp) -> Result<Arc<T>, FetchFault> {
+        self.get(now).await.map_err(|_| self.held().failed.map_or(FetchFault::NoAnswer, |(.., fault)| fault))
+    }
+
     /// The document at hand, which was found to lack something, or a newer one if it may be fetched again by now.
     ///
     /// # Errors
@@ -267,8 +275,8 @@ impl<T: Send + Sync + 'static> Kept<T> {
                 (held.document, held.failed) = (Some(document), None);
             }
             Err(fault) => {
-                let failures = held.failed.map_or(1, |(_, failures)| failures.saturating_add(1));
-                held.failed = Some((now, failures));
+                let failures = held.failed.map_or(1, |(_, failures, _)| failures.saturating_add(1));
+                held.failed = Some((now, failures, fault));
                 let stale = held.usable(now).is_some();
                 drop(held);
                 tracing::warn!(url = self.name, %fault, stale, "a document could not be fetched: {fault}");
@@ -316,7 +324,7 @@ impl<T> Held<T> {
                     || self.lacked_at.is_some_and(|at| now < at + COOL_DOWN)
             }
         };
-        let failed_recently = self.failed.is_some_and(|(at, failures)| {
+        let failed_recently = self.failed.is_some_and(|(at, failures, _)| {
             now < at + Duration::from_secs(1 << failures.saturating_sub(1).min(5)).min(COOL_DOWN)
         });
         !needless && !failed_recently

@@ -7,6 +7,7 @@
 //! Invariant: a person sees and ends nothing but what is their own, while they are signed in with the session to which
 //! the page was shown. A grant that ends takes its refresh tokens with it at once.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -17,8 +18,9 @@ use super::authorize::SignedIn;
 use super::first_party::{Errand, Returned, open, seal};
 use super::{Answer, AuthorizationServer, Browser, Cookie, Error, Form, Parameters, Refusal, View, Words};
 use crate::clock::Timestamp;
+use crate::ident::ClientId;
 use crate::secret::{BrowserToken, base64url, from_base64url};
-use crate::store::{EndedBy, Grant, GrantHandle, GrantOrigin};
+use crate::store::{EndedBy, Grant, GrantHandle, GrantOrigin, Unavailable};
 
 /// How many grants the page shows. Those begun before the newest of so many are shown when newer ones have ended.
 pub const GRANTS_SHOWN: u32 = 100;
@@ -168,7 +170,7 @@ impl AuthorizationServer {
         let own = |grant: &Grant| grant.subject == by.person.subject && grant.is_live(now);
         let Some(grant) = grant.filter(own) else { return Ok(AccountNotice::GoneAlready) };
         self.end_grant(&grant, EndedBy::Revoked, now).await?;
-        Ok(AccountNotice::Ended { client_name: self.client_name(&grant) })
+        Ok(AccountNotice::Ended { client_name: self.client_name(&grant.client_id).await? })
     }
 
     async fn show_account(
@@ -181,6 +183,12 @@ impl AuthorizationServer {
         let mut grants = self.store.grants_of(&by.person.subject, now, GRANTS_SHOWN + 1).await?;
         let more = grants.len() > GRANTS_SHOWN as usize;
         grants.truncate(GRANTS_SHOWN as usize);
+        let mut names = HashMap::new();
+        for grant in &grants {
+            if !names.contains_key(&grant.client_id) {
+                names.insert(grant.client_id.clone(), self.client_name(&grant.client_id).await?);
+            }
+        }
         let shown = Shown { session: *by.session.as_bytes() };
         Ok(Answer::new(View::Account(Account {
             form: Form {
@@ -188,16 +196,17 @@ impl AuthorizationServer {
                 csrf_token: self.forms.csrf_token(token),
             },
             person: by.person.name.clone(),
-            grants: grants.iter().map(|grant| self.allowed(grant, now)).collect(),
+            grants: grants.iter().map(|grant| self.allowed(grant, &names, now)).collect(),
             more,
             notice,
         })))
     }
 
-    fn allowed(&self, grant: &Grant, now: Timestamp) -> AllowedClient {
+    fn allowed(&self, grant: &Grant, names: &HashMap<ClientId, String>, now: Timestamp) -> AllowedClient {
+        let name = names.get(&grant.client_id).cloned();
         AllowedClient {
             grant: base64url(&grant.handle.0),
-            client_name: self.client_name(grant),
+            client_name: name.unwrap_or_else(|| grant.client_id.to_string()),
             permissions: self.in_words(&grant.scopes),
             details: self.shown(&grant.details),
             began: match grant.origin {
@@ -210,8 +219,9 @@ impl AuthorizationServer {
         }
     }
 
-    fn client_name(&self, grant: &Grant) -> String {
-        let client = self.client(grant.client_id.as_str());
-        client.map_or_else(|| grant.client_id.to_string(), |client| client.name.clone())
+    /// What a client is called; its `client_id` if it is gone.
+    async fn client_name(&self, id: &ClientId) -> Result<String, Unavailable> {
+        let client = self.known_client(id.as_str()).await?;
+        Ok(client.map_or_else(|| id.to_string(), |client| client.name.clone()))
     }
 }

@@ -25,6 +25,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::authorize::SignedIn;
+use super::client::Client;
 use super::first_party::{Errand, Returned, open, seal};
 use super::{Answer, AuthorizationServer, Browser, Cookie, Error, Form, Parameters, Refusal, View, Words};
 use crate::audit;
@@ -196,30 +197,29 @@ impl AuthorizationServer {
         let Some(device) = device else { return Ok(Err(CodeFault::Unknown)) };
         self.tally.guesses.take_back(&own);
         self.tally.guesses.take_back(&[overall]);
-        let answer = self.confirm_device(&device, &user_code, &signed_in, (token, browser), now);
-        Ok(match answer {
-            Ok(answer) => Ok(self.keep_session(answer, (&signed_in, begins), now).await?),
-            Err(fault) => Err(fault),
-        })
+        let Some(client) = self.known_client(device.client_id.as_str()).await? else {
+            return Ok(Err(CodeFault::Unknown)); // it may be gone since a restart
+        };
+        let answer = self.confirm_device((&device, &client), &user_code, &signed_in, (token, browser), now);
+        Ok(Ok(self.keep_session(answer, (&signed_in, begins), now).await?))
     }
 
     /// The page that asks about a device.
     fn confirm_device(
         &self,
-        device: &DeviceRecord,
+        (device, client): (&DeviceRecord, &Client),
         user_code: &UserCode,
         by: &SignedIn,
         (token, browser): (&BrowserToken, Browser<'_>),
         now: Timestamp,
-    ) -> Result<Answer, CodeFault> {
-        let client = self.client(device.client_id.as_str()).ok_or(CodeFault::Unknown)?; // it may be gone since a restart
+    ) -> Answer {
         let question = Question {
             device: *device.digest.as_bytes(),
             user_code: user_code.shown(),
             session: *by.session.as_bytes(),
             expires_at: device.expires_at.millis(),
         };
-        Ok(Answer::new(View::ConfirmDevice(ConfirmDevice {
+        Answer::new(View::ConfirmDevice(ConfirmDevice {
             form: Form {
                 transaction: seal(&question, &self.device_questions, token),
                 csrf_token: self.forms.csrf_token(token),
@@ -232,7 +232,7 @@ impl AuthorizationServer {
             age: now.since(device.created_at),
             address: device.address.to_canonical(),
             is_nearby: network(device.address) == network(browser.address),
-        })))
+        }))
     }
 
     /// Hears what was decided, or that it is somebody else who should decide.

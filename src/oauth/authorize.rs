@@ -27,7 +27,8 @@
 //! request is one transaction, however often its page is loaded.
 //!
 //! Choice: a redirect URI is registered by the operator and therefore trusted, so errors are redirected to it at once
-//! (RFC 9700 §4.11.2 leaves this to the server). Whoever opens registration to strangers must show a page first.
+//! (RFC 9700 §4.11.2 leaves this to the server). One that a client has registered itself is not: before the person has done
+//! something about it, errors are shown on a page.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,7 +37,8 @@ use std::time::Duration;
 use super::account::Account;
 use super::activation::{ConfirmDevice, EnterCode};
 use super::authorization_details::DetailShown;
-use super::client::Client;
+use super::client::{Client, ClientOrigin};
+use super::clients::Asker;
 use super::first_party::SignInFor;
 use super::{AuthorizationServer, Error, Parameters, Refusal, Words};
 use crate::audit;
@@ -207,6 +209,12 @@ pub struct Consent {
     pub details: Vec<DetailShown>,
     /// The origin or the scheme to which the browser will go.
     pub destination: String,
+    /// Who says all this of the client.
+    pub origin: ClientOrigin,
+    /// The host of the document in which it does, if that is where.
+    pub client_host: Option<String>,
+    /// Whether the browser will go to whatever listens on its own machine.
+    pub stays_here: bool,
 }
 
 /// An authorization response (RFC 6749 §4.1.2, §4.1.2.1). It may hold a code and has no `Debug`.
@@ -279,7 +287,8 @@ impl AuthorizationServer {
             let location = endpoint.instead(parameters)?;
             return Ok(Answer::new(View::SignInFirst { location }));
         }
-        let (destination, mut request, submission) = match self.judged(parameters, now).await? {
+        let asker = Asker::at(browser.address, now);
+        let (destination, mut request, submission) = match self.judged(parameters, asker).await? {
             Judged::Good(good) => *good,
             Judged::Refused(redirect) => return Ok(Answer::new(View::Redirect(redirect))),
         };
@@ -330,15 +339,17 @@ impl AuthorizationServer {
     }
 
     /// Steps 1 to 8.
-    async fn judged(&self, parameters: &str, now: Timestamp) -> Result<Judged, Error> {
+    async fn judged(&self, parameters: &str, asker: Asker) -> Result<Judged, Error> {
         let (parameters, repeated) = Parameters::parse_with_repeats(parameters)?;
-        let submission = self.submission(parameters, repeated, now).await?;
+        let submission = self.submission(parameters, repeated, asker).await?;
         let Submission { parameters, repeated, way } = &submission;
-        let destination = self.destination(parameters, repeated)?;
+        let destination = self.destination(parameters, repeated, asker).await?;
         let allowed = self.check_way(*way, &destination.client);
-        match allowed.and_then(|()| self.judge(parameters, repeated, &destination, now)) {
+        match allowed.and_then(|()| self.judge(parameters, repeated, &destination, asker.now)) {
             Ok(request) => Ok(Judged::Good(Box::new((destination, request, submission)))),
-            Err(refusal) => Ok(Judged::Refused(self.refusal_redirect(&destination, refusal, now)?)),
+            // RFC 9700 §4.11.2: nobody is sent anywhere by a link alone, unless the operator knows the place.
+            Err(refusal) if !destination.client.is_trusted() => Err(refusal.into()),
+            Err(refusal) => Ok(Judged::Refused(self.refusal_redirect(&destination, refusal, asker.now)?)),
         }
     }
 
@@ -359,7 +370,7 @@ impl AuthorizationServer {
     /// A [`Refusal`] of the form, or `Unavailable`.
     pub async fn decide(&self, form: &Parameters, browser: Browser<'_>, now: Timestamp) -> Result<Answer, Error> {
         let token = self.check_form(form, browser)?;
-        let mut transaction = self.transaction(form, &token, now)?;
+        let mut transaction = self.transaction(form, (&token, browser.address), now).await?;
         let signed_in = self.signed_in(browser, now).await?;
         let signed_in = signed_in.filter(|signed_in| transaction.session == Some(signed_in.session));
         let signed_in = signed_in.ok_or(Refusal::TransactionUnknown)?;
@@ -469,6 +480,9 @@ impl AuthorizationServer {
         (refusal, way): (Refusal, Way),
         now: Timestamp,
     ) -> Result<Answer, Error> {
+        if !destination.client.is_trusted() {
+            return Err(refusal.into());
+        }
         let answer = self.refuse(destination, refusal, now)?;
         if let Some(transaction) = way.pushed()
             && !self.store.answer_pushed_request(transaction).await?
@@ -490,8 +504,11 @@ impl AuthorizationServer {
     }
 
     /// The client of an authorization request: a registered one, or our own pages.
-    fn client_here(&self, id: &str) -> Option<Arc<Client>> {
-        self.first_party.client(id).or_else(|| self.client(id))
+    async fn client_here(&self, id: &str, asker: Asker) -> Result<Option<Arc<Client>>, Error> {
+        match self.first_party.client(id) {
+            Some(client) => Ok(Some(client)),
+            None => self.client(id, asker).await,
+        }
     }
 
     /// Sends a refusal to the client (RFC 6749 §4.1.2.1).
@@ -512,6 +529,9 @@ impl AuthorizationServer {
             details: self.shown(&transaction.request.details),
             destination: transaction.destination.redirect_uri.destination(),
             can_switch: self.can_switch(),
+            origin: transaction.destination.client.origin,
+            client_host: transaction.destination.client.host(),
+            stays_here: transaction.destination.redirect_uri.is_loopback(),
             form: self.form(&transaction, token),
         }))
     }

@@ -89,8 +89,9 @@ impl AuthorizationServer {
         let grants = self.store.grants_of(subject, now, AT_ONCE).await?;
         let clients: HashMap<_, _> = grants.iter().map(|grant| (grant.client_id.as_str(), grant)).collect();
         let signer = self.keys.signer(now)?;
-        for client in clients.into_keys().filter_map(|id| self.client(id)) {
-            self.notify(&Over { client: &client, subject, session: None }, &signer, now);
+        // Only clients that an operator has written down may be told.
+        for client in clients.into_keys().filter_map(|id| self.clients.get(id)) {
+            self.notify(&Over { client, subject, session: None }, &signer, now);
         }
         Ok(())
     }
@@ -101,8 +102,8 @@ impl AuthorizationServer {
         }
         let signer = self.keys.signer(now)?;
         for SessionClient { client_id, subject, session, .. } in left {
-            if let Some(client) = self.client(client_id.as_str()) {
-                self.notify(&Over { client: &client, subject, session: Some(*session) }, &signer, now);
+            if let Some(client) = self.clients.get(client_id) {
+                self.notify(&Over { client, subject, session: Some(*session) }, &signer, now);
             }
         }
         Ok(())

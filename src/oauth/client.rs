@@ -54,6 +54,16 @@ impl GrantType {
         }
     }
 
+    /// Whether only clients may use it that authenticate: whoever gets tokens for itself, or acts for others, must be known
+    /// (RFC 6749 §4.4).
+    #[must_use]
+    pub const fn needs_authentication(self) -> bool {
+        match self {
+            Self::ClientCredentials | Self::TokenExchange => true,
+            Self::AuthorizationCode | Self::RefreshToken | Self::DeviceCode => false,
+        }
+    }
+
     /// The grant type of that name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
@@ -247,6 +257,17 @@ pub enum SubjectType {
     },
 }
 
+/// Who says what a client is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClientOrigin {
+    /// The operator.
+    Operator,
+    /// The client itself, when it registered (RFC 7591).
+    Registration,
+    /// The client itself, in a document at its `client_id` (draft-ietf-oauth-client-id-metadata-document).
+    Document,
+}
+
 /// A registered client. Its name in places where only one can be meant: RFC 7591 §2.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -254,6 +275,8 @@ pub struct Client {
     pub id: ClientId,
     /// `client_name`: what people are shown.
     pub name: String,
+    /// Who says all this.
+    pub origin: ClientOrigin,
     /// `token_endpoint_auth_method` and what belongs to it.
     pub authentication: ClientAuthentication,
     /// `grant_types`.
@@ -332,6 +355,24 @@ impl Client {
                 | ClientAuthentication::PrivateKeyJwt { .. }
                 | ClientAuthentication::Workload(_) => false,
             }
+    }
+
+    /// The host of the document in which the client says what it is, if it does so there.
+    #[must_use]
+    pub fn host(&self) -> Option<String> {
+        match self.origin {
+            ClientOrigin::Document => self.id.as_str().parse().ok().map(|url: FetchUrl| url.host().to_owned()),
+            ClientOrigin::Operator | ClientOrigin::Registration => None,
+        }
+    }
+
+    /// Whether the operator knows the client: its name is its own, and its redirect URIs lead where they should.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        match self.origin {
+            ClientOrigin::Operator => true,
+            ClientOrigin::Registration | ClientOrigin::Document => false,
+        }
     }
 
     /// Whether the client may use a grant type.

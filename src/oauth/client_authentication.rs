@@ -12,12 +12,12 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::client::ClientAuthentication;
 use super::client_assertion::{self, Assertion};
+use super::clients::Asker;
 use super::params::{self, Parameters};
 use super::workload::{SpiffeId, WorkloadIssuer};
 use super::{AuthorizationServer, Client, Error, Refusal};
 use crate::certificate::ClientCertificate;
 use crate::clock::Timestamp;
-use crate::ident::ClientId;
 use crate::jose::{ASSERTION_ALGORITHMS, PublicKey};
 use crate::replay::Seen;
 use crate::secret::ClientSecretHash;
@@ -77,7 +77,7 @@ impl AuthorizationServer {
     ) -> Result<AuthenticatedClient, Error> {
         self.rates.count_address(credentials.address, now)?;
         let client = match presented(credentials)? {
-            Presented::None { id } => self.identify(id, credentials.certificate, now)?,
+            Presented::None { id } => self.identify(id, credentials, now).await?,
             Presented::Basic { id, secret } => {
                 self.check_secret((&id, &secret), (credentials.address, now), |method| match method {
                     ClientAuthentication::SecretBasic(hash) => Some(hash),
@@ -87,7 +87,8 @@ impl AuthorizationServer {
                     | ClientAuthentication::TlsClientAuth(_)
                     | ClientAuthentication::SelfSignedTlsClientAuth(_)
                     | ClientAuthentication::Workload(_) => None,
-                })?
+                })
+                .await?
             }
             Presented::Post { id, secret } => {
                 self.check_secret((id, secret), (credentials.address, now), |method| match method {
@@ -98,28 +99,25 @@ impl AuthorizationServer {
                     | ClientAuthentication::TlsClientAuth(_)
                     | ClientAuthentication::SelfSignedTlsClientAuth(_)
                     | ClientAuthentication::Workload(_) => None,
-                })?
+                })
+                .await?
             }
-            Presented::Assertion(assertion) => self.check_assertion(&assertion, now).await?,
+            Presented::Assertion(assertion) => {
+                self.check_assertion(&assertion, Asker::at(credentials.address, now)).await?
+            }
             Presented::Workload { assertion, id, spiffe } => self.check_workload(&assertion, (id, spiffe), now).await?,
         };
         Ok(client)
     }
 
-    /// The registered client of that name.
-    pub(super) fn client(&self, id: &str) -> Option<Arc<Client>> {
-        let id: ClientId = id.parse().ok()?;
-        self.clients.get(&id).map(Arc::clone)
-    }
-
     /// A request that names its client and shows nothing but, perhaps, the certificate of its connection.
-    fn identify(
+    async fn identify(
         &self,
         id: &str,
-        certificate: Option<&ClientCertificate>,
+        Credentials { certificate, address, .. }: Credentials<'_>,
         now: Timestamp,
     ) -> Result<AuthenticatedClient, Error> {
-        let client = self.client(id).ok_or(Refusal::ClientAuthenticationFailed)?;
+        let client = self.client(id, Asker::at(address, now)).await?.ok_or(Refusal::ClientAuthenticationFailed)?;
         match &client.authentication {
             ClientAuthentication::None => {}
             ClientAuthentication::TlsClientAuth(subject) => {
@@ -147,14 +145,14 @@ impl AuthorizationServer {
         Ok(AuthenticatedClient(client))
     }
 
-    fn check_secret(
+    async fn check_secret(
         &self,
         (id, secret): (&str, &str),
         (address, now): (IpAddr, Timestamp),
         registered: impl Fn(&ClientAuthentication) -> Option<&ClientSecretHash>,
     ) -> Result<AuthenticatedClient, Error> {
         self.rates.count_secret(id, address, now)?;
-        let client = self.client(id);
+        let client = self.client(id, Asker::at(address, now)).await?;
         let hash = client.as_deref().and_then(|client| registered(&client.authentication));
         let matches = hash.unwrap_or(&self.decoy_secret).matches(secret);
         match client {
@@ -168,9 +166,10 @@ impl AuthorizationServer {
         }
     }
 
-    async fn check_assertion(&self, assertion: &Assertion<'_>, now: Timestamp) -> Result<AuthenticatedClient, Error> {
+    async fn check_assertion(&self, assertion: &Assertion<'_>, asker: Asker) -> Result<AuthenticatedClient, Error> {
+        let now = asker.now;
         assertion.check_claims(&self.settings.issuer, now)?;
-        let client = self.client(assertion.client_id());
+        let client = self.client(assertion.client_id(), asker).await?;
         let registered = client.as_deref().and_then(|client| match &client.authentication {
             ClientAuthentication::PrivateKeyJwt { keys, algorithm } => Some((keys, *algorithm)),
             ClientAuthentication::None

@@ -28,7 +28,7 @@ impl From<Refusal> for Error {
     }
 }
 
-/// An `error` of a token or authorization response (RFC 6749 §4.1.2.1, §5.2; RFC 8628 §3.5; RFC 8707 §2; RFC
+/// An `error` of a token, authorization or registration response (RFC 6749 §4.1.2.1, §5.2; RFC 7591 §3.2.2; RFC 8628 §3.5; RFC 8707 §2; RFC
 /// 9101 §7; RFC 9449 §12.2).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ErrorCode {
@@ -80,6 +80,12 @@ pub enum ErrorCode {
     InvalidRequestUri,
     /// RFC 9101 §7: `request_uri` is not supported.
     RequestUriNotSupported,
+    /// RFC 7591 §3.2.2.
+    InvalidRedirectUri,
+    /// RFC 7591 §3.2.2.
+    InvalidClientMetadata,
+    /// RFC 7591 §3.2.2.
+    UnapprovedSoftwareStatement,
 }
 
 impl ErrorCode {
@@ -111,6 +117,9 @@ impl ErrorCode {
             Self::InvalidRequestObject => "invalid_request_object",
             Self::InvalidRequestUri => "invalid_request_uri",
             Self::RequestUriNotSupported => "request_uri_not_supported",
+            Self::InvalidRedirectUri => "invalid_redirect_uri",
+            Self::InvalidClientMetadata => "invalid_client_metadata",
+            Self::UnapprovedSoftwareStatement => "unapproved_software_statement",
         }
     }
 
@@ -140,7 +149,10 @@ impl ErrorCode {
             | Self::InvalidAuthorizationDetails
             | Self::InvalidRequestObject
             | Self::InvalidRequestUri
-            | Self::RequestUriNotSupported => 400,
+            | Self::RequestUriNotSupported
+            | Self::InvalidRedirectUri
+            | Self::InvalidClientMetadata
+            | Self::UnapprovedSoftwareStatement => 400,
         }
     }
 }

@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::authorize::SignedIn;
 use super::client::{
-    Client, ClientAuthentication, GrantType, OpenIdRules, Profile, RefreshTokenRotation, RequestRules,
+    Client, ClientAuthentication, ClientOrigin, GrantType, OpenIdRules, Profile, RefreshTokenRotation, RequestRules,
 };
 use super::metadata::{ACCOUNT_CALLBACK, ACTIVATE_CALLBACK};
 use super::pkce::{CodeChallenge, CodeVerifier};
@@ -142,6 +142,7 @@ fn client(id: &str, callback: &str) -> Client {
     Client {
         id: id.parse().expect("a client_id is a name"),
         name: id.to_owned(),
+        origin: ClientOrigin::Operator,
         authentication: ClientAuthentication::None,
         grant_types: vec![GrantType::AuthorizationCode],
         redirect_uris: vec![callback.parse().expect("an issuer and a path are a redirect URI")],

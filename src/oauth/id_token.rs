@@ -114,7 +114,7 @@ impl AuthorizationServer {
 
     /// What a client knows whoever a token speaks for as: itself by its own name.
     pub(super) fn subject_of(&self, authorization: &Authorization, client: &Client) -> Subject {
-        let is_client = self.client(authorization.subject.as_str()).is_some();
+        let is_client = self.is_name_of_client(&authorization.subject);
         if is_client { authorization.subject.clone() } else { self.subject_at(client, &authorization.subject) }
     }
 

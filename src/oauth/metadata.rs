@@ -35,6 +35,10 @@ pub const LOGIN_CALLBACK: &str = "/login/callback";
 pub const REVOKE: &str = "/oauth/revoke";
 /// The path of the introspection endpoint, below the issuer.
 pub const INTROSPECT: &str = "/oauth/introspect";
+/// The path of the registration endpoint, below the issuer.
+pub const REGISTER: &str = "/oauth/register";
+/// What the paths of registered clients begin with, below the issuer; their `client_id` follows.
+pub const REGISTERED: &str = "/oauth/register/";
 /// The path of the key set, below the issuer.
 pub const JWKS: &str = "/oauth/jwks";
 
@@ -68,7 +72,10 @@ impl AuthorizationServer {
     #[must_use]
     pub fn metadata(&self) -> Value {
         let (settings, profile) = (&self.settings, self.settings.profile);
-        let openid = self.clients.values().any(|client| id_token::is_asked_for(&client.scopes));
+        let registers = settings.registration.as_ref().map(|registration| &registration.policy.scopes);
+        let documented = settings.client_id_documents.as_ref().map(|documents| &documents.policy.scopes);
+        let unwritten = registers.into_iter().chain(documented);
+        let openid = self.clients.values().map(|client| &client.scopes).chain(unwritten).any(id_token::is_asked_for);
         let is_offered =
             |scope: &&Scope| openid || !id_token::OPENID_SCOPES.iter().any(|(name, ..)| scope.as_str() == *name);
         let scopes: Vec<_> = settings.scopes.keys().filter(is_offered).map(ToString::to_string).collect();
@@ -121,6 +128,12 @@ impl AuthorizationServer {
                 let values: Vec<_> = settings.acr_values.iter().map(ToString::to_string).collect();
                 document["acr_values_supported"] = values.into();
             }
+        }
+        if settings.client_id_documents.is_some() {
+            document["client_id_metadata_document_supported"] = true.into();
+        }
+        if settings.registration.is_some() {
+            document["registration_endpoint"] = settings.url(REGISTER).into();
         }
         if settings.mutual_tls {
             document["tls_client_certificate_bound_access_tokens"] = true.into(); // RFC 8705 §3.3

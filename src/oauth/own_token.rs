@@ -84,10 +84,10 @@ impl AuthorizationServer {
     /// a person who may sign in.
     pub(super) async fn is_good(&self, token: &VerifiedToken, origin: &Origin) -> Result<bool, Unavailable> {
         let subject = origin.subject(token);
-        let is_client = self.client(subject.as_str()).is_some();
+        let is_client = self.known_client(subject.as_str()).await?.is_some();
         let has_subject = is_client || self.check_person(subject).await?.is_some();
         let revoked = self.is_revoked(token, origin).await?;
-        Ok(has_subject && !revoked && self.client(token.client_id().as_str()).is_some())
+        Ok(has_subject && !revoked && self.is_client(token.client_id()).await?)
     }
 
     /// Ends a grant, and with it every token of it.
@@ -118,6 +118,15 @@ impl AuthorizationServer {
     ) -> Result<u64, Unavailable> {
         let ended = self.store.end_grants_of(subject, why, now).await?;
         if ended > 0 {
+            self.endings.read_since(&*self.store, now).await?;
+        }
+        Ok(ended)
+    }
+
+    /// Removes a client that has registered itself and ends its live grants; gives how many, `None` if there is no such client.
+    pub(super) async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Unavailable> {
+        let ended = self.store.delete_client(id, now).await?;
+        if ended.is_some_and(|grants| grants > 0) {
             self.endings.read_since(&*self.store, now).await?;
         }
         Ok(ended)

@@ -24,9 +24,10 @@ use serde::Serialize;
 use super::authorize::Way;
 use super::client::Client;
 use super::client_authentication::{self, AuthenticatedClient};
+use super::clients::Asker;
 use super::grant::Exchange;
 use super::token::Occasion;
-use super::{AuthorizationServer, Error, Parameters, Refusal, TokenRequest};
+use super::{AuthorizationServer, Error, Refusal, TokenRequest};
 use crate::clock::Timestamp;
 use crate::dpop::{NonceText, VerifiedProof};
 use crate::ident::ClientId;
@@ -84,7 +85,7 @@ impl AuthorizationServer {
     ) -> Result<PushedResponse, Error> {
         let client = self.authenticate(request.credentials(), now).await?;
         *authenticated = Some(client.id.clone());
-        let parameters = self.judge_push(request.parameters, &client, proof, now).await?;
+        let parameters = self.judge_push(request, &client, proof, now).await?;
         if let Counted::TooMany { retry_after } = self.tally.pushes.count(&[bucket(&client, request.address)], now)? {
             return Err(Error::Throttled { retry_after });
         }
@@ -107,7 +108,7 @@ impl AuthorizationServer {
     /// Judges a request as the authorization endpoint would, and gives the form to record.
     async fn judge_push(
         &self,
-        sent: &Parameters,
+        &TokenRequest { parameters: sent, address, .. }: &TokenRequest<'_>,
         client: &AuthenticatedClient,
         proof: Option<&VerifiedProof>,
         now: Timestamp,
@@ -123,7 +124,7 @@ impl AuthorizationServer {
         for name in client_authentication::CREDENTIALS {
             parameters.remove(name);
         }
-        let destination = self.destination(&parameters, &[])?;
+        let destination = self.destination(&parameters, &[], Asker::at(address, now)).await?;
         if parameters.get("redirect_uri").is_none() && client.profile.is_fapi() {
             return Err(Refusal::RedirectUriMissing.into());
         }

@@ -50,6 +50,10 @@ pub struct Tally {
     pub(super) guesses: Throttle,
     /// Pushed authorization requests.
     pub(super) pushes: Throttle,
+    /// Registrations of clients.
+    pub(super) registrations: Throttle,
+    /// Fetches of documents of clients.
+    pub(super) fetches: Throttle,
 }
 
 /// The requests of clients, counted.

@@ -77,6 +77,8 @@ refusals! {
     ClientMissing "client_missing" InvalidClient "client authentication is missing";
     /// RFC 6749 §5.2: unknown client, wrong secret, wrong key: all alike.
     ClientAuthenticationFailed "client_authentication_failed" InvalidClient "client authentication failed";
+    /// draft-ietf-oauth-client-id-metadata-document §4: what is at `client_id` is not the metadata of that client, or may not be.
+    ClientDocumentUnfit "client_document_unfit" InvalidClient "client_id does not lead to client metadata that this server takes";
     /// RFC 6749 §2.3: "MUST NOT use more than one authentication method in each request".
     ClientAuthenticationRepeated "client_authentication_repeated" InvalidRequest "more than one client authentication method";
     /// RFC 7521 §4.2: `client_id` names another client than the credentials.
@@ -305,6 +307,29 @@ refusals! {
     /// The transaction has been decided before; never redirected.
     TransactionSpent "transaction_spent" InvalidRequest "this request has been answered already";
 
+    /// RFC 7591 §3, RFC 7592 §2: no initial access token, or no registration access token.
+    RegistrationTokenMissing "registration_token_missing" InvalidToken "an access token is missing";
+    /// RFC 7591 §3, RFC 7592 §2: another token than the initial one, or than that of the client; or there is no such client.
+    RegistrationTokenInvalid "registration_token_invalid" InvalidToken "the access token is not good for this";
+    /// RFC 7591 §3.1: the body is no JSON object of bounded size.
+    RegistrationMalformed "registration_malformed" InvalidClientMetadata "the body must be a JSON object of at most 16 KiB, sent as application/json";
+    /// RFC 7591 §2: a member has the wrong type or is too long.
+    MetadataMalformed "metadata_malformed" InvalidClientMetadata "a member has the wrong type, is too long or cannot be read";
+    /// RFC 7591 §2: a redirect URI is missing, or none that we take.
+    MetadataRedirectUriWrong "metadata_redirect_uri_wrong" InvalidRedirectUri "redirect_uris must hold https, private-use or loopback URIs without fragment";
+    /// RFC 7591 §2: an authentication method that is not offered, or a secret where there must be none.
+    MetadataMethodWrong "metadata_method_wrong" InvalidClientMetadata "token_endpoint_auth_method is none that this client may use";
+    /// RFC 7591 §2.1: grants that the client may not have, or that its response types contradict.
+    MetadataGrantsWrong "metadata_grants_wrong" InvalidClientMetadata "grant_types and response_types are none that this client may use together";
+    /// RFC 7591 §2: none of the scopes may be asked for.
+    MetadataScopeWrong "metadata_scope_wrong" InvalidClientMetadata "scope holds nothing that this client may ask for";
+    /// RFC 7591 §2: keys that are missing, of no use, private, in two places, or where nobody may ask for them.
+    MetadataKeysWrong "metadata_keys_wrong" InvalidClientMetadata "give public keys of the right algorithm in jwks, or an https jwks_uri, and not both";
+    /// RFC 7591 §2.3: nobody's software statements are trusted.
+    SoftwareStatementUnapproved "software_statement_unapproved" UnapprovedSoftwareStatement "software statements are not approved here";
+    /// RFC 7592 §2.2: an update of another client, with another secret, or of what only the server says.
+    RegistrationUpdateWrong "registration_update_wrong" InvalidClientMetadata "an update must name its client_id and its own client_secret, and nothing that only the server says";
+
     /// RFC 9068 §5: an external login names a person as no person can be named, or as a client is; told to that login.
     SubjectUnusable "subject_unusable" InvalidRequest "subject must be 1 to 512 printable ASCII characters, and no client_id";
     /// OpenID Connect Core §2: an external login says that a person signed in at no time, or in the future; told to that login.
@@ -316,6 +341,21 @@ refusals! {
 }
 
 impl Refusal {
+    /// The refusals of registrations.
+    pub const OF_REGISTRATIONS: [Self; 11] = [
+        Self::RegistrationTokenMissing,
+        Self::RegistrationTokenInvalid,
+        Self::RegistrationMalformed,
+        Self::MetadataMalformed,
+        Self::MetadataRedirectUriWrong,
+        Self::MetadataMethodWrong,
+        Self::MetadataGrantsWrong,
+        Self::MetadataScopeWrong,
+        Self::MetadataKeysWrong,
+        Self::SoftwareStatementUnapproved,
+        Self::RegistrationUpdateWrong,
+    ];
+
     /// The refusals of what an external login says about a person.
     pub const OF_EXTERNAL_LOGINS: [Self; 4] =
         [Self::SubjectUnusable, Self::AuthTimeWrong, Self::SignInTooOld, Self::PersonMalformed];

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::authorize::{Redirect, SessionEnd};
+use super::clients::Asker;
 use super::metadata::LOGOUT;
 use super::{Answer, AuthorizationServer, Browser, Cookie, Error, Parameters, Refusal, View};
 use crate::clock::Timestamp;
@@ -32,7 +33,7 @@ impl AuthorizationServer {
         browser: Browser<'_>,
         now: Timestamp,
     ) -> Result<Answer, Error> {
-        let location = self.return_location(parameters, now)?;
+        let location = self.return_location(parameters, now).await?;
         if let Some(location) = &location
             && self.signed_in(browser, now).await?.is_none()
         {
@@ -76,7 +77,7 @@ impl AuthorizationServer {
     }
 
     /// Where the client wants the browser back, if it does and may.
-    fn return_location(&self, parameters: &Parameters, now: Timestamp) -> Result<Option<String>, Refusal> {
+    async fn return_location(&self, parameters: &Parameters, now: Timestamp) -> Result<Option<String>, Error> {
         let hint = match parameters.get("id_token_hint") {
             Some(text) => Some(self.verify_id_token_hint(text, now).ok_or(Refusal::IdTokenHintInvalid)?),
             None => None,
@@ -84,10 +85,13 @@ impl AuthorizationServer {
         if let (Some(hint), Some(client_id)) = (&hint, parameters.get("client_id"))
             && hint.client_id != client_id
         {
-            return Err(Refusal::IdTokenHintInvalid);
+            return Err(Refusal::IdTokenHintInvalid.into());
         }
         let Some(wanted) = parameters.get("post_logout_redirect_uri") else { return Ok(None) };
-        let client = hint.and_then(|hint| self.client(&hint.client_id));
+        let client = match hint {
+            Some(hint) => self.client(&hint.client_id, Asker::unseen(now)).await?,
+            None => None,
+        };
         let wanted: Option<RedirectUri> = wanted.parse().ok();
         let registered = client.zip(wanted).filter(|(client, uri)| client.post_logout_redirect_uris.contains(uri));
         let (_, uri) = registered.ok_or(Refusal::PostLogoutRedirectUriUnregistered)?;

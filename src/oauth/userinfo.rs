@@ -9,6 +9,7 @@
 
 use serde_json::Value;
 
+use super::clients::Asker;
 use super::own_token::Origin;
 use super::token::Occasion;
 use super::{AuthorizationServer, Error, Refusal, id_token, standard_claims};
@@ -97,7 +98,8 @@ impl AuthorizationServer {
         if self.is_revoked(token, &origin).await? {
             return Err(Refusal::AccessTokenInvalid.into());
         }
-        let client = self.client(token.client_id().as_str()).ok_or(Refusal::AccessTokenInvalid)?;
+        let client = self.client(token.client_id().as_str(), Asker::unseen(now)).await?;
+        let client = client.ok_or(Refusal::AccessTokenInvalid)?;
         self.spend_proof(access.proof.as_ref(), now).await?;
         let asked = match &origin {
             Origin::Grant(grant) if grant.client_id == client.id => Some(grant.claims.told(Told::AtUserInfo)),

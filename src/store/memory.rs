@@ -3,7 +3,7 @@
 //! One lock around everything makes each call the atomic step that [`Store`] promises.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,8 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    AccessTokenRecord, Begun, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle, KeyRecord,
-    LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
+    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
+    KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
     SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
@@ -45,6 +45,8 @@ struct Held {
     grants: Shelf<[u8; 16], Grant>,
     /// The grants of a person at a client that were not seen to have ended, by their age.
     begun: HashMap<(Subject, ClientId), ByAge>,
+    /// The clients that have registered themselves.
+    clients: HashMap<ClientId, ClientRecord>,
     sessions: Shelf<[u8; 32], SessionRecord>,
     session_clients: Shelf<([u8; 16], ClientId), SessionClient>,
     people: Shelf<Subject, PersonRecord>,
@@ -362,6 +364,42 @@ impl Store for MemoryStore {
         Ok(ended)
     }
 
+    async fn register_client(&self, client: &ClientRecord) -> Result<(), Unavailable> {
+        let mut held = self.held();
+        if held.clients.len() as u64 >= self.limits.clients {
+            return Err(Unavailable::Full);
+        }
+        held.clients.insert(client.id.clone(), client.clone());
+        Ok(())
+    }
+
+    async fn registered_client(&self, id: &ClientId) -> Result<Option<ClientRecord>, Unavailable> {
+        Ok(self.held().clients.get(id).cloned())
+    }
+
+    async fn update_client(&self, client: &ClientRecord) -> Result<bool, Unavailable> {
+        let mut held = self.held();
+        let Some(registered) = held.clients.get_mut(&client.id) else { return Ok(false) };
+        registered.metadata.clone_from(&client.metadata);
+        registered.secret.clone_from(&client.secret);
+        registered.disposable_from = client.disposable_from;
+        Ok(true)
+    }
+
+    async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Unavailable> {
+        let Held { clients, grants: Shelf { records, due }, .. } = &mut *self.held();
+        if clients.remove(id).is_none() {
+            return Ok(None);
+        }
+        let mut ended = 0;
+        for grant in records.values_mut().filter(|grant| grant.client_id == *id && grant.is_live(now)) {
+            grant.ended = Some((now, EndedBy::ClientDeleted));
+            due.insert((self.limits.grant_due(grant), grant.handle.0));
+            ended += 1;
+        }
+        Ok(Some(ended))
+    }
+
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable> {
         let mut held = self.held();
         match held.assertions.records.get_mut(key.as_bytes()) {
@@ -559,6 +597,7 @@ impl Store for MemoryStore {
             user_codes,
             grants,
             begun,
+            clients,
             sessions,
             session_clients,
             people,
@@ -621,6 +660,15 @@ impl Store for MemoryStore {
             left -= u32::from(goes);
             !goes
         });
+        let disposable = |client: &ClientRecord| client.disposable_from.is_some_and(|from| from < now);
+        if clients.values().any(disposable) {
+            let used: HashSet<_> = grants.records.values().map(|grant| &grant.client_id).collect();
+            clients.retain(|id, client| {
+                let goes = left > 0 && disposable(client) && !used.contains(id);
+                left -= u32::from(goes);
+                !goes
+            });
+        }
         Ok(limit - left)
     }
 }

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 
 use self::database::Database;
 use super::{
-    AccessTokenRecord, Begun, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle, KeyRecord,
-    LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
+    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
+    KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
     SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
@@ -24,6 +24,7 @@ use crate::secret::{
 
 mod access_tokens;
 mod assertions;
+mod clients;
 mod codes;
 mod column;
 mod connect;
@@ -208,6 +209,26 @@ impl Store for PostgresStore {
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable> {
         let answer = assertions::spend(&self.database, key, expires, self.limits.assertions, now).await;
         answer.map_err(|fault| fault.report("spend_assertion"))
+    }
+
+    async fn register_client(&self, client: &ClientRecord) -> Result<(), Unavailable> {
+        let answer = clients::register(&self.database, client, self.limits.clients).await;
+        answer.map_err(|fault| fault.report("register_client"))
+    }
+
+    async fn registered_client(&self, id: &ClientId) -> Result<Option<ClientRecord>, Unavailable> {
+        let answer = clients::read(&self.database, id).await;
+        answer.map_err(|fault| fault.report("registered_client"))
+    }
+
+    async fn update_client(&self, client: &ClientRecord) -> Result<bool, Unavailable> {
+        let answer = clients::update(&self.database, client).await;
+        answer.map_err(|fault| fault.report("update_client"))
+    }
+
+    async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Unavailable> {
+        let answer = clients::delete(&self.database, id, now).await;
+        answer.map_err(|fault| fault.report("delete_client"))
     }
 
     async fn revoke_token(&self, token: TokenName, expires: Timestamp, now: Timestamp) -> Result<(), Unavailable> {

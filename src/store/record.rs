@@ -13,7 +13,8 @@ use crate::ident::{Acr, Audience, ClientId, Subject};
 use crate::jose::{Algorithm, Members, Thumbprint, object};
 use crate::scope::Scopes;
 use crate::secret::{
-    AccessTokenKind, BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind,
+    AccessTokenKind, BrowserKind, ClientSecretHash, CodeKind, DeviceCodeKind, Digest, RegistrationTokenKind,
+    RequestUriKind, SessionKind, UserCodeKind,
 };
 use crate::token::{AuthorizationDetails, RequestedClaims};
 
@@ -107,6 +108,23 @@ pub struct CodeRecord {
     pub spent_for: Option<GrantHandle>,
 }
 
+/// A client that has registered itself (RFC 7591), as stored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ClientRecord {
+    /// `client_id`.
+    pub id: ClientId,
+    /// What it has registered, in JSON.
+    pub metadata: String,
+    /// The hash of its `client_secret`, if it has one.
+    pub secret: Option<ClientSecretHash>,
+    /// The SHA-256 of its registration access token (RFC 7592 §3).
+    pub registration_token: Digest<RegistrationTokenKind>,
+    /// `client_id_issued_at`.
+    pub registered_at: Timestamp,
+    /// From when on it is forgotten if it has no grant. `None`: never.
+    pub disposable_from: Option<Timestamp>,
+}
+
 /// An authorization request that a client has pushed (RFC 9126 §2), as stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PushedRequest {
@@ -160,6 +178,8 @@ pub enum EndedBy {
     UserDisabled,
     /// The person has begun too many newer ones at the same client ([`Limits::grants_per_person`](super::Limits)).
     Superseded,
+    /// The client has unregistered itself (RFC 7592 §2.3).
+    ClientDeleted,
 }
 
 impl EndedBy {
@@ -172,6 +192,7 @@ impl EndedBy {
             Self::Revoked => "revoked",
             Self::UserDisabled => "user_disabled",
             Self::Superseded => "superseded",
+            Self::ClientDeleted => "client_deleted",
         }
     }
 }
@@ -185,7 +206,7 @@ impl FromStr for EndedBy {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        [Self::Fork, Self::CodeReuse, Self::Revoked, Self::UserDisabled, Self::Superseded]
+        [Self::Fork, Self::CodeReuse, Self::Revoked, Self::UserDisabled, Self::Superseded, Self::ClientDeleted]
             .into_iter()
             .find(|why| why.name() == name)
             .ok_or(UnknownName)

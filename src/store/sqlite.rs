@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use self::readers::Readers;
 use self::writer::Writer;
 use super::{
-    AccessTokenRecord, Begun, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle, KeyRecord,
-    LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
+    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
+    KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
     SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
@@ -28,6 +28,7 @@ use crate::secret::{
 mod access_tokens;
 mod assertions;
 mod backup;
+mod clients;
 mod codes;
 mod column;
 mod devices;
@@ -262,6 +263,26 @@ impl Store for SqliteStore {
     async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
         let subject = subject.clone();
         self.writer.run("end_grants_of", move |connection| grants::end_of(connection, &subject, why, now)).await
+    }
+
+    async fn register_client(&self, client: &ClientRecord) -> Result<(), Unavailable> {
+        let (client, limit) = (client.clone(), self.limits.clients);
+        self.writer.run("register_client", move |connection| clients::register(connection, &client, limit)).await
+    }
+
+    async fn registered_client(&self, id: &ClientId) -> Result<Option<ClientRecord>, Unavailable> {
+        let id = id.clone();
+        self.readers.read("registered_client", move |connection| clients::read(connection, &id)).await
+    }
+
+    async fn update_client(&self, client: &ClientRecord) -> Result<bool, Unavailable> {
+        let client = client.clone();
+        self.writer.run("update_client", move |connection| clients::update(connection, &client)).await
+    }
+
+    async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Unavailable> {
+        let id = id.clone();
+        self.writer.run("delete_client", move |connection| clients::delete(connection, &id, now)).await
     }
 
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable> {

@@ -15,6 +15,7 @@ use http::StatusCode;
 use super::branding::{Branding, Colour, Logo};
 use super::request::Refused;
 use super::respond::whole_seconds;
+use crate::oauth::client::ClientOrigin;
 use crate::oauth::{
     Account, AccountNotice, AllowedClient, Began, CodeFault, ConfirmDevice, Consent, DetailShown, EnterCode, Refusal,
     SignIn, SignInFault, SignInFor, Words,
@@ -94,6 +95,12 @@ struct ConsentPage<'a> {
     client_name: &'a str,
     person: &'a str,
     can_switch: bool,
+    /// Whether the client has registered itself.
+    is_registered: bool,
+    /// The host of the document in which it says what it is.
+    client_host: Option<&'a str>,
+    /// Whether nobody has checked it, and the browser goes to its own machine.
+    stays_here: bool,
     permissions: Vec<&'a str>,
     details: Vec<DetailRow<'a>>,
     destination: &'a str,
@@ -273,6 +280,9 @@ impl Pages {
             client_name: &consent.client_name,
             person: &consent.person,
             can_switch: consent.can_switch,
+            is_registered: consent.origin == ClientOrigin::Registration,
+            client_host: consent.client_host.as_deref(),
+            stays_here: consent.stays_here && consent.origin != ClientOrigin::Operator,
             permissions: said_in(&consent.permissions, language),
             details: detail_rows(&consent.details, language),
             destination: &consent.destination,

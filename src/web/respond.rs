@@ -162,6 +162,44 @@ pub(super) fn challenge(error: Error, nonce: Option<&str>) -> Response {
     response
 }
 
+/// What a client has registered (RFC 7591 §3.2.1, RFC 7592 §3).
+pub(super) fn registration(status: u16, document: &impl Serialize) -> Response {
+    let status = StatusCode::from_u16(status).expect("a registration is answered with 200 or 201");
+    let mut response = json(status, document);
+    finish_token(&mut response, None);
+    response
+}
+
+/// 204: a client is no more (RFC 7592 §2.3).
+pub(super) fn no_content() -> Response {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    finish_token(&mut response, None);
+    response
+}
+
+/// An error of a registration endpoint (RFC 7591 §3.2.2), with a challenge if the token is at fault (RFC 6750 §3).
+pub(super) fn registration_error(error: Error) -> Response {
+    let mut response = token_error(error, None);
+    let Error::Refused(refusal) = error else { return response };
+    if refusal.code() == ErrorCode::InvalidToken {
+        let error = match refusal {
+            Refusal::RegistrationTokenMissing => String::new(), // RFC 6750 §3.1: no error code then
+            _ => format!(r#", error="{}", error_description="{}""#, refusal.code().name(), refusal.description()),
+        };
+        let challenge = HeaderValue::try_from(format!(r#"Bearer realm="registration"{error}"#));
+        let challenge = challenge.expect("names and descriptions are visible ASCII");
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+/// Whether a media type is that of JSON, whatever its parameters.
+pub(super) fn is_json(media_type: &str) -> bool {
+    let name = media_type.split(';').next().unwrap_or_default();
+    name.trim().eq_ignore_ascii_case("application/json")
+}
+
 /// 429 for a client (RFC 6585 §4), in the form of its other errors.
 fn too_many_json(retry_after: Duration) -> Response {
     let body = json!({ "error": "slow_down", "error_description": "too many requests, wait as Retry-After says" });

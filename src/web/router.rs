@@ -11,13 +11,13 @@ use super::cookie::Cookies;
 use super::pages::{Pages, Place};
 use super::{
     Branding, Received, Refused, Response, Site, account, activate, authorize, consent, device_authorization,
-    introspect, login, logout, metadata, openapi, par, respond, revoke, token, userinfo,
+    introspect, login, logout, metadata, openapi, par, register, respond, revoke, token, userinfo,
 };
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
 use crate::oauth::metadata::{
     ACCOUNT, ACCOUNT_CALLBACK, ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, INTROSPECT, JWKS,
-    LOGIN_CALLBACK, LOGOUT, PUSHED_AUTHORIZATION_REQUEST, REVOKE, TOKEN, USERINFO,
+    LOGIN_CALLBACK, LOGOUT, PUSHED_AUTHORIZATION_REQUEST, REGISTER, REGISTERED, REVOKE, TOKEN, USERINFO,
 };
 use crate::telemetry::IssuerMetrics;
 use crate::uri::HttpUri;
@@ -71,6 +71,11 @@ impl AuthorizationSite {
     fn wrong_method(&self, request: &Received, allow: &'static str) -> Response {
         let page = self.pages.wrong_method(authorize::language(self, request));
         respond::page_with_allow(page, allow, self.https)
+    }
+
+    /// Whether clients may register themselves.
+    fn registers(&self) -> bool {
+        self.server.settings().registration.is_some()
     }
 
     /// Whether people reach the server over https.
@@ -175,6 +180,18 @@ impl Site for AuthorizationSite {
                 get(&request, || respond::document(description, openapi::KEEP_FOR, &request))
             }
             JWKS => get(&request, || metadata::key_set(self, &request)),
+            REGISTER if self.registers() => match request.method {
+                Method::POST => register::register(self, &request).await,
+                Method::OPTIONS => respond::preflight("POST"),
+                _ => respond::method_not_allowed("POST"),
+            },
+            path if self.registers() && path.starts_with(REGISTERED) => match request.method {
+                Method::GET | Method::PUT | Method::DELETE => {
+                    register::manage(self, &request, &path[REGISTERED.len()..]).await
+                }
+                Method::OPTIONS => respond::preflight("GET, PUT, DELETE"),
+                _ => respond::method_not_allowed("GET, PUT, DELETE"),
+            },
             path => match self.pages.logo(path) {
                 Some(logo) => get(&request, || respond::logo(logo, self.https)),
                 None => respond::not_found(),

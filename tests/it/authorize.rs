@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use argon2::{Argon2, Params, PasswordHasher as _};
-use tollgate::cache::NoKeySets;
+use tollgate::cache::{NoClientDocuments, NoKeySets};
 use tollgate::clock::Clock as _;
 use tollgate::courier::NoCourier;
 use tollgate::dpop::{Fence, ProofFault, ProofKey, ProofKeys, Window, parse_key};
@@ -16,7 +16,7 @@ use tollgate::identity::{LocalUsers, Login};
 use tollgate::jose::Algorithm;
 use tollgate::keys::{KeySchedule, SigningKeys};
 use tollgate::oauth::client::{
-    ClientAuthentication, GrantType, OpenIdRules, Profile, RefreshTokenRotation, RequestRules,
+    ClientAuthentication, ClientOrigin, GrantType, OpenIdRules, Profile, RefreshTokenRotation, RequestRules,
 };
 use tollgate::oauth::{
     AuthorizationServer, Client, Dependencies, DpopSettings, Lifetimes, NonceMode, RateLimits, Refusal, Settings,
@@ -75,6 +75,7 @@ fn client(id: &str, name: &str, redirect_uris: &[&str], grant_types: &[GrantType
     Client {
         id: parsed(id),
         name: name.to_owned(),
+        origin: ClientOrigin::Operator,
         authentication: ClientAuthentication::None,
         grant_types: grant_types.to_vec(),
         redirect_uris: redirect_uris.iter().map(|uri| parsed(uri)).collect(),
@@ -137,6 +138,8 @@ fn settings(url: &str) -> Settings {
         },
         require_pushed_requests: false,
         profile: Profile::Default,
+        registration: None,
+        client_id_documents: None,
         rate_limits: RateLimits::default(),
         mutual_tls: false,
         acr_values: Vec::new(),
@@ -180,6 +183,7 @@ impl Issuer {
                 people,
                 proof_keys: Arc::new(EveryTime),
                 published_keys: Arc::new(NoKeySets),
+                client_documents: Arc::new(NoClientDocuments),
                 workload_issuers: Vec::new(),
                 notices: Arc::new(NoCourier),
                 entropy: Arc::new(SystemEntropy),

@@ -386,6 +386,26 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("authorization_server.clients.2.jwks", "null"), ("authorization_server.clients.2.jwks_uri", "http://key.example/keys")], "authorization_server.clients[2].jwks_uri", "must be an https URL (http on loopback only)"),
         (&[("authorization_server.clients.2.jwks", "null"), ("authorization_server.clients.2.jwks_uri", "https://u:p@key.example/")], "authorization_server.clients[2].jwks_uri", "without userinfo"),
         (&[MUTUAL_TLS[0], ("authorization_server.clients.2.token_endpoint_auth_method", "self_signed_tls_client_auth"), ("authorization_server.clients.2.jwks_uri", "https://key.example/keys")], "authorization_server.clients[2].jwks_uri", "has no use"),
+        (&[("authorization_server.registration", "{ scope: read }")], "authorization_server.registration", "does not say who may register"),
+        (&[("authorization_server.registration", "{ scope: read, open: false }")], "authorization_server.registration", "does not say who may register"),
+        (&[("authorization_server.registration", "{ open: true }")], "authorization_server.registration", "lacks `scope`"),
+        (&[("authorization_server.registration", "{ open: true, scope: unheard }")], "authorization_server.registration.scope", "names `unheard`"),
+        (&[("authorization_server.registration", "{ open: true, initial_access_token_file: secrets/billing, scope: read }")], "authorization_server.registration.open", "is a second word"),
+        (&[("authorization_server.registration", "{ initial_access_token_file: short, scope: read }")], "authorization_server.registration.initial_access_token_file", "shorter than 32"),
+        (&[("authorization_server.registration", "{ initial_access_token_hash: abc, scope: read }")], "authorization_server.registration.initial_access_token_hash", "must be `sha256:`"),
+        (&[("authorization_server.registration", "{ open: true, scope: read, grant_types: [client_credentials] }")], "authorization_server.registration.grant_types[0]", "where everybody may register"),
+        (&[("authorization_server.registration", "{ open: true, scope: read, grant_types: [] }")], "authorization_server.registration.grant_types", "is empty"),
+        (&[("authorization_server.registration", "{ initial_access_token_file: secrets/billing, scope: read, grant_types: [\"urn:ietf:params:oauth:grant-type:token-exchange\"] }")], "authorization_server.registration.grant_types[0]", "cannot be"),
+        (&[("authorization_server.registration", "{ open: true, scope: read, forget_unused: 366d }")], "authorization_server.registration.forget_unused", "at most"),
+        (&[("authorization_server.login", "null"), ("authorization_server.clients", "[]"), ("authorization_server.registration", "{ open: true, scope: read }")], "authorization_server", "`registration` allows `authorization_code`"),
+        (&[("authorization_server.client_id_metadata_documents", "{}")], "authorization_server.client_id_metadata_documents", "lacks `scope`"),
+        (&[("authorization_server.client_id_metadata_documents", "{ scope: unheard }")], "authorization_server.client_id_metadata_documents.scope", "names `unheard`"),
+        (&[("authorization_server.client_id_metadata_documents", "{ scope: read, hosts: [] }")], "authorization_server.client_id_metadata_documents.hosts", "is empty"),
+        (&[("authorization_server.client_id_metadata_documents", "{ scope: read, hosts: [\"https://a.example\"] }")], "authorization_server.client_id_metadata_documents.hosts[0]", "must be the name of a host"),
+        (&[("authorization_server.client_id_metadata_documents", "{ scope: read, hosts: [A.example] }")], "authorization_server.client_id_metadata_documents.hosts[0]", "must be the name of a host"),
+        (&[("authorization_server.client_id_metadata_documents", "{ scope: read, hosts: [a.example, a.example] }")], "authorization_server.client_id_metadata_documents.hosts[1]", "twice"),
+        (&[("authorization_server.login", "null"), ("authorization_server.clients", "[]"), ("authorization_server.client_id_metadata_documents", "{ scope: read }")], "authorization_server", "is for clients that sign people in"),
+        (&[("store", "{ memory: { limits: { clients: 0 } } }")], "store.memory.limits.clients", "from 1"),
         (&[("authorization_server.client_documents.private_addresses", "maybe")], "authorization_server.client_documents.private_addresses", "cannot be `maybe`"),
         (&[("authorization_server.client_documents.timeout", "31s")], "authorization_server.client_documents.timeout", "at most \"30s\""),
         (&[("authorization_server.clients.2.jwks.keys.0.d", "abc")], "authorization_server.clients[2].jwks.keys[0]", "private"),
@@ -537,7 +557,8 @@ fn absent_settings_have_the_defaults_of_the_schema() {
     defaults(&schema, &schema, "", &mut overrides);
     // The store has no default of its own in `BASE`, two defaults depend on their neighbours, and there is one way to sign in
     // and one place for used proofs.
-    let elsewhere = [".limits.", ".login.", "replay.redis."];
+    let elsewhere = [".registration.", ".limits.", ".login.", "replay.redis."];
+    // Registration is off.
     overrides.retain(|(key, _)| key != "store" && !elsewhere.iter().any(|part| key.contains(part)));
     let implicit = check(BASE, &[]).expect("the base is right");
     let overrides: Vec<_> = overrides.iter().map(|(key, json)| (key.as_str(), json.as_str())).collect();

@@ -19,7 +19,7 @@ use crate::world::{End, World};
 const ORDERS: &str = "https://api.example.com/orders/7";
 
 /// Calls the orders API, and gives the status.
-async fn call(world: &World, client: &Client, tokens: &Answer) -> i32 {
+pub async fn call(world: &World, client: &Client, tokens: &Answer) -> i32 {
     let token = tokens.text("access_token");
     let proof = client.resource_proof("GET", ORDERS, token, world.clock.now());
     Proxy::over_tcp(world.addresses.gate[0]).await.get("/orders/7", Some(token), Some(&proof)).await.status

@@ -13,6 +13,7 @@ use crate::client::{
 };
 use crate::introspect::adas_tokens;
 use crate::process::{Installation, eventually, program, run};
+use crate::registration;
 use crate::world::World;
 
 const DOCUMENT: &str = include_str!("../../docs/events.md");
@@ -90,6 +91,16 @@ async fn clients(world: &World) {
     }
 }
 
+/// Registers a client, wrongly and rightly, changes and ends it.
+async fn registrations(world: &World) {
+    registration::register(world, &Value::Null).await.expect(400, "invalid_client_metadata");
+    let registered = registration::register(world, &registration::public()).await.expect(201, "").body;
+    let mut update = registration::public();
+    update["client_id"] = registered["client_id"].clone();
+    registration::manage(reqwest::Method::PUT, &registered, Some(&update)).await.expect(200, "");
+    registration::delete(&registered).await.expect(204, "");
+}
+
 /// Signs in, approves and declines.
 async fn people(world: &World) {
     let (tv, now) = (world.client("tv"), world.clock.now());
@@ -122,8 +133,13 @@ async fn people(world: &World) {
 
 #[tokio::test]
 async fn every_event_is_said_and_says_what_is_documented() {
-    let world = World::start_with(|settings| settings.rate_limits.client = 2).await;
+    let world = World::start_with(|settings| {
+        settings.rate_limits.client = 2;
+        registration::with_token(settings);
+    })
+    .await;
     clients(&world).await;
+    registrations(&world).await;
     people(&world).await;
     let mut expected = documented();
     expected.remove(audit::KEY_WITHDRAWN); // below

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tollgate::cache::{KnownProofKeys, NoKeySets};
+use tollgate::cache::{KnownProofKeys, NoClientDocuments, NoKeySets};
 use tollgate::clock::Clock as _;
 use tollgate::courier::NoCourier;
 use tollgate::dpop::Fence;
@@ -200,6 +200,7 @@ impl<'a> Story<'a> {
             people,
             proof_keys: Arc::new(KnownProofKeys::new(10)),
             published_keys: Arc::new(NoKeySets),
+            client_documents: Arc::new(NoClientDocuments),
             workload_issuers: Vec::new(),
             notices: Arc::new(NoCourier),
             entropy: Arc::new(SystemEntropy),

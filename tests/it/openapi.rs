@@ -17,6 +17,7 @@ use crate::client::{answer, http};
 use crate::interop::{installed, repository};
 use crate::machine::Machine;
 use crate::process::run;
+use crate::registration;
 use crate::world::World;
 
 /// Where the document is.
@@ -26,7 +27,10 @@ const PLACE: &str = "docs/openapi.yaml";
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| tollgate::web::openapi("https://auth.example.com"));
 
 /// Arms of the router that match more than one path, and what the document calls them.
-const PATTERNS: [(&str, &str); 1] = [("path", "/logo/{file}")];
+const PATTERNS: [(&str, &str); 2] = [
+    ("path", "/logo/{file}"),
+    ("path if self.registers() && path.starts_with(REGISTERED)", "/oauth/register/{client_id}"),
+];
 
 /// What the router answers before it looks at its table: metadata may be before the path of the issuer, or behind it.
 const BEFORE_THE_TABLE: [&str; 2] = ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"];
@@ -240,7 +244,7 @@ fn the_document_has_every_endpoint_and_no_other() {
 
 #[tokio::test]
 async fn every_endpoint_takes_the_described_methods_and_no_other() {
-    let world = World::start().await;
+    let world = World::start_with(registration::with_token).await;
     let mut methods = BTreeMap::<_, BTreeSet<_>>::new();
     for (path, method, _) in operations().filter(|(path, ..)| !path.contains('{')) {
         methods.entry(path).or_default().insert(method.to_ascii_uppercase());

@@ -14,13 +14,14 @@ use tollgate::clock::Timestamp;
 use tollgate::jose::{Algorithm, Thumbprint};
 use tollgate::replay::{ReplayKey, Seen};
 use tollgate::secret::{
-    AccessTokenKind, BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind,
+    AccessTokenKind, BrowserKind, ClientSecretHash, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind,
+    UserCodeKind,
 };
 use tollgate::store::{
-    AccessTokenRecord, Begun, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle, GrantOrigin,
-    KeyRecord, LastAlive, Limits, MemoryStore, OpenError, Pace, PersonRecord, Polled, Previous, Pushed, PushedRequest,
-    Recorded, Redeemed, RefreshState, Rotated, Rotation, SenderConstraint, SessionClient, SessionId, SessionRecord,
-    SqliteStore, Store, TokenName, TransactionId, Unavailable,
+    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
+    GrantOrigin, KeyRecord, LastAlive, Limits, MemoryStore, OpenError, Pace, PersonRecord, Polled, Previous, Pushed,
+    PushedRequest, Recorded, Redeemed, RefreshState, Rotated, Rotation, SenderConstraint, SessionClient, SessionId,
+    SessionRecord, SqliteStore, Store, TokenName, TransactionId, Unavailable,
 };
 use tollgate::token::{AuthorizationDetails, RequestedClaims};
 
@@ -133,6 +134,9 @@ conformance! {
     a_person_is_remembered_as_last_seen
     a_person_who_is_disabled_stays_so
     people_are_forgotten_when_nothing_needs_them
+    a_client_is_read_as_it_was_registered
+    a_client_is_deleted_once_and_its_grants_end_with_it
+    a_client_that_nobody_has_let_in_is_forgotten
     signing_keys_are_kept_by_generation
     of_many_keys_of_one_generation_one_is_added
     the_first_root_key_stays
@@ -960,6 +964,88 @@ async fn people_are_forgotten_when_nothing_needs_them(make: Make) {
     assert_eq!(store.sweep(Timestamp::MAX, 100).await, Ok(0));
 }
 
+fn client(number: u64) -> ClientRecord {
+    ClientRecord {
+        id: format!("reg-{number}").parse().expect("a name"),
+        metadata: format!("{{\"client_name\":\"é{number}\"}}"),
+        secret: None,
+        registration_token: Digest::from_bytes(bytes(number)),
+        registered_at: now(),
+        disposable_from: None,
+    }
+}
+
+async fn a_client_is_read_as_it_was_registered(make: Make) {
+    let Fixture { store, _directory } = make(Limits { clients: 2, ..Limits::default() });
+    let secret = ClientSecretHash::from_bytes([5; 32]);
+    let bare = client(1);
+    let full = ClientRecord { secret: Some(secret), disposable_from: Some(now() + DAY), ..client(2) };
+    for client in [&bare, &full] {
+        assert_eq!(store.register_client(client).await, Ok(()));
+        assert_eq!(store.registered_client(&client.id).await, Ok(Some(client.clone())));
+    }
+    assert_eq!(store.register_client(&client(3)).await, Err(Unavailable::Full));
+    assert_eq!(store.registered_client(&client(3).id).await, Ok(None));
+
+    let changed = ClientRecord { metadata: "{}".to_owned(), secret: None, disposable_from: None, ..full.clone() };
+    let later =
+        ClientRecord { registered_at: now() + DAY * 2, registration_token: Digest::from_bytes([8; 32]), ..changed };
+    assert_eq!(store.update_client(&later).await, Ok(true));
+    let expected = ClientRecord { metadata: "{}".to_owned(), secret: None, disposable_from: None, ..full };
+    assert_eq!(store.registered_client(&later.id).await, Ok(Some(expected)), "its token and its age stay");
+    assert_eq!(store.update_client(&client(3)).await, Ok(false));
+    assert_eq!(store.registered_client(&client(3).id).await, Ok(None));
+}
+
+async fn a_client_is_deleted_once_and_its_grants_end_with_it(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    store.register_client(&client(1)).await.expect("an answer");
+    for (number, client_id) in [(1, client(1).id), (2, client(1).id), (3, client(2).id)] {
+        let grant = Grant { client_id, ..grant(number) };
+        assert_eq!(store.record_code(&code(number)).await, Ok(Recorded::First));
+        assert_eq!(store.redeem_code(code(number).digest, &grant, now()).await, Ok(Redeemed::First));
+    }
+    store.end_grant(grant(2).handle, EndedBy::Revoked, now()).await.expect("an answer");
+    let delete = |store: Arc<dyn Store>| async move { store.delete_client(&client(1).id, now() + SECOND).await };
+    let deleting: Vec<_> = (0..8).map(|_| tokio::spawn(delete(Arc::clone(&store)))).collect();
+    let mut all = Vec::new();
+    for deleted in deleting {
+        all.push(deleted.await.expect("no panic"));
+    }
+    assert_eq!(all.iter().filter(|answer| **answer == Ok(Some(1))).count(), 1, "{all:?}");
+    assert_eq!(all.iter().filter(|answer| **answer == Ok(None)).count(), 7, "{all:?}");
+    assert_eq!(store.registered_client(&client(1).id).await, Ok(None));
+    let ended = [Some((now() + SECOND, EndedBy::ClientDeleted)), Some((now(), EndedBy::Revoked)), None];
+    assert_eq!(ends(&*store, 1..=3).await, ended);
+}
+
+async fn a_client_that_nobody_has_let_in_is_forgotten(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    for number in 1..=4 {
+        let disposable_from = (number != 4).then(|| now() + DAY);
+        store.register_client(&ClientRecord { disposable_from, ..client(number) }).await.expect("an answer");
+    }
+    let grant = Grant { client_id: client(3).id, ..grant(1) };
+    assert_eq!(store.record_code(&code(1)).await, Ok(Recorded::First));
+    assert_eq!(store.redeem_code(code(1).digest, &grant, now()).await, Ok(Redeemed::First));
+    let there = async || {
+        let mut there = Vec::new();
+        for number in 1..=4 {
+            there.push(store.registered_client(&client(number).id).await.expect("an answer").is_some());
+        }
+        there
+    };
+    store.sweep(now() + DAY, 100).await.expect("an answer");
+    assert_eq!(there().await, [true; 4], "its time is not over");
+    assert_eq!(store.sweep(now() + DAY + SECOND, 1).await, Ok(1));
+    assert_eq!(there().await.iter().filter(|there| **there).count(), 3, "in small steps");
+    store.sweep(now() + DAY + SECOND, 100).await.expect("an answer");
+    assert_eq!(there().await, [false, false, true, true]);
+    // Once its grants are gone, so is the client.
+    while store.sweep(now() + DAY * 40, 100).await.expect("an answer") > 0 {}
+    assert_eq!(there().await, [false, false, false, true]);
+}
+
 async fn signing_keys_are_kept_by_generation(make: Make) {
     let Fixture { store, _directory } = make(Limits::default());
     assert_eq!(store.signing_keys().await, Ok(vec![]));
@@ -1739,6 +1825,7 @@ proptest! {
             devices: 2,
             pushed_requests: 2,
             pushed_requests_per_client: 1,
+            clients: 100,
             sessions: 2,
             session_clients: 2,
             people: 2,

@@ -10,9 +10,9 @@ use tollgate::secret::{
     AccessTokenKind, BrowserKind, CodeKind, DeviceCodeKind, Digest, RequestUriKind, SessionKind, UserCodeKind,
 };
 use tollgate::store::{
-    AccessTokenRecord, Begun, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle, KeyRecord,
-    LastAlive, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation, SessionClient,
-    SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
+    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
+    KeyRecord, LastAlive, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
+    SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 
 /// What is done around each call.
@@ -159,6 +159,22 @@ impl Store for TappedStore {
 
     async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
         tapped!(self.end_grants_of(subject, why, now))
+    }
+
+    async fn register_client(&self, client: &ClientRecord) -> Result<(), Unavailable> {
+        tapped!(self.register_client(client))
+    }
+
+    async fn registered_client(&self, id: &ClientId) -> Result<Option<ClientRecord>, Unavailable> {
+        tapped!(self.registered_client(id))
+    }
+
+    async fn update_client(&self, client: &ClientRecord) -> Result<bool, Unavailable> {
+        tapped!(self.update_client(client))
+    }
+
+    async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Unavailable> {
+        tapped!(self.delete_client(id, now))
     }
 
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable> {

@@ -152,9 +152,11 @@ fn of_the_token_endpoint() -> BTreeSet<String> {
     // Overtaken needs two rotations between a read and a write: `concurrency.rs` and the state machine's own tests. That
     // `dpop_jkt` contradicts a proof is a matter of the device authorization endpoint: `device.rs`. Certificates need TLS:
     // `mutual_tls.rs`.
-    let elsewhere = [Refusal::RefreshTokenOvertaken, Refusal::JktMismatch];
+    // That a `client_id` leads to no document is in `client_document.rs`.
+    let elsewhere = [Refusal::RefreshTokenOvertaken, Refusal::JktMismatch, Refusal::ClientDocumentUnfit];
     let ours = ours.filter(|refusal| !elsewhere.contains(refusal) && !OF_CERTIFICATES.contains(refusal));
     let ours = ours.filter(|refusal| !Refusal::OF_EXTERNAL_LOGINS.contains(refusal)); // `external.rs`
+    let ours = ours.filter(|refusal| !Refusal::OF_REGISTRATIONS.contains(refusal)); // `registration.rs`
     let ours = ours.filter(|refusal| !OF_USERINFO.contains(refusal)); // `openid.rs`
     let ours = ours.filter(|refusal| !OF_INTROSPECTION_AND_REVOCATION.contains(refusal)); // `introspect.rs`, `revoke.rs`
     let ours = ours.filter(|refusal| !OF_TOKEN_EXCHANGE.contains(refusal)); // `token_exchange.rs`

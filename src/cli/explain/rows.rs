@@ -735,6 +735,78 @@ pub(super) const AT_THE_AUTHORIZATION_SERVER: &[Row] = &[
         "The form was sent twice: by a double click, or by going back.",
         "Go back to the application; start again if it has nothing.",
     ),
+    row(
+        "client_document_unfit",
+        "draft-ietf-oauth-client-id-metadata-document §4",
+        "There is nothing at the URL that is the client_id, or a redirect, no JSON, more than 5 KiB, another client_id, a secret, or metadata that this server does not take; or its host has a private address.",
+        "Serve the metadata itself at exactly that URL, as application/json with status 200; the log says which rule it breaks.",
+    ),
+    row(
+        "registration_token_missing",
+        "RFC 7591 §3, RFC 7592 §2",
+        "Registration is not open to everybody here, or a registration is read or changed without its token.",
+        "Send `Authorization: Bearer` with the initial access token, or with the `registration_access_token` of the client.",
+    ),
+    row(
+        "registration_token_invalid",
+        "RFC 7591 §3, RFC 7592 §2",
+        "The token is another one than the operator has given out, or than that of this client; or the client was deleted, or forgotten because nobody used it.",
+        "Ask the operator for the initial access token; register again if the client is gone.",
+    ),
+    row(
+        "registration_malformed",
+        "RFC 7591 §3.1",
+        "The metadata came as a form, is not one JSON object, has a member twice, or is longer than 16 KiB.",
+        "Post one JSON object as `Content-Type: application/json`.",
+    ),
+    row(
+        "metadata_malformed",
+        "RFC 7591 §2",
+        "A list came as text, a flag as text, a list has more than 20 entries, or the name cannot be shown.",
+        "Look the type of the member up in RFC 7591 §2; a name has 1 to 200 characters on one line.",
+    ),
+    row(
+        "metadata_redirect_uri_wrong",
+        "RFC 7591 §2, RFC 9700 §2.6",
+        "No redirect URI for a client of the code grant, or one with http that is not loopback, with a fragment, or with a scheme such as `javascript`.",
+        "Register the exact https URI, a private-use scheme with a dot in it, or http on 127.0.0.1.",
+    ),
+    row(
+        "metadata_method_wrong",
+        "RFC 7591 §2",
+        "An authentication method that this server does not offer to such clients; under `profile: fapi2` that is any but `private_key_jwt`.",
+        "Choose one of `token_endpoint_auth_methods_supported`; `none` is for apps that cannot keep a secret.",
+    ),
+    row(
+        "metadata_grants_wrong",
+        "RFC 7591 §2.1",
+        "Nothing is left of the grants that were asked for, or `response_types` does not fit them.",
+        "Ask for `authorization_code` and `refresh_token` with `response_types` `[\"code\"]`, or for what the operator allows.",
+    ),
+    row(
+        "metadata_scope_wrong",
+        "RFC 7591 §2",
+        "The client asks for scopes only that the operator does not let such clients have.",
+        "Leave `scope` out, or ask the operator to add it to `registration.scope`.",
+    ),
+    row(
+        "metadata_keys_wrong",
+        "RFC 7591 §2",
+        "`jwks` and `jwks_uri` both, neither where keys are needed, a private key, or a `jwks_uri` that is not https or names a private address.",
+        "Publish public keys only, in one of the two places; `client_documents.private_addresses` says what may be asked.",
+    ),
+    row(
+        "software_statement_unapproved",
+        "RFC 7591 §2.3",
+        "The client sent a `software_statement`, and this server trusts nobody's.",
+        "Send the metadata itself.",
+    ),
+    row(
+        "registration_update_wrong",
+        "RFC 7592 §2.2",
+        "An update without `client_id`, with a secret of the client's own choice, or with a member that only the server says.",
+        "Send all metadata with `client_id`, and neither `registration_access_token` nor `client_id_issued_at`.",
+    ),
 ];
 
 /// Refusals of our own API.

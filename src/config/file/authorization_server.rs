@@ -12,6 +12,7 @@ use super::client::ClientFile;
 use super::client_documents::ClientDocumentsFile;
 use super::login::LoginFile;
 use super::protected_resource::ResourceUri;
+use super::registration::{MetadataDocumentsFile, RegistrationFile};
 use super::workload_issuer::WorkloadIssuerFile;
 use crate::ident::{Acr, Issuer};
 use crate::scope::Scope;
@@ -57,6 +58,10 @@ pub(in crate::config) struct AuthorizationServerFile {
     pub(in crate::config) workload_issuers: Option<Given<Vec<Given<WorkloadIssuerFile>>>>,
     /// The registered clients, by the metadata of RFC 7591.
     pub(in crate::config) clients: Option<Given<Vec<Given<ClientFile>>>>,
+    /// Clients whose `client_id` is the URL of a document about them. Default: off.
+    pub(in crate::config) client_id_metadata_documents: Option<Given<MetadataDocumentsFile>>,
+    /// Dynamic registration of clients. Default: off.
+    pub(in crate::config) registration: Option<Given<RegistrationFile>>,
     /// How documents are fetched that clients keep elsewhere.
     pub(in crate::config) client_documents: Option<Given<ClientDocumentsFile>>,
     /// What the pages for people look like.

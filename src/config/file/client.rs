@@ -15,6 +15,7 @@ use crate::certificate::DistinguishedName;
 use crate::fetch::FetchUrl;
 use crate::ident::{Acr, ClientId};
 use crate::jose::Members;
+use crate::oauth::client::GrantType;
 use crate::scope::Scopes;
 use crate::secret::ClientSecretHash;
 use crate::token::AccessTokenFormat;
@@ -201,6 +202,19 @@ pub(in crate::config) enum GrantTypeWord {
     /// RFC 8693: for services that call others on behalf of who has called them. Needs `token_exchange`.
     #[serde(rename = "urn:ietf:params:oauth:grant-type:token-exchange")]
     TokenExchange,
+}
+
+impl GrantTypeWord {
+    /// The grant type as the rules know it.
+    pub(in crate::config) const fn grant(self) -> GrantType {
+        match self {
+            Self::AuthorizationCode => GrantType::AuthorizationCode,
+            Self::RefreshToken => GrantType::RefreshToken,
+            Self::ClientCredentials => GrantType::ClientCredentials,
+            Self::DeviceCode => GrantType::DeviceCode,
+            Self::TokenExchange => GrantType::TokenExchange,
+        }
+    }
 }
 
 /// Whether each refresh gives a new refresh token.

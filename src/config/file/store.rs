@@ -85,6 +85,9 @@ pub(in crate::config) struct LimitsFile {
     /// Pushed authorization requests of one client that wait for their browsers. At one more, it is told to slow down.
     #[schemars(extend("default" = 20_000))]
     pub(in crate::config) pushed_requests_per_client: Option<Given<u64>>,
+    /// Clients that have registered themselves (`registration`).
+    #[schemars(extend("default" = 10_000))]
+    pub(in crate::config) clients: Option<Given<u64>>,
     /// Browser sessions.
     #[schemars(extend("default" = 1_000_000))]
     pub(in crate::config) sessions: Option<Given<u64>>,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::response::{Envelope, ResponseMode};
 use super::{Client, Redirect};
-use crate::oauth::{AuthorizationServer, Parameters, Refusal};
+use crate::oauth::clients::Asker;
+use crate::oauth::{AuthorizationServer, Error, Parameters, Refusal};
 use crate::secret::AuthorizationCode;
 use crate::uri::RedirectUri;
 
@@ -20,16 +21,18 @@ pub(in crate::oauth) struct Destination {
 
 impl AuthorizationServer {
     /// Finds out where answers to a request may go. What is in doubt here is never redirected (RFC 6749 §3.1.2.4).
-    pub(in crate::oauth) fn destination(
+    pub(in crate::oauth) async fn destination(
         &self,
         parameters: &Parameters,
         repeated: &[String],
-    ) -> Result<Destination, Refusal> {
+        asker: Asker,
+    ) -> Result<Destination, Error> {
         let once = |name: &str| parameters.get(name).filter(|_| !repeated.iter().any(|repeated| repeated == name));
         if repeated.iter().any(|name| name == "client_id" || name == "redirect_uri") {
-            return Err(Refusal::ParameterRepeated);
+            return Err(Refusal::ParameterRepeated.into());
         }
-        let client = once("client_id").and_then(|id| self.client_here(id)).ok_or(Refusal::AuthorizeClientUnknown)?;
+        let id = once("client_id").ok_or(Refusal::AuthorizeClientUnknown)?;
+        let client = self.client_here(id, asker).await?.ok_or(Refusal::AuthorizeClientUnknown)?;
         let redirect_uri = match (once("redirect_uri"), client.redirect_uris.as_slice()) {
             (Some(requested), _) => requested.parse().ok().filter(|uri| client.may_redirect_to(uri)),
             (None, [only]) => Some(only.clone()), // RFC 6749 §3.1.2.3: required unless exactly one is registered

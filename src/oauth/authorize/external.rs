@@ -22,6 +22,7 @@ use crate::ident::{Acr, Subject};
 use crate::jose::{self, Members};
 use crate::oauth::Parameters;
 use crate::oauth::authorization_details::DetailShown;
+use crate::oauth::clients::Asker;
 use crate::scope::Scopes;
 use crate::store::{EndedBy, PersonRecord};
 use crate::token::AuthorizationDetails;
@@ -196,7 +197,7 @@ impl AuthorizationServer {
     /// # Errors
     /// A [`Refusal`] that must be shown and not be redirected, or `Unavailable`.
     pub async fn begin(&self, parameters: &str, now: Timestamp) -> Result<Begun, Error> {
-        let (destination, request, submission) = match self.judged(parameters, now).await? {
+        let (destination, request, submission) = match self.judged(parameters, Asker::unseen(now)).await? {
             Judged::Good(good) => *good,
             Judged::Refused(redirect) => return Ok(Begun::Redirect(redirect)),
         };
@@ -231,7 +232,7 @@ impl AuthorizationServer {
     /// A [`Refusal`] of what is said of them, after which the same transaction may be approved in another way, or
     /// `Unavailable`.
     pub async fn approve_external(&self, said: ExternalApproval<'_>, now: Timestamp) -> Result<Redirect, Error> {
-        let mut transaction = self.external_transaction(said.handle, now)?;
+        let mut transaction = self.external_transaction(said.handle, now).await?;
         let person = self.said_person(&said, now)?;
         let acr: Option<Acr> = said.acr.map(str::parse).transpose().map_err(|_| Refusal::PersonMalformed)?;
         let auth_time = said_auth_time(&said, now)?;
@@ -251,7 +252,7 @@ impl AuthorizationServer {
     /// # Errors
     /// A [`Refusal`] if it is none, or was answered before, or `Unavailable`.
     pub async fn deny_external(&self, handle: &str, why: DenyReason, now: Timestamp) -> Result<Redirect, Error> {
-        let transaction = self.external_transaction(handle, now)?;
+        let transaction = self.external_transaction(handle, now).await?;
         self.end_unapproved(&transaction, why.refusal(), now).await
     }
 
@@ -275,15 +276,14 @@ impl AuthorizationServer {
         Ok(self.store.enable_person(&self.said_subject(subject)?).await?)
     }
 
-    fn external_transaction(&self, handle: &str, now: Timestamp) -> Result<Transaction, Refusal> {
-        let transaction = self.open_transaction(handle, self.forms.external_transactions(), &[]);
-        transaction.filter(|transaction| now < transaction.expires_at).ok_or(Refusal::TransactionUnknown)
+    async fn external_transaction(&self, handle: &str, now: Timestamp) -> Result<Transaction, Error> {
+        self.open_transaction(handle, (self.forms.external_transactions(), &[]), Asker::unseen(now)).await
     }
 
     /// A token's `sub` must not be a person's and a client's (RFC 9068 §5, RFC 9700 §4.15).
     fn said_subject(&self, subject: &str) -> Result<Subject, Refusal> {
-        let is_client = self.client_here(subject).is_some();
-        subject.parse().ok().filter(|_| !is_client).ok_or(Refusal::SubjectUnusable)
+        let subject: Subject = subject.parse().map_err(|_| Refusal::SubjectUnusable)?;
+        if self.is_name_of_client(&subject) { Err(Refusal::SubjectUnusable) } else { Ok(subject) }
     }
 
     /// They are remembered as long as anything that begins with this approval may live: the code, or a device that is let

@@ -135,7 +135,7 @@ impl AuthorizationServer {
     ) -> Result<Option<SignedIn>, Error> {
         let vouched = proxy.vouched(browser.peer, browser.headers).map_err(|_| Refusal::ProxyHeaderMalformed)?;
         let Some(Vouched { person, auth_time, acr }) = vouched else { return Ok(None) };
-        if self.client(person.subject.as_str()).is_some() {
+        if self.is_name_of_client(&person.subject) {
             return Err(Refusal::ProxyHeaderMalformed.into()); // one could be taken for the other (RFC 9700 §4.15)
         }
         let person = self.remember(person, now).await?.ok_or(Refusal::PersonDisabled)?;

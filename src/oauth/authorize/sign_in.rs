@@ -21,6 +21,7 @@ use crate::ident::Acr;
 use crate::identity::{
     Attempt, Authentication, Login, Upstream, UpstreamAnswer, UpstreamError, UpstreamFault, UpstreamRequest, Vouched,
 };
+use crate::oauth::clients::Asker;
 use crate::oauth::first_party::SignInFor;
 use crate::oauth::metadata::LOGIN_CALLBACK;
 use crate::oauth::{AuthorizationServer, Error, Parameters, Refusal};
@@ -124,7 +125,7 @@ impl AuthorizationServer {
     /// A [`Refusal`] of the form, or `Unavailable`.
     pub async fn sign_in(&self, form: &Parameters, browser: Browser<'_>, now: Timestamp) -> Result<Answer, Error> {
         let token = self.check_form(form, browser)?;
-        let transaction = self.transaction(form, &token, now)?;
+        let transaction = self.transaction(form, (&token, browser.address), now).await?;
         let Login::Password(passwords) = &self.login else { return Err(Refusal::TransactionUnknown.into()) };
         let username = form.get("username").unwrap_or_default();
         let password = form.get("password").unwrap_or_default();
@@ -168,7 +169,7 @@ impl AuthorizationServer {
         let token = token.ok_or(Refusal::TransactionUnknown)?;
         let detour = response.get("state").and_then(|state| self.open_detour(state, &token));
         let detour = detour.ok_or(Refusal::TransactionUnknown)?;
-        let transaction = self.resume(&detour.transaction, now)?;
+        let transaction = self.resume(&detour.transaction, Asker::at(browser.address, now)).await?;
         let session = self.session_of(&detour);
         if browser
             .session
@@ -197,7 +198,7 @@ impl AuthorizationServer {
         if let Err(refusal) = detour.check(&vouched) {
             return self.turn_down(&transaction, refusal, now).await;
         }
-        if self.client(vouched.person.subject.as_str()).is_some() {
+        if self.is_name_of_client(&vouched.person.subject) {
             let fault = UpstreamFault::ClaimsUnfit.name();
             tracing::warn!(fault, "the upstream provider vouches for somebody who has the name of a client");
             return self.turn_down(&transaction, Refusal::UpstreamUntrusted, now).await;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{AuthorizationServer, Client, Error, Refusal};
-use crate::clock::Timestamp;
 use crate::oauth::Parameters;
+use crate::oauth::clients::Asker;
 use crate::secret::{Kind as _, RequestUri, RequestUriKind};
 use crate::store::TransactionId;
 
@@ -44,47 +44,48 @@ impl AuthorizationServer {
         &self,
         parameters: Parameters,
         repeated: Vec<String>,
-        now: Timestamp,
+        asker: Asker,
     ) -> Result<Submission, Error> {
         let pushed = parameters.get("request_uri").filter(|uri| uri.starts_with(RequestUriKind::PREFIX));
         let (Some(reference), object) = (pushed, parameters.get("request")) else {
-            return self.unpushed(parameters, repeated, now).await;
+            return self.unpushed(parameters, repeated, asker).await;
         };
         if object.is_some() {
             return Err(Refusal::RequestAmbiguous.into()); // RFC 9101 §5
         }
-        let client = self.sender(&parameters, &repeated, "request_uri")?;
+        let client = self.sender(&parameters, &repeated, ("request_uri", asker)).await?;
         let reference: RequestUri = reference.parse().map_err(|_| Refusal::PushedRequestUnknown)?;
         let request = self.store.pushed_request(reference.digest()).await?;
-        let ours = request.filter(|request| request.client_id == client.id && request.is_waiting(now));
+        let ours = request.filter(|request| request.client_id == client.id && request.is_waiting(asker.now));
         let request = ours.ok_or(Refusal::PushedRequestUnknown)?;
         let way = Way::Pushed(request.transaction);
         Ok(Submission { parameters: Parameters::parse(&request.parameters)?, repeated: Vec::new(), way })
     }
 
-    async fn unpushed(
-        &self,
-        parameters: Parameters,
-        repeated: Vec<String>,
-        now: Timestamp,
-    ) -> Result<Submission, Error> {
+    async fn unpushed(&self, parameters: Parameters, repeated: Vec<String>, asker: Asker) -> Result<Submission, Error> {
         let Some(object) = parameters.get("request") else {
             return Ok(Submission { parameters, repeated, way: Way::Plain });
         };
         if parameters.get("request_uri").is_some() {
             return Err(Refusal::RequestAmbiguous.into());
         }
-        let client = self.sender(&parameters, &repeated, "request")?;
-        let parameters = self.open_request_object(object, &client, now).await?;
+        let client = self.sender(&parameters, &repeated, ("request", asker)).await?;
+        let parameters = self.open_request_object(object, &client, asker.now).await?;
         Ok(Submission { parameters, repeated: Vec::new(), way: Way::Signed })
     }
 
     /// The client that `client_id` names beside the parameter that stands for all others; neither may occur twice.
-    fn sender(&self, parameters: &Parameters, repeated: &[String], beside: &str) -> Result<Arc<Client>, Refusal> {
+    async fn sender(
+        &self,
+        parameters: &Parameters,
+        repeated: &[String],
+        (beside, asker): (&str, Asker),
+    ) -> Result<Arc<Client>, Error> {
         if repeated.iter().any(|name| name == "client_id" || name == beside) {
-            return Err(Refusal::ParameterRepeated);
+            return Err(Refusal::ParameterRepeated.into());
         }
-        parameters.get("client_id").and_then(|id| self.client(id)).ok_or(Refusal::AuthorizeClientUnknown)
+        let id = parameters.get("client_id").ok_or(Refusal::AuthorizeClientUnknown)?;
+        Ok(self.client(id, asker).await?.ok_or(Refusal::AuthorizeClientUnknown)?)
     }
 
     /// Whether a client may send a request in this way.

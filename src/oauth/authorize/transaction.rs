@@ -1,5 +1,6 @@
 //! A validated authorization request on its way through the pages.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use super::submission::Way;
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::ident::Acr;
+use crate::oauth::clients::Asker;
 use crate::oauth::pkce::CodeChallenge;
-use crate::oauth::{AuthorizationServer, Parameters, Refusal};
+use crate::oauth::{AuthorizationServer, Client, Error, Parameters, Refusal};
 use crate::secret::seal::RootKey;
 use crate::secret::{BrowserToken, Digest, SessionKind, base64url, from_base64url};
 use crate::store::TransactionId;
@@ -137,29 +139,40 @@ impl AuthorizationServer {
     /// Opens the transaction in a form, if it is one of this browser and its time is not over.
     ///
     /// The client, its redirect URI, scopes and the resource are looked up again: an operator may have changed them meanwhile.
-    pub(super) fn transaction(
+    pub(super) async fn transaction(
         &self,
         form: &Parameters,
-        browser: &BrowserToken,
+        (browser, address): (&BrowserToken, IpAddr),
         now: Timestamp,
-    ) -> Result<Transaction, Refusal> {
+    ) -> Result<Transaction, Error> {
         let (key, context) = (self.forms.transactions(), browser.digest());
-        let transaction = form.get("transaction").and_then(|text| self.open_transaction(text, key, context.as_bytes()));
-        transaction.filter(|transaction| now < transaction.expires_at).ok_or(Refusal::TransactionUnknown)
+        let text = form.get("transaction").ok_or(Refusal::TransactionUnknown)?;
+        self.open_transaction(text, (key, context.as_bytes()), Asker::at(address, now)).await
     }
 
-    pub(super) fn open_transaction(&self, text: &str, key: &RootKey, context: &[u8]) -> Option<Transaction> {
-        let json = key.open(context, &from_base64url(text)?).ok()?;
-        self.unsealed(&serde_json::from_slice(&json).ok()?)
+    /// Opens a transaction that was sealed under a key, and with a context.
+    pub(super) async fn open_transaction(
+        &self,
+        text: &str,
+        (key, context): (&RootKey, &[u8]),
+        asker: Asker,
+    ) -> Result<Transaction, Error> {
+        let json = from_base64url(text).and_then(|bytes| key.open(context, &bytes).ok());
+        let sealed = json.and_then(|json| serde_json::from_slice(&json).ok()).ok_or(Refusal::TransactionUnknown)?;
+        self.resume(&sealed, asker).await
     }
 
     /// Goes on with a transaction that was sealed, if its time is not over.
-    pub(super) fn resume(&self, sealed: &Sealed, now: Timestamp) -> Result<Transaction, Refusal> {
-        let transaction = self.unsealed(sealed);
-        transaction.filter(|transaction| now < transaction.expires_at).ok_or(Refusal::TransactionUnknown)
+    pub(super) async fn resume(&self, sealed: &Sealed, asker: Asker) -> Result<Transaction, Error> {
+        if asker.now >= Timestamp::from_millis(sealed.expires_at) {
+            return Err(Refusal::TransactionUnknown.into());
+        }
+        let client = self.client_here(&sealed.client_id, asker).await?;
+        let transaction = client.and_then(|client| self.unsealed(sealed, &client));
+        Ok(transaction.ok_or(Refusal::TransactionUnknown)?)
     }
 
-    fn unsealed(&self, sealed: &Sealed) -> Option<Transaction> {
+    fn unsealed(&self, sealed: &Sealed, client: &Arc<Client>) -> Option<Transaction> {
         let text = |encoded: &str| String::from_utf8(from_base64url(encoded)?).ok();
         let state = match &sealed.state {
             Some(state) => Some(text(state)?),
@@ -173,7 +186,6 @@ impl AuthorizationServer {
             Some(details) => text(details)?.parse().ok()?,
             None => AuthorizationDetails::default(),
         };
-        let client = self.client_here(&sealed.client_id)?;
         let redirect_uri = sealed.redirect_uri.parse().ok()?;
         let response_mode = ResponseMode::named(&sealed.response_mode)?;
         let request = AuthorizationRequest {
@@ -196,7 +208,7 @@ impl AuthorizationServer {
             && self.settings.resources.contains(&request.resource);
         allowed.then(|| Transaction {
             id: TransactionId(sealed.id),
-            destination: Destination { client: Arc::clone(&client), redirect_uri, state, response_mode },
+            destination: Destination { client: Arc::clone(client), redirect_uri, state, response_mode },
             request,
             is_pushed: sealed.is_pushed,
             begun_at: Timestamp::from_millis(sealed.begun_at),

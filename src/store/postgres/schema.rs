@@ -13,6 +13,7 @@ use super::settings::PostgresUrl;
 const MIGRATIONS: &[(&str, &str)] = &[
     ("V1__state", include_str!("migrations/V1__state.sql")),
     ("V2__endings", include_str!("migrations/V2__endings.sql")),
+    ("V3__clients", include_str!("migrations/V3__clients.sql")),
 ];
 
 /// How long to wait for another replica that brings the schema up to date.

@@ -52,6 +52,12 @@ const OVER: &[&str] = &[
        WHERE drop_at < $1 AND generation < (SELECT max(generation) FROM signing_keys) LIMIT $2)",
 ];
 
+/// Removes clients that have registered themselves and of which nothing has come.
+const UNUSED: &[&str] = &["DELETE FROM clients WHERE client_id IN (
+       SELECT client_id FROM clients WHERE disposable_from < $1
+         AND NOT EXISTS (SELECT FROM grants WHERE grants.client_id = clients.client_id)
+       ORDER BY disposable_from LIMIT $2 FOR UPDATE SKIP LOCKED)"];
+
 /// Lets one process at a time sweep, and gives the time of the database.
 const LEAD: &str = "SELECT pg_try_advisory_xact_lock(hashtextextended('tollgate sweeper of ' || current_schema(), 0)),
        (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
@@ -69,7 +75,7 @@ pub(super) async fn sweep(database: &Database, now: Timestamp, kept: Duration, l
             return Ok(0);
         }
         let mut left = limit;
-        for (statements, before) in [(KEPT, now.before(kept)), (OVER, now)] {
+        for (statements, before) in [(KEPT, now.before(kept)), (OVER, now), (UNUSED, now)] {
             for statement in statements {
                 let delete = transaction.prepare_cached(statement).await?;
                 let removed = transaction.execute(&delete, &[&before, &i64::from(left)]).await?;

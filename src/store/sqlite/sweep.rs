@@ -38,10 +38,15 @@ const OVER: &[&str] = &[
        WHERE drop_at < :before AND generation < (SELECT max(generation) FROM signing_keys) LIMIT :limit)",
 ];
 
+/// Removes clients that have registered themselves and of which nothing has come.
+const UNUSED: &[&str] = &["DELETE FROM clients WHERE client_id IN (
+       SELECT client_id FROM clients WHERE disposable_from < :before
+         AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.client_id = clients.client_id) LIMIT :limit)"];
+
 /// Removes at most `limit` rows, and gives how many it removed.
 pub(super) fn sweep(connection: &Connection, now: Timestamp, kept: Duration, limit: u32) -> Result<u32, Fault> {
     let mut left = limit;
-    for (statements, before) in [(KEPT.as_slice(), now.before(kept)), (OVER, now)] {
+    for (statements, before) in [(KEPT.as_slice(), now.before(kept)), (OVER, now), (UNUSED, now)] {
         for statement in statements {
             let mut delete = connection.prepare_cached(statement)?;
             let removed = delete.execute(named_params! { ":before": before, ":limit": left })?;

@@ -26,6 +26,9 @@ pub(super) const TEXT: Text = Text {
     consent: ConsentText {
         title: "Allow access?",
         heading: ("", " asks for access to your account"),
+        registered_itself: "This application has registered itself. Nobody has checked that it is what it says.",
+        documented_at: ("This application is from ", ". Allow it only if you know and trust that address."),
+        stays_here: "It goes on in a program on this device. Allow it only if you have just started that program yourself.",
         permissions: "If you allow it, it can:",
         no_permissions: "It asks for no permission but to know who you are.",
         destination: ("Either way you will be sent back to ", "."),

@@ -26,6 +26,12 @@ pub(super) const TEXT: Text = Text {
     consent: ConsentText {
         title: "Zugriff erlauben?",
         heading: ("", " möchte auf Ihr Konto zugreifen"),
+        registered_itself: "Diese Anwendung hat sich selbst registriert. Niemand hat geprüft, ob sie ist, was sie zu sein angibt.",
+        documented_at: (
+            "Diese Anwendung ist von ",
+            ". Erlauben Sie es nur, wenn Sie diese Adresse kennen und ihr vertrauen.",
+        ),
+        stays_here: "Es geht in einem Programm auf diesem Gerät weiter. Erlauben Sie es nur, wenn Sie dieses Programm gerade selbst gestartet haben.",
         permissions: "Wenn Sie es erlauben, ist damit möglich:",
         no_permissions: "Es wird nichts verlangt als zu wissen, wer Sie sind.",
         destination: ("In beiden Fällen geht es zurück zu ", "."),

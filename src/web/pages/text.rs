@@ -53,6 +53,12 @@ pub(super) struct ConsentText {
     pub(super) title: &'static str,
     /// Around the name of the client.
     pub(super) heading: Around,
+    /// About a client that has registered itself.
+    pub(super) registered_itself: &'static str,
+    /// Around the host of a client that says what it is in a document there.
+    pub(super) documented_at: Around,
+    /// About a client that nobody has checked, and that sends the browser to its own machine.
+    pub(super) stays_here: &'static str,
     pub(super) permissions: &'static str,
     pub(super) no_permissions: &'static str,
     /// Around where the browser goes next.

@@ -1,0 +1,70 @@
+//! Clients that have registered themselves.
+
+use super::column::Bytes;
+use super::database::{Database, Fault};
+use super::limit::bound;
+use crate::clock::Timestamp;
+use crate::ident::ClientId;
+use crate::secret::ClientSecretHash;
+use crate::store::{ClientRecord, EndedBy};
+
+/// Adds the row of a client.
+pub(super) async fn register(database: &Database, client: &ClientRecord, limit: u64) -> Result<(), Fault> {
+    let insert = "INSERT INTO clients (client_id, metadata, secret, registration_token, registered_at, disposable_from)
+         SELECT $1, $2, $3, $4, $5, $6 WHERE holds('clients') < $7 RETURNING 1";
+    let registered = database
+        .changes(
+            insert,
+            &[
+                &client.id,
+                &client.metadata,
+                &secret(client),
+                &client.registration_token,
+                &client.registered_at,
+                &client.disposable_from,
+                &bound(limit),
+            ],
+        )
+        .await?;
+    if registered { Ok(()) } else { Err(Fault::Full) }
+}
+
+/// The client of that name.
+pub(super) async fn read(database: &Database, id: &ClientId) -> Result<Option<ClientRecord>, Fault> {
+    let select = "SELECT client_id, metadata, secret, registration_token, registered_at, disposable_from
+         FROM clients WHERE client_id = $1";
+    let Some(row) = database.read_one(select, &[id]).await? else { return Ok(None) };
+    let secret: Option<Bytes<32>> = row.try_get("secret")?;
+    Ok(Some(ClientRecord {
+        id: row.try_get("client_id")?,
+        metadata: row.try_get("metadata")?,
+        secret: secret.map(|Bytes(hash)| ClientSecretHash::from_bytes(hash)),
+        registration_token: row.try_get("registration_token")?,
+        registered_at: row.try_get("registered_at")?,
+        disposable_from: row.try_get("disposable_from")?,
+    }))
+}
+
+/// Replaces what a client has registered, and its secret.
+pub(super) async fn update(database: &Database, client: &ClientRecord) -> Result<bool, Fault> {
+    let update = "UPDATE clients SET metadata = $1, secret = $2, disposable_from = $3 WHERE client_id = $4 RETURNING 1";
+    database.changes(update, &[&client.metadata, &secret(client), &client.disposable_from, &client.id]).await
+}
+
+/// Removes a client and ends its live grants; gives how many. `None` if there is none.
+pub(super) async fn delete(database: &Database, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Fault> {
+    let delete = "WITH gone AS (DELETE FROM clients WHERE client_id = $1 RETURNING 1),
+         ended AS (UPDATE grants SET ended_at = $2, ended_by = $3
+                   WHERE client_id = $1 AND EXISTS (SELECT FROM gone) AND ended_at IS NULL
+                     AND expires_at > $2 AND idle_expires_at > $2 RETURNING 1)
+         SELECT (SELECT count(*) FROM ended) FROM gone";
+    let Some(row) = database.write(delete, &[id, &now, &EndedBy::ClientDeleted]).await?.pop() else {
+        return Ok(None);
+    };
+    let ended: i64 = row.try_get(0)?;
+    Ok(Some(ended.cast_unsigned()))
+}
+
+fn secret(client: &ClientRecord) -> Option<Bytes<32>> {
+    client.secret.as_ref().map(|hash| Bytes(*hash.as_bytes()))
+}

@@ -1,0 +1,74 @@
+//! Clients that have registered themselves.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
+
+use super::Fault;
+use super::limit::within;
+use crate::clock::Timestamp;
+use crate::ident::ClientId;
+use crate::secret::ClientSecretHash;
+use crate::store::{ClientRecord, EndedBy};
+
+/// Adds the row of a client.
+pub(super) fn register(connection: &Connection, client: &ClientRecord, limit: u64) -> Result<(), Fault> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO clients (client_id, metadata, secret, registration_token, registered_at, disposable_from)
+         VALUES (:client_id, :metadata, :secret, :registration_token, :registered_at, :disposable_from)",
+    )?;
+    insert.execute(named_params! {
+        ":client_id": client.id,
+        ":metadata": client.metadata,
+        ":secret": client.secret.as_ref().map(ClientSecretHash::as_bytes),
+        ":registration_token": client.registration_token,
+        ":registered_at": client.registered_at,
+        ":disposable_from": client.disposable_from,
+    })?;
+    within(connection, "clients", limit)
+}
+
+/// The client of that name.
+pub(super) fn read(connection: &Connection, id: &ClientId) -> Result<Option<ClientRecord>, Fault> {
+    let mut select = connection.prepare_cached("SELECT * FROM clients WHERE client_id = ?1")?;
+    Ok(select.query_one([id], from_row).optional()?)
+}
+
+/// Replaces what a client has registered, and its secret.
+pub(super) fn update(connection: &Connection, client: &ClientRecord) -> Result<bool, Fault> {
+    let mut update = connection.prepare_cached(
+        "UPDATE clients SET metadata = :metadata, secret = :secret, disposable_from = :disposable_from
+         WHERE client_id = :client_id",
+    )?;
+    let updated = update.execute(named_params! {
+        ":metadata": client.metadata,
+        ":secret": client.secret.as_ref().map(ClientSecretHash::as_bytes),
+        ":disposable_from": client.disposable_from,
+        ":client_id": client.id,
+    })?;
+    Ok(updated == 1)
+}
+
+/// Removes a client and ends its live grants; gives how many. `None` if there is none.
+pub(super) fn delete(connection: &Connection, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Fault> {
+    let mut delete = connection.prepare_cached("DELETE FROM clients WHERE client_id = ?1")?;
+    if delete.execute([id])? == 0 {
+        return Ok(None);
+    }
+    let mut end = connection.prepare_cached(
+        "UPDATE grants SET ended_at = :now, ended_by = :why
+         WHERE client_id = :client_id AND ended_at IS NULL AND expires_at > :now AND idle_expires_at > :now",
+    )?;
+    let ended = end.execute(named_params! { ":now": now, ":why": EndedBy::ClientDeleted, ":client_id": id })?;
+    Ok(Some(ended as u64))
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<ClientRecord> {
+    let secret: Option<[u8; 32]> = row.get("secret")?;
+    Ok(ClientRecord {
+        id: row.get("client_id")?,
+        metadata: row.get("metadata")?,
+        secret: secret.map(ClientSecretHash::from_bytes),
+        registration_token: row.get("registration_token")?,
+        registered_at: row.get("registered_at")?,
+        disposable_from: row.get("disposable_from")?,
+    })
+}
