@@ -161,8 +161,11 @@ impl IssuerKeys {
     }
 }
 
+/// The issuers whose keys are looked after, which may become others.
+pub type LookedAfter = Arc<Current<Vec<Arc<IssuerKeys>>>>;
+
 /// Keeps keys fresh for as long as it is polled: those of an issuer that nobody has asked for in a while, too.
-pub async fn look_after(issuers: Arc<Current<Vec<Arc<IssuerKeys>>>>, clock: Arc<dyn Clock>) {
+pub async fn look_after(issuers: LookedAfter, clock: Arc<dyn Clock>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

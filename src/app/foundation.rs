@@ -12,7 +12,7 @@ use crate::current::Current;
 use crate::dpop::{Fence, ProofKeys};
 use crate::entropy::Entropy;
 use crate::identity::{Login, People};
-use crate::issuers::IssuerKeys;
+use crate::issuers::LookedAfter;
 use crate::keys::{SigningKeys, root_secrets};
 use crate::oauth::{LogoutNotices, Tally};
 use crate::replay::{LocalReplayGuard, RedisReplayGuard, ReplayGuard};
@@ -36,7 +36,7 @@ pub(super) struct Foundation {
     /// The tokens that the gate has verified under the configuration in force.
     pub(super) tokens: Arc<Current<Tokens>>,
     /// The keys of others that the configuration in force names.
-    pub(super) issuers: Arc<Current<Vec<Arc<IssuerKeys>>>>,
+    pub(super) issuers: LookedAfter,
     /// What tests put in the place of the configured login.
     pub(super) people: Option<(Login, Arc<dyn People>)>,
     pub(super) metrics: Arc<Metrics>,

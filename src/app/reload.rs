@@ -16,9 +16,8 @@ use super::foundation::Foundation;
 use super::serving::{Changing, Serving};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::current::Current;
 use crate::grpc::{AdminService, CheckService};
-use crate::issuers::IssuerKeys;
+use crate::issuers::LookedAfter;
 use crate::store::Limits;
 use crate::web::{Switched, Tls, TlsFault};
 
@@ -177,7 +176,7 @@ impl Reloader {
     }
 
     /// The keys of others, which somebody must look after, and the clock by which they are fresh.
-    pub(super) fn issuers(&self) -> (Arc<Current<Vec<Arc<IssuerKeys>>>>, Arc<dyn Clock>) {
+    pub(super) fn issuers(&self) -> (LookedAfter, Arc<dyn Clock>) {
         (Arc::clone(&self.foundation.issuers), Arc::clone(&self.foundation.clock))
     }
 }

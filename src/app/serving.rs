@@ -188,13 +188,13 @@ impl Foundation {
             }
             Some(config::Login::Oidc { settings, limits }) => {
                 let same = |known: &&Provider| known.settings == settings && known.limits == limits;
-                let provider = match before.and_then(|before| before.provider.as_ref()).filter(same) {
-                    Some(provider) => provider.clone(),
-                    None => {
-                        let fetcher = Fetcher::new(Reach::Anywhere, limits)?; // the operator has named the provider
-                        let made = OidcProvider::new(Arc::clone(&settings), fetcher, Arc::clone(&self.entropy));
-                        Provider { settings, limits, made: Arc::new(made) }
-                    }
+                let known = before.and_then(|before| before.provider.as_ref()).filter(same).cloned();
+                let provider = if let Some(provider) = known {
+                    provider
+                } else {
+                    let fetcher = Fetcher::new(Reach::Anywhere, limits)?; // the operator has named the provider
+                    let made = OidcProvider::new(Arc::clone(&settings), fetcher, Arc::clone(&self.entropy));
+                    Provider { settings, limits, made: Arc::new(made) }
                 };
                 let login = Login::Upstream(Arc::clone(&provider.made) as Arc<_>);
                 serving.provider = Some(provider);

@@ -1,5 +1,5 @@
-//! Notices that files have changed: edited, replaced, or swapped behind a symbolic link, as Kubernetes does with mounted
-//! ConfigMaps and Secrets.
+//! Notices that files have changed: edited, replaced, or swapped behind a symbolic link, as Kubernetes does with a mounted
+//! `ConfigMap` or `Secret`.
 //!
 //! It looks every half second instead of asking the kernel to be told: that works on every file system, through any number
 //! of links, and for files that are not there yet. What counts is what the files hold; they are read again only where

@@ -101,7 +101,6 @@ impl Document {
 
     /// The same, and the files that the configuration names, whether it is right or not: when one of them changes, it has to
     /// be judged again.
-    #[must_use]
     pub fn judge(mut self) -> (Result<Config, Mistakes>, Vec<PathBuf>) {
         let (file, mut files) = (self.fit(), Vec::new());
         let found = (&mut self.mistakes, &mut files);

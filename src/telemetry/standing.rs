@@ -66,7 +66,6 @@ impl Standing {
 }
 
 fn shown(digest: [u8; 32]) -> String {
-    let mut hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    hex.truncate(DIGITS);
-    hex
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16);
+    digest.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).flatten().take(DIGITS).collect()
 }
