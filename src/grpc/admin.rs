@@ -18,6 +18,7 @@ use tracing::{error, info};
 use super::{Answering, Never};
 use crate::audit;
 use crate::clock::Clock;
+use crate::current::Current;
 use crate::oauth::{self, AuthorizationServer, Begun, Error, ExternalApproval, Refusal};
 
 pub mod v1;
@@ -45,6 +46,8 @@ type Boxed = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Neve
 /// Answers `tollgate.admin.v1` calls, and says what there is to call (`grpc.reflection.v1`).
 #[derive(Clone)]
 pub struct AdminService {
+    /// What calls are answered with; each keeps what was there when it came.
+    server: Arc<Current<AuthorizationServer>>,
     authorization: AuthorizationServiceServer<Api>,
     person: PersonServiceServer<Api>,
     reflection: Boxed,
@@ -54,16 +57,25 @@ impl AdminService {
     /// The services in front of an authorization server whose people sign in elsewhere.
     #[must_use]
     pub fn new(server: Arc<AuthorizationServer>, clock: Arc<dyn Clock>) -> Self {
-        let api = Api { server, clock };
+        let server = Arc::new(Current::new(server));
+        let api = Api { server: Arc::clone(&server), clock };
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
             .build_v1()
             .expect("the descriptors were compiled with this program");
         Self {
+            server,
             authorization: AuthorizationServiceServer::new(api.clone()).max_decoding_message_size(MESSAGE_LIMIT),
             person: PersonServiceServer::new(api).max_decoding_message_size(MESSAGE_LIMIT),
             reflection: BoxCloneSyncService::new(reflection.max_decoding_message_size(MESSAGE_LIMIT)),
         }
+    }
+}
+
+impl AdminService {
+    /// Has `next` answer, from the next call on; for all clones.
+    pub fn replace(&self, next: Arc<AuthorizationServer>) {
+        self.server.replace(next);
     }
 }
 
@@ -90,7 +102,7 @@ impl tower::Service<http::Request<Body>> for AdminService {
 #[derive(Clone)]
 pub(super) struct Api {
     /// Holds the rules.
-    server: Arc<AuthorizationServer>,
+    server: Arc<Current<AuthorizationServer>>,
     /// Read once a call.
     clock: Arc<dyn Clock>,
 }
@@ -98,7 +110,7 @@ pub(super) struct Api {
 #[tonic::async_trait]
 impl AuthorizationService for Api {
     async fn begin(&self, call: Request<BeginRequest>) -> Result<Response<BeginResponse>, Status> {
-        let outcome = match self.server.begin(&call.into_inner().parameters, self.clock.now()).await {
+        let outcome = match self.server.get().begin(&call.into_inner().parameters, self.clock.now()).await {
             Ok(Begun::Ask(asking)) => Outcome::Transaction((*asking).into()),
             Ok(Begun::Redirect(redirect)) => {
                 let reason = redirect.refusal().map_or("", Refusal::name).to_owned();
@@ -129,7 +141,7 @@ impl AuthorizationService for Api {
             email: request.email.as_deref(),
             claims: request.claims.as_deref(),
         };
-        let approved = self.server.approve_external(approval, self.clock.now()).await;
+        let approved = self.server.get().approve_external(approval, self.clock.now()).await;
         let redirect = approved.map_err(|error| status("approve", error))?;
         said("approve", "approved", None, Some(&request.subject));
         Ok(Response::new(ApproveResponse { redirect_to: redirect.location().to_owned() }))
@@ -143,7 +155,7 @@ impl AuthorizationService for Api {
             Ok(DenyReason::ConsentRequired) => oauth::DenyReason::ConsentRequired,
             Err(_) => return Err(Status::invalid_argument("reason is unknown")),
         };
-        let denied = self.server.deny_external(&request.transaction, why, self.clock.now()).await;
+        let denied = self.server.get().deny_external(&request.transaction, why, self.clock.now()).await;
         let redirect = denied.map_err(|error| status("deny", error))?;
         let refusal = redirect.refusal().map(Refusal::name);
         said("deny", "denied", refusal, None);
@@ -155,7 +167,7 @@ impl AuthorizationService for Api {
 impl PersonService for Api {
     async fn disable(&self, call: Request<DisableRequest>) -> Result<Response<DisableResponse>, Status> {
         let subject = call.into_inner().subject;
-        let disabled = self.server.disable_person(&subject, self.clock.now()).await;
+        let disabled = self.server.get().disable_person(&subject, self.clock.now()).await;
         disabled.map_err(|error| status("disable", error))?;
         said("disable", "disabled", None, Some(&subject));
         Ok(Response::new(DisableResponse {}))
@@ -163,7 +175,7 @@ impl PersonService for Api {
 
     async fn enable(&self, call: Request<EnableRequest>) -> Result<Response<EnableResponse>, Status> {
         let subject = call.into_inner().subject;
-        self.server.enable_person(&subject).await.map_err(|error| status("enable", error))?;
+        self.server.get().enable_person(&subject).await.map_err(|error| status("enable", error))?;
         said("enable", "enabled", None, Some(&subject));
         Ok(Response::new(EnableResponse {}))
     }

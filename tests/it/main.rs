@@ -68,6 +68,7 @@ mod published_keys;
 mod rates;
 mod redis;
 mod registration;
+mod reload;
 mod replay;
 mod replay_redis;
 mod replicas;
