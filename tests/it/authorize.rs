@@ -138,6 +138,7 @@ fn settings(url: &str) -> Settings {
         require_pushed_requests: false,
         profile: Profile::Default,
         rate_limits: RateLimits::default(),
+        mtls_origin: None,
         mutual_tls: false,
         acr_values: Vec::new(),
         external_login: None,
