@@ -1,5 +1,5 @@
 # What people and CI run. Tools are pinned and go to .tools/; only Rust, Python 3.10, Node.js 20 and, unless apt can
-# install it, Chromium must be there before.
+# install them, Chromium and PostgreSQL must be there before.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -23,7 +23,8 @@ fapi2: build ## run examples/fapi2.yaml with Envoy and an API behind it, for a c
 	TOLLGATE_BIN=$(TARGET_DIR)/release/tollgate scripts/fapi2
 
 test: tools ## run every test; installs what it needs
-	ENVOY_BIN="$$(scripts/install-envoy)" CHROMIUM_BIN="$$(scripts/install-chromium)" cargo test --locked
+	ENVOY_BIN="$$(scripts/install-envoy)" CHROMIUM_BIN="$$(scripts/install-chromium)" \
+	POSTGRES_BIN="$$(scripts/install-postgres)" cargo test --locked
 
 fuzz: ## try many more broken requests than `make test` does, others each time; FUZZ_CASES says how many
 	TOLLGATE_FUZZ_CASES=$(FUZZ_CASES) TOLLGATE_FUZZ_SEED="$$(date +%s)" \
@@ -51,9 +52,10 @@ bench: ## print every speed budget beside its floor, measured in the same run
 fmt: ## format the code
 	cargo fmt
 
-tools: $(NODE_MODULES) ## install Envoy, Chromium and the Node and Python clients that the tests run
+tools: $(NODE_MODULES) ## install Envoy, Chromium, PostgreSQL and the Node and Python clients that the tests run
 	@scripts/install-envoy >/dev/null
 	@scripts/install-chromium >/dev/null
+	@scripts/install-postgres >/dev/null
 	@scripts/install-python python tests/interop/requirements.txt
 	@scripts/install-python openapi scripts/requirements/openapi.txt
 

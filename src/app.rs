@@ -26,7 +26,9 @@ use crate::keys::{KeysError, SigningKeys, root_secrets};
 use crate::oauth::{AuthorizationServer, Client, Dependencies, LogoutNotices, PublishedKeys};
 use crate::replay::{LocalReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
-use crate::store::{BackupError, LastAlive, Limits, MemoryStore, OpenError, SqliteStore, Store};
+use crate::store::{
+    BackupError, LastAlive, Limits, MemoryStore, OpenError, PostgresError, PostgresStore, SqliteStore, Store,
+};
 use crate::token::{KeyLookup, TOKEN_ALGORITHMS, TokenProfile};
 use crate::unavailable::Unavailable;
 use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFault};
@@ -79,6 +81,9 @@ pub enum AppError {
     /// The store could not be opened.
     #[error("cannot open the store")]
     Store(#[from] OpenError),
+    /// The database could not be opened.
+    #[error("cannot open the store")]
+    Postgres(#[from] PostgresError),
     /// The store did not answer.
     #[error("the store does not answer")]
     StoreUnavailable(#[from] Unavailable),
@@ -179,7 +184,7 @@ impl App {
         // this one does not start and must not have harmed it.
         let store = match seams.store.take() {
             Some(store) => store,
-            None => open_store(store, limits, Purpose::Serve)?,
+            None => open_store(store, limits, Purpose::Serve).await?,
         };
         let gate = match listen.ext_authz.as_slice() {
             _ if protected_resources.is_empty() => None, // nothing to be asked about
@@ -404,7 +409,7 @@ fn people(
 /// [`BackupError`] says what is in the way; then there is no copy.
 pub fn back_up(store: &config::Store, to: &Path) -> Result<Option<u64>, BackupError> {
     match store {
-        config::Store::Memory => Ok(None),
+        config::Store::Memory | config::Store::Postgres(_) => Ok(None),
         config::Store::Sqlite { path } => SqliteStore::back_up(path, to).map(Some),
     }
 }
@@ -463,7 +468,7 @@ impl State {
 pub async fn signing_keys(config: Config, now: Timestamp) -> Result<Option<SigningKeys>, AppError> {
     let Some(server) = config.authorization_server else { return Ok(None) };
     let config::Signing { schedule, encryption_key } = server.signing;
-    let store = open_store(config.store, config.limits, Purpose::Administer)?;
+    let store = open_store(config.store, config.limits, Purpose::Administer).await?;
     let kek = encryption_key.unwrap_or_else(|| RootKey::from_bytes((&SystemEntropy as &dyn Entropy).draw()));
     Ok(Some(SigningKeys::open(store, &kek, schedule, now).await?))
 }
@@ -477,9 +482,10 @@ enum Purpose {
     Administer,
 }
 
-fn open_store(store: config::Store, limits: Limits, purpose: Purpose) -> Result<Arc<dyn Store>, OpenError> {
+async fn open_store(store: config::Store, limits: Limits, purpose: Purpose) -> Result<Arc<dyn Store>, AppError> {
     Ok(match (store, purpose) {
         (config::Store::Memory, _) => Arc::new(MemoryStore::new(limits)),
+        (config::Store::Postgres(settings), _) => Arc::new(PostgresStore::open(&settings, limits).await?),
         (config::Store::Sqlite { path }, Purpose::Serve) => Arc::new(SqliteStore::open_to_serve(&path, limits)?),
         (config::Store::Sqlite { path }, Purpose::Administer) => Arc::new(SqliteStore::open(&path, limits)?),
     })

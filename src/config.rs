@@ -20,7 +20,7 @@ use crate::issuers::IssuerSettings;
 use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::secret::seal::RootKey;
-use crate::store::Limits;
+use crate::store::{Limits, PostgresSettings};
 use crate::web::{Branding, TlsFiles};
 
 mod authorization_server;
@@ -43,6 +43,7 @@ mod mistake;
 mod named_file;
 mod protected_resource;
 mod reference;
+mod store;
 mod tree;
 mod words;
 
@@ -124,6 +125,8 @@ pub enum Store {
         /// The database file.
         path: PathBuf,
     },
+    /// In a PostgreSQL database.
+    Postgres(PostgresSettings),
 }
 
 /// Where used proofs are remembered.

@@ -16,10 +16,12 @@ use crate::secret::{
 pub use crate::unavailable::Unavailable;
 
 mod memory;
+mod postgres;
 mod record;
 mod sqlite;
 
 pub use memory::MemoryStore;
+pub use postgres::{PostgresError, PostgresSettings, PostgresStore, PostgresUrl, PostgresUrlFault};
 pub use record::{
     ALIVE_EVERY, AccessTokenRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle, GrantOrigin,
     KeyRecord, LastAlive, Pace, PersonRecord, Previous, PushedRequest, RefreshState, Rotation, SenderConstraint,
@@ -185,8 +187,8 @@ pub enum Rotated {
     Overtaken,
 }
 
-/// Where state lives. `memory` and `sqlite` differ in how they hold a lock, not in what they decide; one conformance
-/// suite runs over both.
+/// Where state lives. `memory`, `sqlite` and `postgres` differ in how they hold a lock, not in what they decide; one
+/// conformance suite runs over all.
 ///
 /// Every method fails with [`Unavailable`] and nothing else: "not found" and "replayed" are answers. Expiry is judged by
 /// the `now` of the request. New records are turned away rather than live ones dropped, but for the oldest grants of a

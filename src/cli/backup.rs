@@ -48,7 +48,7 @@ impl Backup {
         let path = match &config.store {
             Store::Sqlite { path } if path.exists() => path,
             Store::Sqlite { path } => return Err(BackupVerbError::NoStore(path.clone())),
-            Store::Memory => return Err(BackupVerbError::NoFile),
+            Store::Memory | Store::Postgres(_) => return Err(BackupVerbError::NoFile),
         };
         let size = app::back_up(&config.store, &self.to)?.ok_or(BackupVerbError::NoFile)?;
         println!("{}: {} KiB, checked", self.to.display(), size.div_ceil(1024));

@@ -116,7 +116,7 @@ async fn open(config: Config, now: Timestamp) -> Result<SigningKeys, KeysVerbErr
     match &config.store {
         Store::Memory => return Err(KeysVerbError::InMemory),
         Store::Sqlite { path } if !path.exists() => return Err(KeysVerbError::NoStore(path.clone())),
-        Store::Sqlite { .. } => {}
+        Store::Sqlite { .. } | Store::Postgres(_) => {}
     }
     app::signing_keys(config, now).await?.ok_or(KeysVerbError::NoServer)
 }

@@ -261,7 +261,7 @@ fn signing(
         Some(given) => (&given.place, given.place.lost("encryption_key_file")),
         None => (&server.place, server.place.lost("signing")),
     };
-    if encryption_key.is_none() && !lost && matches!(store, Some(Store::Sqlite { .. })) {
+    if encryption_key.is_none() && !lost && matches!(store, Some(Store::Sqlite { .. } | Store::Postgres(_))) {
         let mistake =
             Mistake::about(place, "lacks `encryption_key_file`: the store would hold signing keys in the clear");
         let help = "make a key with `openssl rand -base64 32 > kek`, and set `signing: { encryption_key_file: kek }`";

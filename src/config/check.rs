@@ -8,20 +8,19 @@ use std::time::Duration;
 use super::client_certificate::Certificates;
 use super::duration::{self, Lifetime};
 use super::file::{
-    AdminFile, AuthorizationServerFile, ExtAuthzFile, File, ListenFile, ReplayFile, SocketAccess, StoreFile, TlsFile,
+    AdminFile, AuthorizationServerFile, ExtAuthzFile, File, ListenFile, ReplayFile, SocketAccess, TlsFile,
 };
 use super::given::{Given, Parsed};
 use super::listen_address::TcpAddress;
 use super::mistake::{Mistake, Place};
 use super::{
-    AdminApi, AuthorizationServer, Config, Listen, Login, PublicListener, Replay, Store, authorization_server, issuer,
+    AdminApi, AuthorizationServer, Config, Listen, Login, PublicListener, Replay, authorization_server, issuer,
     named_file, protected_resource,
 };
 use crate::certificate::Authorities;
 use crate::grpc::{Access, ListenAddress};
 use crate::oauth::Client;
 use crate::replay::DEFAULT_ENTRIES;
-use crate::store::Limits;
 use crate::web::TlsFiles;
 
 /// How many proofs a local guard may be told to remember: about 3 GiB.
@@ -29,9 +28,6 @@ const MOST_ENTRIES: usize = 50_000_000;
 
 /// The longest text that a page shows to people, in characters.
 const SHOWN_LIMIT: usize = 200;
-
-/// How many records of one kind a store may be told to keep.
-const MOST_RECORDS: u64 = 1_000_000_000;
 
 /// The longest path of a socket, in bytes: what `sun_path` holds without its final zero.
 const SOCKET_PATH_LIMIT: usize = 107;
@@ -50,8 +46,8 @@ pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mi
     let listen_file = listen.as_ref();
     let (listen, client_ca) = self::listen(&mut judge, listen_file);
     let replay = self::replay(&mut judge, replay.as_ref());
-    let limits = self::limits(&mut judge, store.as_ref());
-    let store = if place.lost("store") { None } else { self::store(&mut judge, store.as_ref()) };
+    let limits = super::store::limits(&mut judge, store.as_ref());
+    let store = if place.lost("store") { None } else { super::store::judge(&mut judge, store.as_ref()) };
     let server_file = authorization_server.as_ref();
     let own = protected_resource::Own::of(file);
     let issuers = issuer::all(&mut judge, file, own.issuer.as_ref(), own.window.skew);
@@ -75,7 +71,7 @@ pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mi
     let lifetimes = authorization_server.as_ref().map(|server| &server.settings.lifetimes);
     // What was spent is remembered as long as anything that came from it could be used.
     let kept = lifetimes.map(|lifetimes| lifetimes.access_token.max(lifetimes.transaction));
-    let limits = Limits { kept: kept.unwrap_or_default().max(limits.kept), ..limits };
+    let limits = crate::store::Limits { kept: kept.unwrap_or_default().max(limits.kept), ..limits };
     let protected_resources = resources;
     Some(Config { listen, store: store?, limits, replay, authorization_server, issuers, protected_resources })
 }
@@ -330,49 +326,6 @@ fn ext_authz(judge: &mut Judge<'_>, given: &Given<Vec<Given<ExtAuthzFile>>>) -> 
     let fixed = addresses.iter().filter(fixed).map(|(address, place)| (address, *place));
     judge.once(fixed, "is listened at already");
     addresses.into_iter().map(|(address, place)| (address, Some(place.clone()))).collect()
-}
-
-fn store(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Option<Store> {
-    let Some(given) = given else { return Some(Store::Sqlite { path: "/var/lib/tollgate/tollgate.db".into() }) };
-    match &given.value {
-        StoreFile::Memory(_) => Some(Store::Memory),
-        StoreFile::Sqlite(given) => {
-            let path = judge.required(&given.place, "path", given.value.path.as_ref())?;
-            Some(Store::Sqlite { path: judge.path(&path.value) })
-        }
-    }
-}
-
-fn limits(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Limits {
-    let default = Limits::default();
-    let limits = match given.map(|given| &given.value) {
-        Some(StoreFile::Memory(given)) => given.value.limits.as_ref(),
-        Some(StoreFile::Sqlite(given)) => given.value.limits.as_ref(),
-        None => None,
-    };
-    let Some(Given { value: file, .. }) = limits else { return default };
-    let mut limit = |given: &Option<Given<u64>>, default| {
-        let Some(given) = given else { return default };
-        if !(1..=MOST_RECORDS).contains(&given.value) {
-            judge.report(Mistake::about(&given.place, format!("must be from 1 to {MOST_RECORDS}")));
-        }
-        given.value
-    };
-    Limits {
-        codes: limit(&file.codes, default.codes),
-        grants: limit(&file.grants, default.grants),
-        grants_per_person: limit(&file.grants_per_person, default.grants_per_person),
-        devices: limit(&file.devices, default.devices),
-        pushed_requests: limit(&file.pushed_requests, default.pushed_requests),
-        pushed_requests_per_client: limit(&file.pushed_requests_per_client, default.pushed_requests_per_client),
-        sessions: limit(&file.sessions, default.sessions),
-        session_clients: limit(&file.session_clients, default.session_clients),
-        people: limit(&file.people, default.people),
-        assertions: limit(&file.assertions, default.assertions),
-        revocations: limit(&file.revocations, default.revocations),
-        access_tokens: limit(&file.access_tokens, default.access_tokens),
-        kept: default.kept,
-    }
 }
 
 fn replay(judge: &mut Judge<'_>, given: Option<&Given<ReplayFile>>) -> Replay {

@@ -16,6 +16,7 @@ mod client_documents;
 mod issuer;
 mod login;
 mod protected_resource;
+mod store;
 
 pub(super) use authorization_server::{
     AuthorizationServerFile, BrandingFile, DetailTypeFile, DpopFile, Profile, RateLimitsFile, ServerNonce,
@@ -28,6 +29,7 @@ pub(super) use login::{ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, O
 pub(super) use protected_resource::{
     AllowWord, DpopWord, GateNonceWord, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord, UpstreamFile,
 };
+pub(super) use store::{PostgresFile, StoreFile};
 
 /// The configuration of Tollgate.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -36,7 +38,8 @@ pub(super) use protected_resource::{
 pub(super) struct File {
     /// Where Tollgate listens.
     pub(super) listen: Option<Given<ListenFile>>,
-    /// Where grants, codes, sessions and signing keys are kept. Exactly one of `memory` and `sqlite`.
+    /// Where grants, codes, sessions and signing keys are kept. Exactly one of `memory`, `sqlite` and
+    /// `postgres`.
     #[schemars(extend("default" = { "sqlite": { "path": "/var/lib/tollgate/tollgate.db" } }))]
     pub(super) store: Option<Given<StoreFile>>,
     /// Where used DPoP proofs are remembered, so that none is used twice (RFC 9449 §11.1).
@@ -136,78 +139,6 @@ pub(super) enum SocketAccess {
     Owner,
     /// That user, and the group that the socket gets from its directory or from Tollgate (mode 0660).
     Group,
-}
-
-/// Where grants, codes, sessions and signing keys are kept.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum StoreFile {
-    /// In the memory of the process: gone when it ends. For development and tests.
-    Memory(Given<MemoryFile>),
-    /// In an SQLite file, durably: an acknowledged answer is on disk.
-    Sqlite(Given<SqliteFile>),
-}
-
-/// A store in memory.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct MemoryFile {
-    /// How much is kept at most.
-    pub(super) limits: Option<Given<LimitsFile>>,
-}
-
-/// A store in an SQLite file, from which one process serves at a time.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SqliteFile {
-    /// The database file, relative to the directory of this one; its own directory must exist. Created with mode 0600.
-    #[schemars(required)]
-    pub(super) path: Option<Given<String>>,
-    /// How much is kept at most.
-    pub(super) limits: Option<Given<LimitsFile>>,
-}
-
-/// How much is kept at most. At a limit new records are turned away with 503: live ones are dropped for none but
-/// `grants_per_person`.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct LimitsFile {
-    /// Authorization codes, those that were used in the last minutes included.
-    #[schemars(extend("default" = 200_000))]
-    pub(super) codes: Option<Given<u64>>,
-    /// Grants: about half a kilobyte each.
-    #[schemars(extend("default" = 1_000_000))]
-    pub(super) grants: Option<Given<u64>>,
-    /// Live grants of one person at one client: sign-ins of a browser, devices. At one more, the oldest ends.
-    #[schemars(extend("default" = 100))]
-    pub(super) grants_per_person: Option<Given<u64>>,
-    /// Devices that wait for a person. The chance that somebody guesses a user code of anybody grows with it.
-    #[schemars(extend("default" = 3_000))]
-    pub(super) devices: Option<Given<u64>>,
-    /// Pushed authorization requests, those that were answered in the last minutes included.
-    #[schemars(extend("default" = 200_000))]
-    pub(super) pushed_requests: Option<Given<u64>>,
-    /// Pushed authorization requests of one client that wait for their browsers. At one more, it is told to slow down.
-    #[schemars(extend("default" = 20_000))]
-    pub(super) pushed_requests_per_client: Option<Given<u64>>,
-    /// Browser sessions.
-    #[schemars(extend("default" = 1_000_000))]
-    pub(super) sessions: Option<Given<u64>>,
-    /// Clients at which sessions have signed their people in, all sessions together.
-    #[schemars(extend("default" = 2_000_000))]
-    pub(super) session_clients: Option<Given<u64>>,
-    /// People whom somebody else vouches for (every `login` but `local`), those who are disabled included.
-    #[schemars(extend("default" = 1_000_000))]
-    pub(super) people: Option<Given<u64>>,
-    /// Used client assertions.
-    #[schemars(extend("default" = 1_000_000))]
-    pub(super) assertions: Option<Given<u64>>,
-    /// Revoked access tokens of clients that speak for themselves, until they expire.
-    #[schemars(extend("default" = 1_000_000))]
-    pub(super) revocations: Option<Given<u64>>,
-    /// Access tokens with `access_token_format: opaque`, until they expire: about 600 bytes each.
-    #[schemars(extend("default" = 1_000_000))]
-    pub(super) access_tokens: Option<Given<u64>>,
 }
 
 /// Where used DPoP proofs are remembered.

@@ -55,6 +55,11 @@ pub(super) fn secret(judge: &mut Judge<'_>, given: &Given<String>) -> Option<Sec
     Some(SecretString::from(secret.as_str()))
 }
 
+/// Reads a connection URL, which may hold a secret.
+pub(super) fn postgres_url(judge: &mut Judge<'_>, given: &Given<String>) -> Option<Zeroizing<String>> {
+    read(judge, given, SECRET_LIMIT)
+}
+
 /// Reads a private key in PEM (RFC 7468 §10).
 pub(super) fn signing_key(judge: &mut Judge<'_>, given: &Given<String>, algorithm: Algorithm) -> Option<SigningKey> {
     let text = read(judge, given, SECRET_LIMIT)?;

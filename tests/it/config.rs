@@ -23,6 +23,7 @@ fn directory() -> TempDir {
         &std::fs::read_to_string(repository("examples/users.yaml")).expect("the users of the examples"),
     );
     write("secrets/kek", "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\n");
+    write("secrets/database", "postgresql://tollgate:a-password-that-nobody-reads@db1.example,db2.example/tollgate\n");
     write("secrets/billing", "0123456789abcdef0123456789abcdef0123456789abcdef\n");
     write("secrets/printer", "fedcba9876543210fedcba9876543210\n");
     write("strangers.yaml", "users:\n  - { username: ada, password_hash: secret, subject: 1 }\n");
@@ -182,6 +183,9 @@ const MUTUAL_TLS: [(&str, &str); 2] = [
 const EXCHANGE: (&str, &str) =
     ("authorization_server.clients.1.grant_types", "[\"urn:ietf:params:oauth:grant-type:token-exchange\"]");
 
+/// An override for a store that outlives the process.
+const KEK: (&str, &str) = ("authorization_server.signing", "{ encryption_key_file: secrets/kek }");
+
 /// What is overridden in [`BASE`], the setting that is then at fault, and a part of what is said about it.
 type Row = (&'static [(&'static str, &'static str)], &'static str, &'static str);
 
@@ -206,7 +210,14 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("listen.public.tls", "{ certificate: tls.pem, private_key: tls.pem }")], "listen.public.tls.private_key", "no private key"),
         (&[("listen.public.tls", "{ certificate: tls.pem, private_key: secrets/tls.key, client_ca: short }")], "listen.public.tls.client_ca", "holds no certificate of an authority"),
         (&[("store", "{ memory: {}, sqlite: {} }")], "store", "exactly one"),
-        (&[("store", "{ postgres: {} }")], "store.postgres", "not supported"),
+        (&[("store", "{ postgres: {} }"), KEK], "store.postgres", "lacks `url_file`"),
+        (&[("store", "{ postgres: { url_file: nothing } }"), KEK], "store.postgres.url_file", "cannot be read"),
+        (&[("store", "{ postgres: { url_file: short } }"), KEK], "store.postgres.url_file", "is not a PostgreSQL connection URL"),
+        (&[("store", "{ postgres: { url_file: secrets/database } }")], "authorization_server", "lacks `encryption_key_file`"),
+        (&[("store", "{ postgres: { url_file: secrets/database, connections: 0 } }"), KEK], "store.postgres.connections", "from 1 to 500"),
+        (&[("store", "{ postgres: { url_file: secrets/database, answer_within: 2m } }"), KEK], "store.postgres.answer_within", "at most"),
+        (&[("store", "{ postgres: { url_file: secrets/database, certificate_authorities: short } }"), KEK], "store.postgres.certificate_authorities", "holds no certificate"),
+        (&[("store", "{ postgres: { url_file: secrets/database, limits: { codes: 0 } } }"), KEK], "store.postgres.limits.codes", "from 1"),
         (&[("store", "{ sqlite: {} }"), ("authorization_server.signing", "{ encryption_key_file: secrets/kek }")], "store.sqlite", "lacks `path`"),
         (&[("store", "{ memory: { limits: { codes: 0 } } }")], "store.memory.limits.codes", "from 1"),
         (&[("replay", "{ local: { entries: 0 } }")], "replay.local.entries", "from 1"),

@@ -80,7 +80,7 @@ async fn prepare(installation: &Installation, client: &Client) -> Vec<Held> {
     tasks.join_all().await
 }
 
-fn grant(code: &CodeRecord, sender_constraint: SenderConstraint) -> (RefreshToken, Grant) {
+pub fn grant(code: &CodeRecord, sender_constraint: SenderConstraint) -> (RefreshToken, Grant) {
     let entropy: &dyn Entropy = &SystemEntropy;
     let (handle, tag_key) = (entropy.draw(), entropy.draw());
     let token = RefreshToken::first(handle, &tag_key, entropy);

@@ -24,10 +24,12 @@ use tollgate::store::{
 };
 use tollgate::token::{AuthorizationDetails, RequestedClaims};
 
+use crate::cluster;
+
 /// So many callers at once.
 const CALLERS: u64 = 64;
 
-/// A store, with the directory that it lives in.
+/// A store, with the directory that it lives in, if it has one of its own.
 struct Fixture {
     store: Arc<dyn Store>,
     _directory: Option<TempDir>,
@@ -41,6 +43,10 @@ fn sqlite(limits: Limits) -> Fixture {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path(), limits);
     Fixture { store, _directory: Some(directory) }
+}
+
+async fn postgres(limits: Limits) -> Fixture {
+    Fixture { store: Arc::new(cluster::store(limits).await.0), _directory: None }
 }
 
 fn open(directory: &Path, limits: Limits) -> Arc<dyn Store> {
@@ -61,6 +67,17 @@ macro_rules! conformance {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $case() {
                 super::$case(super::sqlite).await;
+            })*
+        }
+
+        mod postgres_store {
+            use tokio::runtime::Handle;
+            use tokio::task::block_in_place;
+
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() {
+                let make = |limits| block_in_place(|| Handle::current().block_on(super::postgres(limits)));
+                super::$case(make).await;
             })*
         }
     };
@@ -1619,7 +1636,8 @@ async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
         Call::Enable(number) => format!("{:?}", store.enable_person(&person(number).subject).await),
         Call::AddKey(generation, earlier) => {
             let moved = KeyRecord { drop_at: *now, ..key(earlier) };
-            format!("{:?}", store.add_signing_key(&key(generation), &[moved]).await)
+            let moved = Some(moved).filter(|moved| moved.generation != generation); // which is not an earlier one
+            format!("{:?}", store.add_signing_key(&key(generation), moved.as_slice()).await)
         }
         Call::Take(number) => format!("{:?}", store.take_code(code(number).digest, *now).await),
         Call::Begin(number) => {
@@ -1677,7 +1695,7 @@ async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// What one store answers, the other answers.
+    /// What one store answers, the others answer.
     #[test]
     fn stores_agree_on_any_sequence_of_calls(calls in proptest::collection::vec(call(), 1..40)) {
         let limits = Limits {
@@ -1695,14 +1713,17 @@ proptest! {
             access_tokens: 2,
             kept: SECOND * 30,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let (memory, sqlite) = (memory(limits), sqlite(limits));
-        let (mut one, mut other) = (now(), now());
+        let postgres = runtime.block_on(postgres(limits));
+        let (mut one, mut other, mut third) = (now(), now(), now());
         for call in &calls {
-            let answers = runtime.block_on(async {
-                (make(&*memory.store, call, &mut one).await, make(&*sqlite.store, call, &mut other).await)
-            });
-            prop_assert_eq!(answers.0, answers.1, "after {:?}", call);
+            runtime.block_on(async {
+                let answer = make(&*memory.store, call, &mut one).await;
+                prop_assert_eq!(&answer, &make(&*sqlite.store, call, &mut other).await, "SQLite after {:?}", call);
+                prop_assert_eq!(&answer, &make(&*postgres.store, call, &mut third).await, "PostgreSQL after {:?}", call);
+                Ok(())
+            })?;
         }
     }
 }

@@ -1,0 +1,63 @@
+//! Signing keys.
+
+use tokio_postgres::Row;
+
+use super::database::{Database, Fault};
+use crate::clock::Timestamp;
+use crate::store::KeyRecord;
+
+/// All keys, by generation.
+pub(super) async fn read(database: &Database) -> Result<Vec<KeyRecord>, Fault> {
+    let select = "SELECT generation, kid, algorithm, sealed, published_at, sign_from, retire_at, drop_at
+         FROM signing_keys ORDER BY generation";
+    database.read(select, &[]).await?.iter().map(from_row).collect()
+}
+
+/// Adds a key and reschedules earlier ones, unless its generation exists.
+pub(super) async fn add(database: &Database, key: &KeyRecord, rescheduled: &[KeyRecord]) -> Result<bool, Fault> {
+    let insert = "WITH added AS (
+           INSERT INTO signing_keys (generation, kid, algorithm, sealed, published_at, sign_from, retire_at, drop_at)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (generation) DO NOTHING RETURNING 1),
+         moved AS (
+           UPDATE signing_keys SET published_at = earlier.published_at, sign_from = earlier.sign_from,
+                                   retire_at = earlier.retire_at, drop_at = earlier.drop_at
+           FROM unnest($9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
+                  AS earlier (generation, published_at, sign_from, retire_at, drop_at), added
+           WHERE signing_keys.generation = earlier.generation)
+         SELECT 1 FROM added";
+    let times = |time: fn(&KeyRecord) -> Timestamp| rescheduled.iter().map(time).collect::<Vec<_>>();
+    database
+        .changes(
+            insert,
+            &[
+                &key.generation.cast_signed(),
+                &key.kid,
+                &key.algorithm,
+                &key.sealed,
+                &key.published_at,
+                &key.sign_from,
+                &key.retire_at,
+                &key.drop_at,
+                &rescheduled.iter().map(|key| key.generation.cast_signed()).collect::<Vec<_>>(),
+                &times(|key| key.published_at),
+                &times(|key| key.sign_from),
+                &times(|key| key.retire_at),
+                &times(|key| key.drop_at),
+            ],
+        )
+        .await
+}
+
+/// Reads a row.
+fn from_row(row: &Row) -> Result<KeyRecord, Fault> {
+    Ok(KeyRecord {
+        generation: row.try_get::<_, i64>("generation")?.cast_unsigned(),
+        kid: row.try_get("kid")?,
+        algorithm: row.try_get("algorithm")?,
+        sealed: row.try_get("sealed")?,
+        published_at: row.try_get("published_at")?,
+        sign_from: row.try_get("sign_from")?,
+        retire_at: row.try_get("retire_at")?,
+        drop_at: row.try_get("drop_at")?,
+    })
+}

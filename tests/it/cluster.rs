@@ -1,0 +1,193 @@
+//! PostgreSQL servers of our own: each in a temporary folder, and gone with the test, however that ends.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio_postgres::NoTls;
+use tollgate::store::{PostgresSettings, PostgresStore};
+
+use crate::world::free_port;
+
+/// Runs the server until nobody holds the other end of the pipe, however that comes; then nothing is left of it.
+const KEEPER: &str = r#"
+trap '' INT
+"$2/postgres" -D "$1/data" >>"$1/log" 2>&1 &
+echo $! >"$1/pid"
+read -r _
+kill -QUIT $! 2>/dev/null
+wait $!
+rm -rf "$1"
+"#;
+
+/// A PostgreSQL server.
+pub struct Cluster {
+    /// With its data, its socket, its log and the number of its process; removed by the keeper.
+    folder: PathBuf,
+    pub port: u16,
+    keeper: Child,
+}
+
+impl Cluster {
+    /// A new server with one more setting a line.
+    pub fn start(settings: &str) -> Self {
+        let folder = own_folder();
+        let data = folder.join("data");
+        as_server(&program("initdb"))
+            .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--pgdata"])
+            .arg(&data)
+            .succeed();
+        Self::serve(folder, settings)
+    }
+
+    /// Starts what is in a folder.
+    fn serve(folder: PathBuf, settings: &str) -> Self {
+        let port = free_port();
+        let socket = folder.display();
+        let settings = format!(
+            "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{socket}'\n\
+             max_connections = 300\nshared_buffers = '32MB'\n{settings}\n"
+        );
+        fs::write(folder.join("data/postgresql.auto.conf"), settings).expect("a file");
+        let keeper = keep(&folder);
+        let cluster = Self { folder, port, keeper };
+        cluster.wait_until_it_serves();
+        cluster
+    }
+
+    fn wait_until_it_serves(&self) {
+        let mut ready = Command::new(program("pg_isready"));
+        ready.args(["--quiet", "--timeout=1", "--host"]).arg(&self.folder).args(["--port", &self.port.to_string()]);
+        let serves = (0..600).any(|_| {
+            ready.status().expect("pg_isready").success() || {
+                thread::park_timeout(Duration::from_millis(50));
+                false
+            }
+        });
+        assert!(serves, "no PostgreSQL:\n{}", fs::read_to_string(self.folder.join("log")).unwrap_or_default());
+    }
+
+    /// The connection URL of a schema of the database `postgres`.
+    pub fn url(&self, schema: &str) -> String {
+        let (folder, port) = (self.folder.display(), self.port);
+        format!("host={folder} port={port} user=postgres dbname=postgres options='-c search_path={schema}'")
+    }
+
+    /// Makes a new schema, and gives its connection URL.
+    pub async fn new_schema(&self) -> String {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let schema = format!("test_{}", COUNTER.fetch_add(1, Ordering::Relaxed));
+        self.tell("public", &format!("CREATE SCHEMA {schema}")).await;
+        self.url(&schema)
+    }
+
+    /// Runs statements.
+    pub async fn tell(&self, schema: &str, statements: &str) {
+        execute(&self.url(schema), statements).await;
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        drop(self.keeper.wait());
+    }
+}
+
+/// Runs statements at a connection URL.
+pub async fn execute(url: &str, statements: &str) {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
+    let connection = tokio::spawn(connection);
+    client.batch_execute(statements).await.expect("statements that are right");
+    drop(client);
+    connection.await.expect("no panic").expect("a clean end");
+}
+
+/// The settings of a store at a connection URL.
+pub fn settings(url: &str) -> PostgresSettings {
+    PostgresSettings {
+        url: url.parse().expect("a URL"),
+        authorities: None,
+        connections: PostgresSettings::CONNECTIONS,
+        connect_within: PostgresSettings::CONNECT_WITHIN,
+        answer_within: PostgresSettings::ANSWER_WITHIN,
+    }
+}
+
+/// A server that many tests share.
+pub static SHARED: LazyLock<Cluster> = LazyLock::new(|| Cluster::start(""));
+
+/// A store in a schema of its own on the shared server, and its connection URL.
+pub async fn store(limits: tollgate::store::Limits) -> (PostgresStore, String) {
+    let shared = tokio::task::spawn_blocking(|| &*SHARED).await.expect("a server");
+    let url = shared.new_schema().await;
+    (PostgresStore::open(&settings(&url), limits).await.expect("a store"), url)
+}
+
+/// Starts the keeper of a folder.
+fn keep(folder: &Path) -> Child {
+    let mut command = as_server(Path::new("sh"));
+    command.args(["-c", KEEPER, "keeper"]).arg(folder).arg(bin());
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a keeper")
+}
+
+/// A folder that belongs to the user whom servers run as.
+fn own_folder() -> PathBuf {
+    let folder = TempDir::new().expect("a folder").keep();
+    if let Some(user) = user() {
+        let id = |flag| {
+            let output = Command::new("id").args([flag, user]).output().expect("id");
+            String::from_utf8_lossy(&output.stdout).trim().parse::<u32>().expect("a number")
+        };
+        chown(&folder, Some(id("-u")), Some(id("-g"))).expect("root may");
+    }
+    folder
+}
+
+/// Whom servers run as if we are root, who may not run any.
+fn user() -> Option<&'static str> {
+    let id = |arguments: &[&str]| Command::new("id").args(arguments).output().expect("id");
+    let root = id(&["-u"]).stdout.trim_ascii() == b"0";
+    root.then(|| if id(&["postgres"]).status.success() { "postgres" } else { "nobody" })
+}
+
+/// A command that runs as that user.
+fn as_server(program: &Path) -> Command {
+    let Some(user) = user() else { return Command::new(program) };
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", user, "--regid", user, "--init-groups"]).arg(program).current_dir("/");
+    command
+}
+
+trait Succeed {
+    /// Runs to the end, which must be a good one.
+    fn succeed(&mut self);
+}
+
+impl Succeed for Command {
+    fn succeed(&mut self) {
+        let output = self.output().expect("a program");
+        assert!(output.status.success(), "{self:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+fn program(name: &str) -> PathBuf {
+    bin().join(name)
+}
+
+/// `POSTGRES_BIN`, or where Debian keeps the newest.
+fn bin() -> PathBuf {
+    #[expect(clippy::disallowed_methods, reason = "where a tool is")]
+    if let Ok(bin) = std::env::var("POSTGRES_BIN") {
+        return bin.into();
+    }
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = versions.map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists()).max();
+    newest.expect("there is no PostgreSQL: run scripts/install-postgres, or set POSTGRES_BIN")
+}
