@@ -5,6 +5,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+mod resources;
+
+pub use resources::Resources;
+
 /// The longest name accepted, in bytes.
 pub const NAME_LIMIT: usize = 512;
 

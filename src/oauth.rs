@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::certificate::Authorities;
 use crate::dpop::{Fence, Nonces, ProofKeys, Window};
 use crate::entropy::Entropy;
-use crate::ident::{Acr, Audience, ClientId, Issuer, Subject};
+use crate::ident::{Acr, Audience, ClientId, Issuer, Resources, Subject};
 use crate::identity::{Login, People, Person};
 use crate::keys::SigningKeys;
 use crate::replay::ReplayGuard;
@@ -22,6 +22,7 @@ use crate::scope::{Scope, Scopes};
 use crate::secret::ClientSecretHash;
 use crate::secret::seal::RootKey;
 use crate::store::{Endings, Store, Unavailable};
+use crate::uri::Origin;
 
 mod account;
 mod activation;
@@ -163,6 +164,8 @@ pub struct Settings {
     pub client_id_documents: Option<ClientIdDocuments>,
     /// How clients may register themselves, if they may.
     pub registration: Option<Registration>,
+    /// The origin at which clients with certificates find the endpoints (RFC 8705 §5), if it is another.
+    pub mtls_origin: Option<Origin>,
     /// Whether the doors hand on the certificates of clients (RFC 8705).
     pub mutual_tls: bool,
     /// `acr_values_supported` (OpenID Connect Discovery §3): how well people can be recognised where they sign in.
@@ -324,6 +327,15 @@ impl AuthorizationServer {
         let unnamed = |scope: &Scope| Words::from(scope.as_str());
         let words = |scope| self.settings.scopes.get(scope).cloned().unwrap_or_else(|| unnamed(scope));
         scopes.iter().map(words).collect()
+    }
+
+    /// The resources of an authorization request, or the default one.
+    fn resources(&self, parameters: &Parameters) -> Result<Resources, Refusal> {
+        let known = |asked: &str| self.settings.resources.iter().find(|known| known.as_str() == asked);
+        let asked = parameters.all("resource").map(|asked| known(asked).ok_or(Refusal::ResourceUnknown));
+        let asked: Vec<_> = asked.collect::<Result<_, _>>()?;
+        let default = self.settings.resources.first().filter(|_| asked.is_empty());
+        Resources::of(asked.into_iter().chain(default)).ok_or(Refusal::ResourceUnknown)
     }
 
     /// The resource of a request, or the default one.

@@ -28,6 +28,7 @@ use crate::oauth::{
     Settings, Words,
 };
 use crate::scope::{Scope, Scopes};
+use crate::uri::{HttpUri, Origin};
 
 /// The highest rate that may be set: a million a second.
 const FASTEST: u32 = 1_000_000;
@@ -97,12 +98,26 @@ pub(super) fn judge(
         rate_limits: rate_limits(judge, file.rate_limits.as_ref()),
         registration,
         client_id_documents,
+        mtls_origin: mtls_origin(judge, file, certificates),
         mutual_tls: false,
         acr_values: client_openid::acr_values(judge, file.acr_values_supported.as_ref()),
         external_login: file.login.as_ref().and_then(|given| external_endpoint(&given.value)),
         client_authorities: None,
     };
     Some(AuthorizationServer { settings, login, signing: signing?, branding, workload_issuers, client_documents })
+}
+
+/// Where clients with certificates go.
+fn mtls_origin(judge: &mut Judge<'_>, file: &AuthorizationServerFile, certificates: Certificates) -> Option<Origin> {
+    let given = file.mtls_origin.as_ref()?;
+    certificates.check_shown(judge, &given.place);
+    let uri = HttpUri::parse(&given.value).ok().filter(|uri| uri.is_https() || uri.is_loopback());
+    let origin = uri.map(|uri| uri.origin()).filter(|origin| origin.to_string() == given.value);
+    if origin.is_none() {
+        let mistake = Mistake::about(&given.place, "must be an https origin, or http on loopback, without a path");
+        judge.report(mistake.help("write it as in `https://mtls.auth.example.com`"));
+    }
+    origin
 }
 
 /// The scopes that exist.

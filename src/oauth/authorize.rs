@@ -8,7 +8,7 @@
 //! | 4 | may this client send a request in this way (`submission.rs`)? does nothing else occur twice? | to the redirect URI |
 //! | 5 | `response_type=code`, a known `response_mode`, a client of this grant, a bounded `state`? | to the redirect URI |
 //! | 6 | PKCE with S256, a well-formed `dpop_jkt`? | to the redirect URI |
-//! | 7 | known scopes of this client, one known resource? | to the redirect URI |
+//! | 7 | known scopes of this client, known resources? | to the redirect URI |
 //! | 8 | a `prompt`, `max_age` and `claims` that can be met, an `id_token_hint` of ours? | to the redirect URI |
 //! | 9 | who is it? the sign-in page asks, or whoever the operator says (`sign_in.rs`, `session.rs`) | back to the sign-in page, or to the redirect URI |
 //! | 10 | do they approve? the consent page asks, [`AuthorizationServer::decide`] hears | to the redirect URI |

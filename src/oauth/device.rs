@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::client::{Client, GrantType};
 use super::grant::Exchange;
-use super::metadata::ACTIVATE;
+use super::metadata::{ACTIVATE, DEVICE_AUTHORIZATION};
 use super::par::bound_key;
 use super::token::Occasion;
 use super::{AuthorizationServer, Error, Refusal, TokenRequest};
@@ -67,7 +67,11 @@ pub struct DeviceAnswer {
 impl AuthorizationServer {
     /// Answers a device authorization request, which came from `address`.
     pub async fn authorize_device(&self, request: TokenRequest<'_>, address: IpAddr, now: Timestamp) -> DeviceAnswer {
-        let proof = self.verify_proof(request.proofs, &Occasion::post(&self.device_authorization_endpoint()), now);
+        let proof = self.verify_proof(
+            request.proofs,
+            &Occasion::post(&self.device_authorization_endpoint(), DEVICE_AUTHORIZATION),
+            now,
+        );
         let offered = self.offer_nonce(proof.as_ref().ok().and_then(Option::as_ref), now);
         let mut client = None;
         let result = match proof {

@@ -3,7 +3,7 @@
 use crate::certificate::{CertificateThumbprint, ClientCertificate};
 use crate::clock::Timestamp;
 use crate::dpop::{ProofFault, VerifiedProof};
-use crate::ident::{Acr, Audience, ClientId, Subject};
+use crate::ident::{Acr, Audience, ClientId, Resources, Subject};
 use crate::jose::{Members, Thumbprint};
 use crate::scope::{Scope, Scopes};
 use crate::secret::RefreshToken;
@@ -73,7 +73,7 @@ struct Approval {
     auth_time: Timestamp,
     acr: Option<Acr>,
     scopes: Scopes,
-    resource: Audience,
+    resource: Resources,
     details: AuthorizationDetails,
     claims: RequestedClaims,
     session: Option<SessionId>,
@@ -170,9 +170,10 @@ impl AuthorizationServer {
         if requested.is_within(&granted) { Ok(requested) } else { Err(Refusal::ScopeNotAllowed) }
     }
 
-    /// The resource of a request for what was granted: the granted one, as long as there is such a resource (RFC 8707 §2.2).
-    fn granted_resource(&self, parameters: &Parameters, granted: &Audience) -> Result<Audience, Refusal> {
-        let resource = parameters.resource(std::slice::from_ref(granted), granted)?;
-        if self.settings.resources.contains(&resource) { Ok(resource) } else { Err(Refusal::ResourceUnknown) }
+    /// The resource of a request for what was granted (RFC 8707 §2.2): the one that it names of those that were granted, or
+    /// else the first of them, as long as there is such a resource.
+    fn granted_resource(&self, parameters: &Parameters, granted: &Resources) -> Result<Audience, Refusal> {
+        let granted: Vec<_> = granted.iter().filter(|one| self.settings.resources.contains(one)).collect();
+        parameters.resource(&granted, granted.first().ok_or(Refusal::ResourceUnknown)?)
     }
 }

@@ -8,6 +8,7 @@ use super::{AuthorizationServer, Profile, Settings, id_token, standard_claims};
 use crate::dpop::Htu;
 use crate::jose::{Algorithm, PROOF_ALGORITHMS};
 use crate::scope::Scope;
+use crate::uri::HttpUri;
 
 /// The path of the token endpoint, below the issuer.
 pub const TOKEN: &str = "/oauth/token";
@@ -45,11 +46,28 @@ pub const JWKS: &str = "/oauth/jwks";
 /// The languages of the pages, by their tags (OpenID Connect Discovery §3 `ui_locales_supported`).
 pub const UI_LOCALES: [&str; 2] = ["en", "de"];
 
+/// The endpoints that clients call directly, which may have an address of their own for certificates (RFC 8705 §5).
+const ALIASED: [(&str, &str); 6] = [
+    ("token_endpoint", TOKEN),
+    ("revocation_endpoint", REVOKE),
+    ("introspection_endpoint", INTROSPECT),
+    ("device_authorization_endpoint", DEVICE_AUTHORIZATION),
+    ("pushed_authorization_request_endpoint", PUSHED_AUTHORIZATION_REQUEST),
+    ("userinfo_endpoint", USERINFO),
+];
+
 impl Settings {
     /// The URL of a path below the issuer.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.issuer)
+    }
+
+    /// The URL of a path below the issuer for clients with certificates, if that is another (RFC 8705 §5).
+    pub(super) fn mtls_url(&self, path: &str) -> Option<String> {
+        let origin = self.mtls_origin.as_ref()?;
+        let issuer = HttpUri::parse(self.issuer.as_str()).ok()?;
+        Some(format!("{origin}{}{path}", issuer.path().trim_end_matches('/')))
     }
 
     /// The URL of an authorization request with this query.
@@ -137,6 +155,12 @@ impl AuthorizationServer {
         }
         if settings.mutual_tls {
             document["tls_client_certificate_bound_access_tokens"] = true.into(); // RFC 8705 §3.3
+            let aliased = ALIASED.into_iter().filter(|(name, _)| document.get(*name).is_some());
+            let aliases = aliased.filter_map(|(name, path)| Some((name.to_owned(), settings.mtls_url(path)?.into())));
+            let aliases: serde_json::Map<String, Value> = aliases.collect();
+            if !aliases.is_empty() {
+                document["mtls_endpoint_aliases"] = aliases.into();
+            }
         }
         for (endpoint, public) in [("token", true), ("revocation", true), ("introspection", false)] {
             document[format!("{endpoint}_endpoint_auth_methods_supported")] = self.auth_methods(public).into();

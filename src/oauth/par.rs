@@ -26,6 +26,7 @@ use super::client::Client;
 use super::client_authentication::{self, AuthenticatedClient};
 use super::clients::Asker;
 use super::grant::Exchange;
+use super::metadata::PUSHED_AUTHORIZATION_REQUEST;
 use super::token::Occasion;
 use super::{AuthorizationServer, Error, Refusal, TokenRequest};
 use crate::clock::Timestamp;
@@ -65,7 +66,11 @@ pub struct PushAnswer {
 impl AuthorizationServer {
     /// Answers a pushed authorization request.
     pub async fn push(&self, request: TokenRequest<'_>, now: Timestamp) -> PushAnswer {
-        let proof = self.verify_proof(request.proofs, &Occasion::post(&self.pushed_request_endpoint()), now);
+        let proof = self.verify_proof(
+            request.proofs,
+            &Occasion::post(&self.pushed_request_endpoint(), PUSHED_AUTHORIZATION_REQUEST),
+            now,
+        );
         let offered = self.offer_nonce(proof.as_ref().ok().and_then(Option::as_ref), now);
         let mut client = None;
         let result = match proof {

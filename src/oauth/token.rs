@@ -21,7 +21,7 @@ use super::grant::{
 };
 use super::issue::TokenResponse;
 use super::params::Parameters;
-use super::{AuthorizationServer, Error, NonceMode, Refusal};
+use super::{AuthorizationServer, Error, NonceMode, Refusal, metadata};
 use crate::certificate::ClientCertificate;
 use crate::clock::Timestamp;
 use crate::dpop::{self, Expected, Htu, NonceRule, NonceText, ProofFault, Remedy, VerifiedProof};
@@ -74,21 +74,23 @@ pub(super) struct Occasion<'a> {
     pub(super) method: &'a str,
     /// The endpoint.
     pub(super) target: &'a Htu<'a>,
+    /// Its path, below the issuer.
+    pub(super) path: &'a str,
     /// The access token beside the proof, where the endpoint takes one (RFC 9449 §4.3-11).
     pub(super) access_token: Option<&'a str>,
 }
 
 impl<'a> Occasion<'a> {
     /// A POST to an endpoint at which clients authenticate.
-    pub(super) fn post(target: &'a Htu<'a>) -> Self {
-        Self { method: "POST", target, access_token: None }
+    pub(super) fn post(target: &'a Htu<'a>, path: &'a str) -> Self {
+        Self { method: "POST", target, path, access_token: None }
     }
 }
 
 impl AuthorizationServer {
     /// Answers a token request.
     pub async fn token(&self, request: TokenRequest<'_>, now: Timestamp) -> TokenAnswer {
-        let proof = self.verify_proof(request.proofs, &Occasion::post(&self.token_endpoint()), now);
+        let proof = self.verify_proof(request.proofs, &Occasion::post(&self.token_endpoint(), metadata::TOKEN), now);
         let offered = self.offer_nonce(proof.as_ref().ok().and_then(Option::as_ref), now);
         let grant_type = request.parameters.get("grant_type").and_then(GrantType::named);
         let mut asked = Asked { client: None, grant_type };
@@ -155,10 +157,20 @@ impl AuthorizationServer {
             [_, ..] => return Err(ProofFault::Repeated.into()),
         };
         let window = self.settings.dpop.window;
+        let alias = self.settings.mtls_url(occasion.path);
+        let alias = alias.as_deref().and_then(|url| Htu::parse(url).ok());
         let verify = |nonce| {
-            let Occasion { method, target, access_token } = *occasion;
-            let expected = Expected { method, target, access_token, window, nonce };
-            dpop::verify(proof, &expected, &*self.proof_keys, now).map_err(|fault| self.curable(fault))
+            let Occasion { method, target, access_token, .. } = *occasion;
+            let at = |target| {
+                let expected = Expected { method, target, access_token, window, nonce };
+                dpop::verify(proof, &expected, &*self.proof_keys, now)
+            };
+            // An endpoint with two addresses is meant by either (RFC 8705 §5).
+            let verified = match (at(target), &alias) {
+                (Err(ProofFault::TargetMismatch), Some(alias)) => at(alias),
+                (verified, _) => verified,
+            };
+            verified.map_err(|fault| self.curable(fault))
         };
         let passes = |proof: VerifiedProof| {
             if self.fence.admits(&proof) { Ok(proof) } else { Err(Refusal::Proof(ProofFault::BeforeRestart)) }

@@ -10,6 +10,7 @@
 use serde_json::Value;
 
 use super::clients::Asker;
+use super::metadata::USERINFO;
 use super::own_token::Origin;
 use super::token::Occasion;
 use super::{AuthorizationServer, Error, Refusal, id_token, standard_claims};
@@ -66,7 +67,7 @@ impl AuthorizationServer {
         let token = self.verify_own_token(text, &self.settings.resources, now).await?;
         let token = token.map_err(|_| Refusal::AccessTokenInvalid)?;
         let target = self.userinfo_endpoint();
-        let occasion = Occasion { method: request.method, target: &target, access_token: Some(text) };
+        let occasion = Occasion { method: request.method, target: &target, path: USERINFO, access_token: Some(text) };
         let proof = match (token.key(), is_dpop) {
             (None, false) => None,
             (Some(bound), true) => {

@@ -9,7 +9,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::certificate::CertificateThumbprint;
 use crate::clock::Timestamp;
-use crate::ident::{Acr, Audience, ClientId, Subject};
+use crate::ident::{Acr, Audience, ClientId, Resources, Subject};
 use crate::jose::{Algorithm, Members, Thumbprint, object};
 use crate::scope::Scopes;
 use crate::secret::{
@@ -90,8 +90,8 @@ pub struct CodeRecord {
     pub acr: Option<Acr>,
     /// What was approved.
     pub scopes: Scopes,
-    /// The resource that access tokens are for (RFC 8707).
-    pub resource: Audience,
+    /// The resources that access tokens may be for (RFC 8707).
+    pub resource: Resources,
     /// What was approved in detail (RFC 9396).
     pub details: AuthorizationDetails,
     /// The key to which `dpop_jkt` bound the code (RFC 9449 §10).
@@ -224,8 +224,8 @@ pub struct Grant {
     pub subject: Subject,
     /// As granted; never narrowed by a refresh.
     pub scopes: Scopes,
-    /// The resource that access tokens are for.
-    pub resource: Audience,
+    /// The resources that access tokens may be for; each is for one.
+    pub resource: Resources,
     /// What was granted in detail (RFC 9396); never narrowed by a refresh.
     pub details: AuthorizationDetails,
     /// What the client is told about the person beside what the scopes say (OpenID Connect Core §5.5).
@@ -458,7 +458,7 @@ pub struct SessionClient {
     /// What was approved.
     pub scopes: Scopes,
     /// The resources that access tokens may be for, as [`CodeRecord::resource`] has them.
-    pub resource: Audience,
+    pub resource: Resources,
     /// What was approved in detail.
     pub details: AuthorizationDetails,
     /// What the client is told about the person beside what the scopes say.

@@ -141,6 +141,7 @@ fn settings(url: &str) -> Settings {
         registration: None,
         client_id_documents: None,
         rate_limits: RateLimits::default(),
+        mtls_origin: None,
         mutual_tls: false,
         acr_values: Vec::new(),
         external_login: None,

@@ -325,3 +325,60 @@ async fn clients_of_different_sectors_know_a_person_by_different_names() {
     let about = backend.about(INTROSPECT, token, now).send().await.expect_tokens();
     assert_eq!(about.body, json!({ "active": false }));
 }
+
+#[tokio::test]
+async fn a_grant_may_be_for_several_resources_and_each_token_for_one() {
+    let world = world().await;
+    let backend = world.client("backend");
+    let (api, files) = ("https://api.example.com", "https://files.example.com");
+    let mut browser = Browser::new(&world.issuer);
+    let path = format!("{}&resource={files}&resource={api}&resource={files}", request("backend", &[]));
+    let page = browser.approve(&path, "ada", "ada").await;
+    let now = world.clock.now();
+    let code = page.code();
+    let call = || backend.bearer_request(now, &code_request(&code));
+    call().with("resource", "https://other.example").send().await.expect(400, "invalid_target");
+    call().and("resource", api).and("resource", files).send().await.expect(400, "invalid_target");
+    let tokens = call().with("resource", api).send().await.expect_tokens();
+    assert_eq!(claims(tokens.text("access_token"))["aud"], api);
+    // A refresh picks another one; without a word it is the first that was asked for.
+    let refresh = refresh_request(tokens.text("refresh_token"));
+    for (named, aud) in [(Some(files), files), (Some(api), api), (None, files)] {
+        let call = backend.bearer_request(now, &refresh);
+        let call = if let Some(named) = named { call.with("resource", named) } else { call };
+        assert_eq!(claims(call.send().await.expect_tokens().text("access_token"))["aud"], aud);
+    }
+    let outside = backend.bearer_request(now, &refresh).with("resource", "https://other.example");
+    outside.send().await.expect(400, "invalid_target");
+    // One that nobody knows spoils the request.
+    let path = format!("{}&resource={files}&resource=https://evil.example", request("backend", &[]));
+    assert_answered(&browser.open(&path).await, "invalid_target", Refusal::ResourceUnknown);
+}
+
+#[tokio::test]
+async fn endpoints_for_certificates_may_have_another_address_and_proofs_may_name_either() {
+    let world = World::start_with(|settings| {
+        settings.mutual_tls = true;
+        settings.mtls_origin = Some("https://mtls.example.com".parse().expect("an origin"));
+    })
+    .await;
+    let document =
+        answer(crate::client::http().get(format!("{}/.well-known/oauth-authorization-server", world.issuer)));
+    let aliases = document.await.body["mtls_endpoint_aliases"].clone();
+    assert_eq!(aliases["token_endpoint"], "https://mtls.example.com/oauth/token");
+    assert_eq!(aliases["pushed_authorization_request_endpoint"], "https://mtls.example.com/oauth/par");
+    assert_eq!(aliases["authorization_endpoint"], Value::Null);
+    let (backend, now) = (world.client("backend"), world.clock.now());
+    let proof = |htu: &str| {
+        let mut claims = backend.proof_claims(now);
+        claims["htu"] = htu.into();
+        backend.sign_proof(&claims)
+    };
+    for htu in ["https://mtls.example.com/oauth/token", &backend.token_url()] {
+        backend.request(now, &CLIENT_CREDENTIALS).proof(&proof(htu)).send().await.expect_tokens();
+    }
+    for htu in ["https://mtls.example.com/oauth/par", "https://other.example.com/oauth/token"] {
+        let call = backend.request(now, &CLIENT_CREDENTIALS).proof(&proof(htu));
+        call.send().await.expect(400, "invalid_dpop_proof");
+    }
+}

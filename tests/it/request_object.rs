@@ -265,7 +265,7 @@ async fn what_an_object_asks_for_is_judged_as_any_request_is() {
     let rows: [(&str, Value, &str); 6] = [
         ("response_type", "token".into(), "unsupported_response_type"),
         ("scope", "admin".into(), "invalid_scope"),
-        ("resource", json!(["https://a.example", "https://b.example"]), "invalid_target"),
+        ("resource", json!(["https://api.example.com", "https://b.example"]), "invalid_target"),
         ("code_challenge_method", "plain".into(), "invalid_request"),
         ("max_age", (-1).into(), "invalid_request"),
         ("prompt", true.into(), "invalid_request"),

@@ -46,6 +46,10 @@ pub(in crate::config) struct AuthorizationServerFile {
     /// by language, `{ en: "Read your orders", de: "Ihre Bestellungen lesen" }`. The first one counts where a language is
     /// missing.
     pub(in crate::config) scopes: Option<Given<BTreeMap<Parsed<Scope>, Given<WordsFile>>>>,
+    /// The origin, such as `https://mtls.auth.example.com`, at which clients that show certificates find the endpoints, if it is
+    /// another than the issuer's (RFC 8705 §5): a name for the same listener, or a proxy that asks for certificates. Paths are
+    /// those of the issuer, and a DPoP proof may be made for either address. Default: none.
+    pub(in crate::config) mtls_origin: Option<Given<String>>,
     /// How well people can be recognised where they sign in (`acr`), for clients to read in the metadata.
     pub(in crate::config) acr_values_supported: Option<Given<Vec<Given<Parsed<Acr>>>>>,
     /// What clients may ask for in detail (RFC 9396), by the `type` of the objects in `authorization_details`.

@@ -61,7 +61,7 @@ fn is_worth_noting(client: &Client) -> bool {
 impl SessionClient {
     fn covers(&self, request: &AuthorizationRequest) -> bool {
         request.scopes.is_within(&self.scopes)
-            && request.resource == self.resource
+            && request.resource.is_within(&self.resource)
             && request.details.is_within(&self.details)
             && request.claims.is_within(&self.claims)
     }

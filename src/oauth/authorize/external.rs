@@ -103,7 +103,7 @@ pub struct Asking {
     pub destination: String,
     /// What is asked for, and what it means in the operator's words.
     pub scopes: Vec<(String, String)>,
-    /// The resource.
+    /// The resources, with spaces between them.
     pub resource: String,
     /// What is asked for in detail, as a JSON array; empty if nothing is.
     pub authorization_details: String,

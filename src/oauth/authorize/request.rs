@@ -7,7 +7,7 @@ use super::claims::{self, AskedAcr, AskedClaims};
 use super::destination::Destination;
 use super::response::ResponseMode;
 use crate::clock::Timestamp;
-use crate::ident::{Acr, Audience, Subject};
+use crate::ident::{Acr, Resources, Subject};
 use crate::identity::Login;
 use crate::jose::Thumbprint;
 use crate::oauth::client::{Client, GrantType};
@@ -36,7 +36,7 @@ pub(in crate::oauth) struct AuthorizationRequest {
     /// `nonce` (OpenID Connect Core §3.1.2.1).
     pub(super) nonce: Option<String>,
     pub(super) scopes: Scopes,
-    pub(super) resource: Audience,
+    pub(super) resource: Resources,
     /// What is asked for in detail (RFC 9396).
     pub(super) details: AuthorizationDetails,
     pub(super) prompt: Prompt,
@@ -99,7 +99,7 @@ impl AuthorizationServer {
             dpop_jkt: dpop_jkt(parameters)?,
             nonce: nonce(parameters)?,
             scopes: self.requested_scopes(parameters, client)?,
-            resource: self.resource(parameters)?,
+            resource: self.resources(parameters)?,
             details: self.requested_details(parameters, client)?,
             prompt,
             max_age,

@@ -205,7 +205,7 @@ impl AuthorizationServer {
         };
         let allowed = client.may_redirect_to(&redirect_uri)
             && request.scopes.is_within(&client.scopes)
-            && self.settings.resources.contains(&request.resource);
+            && request.resource.iter().all(|one| self.settings.resources.contains(&one));
         allowed.then(|| Transaction {
             id: TransactionId(sealed.id),
             destination: Destination { client: Arc::clone(client), redirect_uri, state, response_mode },

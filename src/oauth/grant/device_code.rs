@@ -13,6 +13,7 @@
 
 use super::{Approval, Authorization, Exchange};
 use crate::dpop::ProofFault;
+use crate::ident::Resources;
 use crate::jose::Members;
 use crate::oauth::client::GrantType;
 use crate::oauth::params::Parameters;
@@ -52,7 +53,8 @@ impl Request<'_> {
             Some(Decision::Approve { subject, auth_time, acr }) => (subject, auth_time, acr),
         };
         let scopes = server.narrowed(self.parameters.get("scope"), &record.scopes, exchange.client)?;
-        let resource = server.granted_resource(self.parameters, &record.resource)?;
+        let granted = Resources::of([&record.resource]).ok_or(Refusal::ResourceUnknown)?;
+        let resource = server.granted_resource(self.parameters, &granted)?;
         server.check_person(&subject).await?.ok_or(Refusal::DeviceSubjectDisabled)?;
 
         server.spend(exchange).await?;
@@ -61,7 +63,7 @@ impl Request<'_> {
             auth_time,
             acr,
             scopes: record.scopes,
-            resource: record.resource,
+            resource: granted,
             details: AuthorizationDetails::default(),
             claims: RequestedClaims::default(),
             session: None,

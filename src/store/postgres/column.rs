@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use crate::clock::Timestamp;
-use crate::ident::{Acr, Audience, ClientId, Subject};
+use crate::ident::{Acr, Audience, ClientId, Resources, Subject};
 use crate::jose::{ASSERTION_ALGORITHMS, Algorithm, Thumbprint};
 use crate::scope::Scopes;
 use crate::secret::{Digest, Kind};
@@ -83,6 +83,7 @@ column!(impl[] Acr as TEXT, |value, sql, out| text(value.as_str(), sql, out), pa
 column!(impl[] ClientId as TEXT, |value, sql, out| text(value.as_str(), sql, out), parse);
 column!(impl[] Subject as TEXT, |value, sql, out| text(value.as_str(), sql, out), parse);
 column!(impl[] Audience as TEXT, |value, sql, out| text(value.as_str(), sql, out), parse);
+column!(impl[] Resources as TEXT, |value, sql, out| text(value.as_str(), sql, out), parse);
 column!(impl[] Scopes as TEXT, |value, sql, out| text(&value.to_string(), sql, out), parse);
 column!(impl[] AuthorizationDetails as TEXT, |value, sql, out| text(&value.to_string(), sql, out), parse);
 column!(impl[] RequestedClaims as TEXT, |value, sql, out| text(&value.to_string(), sql, out), parse);

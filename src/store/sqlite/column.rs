@@ -5,7 +5,7 @@ use std::str::FromStr;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use crate::clock::Timestamp;
-use crate::ident::{Acr, Audience, ClientId, Subject};
+use crate::ident::{Acr, Audience, ClientId, Resources, Subject};
 use crate::jose::{ASSERTION_ALGORITHMS, Algorithm, Thumbprint};
 use crate::scope::Scopes;
 use crate::secret::{Digest, Kind};
@@ -34,7 +34,7 @@ macro_rules! text_column {
     )*};
 }
 
-text_column!(Acr, ClientId, Subject, Audience);
+text_column!(Acr, ClientId, Subject, Audience, Resources);
 
 impl FromSql for Scopes {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
