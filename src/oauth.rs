@@ -331,7 +331,7 @@ impl AuthorizationServer {
 
     /// The resources of an authorization request, or the default one.
     fn resources(&self, parameters: &Parameters) -> Result<Resources, Refusal> {
-        let known = |asked: &str| self.settings.resources.iter().find(|known| known.as_str() == asked);
+        let known = |asked: &str| self.settings.resources.iter().find(|known| params::is_same(known.as_str(), asked));
         let asked = parameters.all("resource").map(|asked| known(asked).ok_or(Refusal::ResourceUnknown));
         let asked: Vec<_> = asked.collect::<Result<_, _>>()?;
         let default = self.settings.resources.first().filter(|_| asked.is_empty());

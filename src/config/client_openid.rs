@@ -43,6 +43,8 @@ fn backchannel_logout(judge: &mut Judge<'_>, client: &Given<ClientFile>, reach: 
 
 /// What the client knows people as. The sector is that of one host: of the redirect URIs, unless it is given (OpenID Connect
 /// Core §8.1).
+///
+/// Choice: `sector_identifier_uri` is not fetched, because it is the operator who says which client belongs to a sector.
 fn subject_type(judge: &mut Judge<'_>, client: &Given<ClientFile>) -> SubjectType {
     let file = &client.value;
     let pairwise = file.subject_type.as_ref().filter(|given| given.value == SubjectTypeWord::Pairwise);

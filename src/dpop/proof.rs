@@ -92,6 +92,11 @@ impl VerifiedProof {
         self.replay_key
     }
 
+    /// When the proof was made by the client's clock, which may be wrong.
+    pub fn issued_at(&self) -> Timestamp {
+        self.issued_at
+    }
+
     /// When the proof was made: by our clock if it has a nonce of ours, else by the client's.
     pub fn made(&self) -> Timestamp {
         self.nonce_made.unwrap_or(self.issued_at)

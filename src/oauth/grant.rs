@@ -1,5 +1,7 @@
 //! Grants: one file a grant type, each with the parameters it reads and the rules from top to bottom.
 
+use std::time::Duration;
+
 use crate::certificate::{CertificateThumbprint, ClientCertificate};
 use crate::clock::Timestamp;
 use crate::dpop::{ProofFault, VerifiedProof};
@@ -108,9 +110,16 @@ pub(super) struct Authorization {
     pub(super) outcome: &'static str,
 }
 
+/// How far ahead of our clock a proof may be dated at most (FAPI 2.0 §5.3.2.1-13), even with a nonce.
+const FAPI_SKEW: Duration = Duration::from_mins(1);
+
 impl AuthorizationServer {
     /// Spends the proof of a request, after everything else about it was found right.
     pub(super) async fn spend(&self, exchange: &Exchange<'_>) -> Result<(), Error> {
+        let horizon = exchange.now + FAPI_SKEW;
+        if exchange.client.profile.is_fapi() && exchange.proof.is_some_and(|proof| proof.issued_at() > horizon) {
+            return Err(Refusal::Proof(ProofFault::Early).into());
+        }
         self.spend_proof(exchange.proof, exchange.now).await
     }
 

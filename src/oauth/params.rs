@@ -119,7 +119,7 @@ impl Parameters {
 ///
 /// Choice: a resource with no path is the same as with the path `/` (RFC 3986 §6.2.3), because many clients add the slash.
 /// The token names it as it is configured. Anything else is compared by code point.
-fn is_same(known: &str, asked: &str) -> bool {
+pub(super) fn is_same(known: &str, asked: &str) -> bool {
     fn without_empty_path(uri: &str) -> &str {
         let bare = uri.strip_suffix('/').unwrap_or(uri);
         if bare.split_once("://").is_some_and(|(_, authority)| !authority.contains(['/', '?'])) { bare } else { uri }

@@ -21,7 +21,7 @@ use super::grant::{
 };
 use super::issue::TokenResponse;
 use super::params::Parameters;
-use super::{AuthorizationServer, Error, NonceMode, Refusal, metadata};
+use super::{AuthorizationServer, Error, NonceMode, Profile, Refusal, metadata};
 use crate::certificate::ClientCertificate;
 use crate::clock::Timestamp;
 use crate::dpop::{self, Expected, Htu, NonceRule, NonceText, ProofFault, Remedy, VerifiedProof};
@@ -189,13 +189,14 @@ impl AuthorizationServer {
         verified.map(Some)
     }
 
-    /// A client whose clock is wrong can recover with a nonce, where there are nonces (RFC 9449 §11.1).
+    /// A client whose clock is wrong can recover with a nonce, where there are nonces (RFC 9449 §11.1). Under FAPI 2.0 it is
+    /// refused, because that says how wrong a clock may be (§5.3.2.1-13), unless it knows a nonce already.
     fn curable(&self, fault: ProofFault) -> Refusal {
-        match (fault, self.settings.dpop.nonce) {
-            (ProofFault::Stale | ProofFault::Early, NonceMode::Optional | NonceMode::Required) => {
+        match (fault, self.settings.dpop.nonce, self.settings.profile) {
+            (ProofFault::Stale | ProofFault::Early, NonceMode::Optional, Profile::Default) => {
                 ProofFault::NonceMissing.into()
             }
-            (fault, _) => fault.into(),
+            (fault, _, _) => fault.into(),
         }
     }
 

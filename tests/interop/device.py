@@ -1,12 +1,11 @@
 """requests-oauth2client (PyPI) as a device: codes, polling, DPoP with nonces; then the API behind the gate."""
 
 import os
-import re
 import time
-from html.parser import HTMLParser
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import requests
+from browser import decide
 from requests_oauth2client import (
     DeviceAuthorizationPollingJob,
     DPoPKey,
@@ -19,7 +18,6 @@ ISSUER = os.environ["ISSUER"]
 CLIENT_ID = os.environ["CLIENT_ID"]
 SCOPE = os.environ["SCOPE"]
 RESOURCE = os.environ["RESOURCE"]
-MAX_PAGES = 10
 
 
 def step(text):
@@ -32,43 +30,6 @@ def check(condition, text):
     if not condition:
         raise SystemExit(f"FAILED  {text}")
     step(text)
-
-
-class Form(HTMLParser):
-    """The first form of a page: where it goes, and what is in it."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.action, self.fields, self.open = None, {}, False
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        if tag == "form" and self.action is None:
-            self.action, self.open = attrs["action"], True
-        elif tag == "input" and self.open and "name" in attrs:
-            self.fields[attrs["name"]] = attrs.get("value") or ""
-
-    def handle_endtag(self, tag):
-        self.open = self.open and tag != "form"
-
-
-def decide(url, decision):
-    """A person opens `url`, confirms the code, signs in and decides."""
-    answers = {"username": os.environ["USERNAME"], "password": os.environ["PASSWORD"], "decision": decision}
-    browser = requests.Session()
-    page = browser.get(url, timeout=10)
-    for _ in range(MAX_PAGES):
-        page.raise_for_status()
-        form = Form(page.text)
-        if form.action is None or not re.search("user_code|password|decision", page.text):
-            return
-        wanted = [name for name in answers if f'name="{name}"' in page.text]
-        form.fields.update({name: answers[name] for name in wanted})
-        page = browser.post(
-            urljoin(page.url, form.action), data=form.fields, headers={"Origin": "null"}, timeout=10
-        )
-    raise SystemExit("FAILED  the pages for the person never end")
 
 
 parts = urlsplit(ISSUER)

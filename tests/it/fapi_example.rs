@@ -11,7 +11,9 @@ use tollgate::clock::{Clock as _, SystemClock};
 
 use crate::certification::{Material, Party, WAYS, Way, browser, http, private_key};
 use crate::client::{Client, answer, claims, refresh_request};
+use crate::interop::{node, repository};
 use crate::machine::Running;
+use crate::process::run;
 use crate::world::free_port;
 
 /// What the script started; all of it ends with the value.
@@ -140,6 +142,27 @@ async fn every_client_of_the_example_reaches_the_api_in_its_way() {
             assert_eq!(bare.status, 401);
         }
     }
+    example.stop().await;
+}
+
+#[tokio::test]
+async fn oauth4webapi_is_known_by_its_certificate_and_reaches_the_api_with_it() {
+    let example = Example::start().await;
+    let way = WAYS.into_iter().find(|way| way.by_certificate && way.bound_to_certificate).expect("a way");
+    let plan = example.plan(way);
+    let mut client = node("mutual-tls.mjs");
+    client
+        .current_dir(repository("tests/interop"))
+        .env("PLAN", example.path(&format!("plan-{}.json", way.name)))
+        .env("NODE_EXTRA_CA_CERTS", example.path("ca.pem"))
+        .env("REDIRECT_URI", &example.party(&plan, "one", way).redirect_uri)
+        .env("USERNAME", typed(&plan, "username"))
+        .env("PASSWORD", typed(&plan, "password"))
+        .kill_on_drop(true);
+    let output = run(&mut client).await;
+    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}{complained}");
+    assert!(said.lines().any(|line| line.starts_with("ok ")), "{said}{complained}");
     example.stop().await;
 }
 

@@ -115,6 +115,12 @@ pub fn node(script: &str) -> Command {
     command
 }
 
+fn python(script: &str) -> Command {
+    let mut command = Command::new(installed(".tools/python/bin/python"));
+    command.arg(script);
+    command
+}
+
 #[tokio::test]
 async fn openid_client_completes_every_flow() {
     satisfies(node("openid-client.mjs")).await;
@@ -149,9 +155,7 @@ async fn openid_client_is_let_in_as_a_device_and_calls_the_api() {
 
 #[tokio::test]
 async fn requests_oauth2client_is_let_in_as_a_device_and_calls_the_api() {
-    let mut command = Command::new(installed(".tools/python/bin/python"));
-    command.arg("device.py");
-    lets_in(command).await;
+    lets_in(python("device.py")).await;
 }
 
 /// Sends what the crate `oauth2` wants sent.
@@ -215,9 +219,7 @@ async fn the_crate_oauth2_is_let_in_as_a_device() {
 
 #[tokio::test]
 async fn requests_oauth2client_gets_a_token() {
-    let mut command = Command::new(installed(".tools/python/bin/python"));
-    command.arg("requests-oauth2client.py");
-    satisfies(command).await;
+    satisfies(python("requests-oauth2client.py")).await;
 }
 
 #[tokio::test]
@@ -287,4 +289,33 @@ async fn reaches_an_mcp_server(mut client: Command) {
 #[tokio::test]
 async fn the_mcp_client_finds_its_way_from_the_first_401() {
     reaches_an_mcp_server(node("mcp.mjs")).await;
+}
+
+#[tokio::test]
+async fn the_mcp_client_for_python_finds_its_way_with_bearer_tokens() {
+    reaches_an_mcp_server(python("mcp_client.py")).await;
+}
+
+#[tokio::test]
+async fn authlib_is_a_client_with_bearer_tokens() {
+    let installation = Installation::new();
+    let process = installation.start(&[]).await;
+    let mut client = python("authlib_client.py");
+    client
+        .current_dir(repository("tests/interop"))
+        .env("ISSUER", &installation.issuer)
+        .env("CLIENT_ID", "backend")
+        .env("CLIENT_SECRET", SECRET)
+        .env("REDIRECT_URI", "https://app.example/cb")
+        .env("USERNAME", "ada")
+        .env("PASSWORD", PASSWORD)
+        .env("SCOPE", "orders:read orders:write")
+        .env("RESOURCE", "https://api.example.com")
+        .kill_on_drop(true);
+    let output = run(&mut client).await;
+    process.signal("TERM").await;
+    let (_, log) = process.ended().await;
+    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}{complained}\nthe program said:\n{log}");
+    assert!(said.lines().any(|line| line.starts_with("ok ")), "{said}{complained}");
 }

@@ -332,7 +332,8 @@ async fn a_grant_may_be_for_several_resources_and_each_token_for_one() {
     let backend = world.client("backend");
     let (api, files) = ("https://api.example.com", "https://files.example.com");
     let mut browser = Browser::new(&world.issuer);
-    let path = format!("{}&resource={files}&resource={api}&resource={files}", request("backend", &[]));
+    // A slash more is the same resource.
+    let path = format!("{}&resource={files}/&resource={api}&resource={files}", request("backend", &[]));
     let page = browser.approve(&path, "ada", "ada").await;
     let now = world.clock.now();
     let code = page.code();

@@ -447,6 +447,20 @@ async fn proofs(table: &mut Table<'_>) {
     }
 }
 
+#[tokio::test]
+async fn under_fapi_a_wrong_clock_is_refused_and_not_offered_a_way_around() {
+    let world = World::start_with(|settings| settings.profile = tollgate::oauth::Profile::Fapi2).await;
+    let (backend, now) = (world.client("backend"), world.clock.now());
+    for (shift, fault) in [(-61, ProofFault::Stale), (11, ProofFault::Early)] {
+        let mut claims = backend.proof_claims(now);
+        claims["iat"] = json!(now.seconds() + shift);
+        let call = backend.request(now, &CLIENT_CREDENTIALS).proof(&backend.sign_proof(&claims));
+        let answer = call.send().await.expect(400, "invalid_dpop_proof");
+        assert_eq!(answer.header("dpop-nonce"), None);
+        assert_eq!(world.events.last("refusal").as_deref(), Some(fault.name()));
+    }
+}
+
 async fn codes(table: &mut Table<'_>) {
     let world = table.world;
     let (spa, web, now) = (world.client("spa"), world.client("web"), world.clock.now());
