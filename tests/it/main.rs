@@ -56,6 +56,7 @@ mod other_issuers;
 mod outage;
 mod pages;
 mod par;
+mod policy;
 mod postgres;
 mod process;
 mod provider;
