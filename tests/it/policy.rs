@@ -10,10 +10,11 @@ use tokio::task::JoinSet;
 use tollgate::clock::Clock;
 
 use crate::check::{Proxy, Verdict};
-use crate::envoy::eventually;
+use crate::envoy::{Envoy, Reply, eventually};
 use crate::gate::Holder;
 use crate::other_issuers::serve;
 use crate::provider::Provider;
+use crate::upstream::Upstream;
 use crate::world::{Events, TestClock};
 
 pub const API: &str = "https://api.example.com";
@@ -85,6 +86,28 @@ protected_resources:
         let credentials = self.credentials("GET", path, token);
         let headers = credentials.each_ref().map(|(name, value)| (*name, value.as_str()));
         self.proxy.ask("api.example.com", path, &headers).await
+    }
+}
+
+/// The real Envoy before a story, and an API behind it.
+pub struct Behind {
+    pub envoy: Envoy,
+    pub upstream: Upstream,
+}
+
+impl Behind {
+    pub async fn envoy(story: &Story) -> Self {
+        let upstream = Upstream::start().await;
+        Self { envoy: Envoy::recommended(&story.socket, upstream.port).await, upstream }
+    }
+
+    /// A GET request with these headers, and what of it reached the API.
+    pub async fn get(&self, path: &str, headers: &[(&str, String)]) -> (Reply, Option<String>) {
+        let mut wire = format!("GET {path} HTTP/1.1\r\nhost: api.example.com\r\n");
+        wire.extend(headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
+        wire.push_str("\r\n");
+        let reply = self.envoy.send(wire.as_bytes()).await;
+        (reply, self.upstream.take().pop())
     }
 }
 
@@ -172,6 +195,7 @@ async fn who_must_sign_in_again_is_told_how_and_others_are_not() {
     let verdict = story.get("/recent", &expired).await;
     assert_eq!(verdict.reason(), "token_expired");
     assert!(!verdict.challenges()[0].contains("max_age"), "{verdict:?}");
+    assert_eq!(story.events.last("denial").as_deref(), Some("token_expired"));
     // What no sign-in repairs has no challenge.
     let token = story.token(&json!({}));
     let verdict = story.get("/team", &token).await;
@@ -181,4 +205,22 @@ async fn who_must_sign_in_again_is_told_how_and_others_are_not() {
     let document: Value = serde_json::from_str(&document.body).expect("JSON");
     assert_eq!(document["authorization_details_types_supported"], json!(["account", "payment"]));
     assert_eq!(document["scopes_supported"], json!(["orders:admin", "orders:read", "orders:see"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_hands_the_step_up_on_and_keeps_the_request() {
+    let story = Story::start(RULES).await;
+    let behind = Behind::envoy(&story).await;
+    let get = async |auth_time: i64| {
+        let token = story.token(&json!({ "acr": "urn:mfa", "auth_time": auth_time }));
+        behind.get("/recent", &story.credentials("GET", "/recent", &token)).await
+    };
+    let (reply, arrived) = get(story.now() - 400).await;
+    assert_eq!((reply.status, arrived), (401, None), "{reply:?}");
+    let challenge = reply.header("www-authenticate").expect("a challenge");
+    assert!(challenge.contains(r#"error="insufficient_user_authentication""#), "{challenge}");
+    assert!(challenge.contains(r#"acr_values="urn:mfa", max_age="300""#), "{challenge}");
+    let (reply, arrived) = get(story.now() - 10).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert!(arrived.is_some());
 }
