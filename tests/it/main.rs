@@ -3,6 +3,7 @@
 
 mod acceptance;
 mod account;
+mod admission_policy;
 mod architecture;
 mod authorization_details;
 mod authorize;
@@ -49,6 +50,7 @@ mod kustomize;
 mod login_cli;
 mod machine;
 mod manifests;
+mod mesh;
 mod metrics;
 mod mutual_tls;
 mod opaque;
