@@ -21,7 +21,7 @@ use crate::courier::{Round, courier};
 use crate::dpop::{Fence, NONCE_LIFE, ProofKeys};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::fetch::{Fetcher, FetcherFault, Reach};
-use crate::grpc::{self, AdminService, CheckService};
+use crate::grpc::{self, AdminService, CheckService, Standing};
 use crate::ident::IssuerName;
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
 use crate::issuers::{self, IssuerKeys, IssuerSettings};
@@ -197,6 +197,7 @@ impl App {
         let admin = bind(listen.admin).await?;
         // Before the sockets of the gate, which take the place of those of a server that runs: if that one has the store,
         // this one does not start and must not have harmed it.
+        let store_name = store.name();
         let store = match seams.store.take() {
             Some(store) => store,
             None => open_store(store, limits, Purpose::Serve).await?,
@@ -206,12 +207,16 @@ impl App {
             [] => None,
             addresses => Some(grpc::Door::bind(addresses).await.map_err(AppError::BindGrpc)?),
         };
-        // It has nothing to offer where people do not sign in elsewhere.
         let admin_api = match &listen.admin_api {
-            Some(api) if server.settings.external_login.is_some() => {
-                Some(grpc::Door::bind_admin(&api.path, api.access).await.map_err(AppError::BindGrpc)?)
-            }
-            Some(_) | None => None,
+            Some(api) => Some(grpc::Door::bind_admin(&api.path, api.access).await.map_err(AppError::BindGrpc)?),
+            None => None,
+        };
+        let standing = Standing {
+            clock: Arc::clone(&seams.clock),
+            began: seams.clock.now(),
+            store: store_name,
+            login: server.login.as_ref().map(config::Login::name),
+            protected_resources: protected_resources.iter().map(|resource| resource.audience.to_string()).collect(),
         };
         let interval = server.signing.schedule.interval();
         let skew = server.settings.dpop.window.skew;
@@ -260,7 +265,7 @@ impl App {
             let check = shared.gate().service(protected_resources, &others.trusted, nonce_life);
             (door, check.counted_by(Arc::clone(&metrics.gate)))
         });
-        let clock = Arc::clone(&shared.clock);
+        let (clock, keys) = (Arc::clone(&shared.clock), Arc::clone(&shared.keys));
         let (courier, round) = courier()?;
         let (workload_issuers, of_workloads) = workloads::workload_issuers(server.workload_issuers)?;
         others.keys.extend(of_workloads);
@@ -274,7 +279,7 @@ impl App {
         let dependencies = shared.dependencies(people, elsewhere, seams.entropy);
         let server = AuthorizationServer::new(server.settings, dependencies);
         let server = Arc::new(server);
-        let admin_api = admin_api.map(|door| (door, AdminService::new(Arc::clone(&server), Arc::clone(&clock))));
+        let admin_api = admin_api.map(|door| (door, AdminService::new(Arc::clone(&server), keys, standing)));
         let site = AuthorizationSite::new(server, Arc::clone(&clock), branding);
         let site: Arc<dyn Site> = Arc::new(site.counted_by(Arc::clone(&metrics.issuer)));
         let (public, admin) = (Some((public, site)), (admin, admin_site));

@@ -136,6 +136,18 @@ pub enum Store {
     Postgres(PostgresSettings),
 }
 
+impl Store {
+    /// What the configuration calls it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Sqlite { .. } => "sqlite",
+            Self::Postgres(_) => "postgres",
+        }
+    }
+}
+
 /// Where used proofs are remembered.
 #[derive(Debug)]
 pub enum Replay {
@@ -210,6 +222,19 @@ pub enum Login {
     },
     /// At a proxy in front.
     Header(ProxyHeaders),
+}
+
+impl Login {
+    /// What the configuration calls it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Local { .. } => "local",
+            Self::External => "external",
+            Self::Oidc { .. } => "oidc",
+            Self::Header(_) => "header",
+        }
+    }
 }
 
 /// The keys that sign access tokens.

@@ -3,6 +3,7 @@
 
 mod acceptance;
 mod account;
+mod admin;
 mod architecture;
 mod authorization_details;
 mod authorize;
