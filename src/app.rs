@@ -10,45 +10,40 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::authz::{OpaqueTokens, ResourceSettings, TokenIssuer};
-use crate::cache::{
-    ClientKeySets, DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownClientDocuments, KnownProofKeys, NoClientDocuments,
-    NoKeySets, Tokens,
-};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config};
-use crate::courier::{Round, courier};
-use crate::dpop::{Fence, NONCE_LIFE, ProofKeys};
+use crate::courier::Round;
 use crate::entropy::{Entropy, SystemEntropy};
-use crate::fetch::{Fetcher, FetcherFault, Reach};
-use crate::grpc::{self, AdminService, CheckService, Standing};
-use crate::ident::IssuerName;
-use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, People, RememberedPeople, UsersFault};
-use crate::issuers::{self, IssuerKeys, IssuerSettings};
-use crate::keys::{KeysError, SigningKeys, root_secrets};
-use crate::oauth::{
-    AuthorizationServer, Client, ClientDocuments, Dependencies, LogoutNotices, PublishedKeys, WorkloadIssuer,
-};
-use crate::replay::{LocalReplayGuard, RedisFault, RedisReplayGuard, ReplayGuard};
+use crate::fetch::FetcherFault;
+use crate::grpc::{self, AdminService, CheckService};
+use crate::identity::{Login, People, UsersFault};
+use crate::issuers;
+use crate::keys::{KeysError, SigningKeys};
+use crate::replay::{RedisFault, ReplayGuard};
 use crate::secret::seal::RootKey;
-use crate::store::{
-    BackupError, EndedBy, Endings, LastAlive, Limits, MemoryStore, OpenError, PostgresError, PostgresStore,
-    RecordedTokens, SqliteStore, Store,
-};
-use crate::telemetry::{CountedGuard, Metrics};
-use crate::token::{KeyLookup, Revocations, TOKEN_ALGORITHMS, TokenProfile};
+use crate::store::{BackupError, Limits, MemoryStore, OpenError, PostgresError, PostgresStore, SqliteStore, Store};
 use crate::unavailable::Unavailable;
-use crate::web::{AdminSite, AuthorizationSite, Door, Proxies, Site, Tls, TlsFault};
+use crate::web::{AdminSite, Door, Proxies, Site, Switched, Tls, TlsFault};
 
+mod foundation;
 mod gate;
 mod gauges;
 mod injector;
+mod published;
+mod reload;
+mod serving;
 mod upkeep;
 mod workloads;
 
-use gate::Others;
+use foundation::{Foundation, Opening};
 pub use injector::{Injector, InjectorSettings};
+use reload::{Fixed, Live};
+pub use reload::{ReloadError, Reloader};
+use serving::Changing;
 use upkeep::Upkeep;
+
+/// The furthest that clocks of clients may be set to be ahead of ours, whatever comes to be configured.
+const LARGEST_SKEW: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// What tests put in the place of the world.
 pub struct Seams {
@@ -135,12 +130,11 @@ pub enum AppError {
 
 /// A program whose listeners are bound and whose keys are read; it answers nobody yet.
 pub struct App {
-    public: Option<(Door, Arc<dyn Site>)>,
+    public: Option<(Door, Arc<Switched>)>,
     admin: (Door, Arc<dyn Site>),
     gate: Option<(grpc::Door, CheckService)>,
     admin_api: Option<(grpc::Door, AdminService)>,
-    /// The keys of other issuers, and the clock by which they are fresh.
-    issuers: (Vec<Arc<IssuerKeys>>, Arc<dyn Clock>),
+    reloader: Arc<Reloader>,
     upkeep: Option<Upkeep>,
     round: Option<Round>,
 }
@@ -160,184 +154,91 @@ pub struct Addresses {
     pub admin_api: Option<PathBuf>,
 }
 
-/// What both sides of an installation share.
-struct Shared {
-    clock: Arc<dyn Clock>,
-    store: Arc<dyn Store>,
-    guard: Arc<dyn ReplayGuard>,
-    fence: Fence,
-    keys: Arc<SigningKeys>,
-    endings: Arc<Endings>,
-    proof_keys: Arc<dyn ProofKeys>,
-    tokens: Arc<Tokens>,
-    root: RootKey,
-}
-
 impl App {
     /// Opens the store, reads the keys and binds the listeners.
     ///
     /// # Errors
     /// [`AppError`] says what is in the way.
     pub async fn start(config: Config, mut seams: Seams) -> Result<Self, AppError> {
-        let Config { listen, store, limits, replay, authorization_server, issuers, protected_resources } = config;
-        let Some(server) = authorization_server else {
-            return Self::start_gate(&listen, replay, (issuers, protected_resources), seams).await;
+        let fixed = Fixed::of(&config);
+        let Config { listen, store, limits, replay, authorization_server, issuers, protected_resources, digest } =
+            config;
+        let server = authorization_server.as_ref();
+        let public = match server {
+            Some(server) => Some(public_door(listen.public, server.settings.mutual_tls).await?),
+            None => None,
         };
-        let asks = server.settings.mutual_tls;
-        let tls = listen.public.tls.map(|files| Tls::new(files, asks)).transpose()?;
-        let public = bind(listen.public.address).await?;
-        let public = public.behind(Proxies {
-            networks: listen.public.trusted_proxies.into(),
-            tell_certificates: listen.public.forwarded_certificates,
-        });
-        let public = match &tls {
-            Some(tls) => public.encrypted(tls.clone()),
-            None => public,
-        };
+        let (tls, public) = public.unzip();
+        let tls = tls.flatten();
         let admin = bind(listen.admin).await?;
         // Before the sockets of the gate, which take the place of those of a server that runs: if that one has the store,
         // this one does not start and must not have harmed it.
-        let store_name = store.name();
-        let store = match seams.store.take() {
-            Some(store) => store,
-            None => open_store(store, limits, Purpose::Serve).await?,
+        let store = match (server, seams.store.take()) {
+            (None, _) => None,
+            (Some(_), Some(store)) => Some(store),
+            (Some(_), None) => Some(open_store(store, limits, Purpose::Serve).await?),
         };
         let gate = match listen.ext_authz.as_slice() {
             _ if protected_resources.is_empty() => None, // nothing to be asked about
             [] => None,
             addresses => Some(grpc::Door::bind(addresses).await.map_err(AppError::BindGrpc)?),
         };
+        // It has nothing to offer where nothing is issued.
         let admin_api = match &listen.admin_api {
-            Some(api) => Some(grpc::Door::bind_admin(&api.path, api.access).await.map_err(AppError::BindGrpc)?),
-            None => None,
+            Some(api) if server.is_some() => {
+                Some(grpc::Door::bind_admin(&api.path, api.access).await.map_err(AppError::BindGrpc)?)
+            }
+            Some(_) | None => None,
         };
-        let standing = Standing {
-            clock: Arc::clone(&seams.clock),
-            began: seams.clock.now(),
-            store: store_name,
-            login: server.login.as_ref().map(config::Login::name),
-            protected_resources: protected_resources.iter().map(|resource| resource.audience.to_string()).collect(),
-        };
-        let interval = server.signing.schedule.interval();
-        let skew = server.settings.dpop.window.skew;
-        let kept = limits.kept + skew;
-        let state = State { store, replay, signing: server.signing, skew, kept };
-        let people = match seams.people.take() {
-            Some(people) => people,
-            None => people(server.login, &server.settings, (&state.store, &seams.entropy), seams.clock.now()).await?,
-        };
-        let mut metrics = Metrics::new(protected_resources.iter().map(|resource| resource.audience.as_str()));
-        let shared = state.open(&mut seams, &metrics).await?;
-        gauges::of_process(&mut metrics, &shared.guard, &*shared.clock);
-        gauges::of_keys(&mut metrics, &shared.keys, &shared.clock);
-        let metrics = Arc::new(metrics);
+        let store_name = fixed.store.name();
+        let signing = server.map(|server| server.signing.clone());
+        let interval = signing.as_ref().map(|signing| signing.schedule.interval());
+        let next = Changing { server: authorization_server, issuers, resources: protected_resources };
+        let kept = limits.kept + LARGEST_SKEW;
+        let opening = Opening { digest, store, signing, replay, skew: next.skew(), kept };
+        let (foundation, round) = Foundation::open(opening, seams).await?;
+        let serving = foundation.serve(next, None)?;
+        if let Some(state) = &foundation.state {
+            serving.end_grants_of_disabled(state, foundation.clock.now()).await?;
+        }
 
         let takes_writes = Arc::new(AtomicBool::new(true)); // the start has written
         let admin_site: Arc<dyn Site> = Arc::new(AdminSite {
-            store: Some(Arc::clone(&shared.store)),
-            keys: Some(Arc::clone(&shared.keys)),
-            guard: Some(Arc::clone(&shared.guard)),
-            clock: Arc::clone(&shared.clock),
+            store: foundation.state.as_ref().map(|state| Arc::clone(&state.store)),
+            keys: foundation.state.as_ref().map(|state| Arc::clone(&state.keys)),
+            guard: Some(Arc::clone(&foundation.guard)),
+            clock: Arc::clone(&foundation.clock),
             takes_writes: Arc::clone(&takes_writes),
-            metrics: Arc::clone(&metrics),
+            metrics: Arc::clone(&foundation.metrics),
+            standing: Some(Arc::clone(&foundation.standing)),
         });
-        let upkeep = Upkeep {
-            store: Arc::clone(&shared.store),
-            keys: Arc::clone(&shared.keys),
+        let upkeep = interval.zip(foundation.state.as_ref()).map(|(interval, state)| Upkeep {
+            store: Arc::clone(&state.store),
+            keys: Arc::clone(&state.keys),
             keys_every: interval,
-            tokens: Arc::clone(&shared.tokens),
-            endings: Arc::clone(&shared.endings),
-            clock: Arc::clone(&shared.clock),
+            tokens: Arc::clone(&foundation.tokens),
+            endings: Arc::clone(&state.endings),
+            clock: Arc::clone(&foundation.clock),
             takes_writes,
+            tls: tls.clone(),
+        });
+        let site = serving.site.clone().map(|site| Arc::new(Switched::new(site)));
+        let gate = gate.zip(serving.check.clone());
+        let admin_api = admin_api.zip(serving.api(&foundation, store_name));
+        let live = Live {
+            site: site.clone(),
+            check: gate.as_ref().map(|(_, check)| check.clone()),
+            api: admin_api.as_ref().map(|(_, api)| api.clone()),
             tls,
         };
-        let own = TokenIssuer {
-            name: IssuerName::from(&server.settings.issuer),
-            profile: TokenProfile::rfc9068(TOKEN_ALGORITHMS.to_vec(), server.settings.dpop.window.skew),
-            keys: Arc::clone(&shared.keys) as Arc<dyn KeyLookup>,
-            revocations: Some(Arc::clone(&shared.endings) as Arc<dyn Revocations>),
-            opaque: OpaqueTokens::Handles(Arc::new(RecordedTokens(Arc::clone(&shared.store)))),
-        };
-        let mut others = Others::new(issuers, &shared.tokens, &seams.entropy)?;
-        others.trusted.push(Arc::new(own));
-        let nonce_life = server.settings.dpop.nonce_life;
-        let gate = gate.map(|door| {
-            let check = shared.gate().service(protected_resources, &others.trusted, nonce_life);
-            (door, check.counted_by(Arc::clone(&metrics.gate)))
-        });
-        let (clock, keys) = (Arc::clone(&shared.clock), Arc::clone(&shared.keys));
-        let (courier, round) = courier()?;
-        let (workload_issuers, of_workloads) = workloads::workload_issuers(server.workload_issuers)?;
-        others.keys.extend(of_workloads);
-        let elsewhere = Elsewhere {
-            published_keys: published_keys(&server.settings, server.client_documents)?,
-            client_documents: client_documents(&server.settings, server.client_documents)?,
-            workload_issuers,
-            notices: Arc::new(courier),
-        };
-        let branding = server.branding;
-        let dependencies = shared.dependencies(people, elsewhere, seams.entropy);
-        let server = AuthorizationServer::new(server.settings, dependencies);
-        let server = Arc::new(server);
-        let admin_api = admin_api.map(|door| (door, AdminService::new(Arc::clone(&server), keys, standing)));
-        let site = AuthorizationSite::new(server, Arc::clone(&clock), branding);
-        let site: Arc<dyn Site> = Arc::new(site.counted_by(Arc::clone(&metrics.issuer)));
-        let (public, admin) = (Some((public, site)), (admin, admin_site));
-        let issuers = (others.keys, clock);
-        Ok(Self { public, admin, gate, admin_api, issuers, upkeep: Some(upkeep), round: Some(round) })
+        let reloader = Arc::new(Reloader::new(foundation, (fixed, serving), live));
+        Ok(Self { public: public.zip(site), admin: (admin, admin_site), gate, admin_api, reloader, upkeep, round })
     }
 
-    /// A gate that issues nothing: it has no store, and what it must remember for seconds is in memory.
-    async fn start_gate(
-        listen: &config::Listen,
-        replay: config::Replay,
-        (issuers, resources): (Vec<IssuerSettings>, Vec<ResourceSettings>),
-        mut seams: Seams,
-    ) -> Result<Self, AppError> {
-        let clock = seams.clock;
-        let mut metrics = Metrics::new(resources.iter().map(|resource| resource.audience.as_str()));
-        let guard = replay_guard(replay, seams.guard.take(), (&clock, &*seams.entropy)).await?;
-        let guard: Arc<dyn ReplayGuard> = Arc::new(CountedGuard::new(guard, metrics.replay.clone()));
-        gauges::of_process(&mut metrics, &guard, &*clock);
-        let metrics = Arc::new(metrics);
-        let site: Arc<dyn Site> = Arc::new(AdminSite {
-            store: None,
-            keys: None,
-            guard: Some(Arc::clone(&guard)),
-            clock: Arc::clone(&clock),
-            takes_writes: Arc::new(AtomicBool::new(true)),
-            metrics: Arc::clone(&metrics),
-        });
-        let admin = (bind(listen.admin).await?, site);
-        let door = grpc::Door::bind(&listen.ext_authz).await.map_err(AppError::BindGrpc)?;
-        let skew = resources.iter().map(|resource| resource.window.skew).max().unwrap_or_default();
-        let tokens = Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)).counted_by(metrics.tokens.clone());
-        let tokens = Arc::new(tokens);
-        let others = Others::new(issuers, &tokens, &seams.entropy)?;
-        let parts = gate::Parts {
-            fence: if guard.is_shared() {
-                Fence::shared(Arc::clone(&guard), skew)
-            } else {
-                Fence::without_store(clock.now(), skew)
-            },
-            guard,
-            proof_keys: Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS)),
-            tokens,
-            root: RootKey::from_bytes(seams.entropy.draw()),
-            clock: Arc::clone(&clock),
-        };
-        let service = parts.service(resources, &others.trusted, NONCE_LIFE);
-        let service = service.counted_by(Arc::clone(&metrics.gate));
-        let gate = Some((door, service));
-        Ok(Self {
-            public: None,
-            admin,
-            gate,
-            admin_api: None,
-            issuers: (others.keys, clock),
-            upkeep: None,
-            round: None,
-        })
+    /// What puts another configuration in force while this one is served.
+    #[must_use]
+    pub fn reloader(&self) -> Arc<Reloader> {
+        Arc::clone(&self.reloader)
     }
 
     /// Where it listens.
@@ -385,10 +286,8 @@ impl App {
         }
         let mut behind = JoinSet::new(); // ends with this future, as everything does
         let mut fetching = JoinSet::new();
-        let (issuers, clock) = self.issuers;
-        if !issuers.is_empty() {
-            fetching.spawn(issuers::look_after(issuers, clock)); // until the end: requests in flight need keys
-        }
+        let (issuers, clock) = self.reloader.issuers();
+        fetching.spawn(issuers::look_after(issuers, clock)); // until the end: requests in flight need keys
         if let Some(upkeep) = self.upkeep {
             behind.spawn(upkeep.run(told(&drained))); // its last note comes when nothing can be accepted any more
         }
@@ -426,6 +325,18 @@ fn told(signal: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + 'stat
     }
 }
 
+/// The door of the authorization server, and what it encrypts with.
+async fn public_door(listen: config::PublicListener, asks: bool) -> Result<(Option<Tls>, Door), AppError> {
+    let tls = listen.tls.map(|files| Tls::new(files, asks)).transpose()?;
+    let door = bind(listen.address)
+        .await?
+        .behind(Proxies { networks: listen.trusted_proxies.into(), tell_certificates: listen.forwarded_certificates });
+    Ok(match tls {
+        Some(tls) => (Some(tls.clone()), door.encrypted(tls)),
+        None => (None, door),
+    })
+}
+
 async fn bind(address: SocketAddr) -> Result<Door, AppError> {
     bind_within(address, crate::web::Limits::default()).await
 }
@@ -433,31 +344,6 @@ async fn bind(address: SocketAddr) -> Result<Door, AppError> {
 async fn bind_within(address: SocketAddr, limits: crate::web::Limits) -> Result<Door, AppError> {
     let bound = Door::bind(address, limits).await;
     bound.map_err(|cause| AppError::Bind { address: address.to_string(), cause })
-}
-
-/// How people sign in, and where they are looked up; nobody, where nobody can sign in.
-async fn people(
-    login: Option<config::Login>,
-    settings: &crate::oauth::Settings,
-    (store, entropy): (&Arc<dyn Store>, &Arc<dyn Entropy>),
-    now: Timestamp,
-) -> Result<(Login, Arc<dyn People>), AppError> {
-    let remembered = || Arc::new(RememberedPeople(Arc::clone(store)));
-    match login {
-        None => Ok((Login::Password(Arc::new(Nobody)), Arc::new(Nobody))),
-        Some(config::Login::Local { users_file }) => {
-            let users = Arc::new(local_users(users_file, settings)?);
-            end_grants_of_disabled(&users, &**store, now).await?;
-            Ok((Login::Password(Arc::clone(&users) as Arc<_>), users))
-        }
-        Some(config::Login::Oidc { settings, limits }) => {
-            let fetcher = Fetcher::new(Reach::Anywhere, limits)?; // the operator has named the provider
-            let provider = OidcProvider::new(settings, fetcher, Arc::clone(entropy));
-            Ok((Login::Upstream(Arc::new(provider)), remembered()))
-        }
-        Some(config::Login::External) => Ok((Login::Elsewhere, remembered())),
-        Some(config::Login::Header(headers)) => Ok((Login::Proxy(Arc::new(headers)), remembered())),
-    }
 }
 
 /// Copies the database of an installation to the new file `to`; gives the size of the copy in bytes, or `None` if the
@@ -469,112 +355,6 @@ pub fn back_up(store: &config::Store, to: &Path) -> Result<Option<u64>, BackupEr
     match store {
         config::Store::Memory | config::Store::Postgres(_) => Ok(None),
         config::Store::Sqlite { path } => SqliteStore::back_up(path, to).map(Some),
-    }
-}
-
-/// Ends what people have allowed whom the users file says to be disabled by now.
-async fn end_grants_of_disabled(users: &LocalUsers, store: &dyn Store, now: Timestamp) -> Result<(), Unavailable> {
-    for subject in users.disabled() {
-        // To look costs much less than to write, and most of them have nothing left.
-        if !store.grants_of(subject, now, 1).await?.is_empty() {
-            let ended = store.end_grants_of(subject, EndedBy::UserDisabled, now).await?;
-            tracing::info!(%subject, ended, "the grants of a person who is disabled have ended");
-        }
-    }
-    Ok(())
-}
-
-/// The people of the users file, none of whom may have the name of a client.
-fn local_users(path: PathBuf, settings: &crate::oauth::Settings) -> Result<LocalUsers, AppError> {
-    let text = std::fs::read_to_string(&path).map_err(|cause| AppError::Users { path: path.clone(), cause })?;
-    let users: LocalUsers = text.parse().map_err(|cause| AppError::UsersMistakes { path, cause })?;
-    let is_client =
-        |subject: &&crate::ident::Subject| settings.clients.iter().any(|client| client.id.as_str() == subject.as_str());
-    let taken = users.subjects().find(is_client).map(ToString::to_string);
-    taken.map_or_else(|| Ok(users), |name| Err(AppError::SubjectIsClient(name)))
-}
-
-/// Where the keys of clients are found that publish them.
-fn published_keys(
-    settings: &crate::oauth::Settings,
-    documents: config::ClientDocuments,
-) -> Result<Arc<dyn PublishedKeys>, AppError> {
-    let strangers = settings.registration.is_some() || settings.client_id_documents.is_some();
-    if strangers || settings.clients.iter().any(Client::publishes_keys) {
-        Ok(Arc::new(ClientKeySets::new(documents.timeout)?))
-    } else {
-        Ok(Arc::new(NoKeySets))
-    }
-}
-
-/// What has to do with servers of others.
-struct Elsewhere {
-    published_keys: Arc<dyn PublishedKeys>,
-    client_documents: Arc<dyn ClientDocuments>,
-    workload_issuers: Vec<WorkloadIssuer>,
-    notices: Arc<dyn LogoutNotices>,
-}
-
-/// Where clients are found that say what they are in a document.
-fn client_documents(
-    settings: &crate::oauth::Settings,
-    documents: config::ClientDocuments,
-) -> Result<Arc<dyn ClientDocuments>, AppError> {
-    match &settings.client_id_documents {
-        Some(such) => Ok(Arc::new(KnownClientDocuments::new(such.policy.clone(), documents.timeout)?)),
-        None => Ok(Arc::new(NoClientDocuments)),
-    }
-}
-
-/// Where used proofs are remembered.
-async fn replay_guard(
-    replay: config::Replay,
-    instead: Option<Arc<dyn ReplayGuard>>,
-    (clock, entropy): (&Arc<dyn Clock>, &dyn Entropy),
-) -> Result<Arc<dyn ReplayGuard>, AppError> {
-    Ok(match (instead, replay) {
-        (Some(guard), _) => guard,
-        (None, config::Replay::Local { entries }) => Arc::new(LocalReplayGuard::new(entries)),
-        (None, config::Replay::Redis(settings)) => {
-            Arc::new(RedisReplayGuard::start(settings, Arc::clone(clock), entropy).await?)
-        }
-    })
-}
-
-/// What is needed to open the state of an installation.
-struct State {
-    store: Arc<dyn Store>,
-    replay: config::Replay,
-    signing: config::Signing,
-    skew: std::time::Duration,
-    /// How long access tokens may outlive what they belong to.
-    kept: std::time::Duration,
-}
-
-impl State {
-    async fn open(self, seams: &mut Seams, metrics: &Metrics) -> Result<Shared, AppError> {
-        let (clock, entropy) = (Arc::clone(&seams.clock), &*seams.entropy);
-        let now = clock.now();
-        let store = self.store;
-        let seen_until = store.last_alive().await?.map(|last| last.proofs_until(now, self.skew));
-        let guard = replay_guard(self.replay, seams.guard.take(), (&clock, entropy)).await?;
-        let guard: Arc<dyn ReplayGuard> = Arc::new(CountedGuard::new(guard, metrics.replay.clone()));
-        let fence = if guard.is_shared() {
-            Fence::shared(Arc::clone(&guard), self.skew)
-        } else {
-            Fence::after(seen_until, now)
-        };
-        store.note_alive(LastAlive { at: now, stopped: false }).await?;
-
-        let kek = self.signing.encryption_key.unwrap_or_else(|| RootKey::from_bytes(entropy.draw()));
-        let keys = Arc::new(SigningKeys::open(Arc::clone(&store), &kek, self.signing.schedule, now).await?);
-        let root = root_secrets(&*store, &kek, entropy).await?;
-        let proof_keys = Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS));
-        let tokens = Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)).counted_by(metrics.tokens.clone());
-        let tokens = Arc::new(tokens);
-        let endings = Arc::new(Endings::new(self.kept));
-        endings.read(&*store, now).await?;
-        Ok(Shared { clock, store, guard, fence, keys, endings, proof_keys, tokens, root })
     }
 }
 
@@ -606,42 +386,4 @@ async fn open_store(store: config::Store, limits: Limits, purpose: Purpose) -> R
         (config::Store::Sqlite { path }, Purpose::Serve) => Arc::new(SqliteStore::open_to_serve(&path, limits)?),
         (config::Store::Sqlite { path }, Purpose::Administer) => Arc::new(SqliteStore::open(&path, limits)?),
     })
-}
-
-impl Shared {
-    /// What the gate needs: nonces and spent proofs are those of this process.
-    fn gate(&self) -> gate::Parts {
-        gate::Parts {
-            guard: Arc::clone(&self.guard),
-            fence: self.fence.clone(),
-            proof_keys: Arc::clone(&self.proof_keys),
-            tokens: Arc::clone(&self.tokens),
-            root: self.root.clone(),
-            clock: Arc::clone(&self.clock),
-        }
-    }
-
-    fn dependencies(
-        self,
-        (login, people): (Login, Arc<dyn People>),
-        Elsewhere { published_keys, client_documents, workload_issuers, notices }: Elsewhere,
-        entropy: Arc<dyn Entropy>,
-    ) -> Dependencies {
-        Dependencies {
-            store: self.store,
-            endings: self.endings,
-            guard: self.guard,
-            fence: self.fence,
-            keys: self.keys,
-            login,
-            people,
-            proof_keys: self.proof_keys,
-            published_keys,
-            client_documents,
-            workload_issuers,
-            notices,
-            entropy,
-            root: self.root,
-        }
-    }
 }

@@ -25,7 +25,10 @@ mod openapi;
 mod schema;
 mod serve;
 mod signals;
+mod source;
+mod status;
 mod validate;
+mod watch;
 
 /// OAuth 2.0 tokens bound to the client's key, issued and enforced: an authorization server and an Envoy gate in one.
 #[derive(Debug, Parser)]
@@ -79,6 +82,8 @@ enum Verb {
     HashPassword(hash_password::HashPassword),
     /// Ask an instance whether it is ready
     Healthcheck(healthcheck::Healthcheck),
+    /// Ask an instance what it is and what it has in force
+    Status(status::Status),
 }
 
 impl Cli {
@@ -100,6 +105,7 @@ impl Cli {
             Verb::Explain(verb) => verb.run(),
             Verb::HashPassword(verb) => verb.run(),
             Verb::Healthcheck(verb) => wait_for(verb.run()),
+            Verb::Status(verb) => wait_for(verb.run()),
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -55,7 +56,7 @@ mod words;
 mod workload_issuer;
 
 pub use document::{Document, FILE_LIMIT};
-pub use mistake::{Mistake, Mistakes};
+pub use mistake::{Mistake, Mistakes, Placed};
 pub use reference::{markdown, schema};
 
 /// A configuration in which nothing is wrong.
@@ -75,6 +76,8 @@ pub struct Config {
     pub issuers: Vec<IssuerSettings>,
     /// What the gate protects; empty if this process is none.
     pub protected_resources: Vec<ResourceSettings>,
+    /// SHA-256 of the text that says so, with what the command line says otherwise; not of the files that it names.
+    pub digest: [u8; 32],
 }
 
 impl Config {
@@ -88,7 +91,7 @@ impl Config {
 }
 
 /// Where to listen.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Listen {
     /// The authorization server's own HTTP.
     pub public: PublicListener,
@@ -110,7 +113,7 @@ pub struct AdminApi {
 }
 
 /// The listener of the authorization server.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PublicListener {
     /// Where it listens.
     pub address: SocketAddr,
@@ -123,7 +126,7 @@ pub struct PublicListener {
 }
 
 /// Where state is kept.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Store {
     /// In memory.
     Memory,
@@ -149,7 +152,7 @@ impl Store {
 }
 
 /// Where used proofs are remembered.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Replay {
     /// In the memory of this process.
     Local {
@@ -178,7 +181,7 @@ pub struct AuthorizationServer {
 }
 
 /// A platform that vouches for workloads.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct WorkloadIssuer {
     /// Which one.
     pub platform: Platform,
@@ -216,7 +219,7 @@ pub enum Login {
     /// At an upstream OpenID provider.
     Oidc {
         /// What there is to know about it.
-        settings: OidcSettings,
+        settings: Arc<OidcSettings>,
         /// What a request to it may cost.
         limits: FetchLimits,
     },
@@ -224,21 +227,8 @@ pub enum Login {
     Header(ProxyHeaders),
 }
 
-impl Login {
-    /// What the configuration calls it.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Local { .. } => "local",
-            Self::External => "external",
-            Self::Oidc { .. } => "oidc",
-            Self::Header(_) => "header",
-        }
-    }
-}
-
 /// The keys that sign access tokens.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Signing {
     /// What new keys sign with, and how long they live.
     pub schedule: KeySchedule,

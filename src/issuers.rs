@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::clock::{Clock, Timestamp};
+use crate::current::Current;
 use crate::fetch::{FetchFault, FetchLimits, FetchUrl, Fetcher, Got, Keeping, Kept};
 use crate::ident::IssuerName;
 use crate::jose::{Json, PublicKey, object};
@@ -32,7 +33,7 @@ pub const KEYS_LIMIT: usize = 100;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What an operator decides about another issuer.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct IssuerSettings {
     /// Who it is, byte for byte: what `iss` of its tokens must hold.
     pub name: IssuerName,
@@ -41,7 +42,7 @@ pub struct IssuerSettings {
     /// What its tokens look like.
     pub profile: TokenProfile,
     /// How it is asked about tokens that are no JWTs; they do not count if it is not.
-    pub introspection: Option<IntrospectionSettings>,
+    pub introspection: Option<Arc<IntrospectionSettings>>,
     /// What a request to it may cost.
     pub limits: FetchLimits,
 }
@@ -79,6 +80,8 @@ impl KeyForm {
 /// The keys of another issuer.
 pub struct IssuerKeys {
     kept: Arc<Kept<Vec<PublicKey>>>,
+    /// Whether they are in a file.
+    in_file: bool,
 }
 
 /// What hears that keys were withdrawn.
@@ -108,7 +111,7 @@ impl IssuerKeys {
                     let path = path.clone();
                     Box::pin(async move { read(&path, form).await })
                 });
-                return Self { kept };
+                return Self { kept, in_file: true };
             }
         };
         let discovery = Arc::new(discovery);
@@ -116,7 +119,14 @@ impl IssuerKeys {
             let (discovery, fetcher) = (Arc::clone(&discovery), fetcher.clone());
             Box::pin(async move { discovery.key_set(&fetcher, form, now).await })
         });
-        Self { kept }
+        Self { kept, in_file: false }
+    }
+
+    /// Reads the keys again if they are in a file, which somebody may have changed.
+    pub async fn read_file_again(&self, now: Timestamp) {
+        if self.in_file {
+            self.kept.fetch_again(now).await;
+        }
     }
 }
 
@@ -151,14 +161,17 @@ impl IssuerKeys {
     }
 }
 
+/// The issuers whose keys are looked after, which may become others.
+pub type LookedAfter = Arc<Current<Vec<Arc<IssuerKeys>>>>;
+
 /// Keeps keys fresh for as long as it is polled: those of an issuer that nobody has asked for in a while, too.
-pub async fn look_after(issuers: Vec<Arc<IssuerKeys>>, clock: Arc<dyn Clock>) {
+pub async fn look_after(issuers: LookedAfter, clock: Arc<dyn Clock>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let now = clock.now();
-        for issuer in &issuers {
+        for issuer in issuers.get().iter() {
             issuer.kept.look_after(now);
         }
     }

@@ -30,6 +30,7 @@ pub mod courier;
 pub mod audit;
 pub mod certificate;
 pub mod clock;
+pub mod current;
 pub mod entropy;
 pub mod ident;
 pub mod jose;

@@ -22,7 +22,6 @@ use crate::scope::{Scope, Scopes};
 use crate::secret::ClientSecretHash;
 use crate::secret::seal::RootKey;
 use crate::store::{Endings, Store, Unavailable};
-use crate::throttle::Throttle;
 
 mod account;
 mod activation;
@@ -81,7 +80,7 @@ pub use issue::{Issued, TokenResponse};
 pub use par::{PushAnswer, PushedResponse};
 pub use params::Parameters;
 pub use published_keys::PublishedKeys;
-pub use rates::RateLimits;
+pub use rates::{RateLimits, Tally};
 pub use refusal::Refusal;
 pub use register::{ClientInformation, Registration, RegistrationAccess, RegistrationRequest};
 pub use revoke::{Revocation, RevocationAnswer};
@@ -206,6 +205,8 @@ pub struct Dependencies {
     pub entropy: Arc<dyn Entropy>,
     /// The root of the keys for nonces and forms; shared by replicas, outlives a restart.
     pub root: RootKey,
+    /// What was tried so far.
+    pub tally: Arc<Tally>,
 }
 
 /// The authorization server: its methods are its endpoints.
@@ -241,16 +242,8 @@ pub struct AuthorizationServer {
     user_codes: RootKey,
     /// Requests of clients.
     rates: rates::Rates,
-    /// Device authorization requests.
-    device_requests: Throttle,
-    /// Wrong user codes.
-    guesses: Throttle,
-    /// Pushed authorization requests.
-    pushes: Throttle,
-    /// Registrations of clients.
-    registrations: Throttle,
-    /// Fetches of documents of clients.
-    fetches: Throttle,
+    /// Everything else that is counted.
+    tally: Arc<Tally>,
     token_url: String,
     device_authorization_url: String,
     pushed_request_url: String,
@@ -280,6 +273,7 @@ impl AuthorizationServer {
             notices,
             entropy,
             root,
+            tally,
         } = dependencies;
         Self {
             clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
@@ -291,12 +285,8 @@ impl AuthorizationServer {
             session_names: root.derive("names of sessions at clients"),
             pairwise_subjects: root.derive("pairwise subjects"),
             user_codes: root.derive("user codes"),
-            rates: rates::Rates::new(settings.rate_limits),
-            device_requests: Throttle::default(),
-            guesses: Throttle::default(),
-            pushes: Throttle::default(),
-            registrations: Throttle::default(),
-            fetches: Throttle::default(),
+            rates: rates::Rates::new(settings.rate_limits, Arc::clone(&tally)),
+            tally,
             token_url: settings.url(metadata::TOKEN),
             device_authorization_url: settings.url(metadata::DEVICE_AUTHORIZATION),
             pushed_request_url: settings.url(metadata::PUSHED_AUTHORIZATION_REQUEST),

@@ -11,6 +11,7 @@ mod lines;
 mod metrics;
 mod readings;
 mod replay;
+mod standing;
 
 pub use gate::GateMetrics;
 pub use issuer::IssuerMetrics;
@@ -19,6 +20,7 @@ pub use lines::{Log, WAITING_LIMIT};
 pub use metrics::{CacheMetrics, Metrics, MetricsFormat, ReplayMetrics};
 pub use readings::Read;
 pub use replay::CountedGuard;
+pub use standing::{Facts, Standing};
 
 /// Sends events to standard output: lines for people on a terminal, JSON for machines elsewhere.
 ///

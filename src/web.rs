@@ -39,9 +39,13 @@ pub use injector::InjectorSite;
 pub use openapi::openapi;
 pub use request::{Received, Refused};
 pub use router::AuthorizationSite;
-pub use tls::{Identity, Tls, TlsFault, TlsFiles};
+pub use tls::{Identity, Prepared, Tls, TlsFault, TlsFiles};
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
+
+use crate::current::Current;
 
 pub use respond::Response;
 
@@ -55,5 +59,33 @@ pub trait Site: Send + Sync + 'static {
     fn refuse(&self, path: &str, refused: Refused) -> Response {
         let _ = path;
         respond::refused(refused)
+    }
+}
+
+/// A site that may be replaced while it is served: a request is answered by the one that was there when it came.
+pub struct Switched(Current<dyn Site>);
+
+impl Switched {
+    /// The site that answers first.
+    #[must_use]
+    pub fn new(first: Arc<dyn Site>) -> Self {
+        Self(Current::new(first))
+    }
+
+    /// Has `next` answer from the next request on.
+    pub fn replace(&self, next: Arc<dyn Site>) {
+        self.0.replace(next);
+    }
+}
+
+#[async_trait]
+impl Site for Switched {
+    async fn answer(&self, request: Received) -> Response {
+        let site = self.0.get();
+        site.answer(request).await
+    }
+
+    fn refuse(&self, path: &str, refused: Refused) -> Response {
+        self.0.get().refuse(path, refused)
     }
 }

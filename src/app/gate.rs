@@ -4,82 +4,97 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::AppError;
+use super::foundation::Foundation;
 use crate::authz::{Enforcer, OpaqueTokens, ResourceSettings, TokenCache, TokenIssuer};
 use crate::cache::Tokens;
-use crate::clock::Clock;
-use crate::dpop::{Fence, Nonces, ProofKeys};
-use crate::entropy::Entropy;
+use crate::dpop::Nonces;
 use crate::fetch::{Fetcher, Reach};
 use crate::grpc::CheckService;
 use crate::issuers::{Introspection, IssuerKeys, IssuerSettings, KeyForm};
-use crate::replay::ReplayGuard;
-use crate::secret::seal::RootKey;
 use crate::token::KeyLookup;
 
-/// What a gate needs, beside what it is to protect.
-pub(super) struct Parts {
-    pub(super) guard: Arc<dyn ReplayGuard>,
-    pub(super) fence: Fence,
-    pub(super) proof_keys: Arc<dyn ProofKeys>,
-    pub(super) tokens: Arc<Tokens>,
-    pub(super) root: RootKey,
-    pub(super) clock: Arc<dyn Clock>,
+/// What a gate needs, beside its foundation and what it is to protect.
+pub(super) struct Parts<'a> {
+    pub(super) tokens: &'a Arc<Tokens>,
+    /// How far clocks of clients may be ahead of ours.
+    pub(super) skew: Duration,
+    pub(super) nonce_life: Duration,
 }
 
-impl Parts {
+impl Foundation {
     /// The gate to these resources, which take tokens of these issuers.
-    pub(super) fn service(
-        self,
+    pub(super) fn gate(
+        &self,
         resources: Vec<ResourceSettings>,
         issuers: &[Arc<TokenIssuer>],
-        nonce_life: Duration,
+        parts: &Parts<'_>,
     ) -> CheckService {
+        let metrics = self.metrics.gate(resources.iter().map(|resource| resource.audience.as_str()));
         let nonces = |resource: &ResourceSettings| {
             let key = self.root.derive(&format!("nonces of the resource {}", resource.audience));
-            Nonces::new(key, nonce_life)
+            Nonces::new(key, parts.nonce_life)
         };
         let resources = resources.into_iter().map(|resource| (nonces(&resource), resource));
         let resources = resources.map(|(nonces, resource)| (resource, nonces)).collect();
-        let tokens = self.tokens as Arc<dyn TokenCache>;
-        let enforcer = Enforcer::new(resources, issuers, tokens, self.proof_keys, self.fence);
-        CheckService::new(enforcer, self.guard, self.clock)
+        let tokens = Arc::clone(parts.tokens) as Arc<dyn TokenCache>;
+        let fence = self.fence(parts.skew);
+        let enforcer = Enforcer::new(resources, issuers, tokens, Arc::clone(&self.proof_keys), fence);
+        let service = CheckService::new(enforcer, Arc::clone(&self.guard), Arc::clone(&self.clock));
+        service.counted_by(Arc::new(metrics))
+    }
+
+    /// Those issuers that an operator has named. Nothing is fetched yet, and whose settings are as `before` is not fetched
+    /// again. When one of them withdraws a key, the tokens that were verified are forgotten.
+    pub(super) fn others(&self, issuers: Vec<IssuerSettings>, before: Option<&Others>) -> Result<Others, AppError> {
+        let known = |settings: IssuerSettings| {
+            let same = |known: &&Known| known.settings == settings;
+            match before.and_then(|before| before.0.iter().find(same)) {
+                Some(known) => Ok(Known { settings, keys: Arc::clone(&known.keys), issuer: Arc::clone(&known.issuer) }),
+                None => self.other(settings),
+            }
+        };
+        issuers.into_iter().map(known).collect::<Result<_, AppError>>().map(Others)
+    }
+
+    fn other(&self, settings: IssuerSettings) -> Result<Known, AppError> {
+        let fetcher = Fetcher::new(Reach::Anywhere, settings.limits)?; // the operator has named the issuer
+        let tokens = Arc::clone(&self.tokens);
+        let withdrawn = Arc::new(move || tokens.get().forget_all());
+        let name = &settings.name;
+        let keys = Arc::new(IssuerKeys::new(name.as_str(), (&settings.keys, KeyForm::Jwks), &fetcher, withdrawn));
+        let opaque = settings.introspection.as_ref().map_or(OpaqueTokens::None, |asked| {
+            let (asked, entropy) = (Arc::clone(asked), Arc::clone(&self.entropy));
+            OpaqueTokens::Introspected(Arc::new(Introspection::new(name.clone(), asked, fetcher, entropy)))
+        });
+        let issuer = Arc::new(TokenIssuer {
+            name: name.clone(),
+            profile: settings.profile.clone(),
+            keys: Arc::clone(&keys) as Arc<dyn KeyLookup>,
+            revocations: None,
+            opaque,
+        });
+        Ok(Known { settings, keys, issuer })
     }
 }
 
 /// The other issuers of a process.
-pub(super) struct Others {
-    /// As the gate knows them.
-    pub(super) trusted: Vec<Arc<TokenIssuer>>,
-    /// Their keys, which somebody must look after.
-    pub(super) keys: Vec<Arc<IssuerKeys>>,
+pub(super) struct Others(Vec<Known>);
+
+/// One of them, as an operator has named it and as the gate knows it.
+struct Known {
+    settings: IssuerSettings,
+    keys: Arc<IssuerKeys>,
+    issuer: Arc<TokenIssuer>,
 }
 
 impl Others {
-    /// Those that an operator has named. Nothing is fetched yet. When one of them withdraws a key, `tokens` are forgotten.
-    pub(super) fn new(
-        issuers: Vec<IssuerSettings>,
-        tokens: &Arc<Tokens>,
-        entropy: &Arc<dyn Entropy>,
-    ) -> Result<Self, AppError> {
-        let (mut trusted, mut keys) = (Vec::new(), Vec::new());
-        for IssuerSettings { name, keys: source, profile, introspection, limits } in issuers {
-            let fetcher = Fetcher::new(Reach::Anywhere, limits)?; // the operator has named the issuer
-            let tokens = Arc::clone(tokens);
-            let withdrawn = Arc::new(move || tokens.forget_all());
-            let of_issuer = Arc::new(IssuerKeys::new(name.as_str(), (&source, KeyForm::Jwks), &fetcher, withdrawn));
-            keys.push(Arc::clone(&of_issuer));
-            let opaque = introspection.map_or(OpaqueTokens::None, |settings| {
-                let entropy = Arc::clone(entropy);
-                OpaqueTokens::Introspected(Arc::new(Introspection::new(name.clone(), settings, fetcher, entropy)))
-            });
-            trusted.push(Arc::new(TokenIssuer {
-                name,
-                profile,
-                keys: of_issuer as Arc<dyn KeyLookup>,
-                revocations: None,
-                opaque,
-            }));
-        }
-        Ok(Self { trusted, keys })
+    /// As the gate knows them.
+    pub(super) fn trusted(&self) -> Vec<Arc<TokenIssuer>> {
+        self.0.iter().map(|known| Arc::clone(&known.issuer)).collect()
+    }
+
+    /// Their keys, which somebody must look after.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Arc<IssuerKeys>> {
+        self.0.iter().map(|known| Arc::clone(&known.keys))
     }
 }

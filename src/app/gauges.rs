@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::clock::{Clock, Timestamp};
 use crate::keys::{KeyState, SigningKeys};
 use crate::replay::ReplayGuard;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Standing};
 
 /// Adds those that every process has.
 pub(super) fn of_process(metrics: &mut Metrics, guard: &Arc<dyn ReplayGuard>, clock: &dyn Clock) {
@@ -22,6 +22,22 @@ pub(super) fn of_process(metrics: &mut Metrics, guard: &Arc<dyn ReplayGuard>, cl
     metrics.gauge("tollgate_replay_entries_limit", "How many may be", limit);
 }
 
+/// Adds those of the configuration in force.
+pub(super) fn of_configuration(metrics: &mut Metrics, standing: &Arc<Standing>) {
+    let facts = Arc::clone(standing);
+    let hash = Box::new(move || vec![(Some(("hash", facts.facts().digest.into())), 1.0)]);
+    let help = "The configuration in force: the first digits of its SHA-256";
+    metrics.gauge("tollgate_config_hash", help, hash);
+    let facts = Arc::clone(standing);
+    let successful = Box::new(move || vec![(None, if facts.facts().refused.is_none() { 1.0 } else { 0.0 })]);
+    let help = "1 if the configuration in force is the last one that was to be, else 0";
+    metrics.gauge("tollgate_config_last_reload_successful", help, successful);
+    let facts = Arc::clone(standing);
+    let since = Box::new(move || vec![(None, seconds(facts.facts().since))]);
+    let help = "Since when the configuration is in force, in Unix time";
+    metrics.gauge_in_seconds("tollgate_config_last_reload_success_timestamp", help, since);
+}
+
 /// Adds those of the signing keys.
 pub(super) fn of_keys(metrics: &mut Metrics, keys: &Arc<SigningKeys>, clock: &Arc<dyn Clock>) {
     let (held, time) = (Arc::clone(keys), Arc::clone(clock));
@@ -31,7 +47,7 @@ pub(super) fn of_keys(metrics: &mut Metrics, keys: &Arc<SigningKeys>, clock: &Ar
         let number = |state| count(states.iter().filter(|each| **each == state).count());
         let named =
             [(KeyState::Announced, "announced"), (KeyState::Signing, "signing"), (KeyState::Retired, "retired")];
-        named.map(|(state, name)| (Some(("state", name)), number(state))).into()
+        named.map(|(state, name)| (Some(("state", name.into())), number(state))).into()
     });
     metrics.gauge("tollgate_signing_keys", "Signing keys that are published", states);
 

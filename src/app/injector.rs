@@ -56,7 +56,8 @@ impl Injector {
             guard: None,
             clock: Arc::new(SystemClock),
             takes_writes: Arc::new(AtomicBool::new(true)),
-            metrics: Arc::new(Metrics::new(std::iter::empty())),
+            metrics: Arc::new(Metrics::new()),
+            standing: None,
         };
         let site = Arc::new(InjectorSite { template: settings.template });
         Ok(Self { webhook: (webhook, site), admin: (admin, Arc::new(health)), tls })

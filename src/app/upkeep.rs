@@ -9,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::audit;
 use crate::cache::Tokens;
 use crate::clock::{Clock, Timestamp};
+use crate::current::Current;
 use crate::keys::{KeyState, SigningKeys};
 use crate::store::{ALIVE_EVERY, ENDINGS_EVERY, Endings, KeyRecord, LastAlive, Store};
 use crate::web::Tls;
@@ -36,7 +37,7 @@ pub(super) struct Upkeep {
     /// How often the keys are looked after.
     pub(super) keys_every: Duration,
     /// The tokens that the gate has verified: forgotten when a key that may have signed them is withdrawn.
-    pub(super) tokens: Arc<Tokens>,
+    pub(super) tokens: Arc<Current<Tokens>>,
     /// What has ended, as far as the gate knows.
     pub(super) endings: Arc<Endings>,
     pub(super) clock: Arc<dyn Clock>,
@@ -117,7 +118,7 @@ impl Upkeep {
             );
         }
         if !withdrawn.is_empty() {
-            self.tokens.forget_all();
+            self.tokens.get().forget_all();
         }
     }
 

@@ -10,22 +10,49 @@ use crate::oauth::WorkloadIssuer;
 use crate::oauth::workload::Platform;
 use crate::token::KeyLookup;
 
-/// The platforms that an operator has named, and their keys, which somebody must look after. Nothing is fetched yet.
-pub(super) fn workload_issuers(
-    issuers: Vec<config::WorkloadIssuer>,
-) -> Result<(Vec<WorkloadIssuer>, Vec<Arc<IssuerKeys>>), AppError> {
-    let (mut trusted, mut looked_after) = (Vec::new(), Vec::new());
-    for config::WorkloadIssuer { platform, keys, authorities, token_file, algorithms, longest } in issuers {
-        // The operator has named whom to ask.
-        let fetcher = Fetcher::trusting(Reach::Anywhere, FetchLimits::default(), &authorities)?.showing(token_file);
-        let (name, form) = match &platform {
-            Platform::Kubernetes(issuer) => (issuer.to_string(), KeyForm::Jwks),
-            Platform::Spiffe(domain) => (domain.to_string(), KeyForm::SpiffeBundle),
+/// The platforms that an operator has named, each with its keys, which somebody must look after.
+#[derive(Default)]
+pub(super) struct Platforms(Vec<(config::WorkloadIssuer, Arc<IssuerKeys>)>);
+
+impl Platforms {
+    /// Those of a configuration. Nothing is fetched yet, and whose settings are as `before` is not fetched again.
+    pub(super) fn new(issuers: Vec<config::WorkloadIssuer>, before: Option<&Self>) -> Result<Self, AppError> {
+        let known = |settings: config::WorkloadIssuer| {
+            let same = |(known, _): &&(config::WorkloadIssuer, Arc<IssuerKeys>)| *known == settings;
+            let keys = match before.and_then(|before| before.0.iter().find(same)) {
+                Some((_, keys)) => Arc::clone(keys),
+                None => Arc::new(keys(&settings)?),
+            };
+            Ok((settings, keys))
         };
-        // Each assertion is verified anew, so a key that is withdrawn is gone at once.
-        let keys = Arc::new(IssuerKeys::new(&name, (&keys, form), &fetcher, Arc::new(|| {})));
-        looked_after.push(Arc::clone(&keys));
-        trusted.push(WorkloadIssuer { platform, keys: keys as Arc<dyn KeyLookup>, algorithms, longest });
+        issuers.into_iter().map(known).collect::<Result<_, AppError>>().map(Self)
     }
-    Ok((trusted, looked_after))
+
+    /// As the authorization server knows them.
+    pub(super) fn trusted(&self) -> Vec<WorkloadIssuer> {
+        let trusted = |(settings, keys): &(config::WorkloadIssuer, Arc<IssuerKeys>)| WorkloadIssuer {
+            platform: settings.platform.clone(),
+            keys: Arc::clone(keys) as Arc<dyn KeyLookup>,
+            algorithms: settings.algorithms.clone(),
+            longest: settings.longest,
+        };
+        self.0.iter().map(trusted).collect()
+    }
+
+    /// Their keys.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Arc<IssuerKeys>> {
+        self.0.iter().map(|(_, keys)| Arc::clone(keys))
+    }
+}
+
+fn keys(settings: &config::WorkloadIssuer) -> Result<IssuerKeys, AppError> {
+    let config::WorkloadIssuer { platform, keys, authorities, token_file, .. } = settings;
+    // The operator has named whom to ask.
+    let fetcher = Fetcher::trusting(Reach::Anywhere, FetchLimits::default(), authorities)?.showing(token_file.clone());
+    let (name, form) = match platform {
+        Platform::Kubernetes(issuer) => (issuer.to_string(), KeyForm::Jwks),
+        Platform::Spiffe(domain) => (domain.to_string(), KeyForm::SpiffeBundle),
+    };
+    // Each assertion is verified anew, so a key that is withdrawn is gone at once.
+    Ok(IssuerKeys::new(&name, (keys, form), &fetcher, Arc::new(|| {})))
 }

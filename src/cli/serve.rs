@@ -9,8 +9,9 @@ use tokio::sync::oneshot;
 
 use super::descriptors;
 use super::signals::{Signals, Told};
+use super::source::Source;
 use super::validate::{self, Override};
-use crate::app::{App, AppError, Seams};
+use crate::app::{App, AppError, Reloader, Seams};
 use crate::config::Config;
 use crate::telemetry;
 
@@ -44,7 +45,8 @@ enum ServeError {
 
 impl Serve {
     pub(super) fn run(self) -> ExitCode {
-        let config = match validate::load(&self.config, &self.set) {
+        let mut source = Source::new(self.config, self.set);
+        let config = match source.load() {
             Ok(config) => config,
             Err(mistakes) => return validate::refuse(&mistakes),
         };
@@ -57,7 +59,7 @@ impl Serve {
             Err(error) => return super::failed(&error),
         };
         descriptors::raise_limit();
-        let ended = runtime.block_on(serve(config));
+        let ended = runtime.block_on(serve(config, source));
         if matches!(ended, Err(ServeError::CutOff)) {
             runtime.shutdown_background();
         }
@@ -69,16 +71,18 @@ impl Serve {
     }
 }
 
-/// Serves until SIGTERM or SIGINT, then drains; at a second one drops everything.
-async fn serve(config: Config) -> Result<(), ServeError> {
+/// Serves until SIGTERM or SIGINT, then drains; at a second one drops everything. At SIGHUP, and when a file changes, it
+/// goes on with what the files say then.
+async fn serve(config: Config, mut source: Source) -> Result<(), ServeError> {
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
     let app = App::start(config, Seams::default()).await?.announce()?;
+    let reloader = app.reloader();
     let (stop, stopped) = oneshot::channel::<()>();
     let run = app.run(async { drop(stopped.await) });
     let told_twice = async {
-        told_to_stop(&mut signals).await;
+        told_to_stop(&mut signals, &mut source, &reloader).await;
         drop(stop);
-        told_to_stop(&mut signals).await;
+        told_to_stop(&mut signals, &mut source, &reloader).await;
     };
     tokio::select! {
         ended = run => Ok(ended?),
@@ -86,11 +90,17 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     }
 }
 
-/// Resolves at SIGTERM or SIGINT.
-async fn told_to_stop(signals: &mut Signals) {
-    while signals.next().await == Told::Hangup {
-        // Whoever sends it expects new settings: silence would look like success, and to end would be an outage.
-        tracing::warn!("SIGHUP: this version cannot reload; the configuration is unchanged, restart to change it");
+/// Resolves at SIGTERM or SIGINT; until then sees to reloads.
+async fn told_to_stop(signals: &mut Signals, source: &mut Source, reloader: &Reloader) {
+    loop {
+        let cause = tokio::select! {
+            told = signals.next() => match told {
+                Told::Stop => return,
+                Told::Hangup => "SIGHUP",
+            },
+            () = source.changed() => "a file has changed",
+        };
+        source.reload(cause, reloader).await;
     }
 }
 

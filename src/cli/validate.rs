@@ -1,6 +1,6 @@
 //! `tollgate validate`: whether a configuration is right, and everything that is wrong with it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -83,12 +83,20 @@ impl Override {
 ///
 /// # Errors
 /// All [`Mistakes`] at once.
-pub(super) fn load(file: &std::path::Path, overrides: &[Override]) -> Result<Config, Mistakes> {
-    let mut document = Document::read(file)?;
+pub(super) fn load(file: &Path, overrides: &[Override]) -> Result<Config, Mistakes> {
+    read(file, overrides).0
+}
+
+/// The same, and the files that it names, whether it is right or not.
+pub(super) fn read(file: &Path, overrides: &[Override]) -> (Result<Config, Mistakes>, Vec<PathBuf>) {
+    let mut document = match Document::read(file) {
+        Ok(document) => document,
+        Err(mistakes) => return (Err(mistakes), Vec::new()),
+    };
     for Override { key, json } in overrides {
         document.set(key, json);
     }
-    document.check()
+    document.judge()
 }
 
 /// Reports mistakes; the exit code says that the configuration is at fault.

@@ -29,8 +29,18 @@ const SHOWN_LIMIT: usize = 200;
 const SOCKET_PATH_LIMIT: usize = 107;
 
 /// Judges a file. `None` only if there are mistakes.
-pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mistake>) -> Option<Config> {
-    let mut judge = Judge { directory, mistakes };
+pub(super) fn config(
+    file: &Given<File>,
+    directory: &Path,
+    (mistakes, files): (&mut Vec<Mistake>, &mut Vec<PathBuf>),
+) -> Option<Config> {
+    let mut judge = Judge { directory, mistakes, files: Vec::new() };
+    let config = everything(&mut judge, file);
+    files.append(&mut judge.files);
+    config
+}
+
+fn everything(judge: &mut Judge<'_>, file: &Given<File>) -> Option<Config> {
     let place = &file.place;
     let File { listen, store, replay, authorization_server, protected_resources, issuers: _ } = &file.value;
 
@@ -40,27 +50,27 @@ pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mi
         judge.report(mistake.help("configure `authorization_server`, `protected_resources` or both"));
     }
     let listen_file = listen.as_ref();
-    let (listen, client_ca) = self::listen(&mut judge, listen_file);
+    let (listen, client_ca) = self::listen(judge, listen_file);
     let replay_file = replay.as_ref();
-    let replay = if place.lost("replay") { None } else { super::replay::judge(&mut judge, replay_file) };
-    let limits = super::store::limits(&mut judge, store.as_ref());
-    let store = if place.lost("store") { None } else { super::store::judge(&mut judge, store.as_ref()) };
+    let replay = if place.lost("replay") { None } else { super::replay::judge(judge, replay_file) };
+    let limits = super::store::limits(judge, store.as_ref());
+    let store = if place.lost("store") { None } else { super::store::judge(judge, store.as_ref()) };
     let server_file = authorization_server.as_ref();
     if let (Some(store), Some(_), Some(_)) = (&store, &replay, server_file) {
-        super::replay::check_replicas(&mut judge, replay_file, (store, place));
+        super::replay::check_replicas(judge, replay_file, (store, place));
     }
     let own = protected_resource::Own::of(file);
-    let issuers = issuer::all(&mut judge, file, own.issuer.as_ref(), own.window.skew);
-    let resources = protected_resource::all(&mut judge, file, &own);
+    let issuers = issuer::all(judge, file, own.issuer.as_ref(), own.window.skew);
+    let resources = protected_resource::all(judge, file, &own);
     let certificates = certificates(listen_file);
-    let server = server_file
-        .map(|server| authorization_server::judge(&mut judge, server, store.as_ref(), &resources, certificates));
+    let server =
+        server_file.map(|server| authorization_server::judge(judge, server, store.as_ref(), &resources, certificates));
     let mut authorization_server = match server {
         Some(server) => Some(server?),
         None => None,
     };
     if let (Some(given), Some(server)) = (server_file, &authorization_server) {
-        check_admin_api(&mut judge, given, server, &listen, listen_file);
+        check_admin_api(judge, given, server, &listen, listen_file);
     }
     if let Some(server) = &mut authorization_server {
         server.settings.mutual_tls = (listen.public.tls.is_some() || listen.public.forwarded_certificates)
@@ -74,7 +84,8 @@ pub(super) fn config(file: &Given<File>, directory: &Path, mistakes: &mut Vec<Mi
     let limits = crate::store::Limits { kept: kept.unwrap_or_default().max(limits.kept), ..limits };
     let protected_resources = resources;
     let replay = replay?;
-    Some(Config { listen, store: store?, limits, replay, authorization_server, issuers, protected_resources })
+    let (store, digest) = (store?, [0; 32]); // of which the document knows
+    Some(Config { listen, store, limits, replay, authorization_server, issuers, protected_resources, digest })
 }
 
 /// An external login is nothing without the door through which it comes, and that door must not be where Envoy's is.
@@ -109,12 +120,14 @@ pub(super) struct Judge<'a> {
     /// What paths are relative to.
     directory: &'a Path,
     mistakes: &'a mut Vec<Mistake>,
+    /// The files that the file names and whose contents decide.
+    files: Vec<PathBuf>,
 }
 
 impl<'a> Judge<'a> {
     /// A judge whose findings nobody needs.
     pub(super) fn aside(mistakes: &'a mut Vec<Mistake>) -> Self {
-        Self { directory: Path::new(""), mistakes }
+        Self { directory: Path::new(""), mistakes, files: Vec::new() }
     }
 
     /// Adds a mistake.
@@ -158,6 +171,13 @@ impl<'a> Judge<'a> {
     /// A path, relative to the directory of the file.
     pub(super) fn path(&self, given: &str) -> PathBuf {
         self.directory.join(given)
+    }
+
+    /// The same, of a file that is read: when it changes, the configuration does.
+    pub(super) fn file(&mut self, given: &str) -> PathBuf {
+        let path = self.path(given);
+        self.files.push(path.clone());
+        path
     }
 
     /// Reports every value that was given before, in words that say what is twice. What was given first is fine.
@@ -275,7 +295,7 @@ fn tls(judge: &mut Judge<'_>, given: &Given<TlsFile>) -> Option<TlsFiles> {
     let certificate = judge.required(&given.place, "certificate", given.value.certificate.as_ref());
     let private_key = judge.required(&given.place, "private_key", given.value.private_key.as_ref());
     let (certificate, private_key) = (certificate?, private_key?);
-    let files = TlsFiles { certificate: judge.path(&certificate.value), private_key: judge.path(&private_key.value) };
+    let files = TlsFiles { certificate: judge.file(&certificate.value), private_key: judge.file(&private_key.value) };
     if let Err(fault) = files.read() {
         let at_fault = if fault.is_about_the_certificate(&files) { certificate } else { private_key };
         let mistake = Mistake::about(&at_fault.place, format!("cannot be used: {fault}"));

@@ -10,6 +10,7 @@ use super::file::File;
 use super::given::{Fault, Given, NodeDeserializer};
 use super::mistake::{Mistake, Mistakes, Place, Source, Span};
 use super::tree::{Entry, Node, Value, child_path, is_secret_key};
+use crate::secret::{sha256, sha256_parts};
 use serde::Deserialize as _;
 
 /// The largest file that is read, in bytes.
@@ -28,6 +29,8 @@ pub struct Document {
     directory: PathBuf,
     sources: Vec<Source>,
     mistakes: Vec<Mistake>,
+    /// SHA-256 of everything that was written.
+    digest: [u8; 32],
 }
 
 impl Document {
@@ -55,7 +58,8 @@ impl Document {
         match Node::parse(text, 0, "") {
             Ok((root, mistakes)) => {
                 source.text = blank(text, &root.secrets());
-                Ok(Self { root, directory: directory.to_owned(), sources: vec![source], mistakes })
+                let digest = sha256(text.as_bytes());
+                Ok(Self { root, directory: directory.to_owned(), sources: vec![source], mistakes, digest })
             }
             Err(mistake) => {
                 source.text = veil(text);
@@ -70,6 +74,7 @@ impl Document {
     ///
     /// What is wrong with the override is reported by [`check`](Self::check), together with everything else.
     pub fn set(&mut self, key: &str, json: &str) {
+        self.digest = sha256_parts(&[&self.digest, key.as_bytes(), json.as_bytes()]);
         let source = self.sources.len();
         self.sources.push(Source { name: format!("--set {key}"), text: veil(json) });
         match Node::parse(json, source, key) {
@@ -90,13 +95,20 @@ impl Document {
     ///
     /// # Errors
     /// All [`Mistakes`] at once.
-    pub fn check(mut self) -> Result<Config, Mistakes> {
-        let file = self.fit();
-        let config = file.and_then(|file| check::config(&file, &self.directory, &mut self.mistakes));
-        match config {
-            Some(config) if self.mistakes.is_empty() => Ok(config),
+    pub fn check(self) -> Result<Config, Mistakes> {
+        self.judge().0
+    }
+
+    /// The same, and the files that the configuration names, whether it is right or not: when one of them changes, it has to
+    /// be judged again.
+    pub fn judge(mut self) -> (Result<Config, Mistakes>, Vec<PathBuf>) {
+        let (file, mut files) = (self.fit(), Vec::new());
+        let found = (&mut self.mistakes, &mut files);
+        let config = match file.and_then(|file| check::config(&file, &self.directory, found)) {
+            Some(config) if self.mistakes.is_empty() => Ok(Config { digest: self.digest, ..config }),
             Some(_) | None => Err(Mistakes::new(self.mistakes, self.sources)),
-        }
+        };
+        (config, files)
     }
 
     /// Reads the tree into types. Whatever does not fit is a mistake and is taken out, until the rest fits.

@@ -1,5 +1,6 @@
 //! Judges `issuers`, and which issuers resources name.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::authorization_server::algorithm;
@@ -135,7 +136,7 @@ fn issuer(
 }
 
 /// Judges how an issuer is asked about tokens. `None` only if there are mistakes.
-fn introspection(judge: &mut Judge<'_>, given: &Given<IntrospectionFile>) -> Option<IntrospectionSettings> {
+fn introspection(judge: &mut Judge<'_>, given: &Given<IntrospectionFile>) -> Option<Arc<IntrospectionSettings>> {
     let Given { value: file, place } = given;
     let endpoint = judge.required(place, "endpoint", file.endpoint.as_ref());
     let client_id = judge.required(place, "client_id", file.client_id.as_ref());
@@ -153,12 +154,12 @@ fn introspection(judge: &mut Judge<'_>, given: &Given<IntrospectionFile>) -> Opt
         let mistake = Mistake::about(place, "says not how this server authenticates: nobody answers just anyone");
         judge.report(mistake.help("add `client_secret_file` or `client_key_file`"));
     }
-    Some(IntrospectionSettings {
+    Some(Arc::new(IntrospectionSettings {
         kept: judge.duration(file.cache.as_ref(), ANSWERS_COUNT, Some(LONGEST_ANSWERS_COUNT)),
         endpoint: endpoint?.value.0.clone(),
         client_id: client_id?.value.0.clone(),
         credential: credential?,
-    })
+    }))
 }
 
 fn claims(judge: &mut Judge<'_>, given: Option<&Given<TokenClaimsFile>>) -> ClaimNames {

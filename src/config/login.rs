@@ -1,5 +1,6 @@
 //! Judges `authorization_server.login`: how people sign in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Login;
@@ -18,7 +19,7 @@ pub(super) fn judge(judge: &mut Judge<'_>, file: &LoginFile, server: &Given<Auth
         LoginFile::Local(given) => {
             let users_file = judge.required(&given.place, "users_file", given.value.users_file.as_ref())?;
             check_users(judge, users_file, server);
-            Some(Login::Local { users_file: judge.path(&users_file.value) })
+            Some(Login::Local { users_file: judge.file(&users_file.value) })
         }
         LoginFile::Oidc(given) => oidc(judge, given, server),
         LoginFile::Header(given) => header(judge, given).map(Login::Header),
@@ -63,6 +64,7 @@ fn oidc(judge: &mut Judge<'_>, given: &Given<OidcLoginFile>, server: &Given<Auth
         client: client?,
         scopes,
     };
+    let settings = Arc::new(settings);
     Some(Login::Oidc { settings, limits: FetchLimits { time, ..limits } })
 }
 

@@ -86,6 +86,30 @@ impl Mistake {
     }
 }
 
+/// A mistake, where it is, and what to do about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed<'a> {
+    /// The name of the file, or the override.
+    pub file: Option<&'a str>,
+    /// Counts from 1.
+    pub line: Option<usize>,
+    /// Counts from 1, in characters.
+    pub column: Option<usize>,
+    /// What to do about it.
+    pub help: Option<&'a str>,
+    mistake: &'a Mistake,
+}
+
+/// In one line.
+impl fmt::Display for Placed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.file, self.line) {
+            (Some(file), Some(line)) => write!(f, "{file}:{line}: {}", self.mistake.message),
+            (_, _) => f.write_str(&self.mistake.message),
+        }
+    }
+}
+
 /// A text that mistakes point into, with secrets blanked out.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
@@ -129,19 +153,32 @@ impl Mistakes {
     /// The report as JSON: a list of objects with `file`, `line`, `column`, `path`, `message` and `help`.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
-        let one = |mistake: &Mistake| {
-            let source = mistake.span.and_then(|span| self.sources.get(span.source));
-            let position = source.zip(mistake.span).map(|(source, span)| position(&source.text, span.start));
+        let one = |Placed { file, line, column, help, mistake }: Placed<'_>| {
             serde_json::json!({
-                "file": source.map(|source| &source.name),
-                "line": position.map(|(line, _)| line),
-                "column": position.map(|(_, column)| column),
+                "file": file,
+                "line": line,
+                "column": column,
                 "path": mistake.path,
                 "message": mistake.message,
-                "help": mistake.advice(),
+                "help": help,
             })
         };
-        self.mistakes.iter().map(one).collect()
+        self.places().map(one).collect()
+    }
+
+    /// The mistakes, each with its place, as far as there is one.
+    pub fn places(&self) -> impl Iterator<Item = Placed<'_>> {
+        self.mistakes.iter().map(|mistake| {
+            let source = mistake.span.and_then(|span| self.sources.get(span.source));
+            let position = source.zip(mistake.span).map(|(source, span)| position(&source.text, span.start));
+            Placed {
+                file: source.map(|source| source.name.as_str()),
+                line: position.map(|(line, _)| line),
+                column: position.map(|(_, column)| column),
+                help: mistake.advice(),
+                mistake,
+            }
+        })
     }
 
     fn render(&self, handler: &dyn ReportHandler) -> String {

@@ -92,7 +92,7 @@ pub(super) fn users(judge: &mut Judge<'_>, given: &Given<String>) -> Option<Zero
 /// Reads a picture.
 pub(super) fn logo(judge: &mut Judge<'_>, given: &Given<String>) -> Option<Logo> {
     let mut bytes = Vec::new();
-    let read = open(&judge.path(&given.value))
+    let read = open(&judge.file(&given.value))
         .and_then(|file| file.take(Logo::LIMIT + 1).read_to_end(&mut bytes).map_err(|error| error.to_string()));
     if let Err(reason) = read {
         report_unreadable(judge, given, &reason);
@@ -145,7 +145,7 @@ pub(super) fn lines(judge: &mut Judge<'_>, given: &Given<String>) -> Option<Zero
 }
 
 fn read(judge: &mut Judge<'_>, given: &Given<String>, limit: u64) -> Option<Zeroizing<String>> {
-    match read_text(&judge.path(&given.value), limit) {
+    match read_text(&judge.file(&given.value), limit) {
         Ok(text) => Some(text),
         Err(reason) => {
             report_unreadable(judge, given, &reason);

@@ -48,7 +48,7 @@ fn kubernetes(judge: &mut Judge<'_>, given: &Given<KubernetesFile>) -> Option<Wo
     }
     let keys = match (&file.jwks_uri, &file.jwks_file) {
         (Some(url), _) => KeySource::JwksUri(url.value.0.clone()),
-        (None, Some(path)) => KeySource::File(judge.path(&path.value)),
+        (None, Some(path)) => KeySource::File(judge.file(&path.value)),
         (None, None) => KeySource::Discovery,
     };
     let authorities = file.ca_file.as_ref().map(|given| named_file::authority_text(judge, given));
@@ -71,7 +71,7 @@ fn spiffe(judge: &mut Judge<'_>, given: &Given<SpiffeFile>) -> Option<WorkloadIs
             None
         }
         (Some(url), None) => Some(KeySource::JwksUri(url.value.0.clone())),
-        (None, Some(path)) => Some(KeySource::File(judge.path(&path.value))),
+        (None, Some(path)) => Some(KeySource::File(judge.file(&path.value))),
         (None, None) => {
             if !place.lost("bundle_uri") && !place.lost("bundle_file") {
                 judge.report(Mistake::about(place, "lacks `bundle_uri`, or `bundle_file`"));

@@ -216,6 +216,18 @@ impl<T: Send + Sync + 'static> Kept<T> {
         let _ = self.fetch_behind(why, now).await;
     }
 
+    /// Waits until the document was fetched again, whatever its age: somebody knows that it may be another one.
+    pub async fn fetch_again(self: &Arc<Self>, now: Timestamp) {
+        {
+            let mut held = self.held();
+            held.failed = None;
+            if let Some(document) = &mut held.document {
+                document.ageing_from = document.ageing_from.min(now);
+            }
+        }
+        let _ = self.fetch_behind(Why::Ageing, now).await;
+    }
+
     /// Fetches the document behind the scenes, if there is none or if it will not be fresh for much longer.
     pub fn look_after(self: &Arc<Self>, now: Timestamp) {
         let due = {

@@ -20,6 +20,7 @@ use tracing::{error, info};
 use super::{Answering, Never};
 use crate::audit;
 use crate::clock::{Clock, Timestamp};
+use crate::current::Current;
 use crate::keys::SigningKeys;
 use crate::oauth::{AuthorizationServer, Error, Refusal};
 use crate::store::GrantHandle;
@@ -31,10 +32,10 @@ mod keys;
 mod login;
 mod page;
 mod sessions;
-mod standing;
+mod status;
 pub mod v1;
 
-pub use standing::Standing;
+pub use status::Installation;
 use v1::authorization_service_server::AuthorizationServiceServer;
 use v1::client_service_server::ClientServiceServer;
 use v1::device_service_server::DeviceServiceServer;
@@ -71,16 +72,19 @@ type Boxed = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Neve
 /// Answers `tollgate.admin.v1` calls, and says what there is to call (`grpc.reflection.v1`).
 #[derive(Clone)]
 pub struct AdminService {
+    /// What calls are answered with; each keeps what was there when it came.
+    server: Arc<Current<AuthorizationServer>>,
     services: Arc<HashMap<&'static str, Boxed>>,
 }
 
 impl AdminService {
     /// The services in front of an authorization server. Those of an external login are there if its people sign in so.
     #[must_use]
-    pub fn new(server: Arc<AuthorizationServer>, keys: Arc<SigningKeys>, standing: Standing) -> Self {
+    pub fn new(server: Arc<AuthorizationServer>, keys: Arc<SigningKeys>, installation: Installation) -> Self {
         let signs_in_elsewhere = server.settings().external_login.is_some();
-        let clock = Arc::clone(&standing.clock);
-        let api = Api { server, keys, clock, standing: Arc::new(standing) };
+        let server = Arc::new(Current::new(server));
+        let clock = Arc::clone(&installation.clock);
+        let api = Api { server: Arc::clone(&server), keys, clock, installation: Arc::new(installation) };
         let mut services = HashMap::new();
         macro_rules! serve {
             ($($server:ident)+) => {
@@ -99,7 +103,12 @@ impl AdminService {
             .expect("the descriptors were compiled with this program");
         let reflection = reflection.max_decoding_message_size(MESSAGE_LIMIT);
         services.insert(REFLECTION, BoxCloneSyncService::new(reflection));
-        Self { services: Arc::new(services) }
+        Self { server, services: Arc::new(services) }
+    }
+
+    /// Has `next` answer, from the next call on; for all clones.
+    pub fn replace(&self, next: Arc<AuthorizationServer>) {
+        self.server.replace(next);
     }
 }
 
@@ -124,13 +133,13 @@ impl tower::Service<http::Request<Body>> for AdminService {
 #[derive(Clone)]
 pub(super) struct Api {
     /// Holds the rules.
-    server: Arc<AuthorizationServer>,
+    server: Arc<Current<AuthorizationServer>>,
     /// The signing keys.
     keys: Arc<SigningKeys>,
     /// Read once a call.
     clock: Arc<dyn Clock>,
     /// What runs.
-    standing: Arc<Standing>,
+    installation: Arc<Installation>,
 }
 
 /// Who calls, as far as the connection tells: the user of a process on this machine.

@@ -32,6 +32,7 @@ use crate::authz::{
     Unresolved, Unspent,
 };
 use crate::clock::{Clock, Timestamp};
+use crate::current::Current;
 use crate::replay::ReplayGuard;
 use crate::telemetry::GateMetrics;
 use crate::unavailable::Unavailable;
@@ -52,7 +53,13 @@ const ANSWER_TIME: Duration = Duration::from_millis(25);
 /// Answers `Check` calls.
 #[derive(Clone)]
 pub struct CheckService {
-    /// Shared by all calls.
+    /// What calls are answered with; each keeps what was there when it came.
+    counter: Arc<Current<Counter>>,
+}
+
+/// Where calls are answered, and decisions counted.
+struct Counter {
+    /// What it takes to answer.
     gate: Arc<Gate>,
     /// Where decisions are counted.
     metrics: Option<Arc<GateMetrics>>,
@@ -72,13 +79,22 @@ impl CheckService {
     /// A service that asks `enforcer`, and then `guard` whether a proof is new.
     #[must_use]
     pub fn new(enforcer: Enforcer, guard: Arc<dyn ReplayGuard>, clock: Arc<dyn Clock>) -> Self {
-        Self { gate: Arc::new(Gate { enforcer, guard, clock }), metrics: None }
+        Self::at(Counter { gate: Arc::new(Gate { enforcer, guard, clock }), metrics: None })
     }
 
     /// The same service, whose decisions are counted.
     #[must_use]
     pub fn counted_by(self, metrics: Arc<GateMetrics>) -> Self {
-        Self { metrics: Some(metrics), ..self }
+        Self::at(Counter { gate: Arc::clone(&self.counter.get().gate), metrics: Some(metrics) })
+    }
+
+    fn at(counter: Counter) -> Self {
+        Self { counter: Arc::new(Current::new(Arc::new(counter))) }
+    }
+
+    /// Answers as `other` does, from the next call on; so do all clones.
+    pub fn replace(&self, other: &Self) {
+        self.counter.replace(other.counter.get());
     }
 }
 
@@ -97,14 +113,14 @@ impl tower::Service<http::Request<Body>> for CheckService {
 
     fn call(&mut self, call: http::Request<Body>) -> Self::Future {
         let arrived = Instant::now();
-        let (gate, metrics) = (Arc::clone(&self.gate), self.metrics.clone());
+        let counter = self.counter.get();
         Box::pin(async move {
             if call.uri().path() != CHECK_PATH {
                 return Ok(Status::new(Code::Unimplemented, "no such method").into_http());
             }
             let timeout = call.headers().get("grpc-timeout").and_then(|value| timeout(value.as_bytes()));
             let deadline = timeout.and_then(|timeout| arrived.checked_add(timeout));
-            let visit = Visit { gate, metrics, arrived, deadline };
+            let visit = Visit { counter, arrived, deadline };
             Ok(Grpc::new(QuestionCodec).unary(visit, call).await)
         })
     }
@@ -112,10 +128,8 @@ impl tower::Service<http::Request<Body>> for CheckService {
 
 /// One call.
 struct Visit {
-    /// What it takes to answer.
-    gate: Arc<Gate>,
-    /// Where the decision is counted.
-    metrics: Option<Arc<GateMetrics>>,
+    /// Where it is answered.
+    counter: Arc<Counter>,
     /// When the head of the call was read.
     arrived: Instant,
     /// When the proxy stops waiting.
@@ -127,9 +141,9 @@ impl UnaryService<Question> for Visit {
     type Future = Pin<Box<dyn Future<Output = Result<Response<CheckResponse>, Status>> + Send>>;
 
     fn call(&mut self, call: Call<Question>) -> Self::Future {
-        let (gate, arrived, deadline) = (Arc::clone(&self.gate), self.arrived, self.deadline);
-        let metrics = self.metrics.take();
+        let (counter, arrived, deadline) = (Arc::clone(&self.counter), self.arrived, self.deadline);
         Box::pin(async move {
+            let gate = &counter.gate;
             let now = gate.clock.now();
             let question = call.into_inner();
             let http = match &question {
@@ -145,7 +159,7 @@ impl UnaryService<Question> for Visit {
                 }
             };
             let took = arrived.elapsed();
-            if let Some(metrics) = metrics {
+            if let Some(metrics) = &counter.metrics {
                 metrics.decided(&decision, took);
             }
             report(&decision, http.as_ref(), took);

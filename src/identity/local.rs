@@ -104,9 +104,21 @@ pub struct LocalUsers {
     active: HashMap<Subject, Person>,
     /// Verified where a name is unknown, so that it takes as long as for a known one.
     decoy: Arc<PasswordHash>,
+    desk: Arc<Desk>,
+}
+
+/// Where people show their passwords. It outlives a users file, which forgives nobody.
+struct Desk {
     attempts: Throttle,
     queue: Semaphore,
     hashing: Arc<Semaphore>,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        let (queue, hashing) = (Semaphore::new(HASHING + WAITING), Arc::new(Semaphore::new(HASHING)));
+        Self { attempts: Throttle::default(), queue, hashing }
+    }
 }
 
 /// Judges a users file without keeping anybody: everybody's subject.
@@ -196,10 +208,14 @@ impl LocalUsers {
             active: active.map(|person| (person.subject.clone(), person.clone())).collect(),
             decoy: costliest.unwrap_or_else(|| Arc::new(hash_of(b"nobody has this password", Params::default()))),
             by_name,
-            attempts: Throttle::default(),
-            queue: Semaphore::new(HASHING + WAITING),
-            hashing: Arc::new(Semaphore::new(HASHING)),
+            desk: Arc::default(),
         }
+    }
+
+    /// These people in the place of `earlier` ones: who has tried too often has still done so.
+    #[must_use]
+    pub fn after(self, earlier: &Self) -> Self {
+        Self { desk: Arc::clone(&earlier.desk), ..self }
     }
 
     /// Everybody's subject: no client may have one of these as its `client_id` (RFC 9700 §4.15).
@@ -214,8 +230,8 @@ impl LocalUsers {
 
     /// Verifies a password on a thread of its own, when it is its turn.
     async fn verify(&self, password: &str, hash: &Arc<PasswordHash>) -> Result<bool, Unavailable> {
-        let _place = self.queue.try_acquire().map_err(|_| Unavailable::Full)?;
-        let turn = Arc::clone(&self.hashing).acquire_owned().await.map_err(|_| Unavailable::Down)?;
+        let _place = self.desk.queue.try_acquire().map_err(|_| Unavailable::Full)?;
+        let turn = Arc::clone(&self.desk.hashing).acquire_owned().await.map_err(|_| Unavailable::Down)?;
         let (password, hash) = (Zeroizing::new(password.as_bytes().to_vec()), Arc::clone(hash));
         let verified = tokio::task::spawn_blocking(move || {
             let _turn = turn; // kept until the work is done, even if the caller went away
@@ -232,14 +248,14 @@ impl Passwords for LocalUsers {
             return Ok(Authentication::Unknown);
         }
         let buckets = buckets(attempt.username, attempt.address);
-        if let Counted::TooMany { retry_after } = self.attempts.count(&buckets, attempt.now)? {
+        if let Counted::TooMany { retry_after } = self.desk.attempts.count(&buckets, attempt.now)? {
             return Ok(Authentication::Throttled { retry_after });
         }
         let user = self.by_name.get(attempt.username);
         let verified = self.verify(attempt.password, user.map_or(&self.decoy, |user| &user.hash)).await?;
         match user.filter(|user| verified && !user.disabled) {
             Some(user) => {
-                self.attempts.take_back(&buckets);
+                self.desk.attempts.take_back(&buckets);
                 Ok(Authentication::Known(user.person.clone()))
             }
             None => Ok(Authentication::Unknown),
@@ -344,7 +360,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_is_unavailable() {
         let people = people();
-        let _all = people.queue.try_acquire_many(34).expect("nobody else waits");
+        let _all = people.desk.queue.try_acquire_many(34).expect("nobody else waits");
         assert_eq!(sign_in(&people, "ada", "correct horse").await, Err(Unavailable::Full));
     }
 

@@ -60,7 +60,7 @@ impl UpstreamIssuer {
 }
 
 /// What an operator decides about an upstream provider.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct OidcSettings {
     /// Who it is.
     pub issuer: UpstreamIssuer,
@@ -76,7 +76,7 @@ pub struct OidcSettings {
 
 /// An upstream OpenID provider.
 pub struct OidcProvider {
-    settings: OidcSettings,
+    settings: Arc<OidcSettings>,
     fetcher: Fetcher,
     entropy: Arc<dyn Entropy>,
     metadata: Arc<Kept<Metadata>>,
@@ -86,7 +86,7 @@ pub struct OidcProvider {
 impl OidcProvider {
     /// A provider of which nothing is known yet but what the operator says.
     #[must_use]
-    pub fn new(settings: OidcSettings, fetcher: Fetcher, entropy: Arc<dyn Entropy>) -> Self {
+    pub fn new(settings: Arc<OidcSettings>, fetcher: Fetcher, entropy: Arc<dyn Entropy>) -> Self {
         let issuer = settings.issuer.clone();
         let parse = move |body: &[u8]| Metadata::parse(body, &issuer);
         let metadata = Kept::new(&settings.issuer.discovery(), fetcher.clone(), parse);

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
+use subtle::ConstantTimeEq as _;
 
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
@@ -30,6 +31,20 @@ pub enum ClientCredential {
     Post(SecretString),
     /// `private_key_jwt`.
     Key(Box<SigningKey>),
+}
+
+impl PartialEq for ClientCredential {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |one: &SecretString, two: &SecretString| {
+            bool::from(one.expose_secret().as_bytes().ct_eq(two.expose_secret().as_bytes()))
+        };
+        match (self, other) {
+            (Self::None, Self::None) => true,
+            (Self::Basic(one), Self::Basic(two)) | (Self::Post(one), Self::Post(two)) => same(one, two),
+            (Self::Key(one), Self::Key(two)) => one.public().thumbprint() == two.public().thumbprint(),
+            (Self::None | Self::Basic(_) | Self::Post(_) | Self::Key(_), _) => false,
+        }
+    }
 }
 
 impl fmt::Debug for ClientCredential {

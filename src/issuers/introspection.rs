@@ -36,7 +36,7 @@ const REFUSALS_KEPT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What an operator decides about introspection at an issuer.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct IntrospectionSettings {
     /// Where to ask.
     pub endpoint: FetchUrl,
@@ -51,7 +51,7 @@ pub struct IntrospectionSettings {
 /// Asks an issuer what its opaque tokens stand for.
 pub struct Introspection {
     issuer: IssuerName,
-    settings: IntrospectionSettings,
+    settings: Arc<IntrospectionSettings>,
     fetcher: Fetcher,
     entropy: Arc<dyn Entropy>,
     /// By the SHA-256 of the token; whoever comes first asks.
@@ -74,7 +74,7 @@ impl Introspection {
     #[must_use]
     pub fn new(
         issuer: IssuerName,
-        settings: IntrospectionSettings,
+        settings: Arc<IntrospectionSettings>,
         fetcher: Fetcher,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
@@ -89,7 +89,7 @@ impl Introspection {
         if now.millis() < self.paused_until.load(Ordering::Relaxed) {
             return Err(Unavailable::Down);
         }
-        let IntrospectionSettings { endpoint, client_id, credential, .. } = &self.settings;
+        let IntrospectionSettings { endpoint, client_id, credential, .. } = &*self.settings;
         let us = credential.authenticate(client_id, self.issuer.as_str(), &*self.entropy, now);
         let mut form = vec![("token", token), ("token_type_hint", "access_token")];
         form.extend(us.parameters.iter().map(|(name, value)| (*name, value.as_str())));

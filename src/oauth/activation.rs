@@ -183,7 +183,7 @@ impl AuthorizationServer {
         let Ok(user_code) = user_code.parse::<UserCode>() else { return Ok(Err(CodeFault::Malformed)) };
 
         let (own, overall) = (guesses::own(token, &signed_in.person.subject, browser.address), guesses::overall());
-        if let Counted::TooMany { retry_after } = self.guesses.count_shared(&own, overall, now)? {
+        if let Counted::TooMany { retry_after } = self.tally.guesses.count_shared(&own, overall, now)? {
             tracing::warn!(
                 target: audit::TARGET,
                 event = audit::USER_CODE_THROTTLED,
@@ -195,8 +195,8 @@ impl AuthorizationServer {
         }
         let device = self.store.claim_device(user_code.digest(&self.user_codes), token.digest(), now).await?;
         let Some(device) = device else { return Ok(Err(CodeFault::Unknown)) };
-        self.guesses.take_back(&own);
-        self.guesses.take_back(&[overall]);
+        self.tally.guesses.take_back(&own);
+        self.tally.guesses.take_back(&[overall]);
         let Some(client) = self.known_client(device.client_id.as_str()).await? else {
             return Ok(Err(CodeFault::Unknown)); // it may be gone since a restart
         };

@@ -12,6 +12,7 @@ use super::client::ClientOrigin;
 use super::{AuthorizationServer, Client, Error};
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
+use crate::identity::Login;
 use crate::secret::{DeviceCodeKind, Digest};
 use crate::store::{
     ClientRecord, DeviceRecord, EndedBy, Grant, GrantHandle, GrantQuery, SessionId, SessionRecord, Unavailable,
@@ -232,6 +233,18 @@ impl AuthorizationServer {
     #[must_use]
     pub fn configured_clients(&self) -> usize {
         self.clients.len()
+    }
+
+    /// How people sign in, as the configuration calls it; `None` if nobody does.
+    #[must_use]
+    pub fn login_name(&self) -> Option<&'static str> {
+        let asks = |client: &Arc<Client>| client.grant_types.iter().any(|grant| grant.asks_a_person());
+        self.clients.values().any(asks).then_some(match self.login {
+            Login::Password(_) => "local",
+            Login::Upstream(_) => "oidc",
+            Login::Proxy(_) => "header",
+            Login::Elsewhere => "external",
+        })
     }
 
     /// Whether the store answers.

@@ -122,7 +122,7 @@ impl AuthorizationServer {
         let of_address = |address: IpAddr| Bucket::of(&[b"fetch for", &network(address)], OF_ADDRESS);
         let mut buckets = vec![Bucket::of(&[b"fetch from", host.as_bytes()], OF_HOST)];
         buckets.extend(asker.address.map(of_address));
-        match self.fetches.count(&buckets, asker.now)? {
+        match self.tally.fetches.count(&buckets, asker.now)? {
             Counted::Free => Ok(()),
             Counted::TooMany { retry_after } => Err(Error::Throttled { retry_after }),
         }

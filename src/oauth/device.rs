@@ -95,7 +95,7 @@ impl AuthorizationServer {
         let resource = self.resource(parameters)?;
         Self::refuse_details(parameters)?;
         let dpop_jkt = bound_key(parameters.get("dpop_jkt"), proof)?;
-        if let Counted::TooMany { retry_after } = self.device_requests.count(&buckets(&client, address), now)? {
+        if let Counted::TooMany { retry_after } = self.tally.device_requests.count(&buckets(&client, address), now)? {
             return Err(Error::Throttled { retry_after });
         }
         self.spend(&Exchange { client: &client, proof, certificate: request.certificate, now }).await?;

@@ -86,7 +86,7 @@ impl AuthorizationServer {
         let client = self.authenticate(request.credentials(), now).await?;
         *authenticated = Some(client.id.clone());
         let parameters = self.judge_push(request, &client, proof, now).await?;
-        if let Counted::TooMany { retry_after } = self.pushes.count(&[bucket(&client, request.address)], now)? {
+        if let Counted::TooMany { retry_after } = self.tally.pushes.count(&[bucket(&client, request.address)], now)? {
             return Err(Error::Throttled { retry_after });
         }
         self.spend(&Exchange { client: &client, proof, certificate: request.certificate, now }).await?;

@@ -9,6 +9,7 @@
 //! A signature and a certificate cannot be guessed, so who fails to show one is counted as any request.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Error;
@@ -36,39 +37,57 @@ impl Default for RateLimits {
     }
 }
 
+/// What was tried so far. It outlives a configuration, which forgives nobody.
+#[derive(Default)]
+pub struct Tally {
+    /// Requests of clients and addresses.
+    requests: Throttle,
+    /// Wrong secrets of clients.
+    wrong_secrets: Throttle,
+    /// Device authorization requests.
+    pub(super) device_requests: Throttle,
+    /// Wrong user codes.
+    pub(super) guesses: Throttle,
+    /// Pushed authorization requests.
+    pub(super) pushes: Throttle,
+    /// Registrations of clients.
+    pub(super) registrations: Throttle,
+    /// Fetches of documents of clients.
+    pub(super) fetches: Throttle,
+}
+
 /// The requests of clients, counted.
 pub(super) struct Rates {
     limits: RateLimits,
-    requests: Throttle,
-    wrong_secrets: Throttle,
+    tally: Arc<Tally>,
 }
 
 impl Rates {
-    /// Counts nothing yet.
-    pub(super) fn new(limits: RateLimits) -> Self {
-        Self { limits, requests: Throttle::default(), wrong_secrets: Throttle::default() }
+    /// Counts on from `tally`.
+    pub(super) fn new(limits: RateLimits, tally: Arc<Tally>) -> Self {
+        Self { limits, tally }
     }
 
     /// Counts a request from an address, before anything about it is known.
     pub(super) fn count_address(&self, address: IpAddr, now: Timestamp) -> Result<(), Error> {
         let bucket = Bucket::of(&[b"address", &network(address)], per_second(self.limits.address));
-        free(self.requests.count(&[bucket], now)?)
+        free(self.tally.requests.count(&[bucket], now)?)
     }
 
     /// Counts a request of a client that was authenticated.
     pub(super) fn count_client(&self, client: &ClientId, now: Timestamp) -> Result<(), Error> {
         let bucket = Bucket::of(&[b"client", client.as_str().as_bytes()], per_second(self.limits.client));
-        free(self.requests.count(&[bucket], now)?)
+        free(self.tally.requests.count(&[bucket], now)?)
     }
 
     /// Counts a secret before it is looked at; one that is right is [taken back](Self::take_back).
     pub(super) fn count_secret(&self, client: &str, address: IpAddr, now: Timestamp) -> Result<(), Error> {
-        free(self.wrong_secrets.count(&[self.secrets_of(client, address)], now)?)
+        free(self.tally.wrong_secrets.count(&[self.secrets_of(client, address)], now)?)
     }
 
     /// Takes back a secret that was right.
     pub(super) fn take_back(&self, client: &str, address: IpAddr) {
-        self.wrong_secrets.take_back(&[self.secrets_of(client, address)]);
+        self.tally.wrong_secrets.take_back(&[self.secrets_of(client, address)]);
     }
 
     fn secrets_of(&self, client: &str, address: IpAddr) -> Bucket {

@@ -202,7 +202,7 @@ impl AuthorizationServer {
 
     fn count_registration(&self, address: IpAddr, now: Timestamp) -> Result<(), Error> {
         let bucket = Bucket::of(&[b"registration", &network(address)], REGISTRATIONS);
-        match self.registrations.count(&[bucket], now)? {
+        match self.tally.registrations.count(&[bucket], now)? {
             Counted::Free => Ok(()),
             Counted::TooMany { retry_after } => Err(Error::Throttled { retry_after }),
         }

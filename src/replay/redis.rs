@@ -87,6 +87,14 @@ impl RedisUrl {
     }
 }
 
+impl PartialEq for RedisUrl {
+    fn eq(&self, other: &Self) -> bool {
+        let (one, two) = (self.0.redis_settings(), other.0.redis_settings());
+        let same_user = (one.username(), one.password(), one.db()) == (two.username(), two.password(), two.db());
+        self.0.addr() == other.0.addr() && same_user
+    }
+}
+
 impl fmt::Debug for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RedisUrl({})", self.0.addr())
@@ -94,7 +102,7 @@ impl fmt::Debug for RedisUrl {
 }
 
 /// What there is to know about a Redis.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RedisSettings {
     /// The one node, or some nodes of the cluster, from which the others are found.
     pub nodes: Vec<RedisUrl>,

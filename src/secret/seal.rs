@@ -7,6 +7,7 @@ use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hmac;
+use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Something sealed did not open: another key, another use, or changed on the way.
@@ -17,6 +18,12 @@ pub struct Unsealable;
 /// 256 bits from which keys are derived.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct RootKey([u8; 32]);
+
+impl PartialEq for RootKey {
+    fn eq(&self, other: &Self) -> bool {
+        bool::from(self.0.ct_eq(&other.0))
+    }
+}
 
 impl RootKey {
     /// A root key from its bytes.

@@ -18,7 +18,15 @@ const SECONDS_OF_CHECKS: &[f64] =
 /// Proofs have whole seconds, and pass for a minute by default.
 const SECONDS_OF_PROOFS: &[f64] = &[0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0];
 
-/// What the gate counts.
+/// What gates count, whatever they protect.
+#[derive(Debug)]
+pub(super) struct GateFamilies {
+    checks: Family<Labels<3>, Counter>,
+    seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    proof_age: Histogram,
+}
+
+/// What a gate counts.
 #[derive(Debug)]
 pub struct GateMetrics {
     /// By the audience of the resource.
@@ -42,9 +50,9 @@ struct Decisions {
     denied: HashMap<&'static str, Counter>,
 }
 
-impl GateMetrics {
-    /// Counts decisions about these resources.
-    pub(super) fn register<'a>(registry: &mut Registry, resources: impl Iterator<Item = &'a str>) -> Self {
+impl GateFamilies {
+    /// Counts nothing yet.
+    pub(super) fn register(registry: &mut Registry) -> Self {
         let checks = Family::<Labels<3>, Counter>::default();
         let seconds = Family::<Labels<1>, Histogram, fn() -> Histogram>::new_with_constructor(|| {
             Histogram::new(SECONDS_OF_CHECKS)
@@ -67,18 +75,27 @@ impl GateMetrics {
             Unit::Seconds,
             proof_age.clone(),
         );
-        let took = |outcome| seconds.get_or_create_owned(&[label("outcome", outcome)]);
-        Self {
-            resources: resources.map(|name| (name.to_owned(), Decisions::of(name, &checks))).collect(),
-            elsewhere: Decisions::of("", &checks),
+        let families = Self { checks, seconds, proof_age };
+        drop(families.of(std::iter::empty())); // series exist from the start
+        families
+    }
+
+    /// Counts decisions about these resources.
+    pub(super) fn of<'a>(&self, resources: impl Iterator<Item = &'a str>) -> GateMetrics {
+        let took = |outcome| self.seconds.get_or_create_owned(&[label("outcome", outcome)]);
+        GateMetrics {
+            resources: resources.map(|name| (name.to_owned(), Decisions::of(name, &self.checks))).collect(),
+            elsewhere: Decisions::of("", &self.checks),
             allowed: took("allowed"),
             denied: took("denied"),
             unavailable: took("unavailable"),
             described: took("described"),
-            proof_age,
+            proof_age: self.proof_age.clone(),
         }
     }
+}
 
+impl GateMetrics {
     /// Counts a decision.
     pub(crate) fn decided(&self, decision: &Decision, took: Duration) {
         let context = decision.context();

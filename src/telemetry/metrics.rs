@@ -13,9 +13,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::gate::GateMetrics;
+use super::gate::{GateFamilies, GateMetrics};
 use super::issuer::IssuerMetrics;
 use super::readings::{Read, Reading};
+use super::standing::Standing;
+use crate::clock::Timestamp;
 
 /// Labels of a series; one without a value is as good as absent (OpenMetrics 1.0 §4.2).
 pub(super) type Labels<const N: usize> = [(&'static str, Cow<'static, str>); N];
@@ -59,36 +61,44 @@ pub enum MetricsFormat {
 pub struct Metrics {
     registry: Registry,
     /// By the gate.
-    pub gate: Arc<GateMetrics>,
+    gate: GateFamilies,
     /// By the authorization server.
     pub issuer: Arc<IssuerMetrics>,
     /// By the cache of verified tokens.
     pub tokens: CacheMetrics,
     /// By the guard of spent proofs.
     pub replay: ReplayMetrics,
+    /// Reloads that were applied, and that were refused.
+    reloads: (Counter, Counter),
 }
 
 impl Default for Metrics {
-    /// Counters of a gate that protects nothing.
+    /// New counters.
     fn default() -> Self {
-        Self::new(std::iter::empty())
+        Self::new()
     }
 }
 
 impl Metrics {
-    /// New counters, for a gate with these resources.
+    /// New counters.
     #[must_use]
-    pub fn new<'a>(resources: impl Iterator<Item = &'a str>) -> Self {
+    pub fn new() -> Self {
         let mut registry = Registry::default();
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("tollgate_build", "This program", version);
-        let gate = Arc::new(GateMetrics::register(&mut registry, resources));
+        let gate = GateFamilies::register(&mut registry);
         let issuer = Arc::new(IssuerMetrics::register(&mut registry));
         let family = |registry: &mut Registry, name, help| {
             let family = Family::<Labels<1>, Counter>::default();
             registry.register(name, help, family.clone());
             move |outcome| family.get_or_create_owned(&[label("outcome", outcome)])
         };
+        let reloads = family(
+            &mut registry,
+            "tollgate_config_reloads",
+            "Configurations that were to come into force after the first; `refused` leaves the one before in force",
+        );
+        let reloads = (reloads("applied"), reloads("refused"));
         let lookups = family(
             &mut registry,
             "tollgate_token_cache_lookups",
@@ -98,7 +108,19 @@ impl Metrics {
         let spent = family(&mut registry, "tollgate_replay_checks", "Proofs whose single use was asked for");
         let replay =
             ReplayMetrics { first: spent("first"), replayed: spent("replayed"), unavailable: spent("unavailable") };
-        Self { registry, gate, issuer, tokens, replay }
+        Self { registry, gate, issuer, tokens, replay, reloads }
+    }
+
+    /// What a gate counts that has these resources. What others have counted under the same names goes on.
+    #[must_use]
+    pub fn gate<'a>(&self, resources: impl Iterator<Item = &'a str>) -> GateMetrics {
+        self.gate.of(resources)
+    }
+
+    /// Which configuration is in force: the first one, since the start.
+    #[must_use]
+    pub fn standing(&self, digest: [u8; 32], start: Timestamp) -> Standing {
+        Standing::new(digest, start, self.reloads.clone())
     }
 
     /// Adds a gauge that is read when somebody asks.

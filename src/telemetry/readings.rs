@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 /// Reads the series of a metric: each with a label, if there is more than one.
-pub type Read = Box<dyn Fn() -> Vec<(Option<(&'static str, &'static str)>, f64)> + Send + Sync>;
+pub type Read = Box<dyn Fn() -> Vec<(Option<(&'static str, Cow<'static, str>)>, f64)> + Send + Sync>;
 
 /// A gauge that is read when somebody asks.
 pub(super) struct Reading {
@@ -26,8 +26,7 @@ impl Collector for Reading {
         let help = format!("{}.", self.help);
         let mut metric = encoder.encode_descriptor(self.name, &help, self.unit.as_ref(), MetricType::Gauge)?;
         for (label, value) in (self.read)() {
-            let labels: Vec<(&str, Cow<'_, str>)> =
-                label.map(|(name, value)| (name, value.into())).into_iter().collect();
+            let labels: Vec<(&str, Cow<'_, str>)> = label.into_iter().collect();
             ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! Health for orchestrators, `/livez` and `/readyz`; metrics for Prometheus, `/metrics`.
+//! Health for orchestrators, `/livez` and `/readyz`; metrics for Prometheus, `/metrics`; for people what is in force,
+//! `/status`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use http::header::ACCEPT;
 use http::{HeaderMap, Method};
+use serde_json::{Value, json};
 
 use super::{Received, Response, Site, respond};
 use crate::clock::Clock;
 use crate::keys::SigningKeys;
 use crate::replay::ReplayGuard;
 use crate::store::Store;
-use crate::telemetry::{Metrics, MetricsFormat};
+use crate::telemetry::{Facts, Metrics, MetricsFormat, Standing};
 
 /// What readiness depends on.
 pub struct AdminSite {
@@ -28,6 +30,8 @@ pub struct AdminSite {
     pub takes_writes: Arc<AtomicBool>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Which configuration is in force, if there is one.
+    pub standing: Option<Arc<Standing>>,
 }
 
 impl AdminSite {
@@ -48,6 +52,22 @@ impl AdminSite {
             missing.push("replay guard");
         }
         missing
+    }
+
+    /// What this instance is, and which configuration it has in force.
+    async fn status(&self) -> Value {
+        let configuration = self.standing.as_ref().map(|standing| {
+            let Facts { digest, since, refused } = standing.facts();
+            let refused = refused.map(|(at, why)| json!({ "at": at.seconds(), "why": why }));
+            let (since, reloads) = (since.seconds(), standing.reloads());
+            json!({ "hash": digest, "in_force_since": since, "reloads": reloads, "refused": refused })
+        });
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "now": self.clock.now().seconds(),
+            "missing": self.missing().await,
+            "configuration": configuration,
+        })
     }
 }
 
@@ -71,7 +91,8 @@ impl Site for AdminSite {
                 let format = format(&request.headers);
                 respond::metrics(self.metrics.text(format), format)
             }
-            ("/livez" | "/readyz" | "/metrics", _) => respond::method_not_allowed("GET, HEAD"),
+            ("/status", Method::GET | Method::HEAD) => respond::status(&self.status().await),
+            ("/livez" | "/readyz" | "/metrics" | "/status", _) => respond::method_not_allowed("GET, HEAD"),
             _ => respond::not_found(),
         }
     }

@@ -393,6 +393,13 @@ pub(super) fn admission(status: StatusCode, review: &serde_json::Value) -> Respo
     json(status, review)
 }
 
+/// What an instance is and has in force.
+pub(super) fn status(shown: &serde_json::Value) -> Response {
+    let mut response = json(StatusCode::OK, shown);
+    no_store(&mut response);
+    response
+}
+
 /// Health: 200, or 503 with what is missing.
 pub(super) fn health(missing: &[&'static str]) -> Response {
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

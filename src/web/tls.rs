@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
@@ -106,9 +106,15 @@ impl fmt::Debug for Identity {
 /// Encrypts a door. Clones share the certificate that is shown.
 #[derive(Clone)]
 pub struct Tls {
-    acceptor: TlsAcceptor,
+    acceptor: Arc<RwLock<TlsAcceptor>>,
     files: TlsFiles,
     shown: Arc<Shown>,
+}
+
+/// What a door will show, and whether it asks for certificates.
+pub struct Prepared {
+    identity: Identity,
+    acceptor: TlsAcceptor,
 }
 
 impl Tls {
@@ -120,19 +126,22 @@ impl Tls {
     /// [`TlsFault`].
     pub fn new(files: TlsFiles, asks: bool) -> Result<Self, TlsFault> {
         let shown = Arc::new(Shown(RwLock::new(files.read()?)));
-        let provider = Arc::new(restricted(ServerConfig::builder().crypto_provider()));
-        let algorithms = provider.signature_verification_algorithms;
-        let builder = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&version::TLS13, &version::TLS12])
-            .map_err(|_| TlsFault::Mismatch)?;
-        let builder = if asks {
-            builder.with_client_cert_verifier(Arc::new(AnyCertificate(algorithms)))
-        } else {
-            builder.with_no_client_auth()
-        };
-        let mut config = builder.with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { acceptor: Arc::new(config).into(), files, shown })
+        let acceptor = Arc::new(RwLock::new(acceptor(&shown, asks)?));
+        Ok(Self { acceptor, files, shown })
+    }
+
+    /// Reads the files again, for [`Tls::show`]. `asks` says whether clients are asked for certificates.
+    ///
+    /// # Errors
+    /// [`TlsFault`].
+    pub fn prepare(&self, asks: bool) -> Result<Prepared, TlsFault> {
+        Ok(Prepared { identity: self.files.read()?, acceptor: acceptor(&self.shown, asks)? })
+    }
+
+    /// Shows what was prepared, from the next connection on.
+    pub fn show(&self, Prepared { identity, acceptor }: Prepared) {
+        *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = identity;
+        *self.acceptor.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
     }
 
     /// Reads the files again, and shows what is in them from the next connection on: certificates are renewed while we run.
@@ -142,7 +151,7 @@ impl Tls {
     /// [`TlsFault`]; the old certificate stays.
     pub fn reload(&self) -> Result<bool, TlsFault> {
         let Identity(fresh) = self.files.read()?;
-        let mut shown = self.shown.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut shown = self.shown.0.write().unwrap_or_else(PoisonError::into_inner);
         let changed = shown.0.cert != fresh.cert;
         *shown = Identity(fresh);
         Ok(changed)
@@ -150,7 +159,8 @@ impl Tls {
 
     /// Shakes hands.
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        self.acceptor.accept(stream).await
+        let acceptor = self.acceptor.read().unwrap_or_else(PoisonError::into_inner).clone();
+        acceptor.accept(stream).await
     }
 }
 
@@ -164,6 +174,23 @@ impl fmt::Debug for Tls {
 pub(super) fn presented(stream: &TlsStream<TcpStream>) -> Option<ClientCertificate> {
     let (_, session) = stream.get_ref();
     session.peer_certificates().and_then(|chain| ClientCertificate::presented(chain).ok())
+}
+
+/// Shakes hands with the certificate that is shown.
+fn acceptor(shown: &Arc<Shown>, asks: bool) -> Result<TlsAcceptor, TlsFault> {
+    let provider = Arc::new(restricted(ServerConfig::builder().crypto_provider()));
+    let algorithms = provider.signature_verification_algorithms;
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+        .map_err(|_| TlsFault::Mismatch)?;
+    let builder = if asks {
+        builder.with_client_cert_verifier(Arc::new(AnyCertificate(algorithms)))
+    } else {
+        builder.with_no_client_auth()
+    };
+    let mut config = builder.with_cert_resolver(Arc::clone(shown) as Arc<dyn ResolvesServerCert>);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config).into())
 }
 
 /// All of TLS 1.3; of TLS 1.2 what FAPI 2.0 §5.2.1 leaves.
@@ -184,7 +211,7 @@ struct Shown(RwLock<Identity>);
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let shown = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let shown = self.0.read().unwrap_or_else(PoisonError::into_inner);
         Some(Arc::clone(&shown.0))
     }
 }

@@ -119,7 +119,10 @@ fn modules_are_found_however_they_are_named() {
 #[test]
 fn arrows_point_down() {
     let layers: &[(&str, &[&str])] = &[
-        ("leaf", &["audit", "clock", "entropy", "ident", "scope", "secret", "throttle", "unavailable", "uri"]),
+        (
+            "leaf",
+            &["audit", "clock", "current", "entropy", "ident", "scope", "secret", "throttle", "unavailable", "uri"],
+        ),
         ("jose", &["jose"]),
         ("certificates", &["certificate"]),
         ("replay and fetching", &["replay", "fetch"]),

@@ -188,6 +188,7 @@ impl Issuer {
                 notices: Arc::new(NoCourier),
                 entropy: Arc::new(SystemEntropy),
                 root,
+                tally: Arc::default(),
             },
         );
         let site = AuthorizationSite::new(Arc::new(server), Arc::clone(&clock) as Arc<_>, Branding::default());

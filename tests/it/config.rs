@@ -564,7 +564,8 @@ fn absent_settings_have_the_defaults_of_the_schema() {
     let overrides: Vec<_> = overrides.iter().map(|(key, json)| (key.as_str(), json.as_str())).collect();
     assert!(overrides.len() > 20, "{overrides:?}");
     let explicit = check(BASE, &overrides).unwrap_or_else(|mistakes| panic!("{}", mistakes.to_text()));
-    let shown = |config: Config| format!("{config:#?}").replace('\\', "");
+    // That of the text is another one.
+    let shown = |config: Config| format!("{:#?}", Config { digest: [0; 32], ..config }).replace('\\', "");
     assert_eq!(without_directory(&shown(implicit)), without_directory(&shown(explicit)));
 }
 

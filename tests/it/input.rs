@@ -379,6 +379,7 @@ async fn impatient_door() -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
         clock: Arc::new(TestClock::default()),
         takes_writes: Arc::default(),
         metrics: Arc::default(),
+        standing: None,
     };
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(async move {

@@ -205,6 +205,7 @@ impl<'a> Story<'a> {
             notices: Arc::new(NoCourier),
             entropy: Arc::new(SystemEntropy),
             root: RootKey::from_bytes([7; 32]),
+            tally: Arc::default(),
         };
         self.life = Some((Arc::new(AuthorizationServer::new(settings, dependencies)), store));
     }

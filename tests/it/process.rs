@@ -198,6 +198,18 @@ impl Process {
         assert!(sent.success());
     }
 
+    /// Waits until its log holds `text`.
+    pub async fn until_it_says(&self, text: &str) {
+        let says = || async { self.said.lock().expect("no test panics with the lock").contains(text) };
+        crate::redis::until(&format!("the log says `{text}`"), says).await;
+    }
+
+    /// What its admin listener says about it.
+    pub async fn status(&self) -> Value {
+        let answer = reqwest::get(format!("http://{}/status", self.admin)).await.expect("an answer");
+        answer.json().await.expect("JSON")
+    }
+
     /// Ends it from one moment to the next.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("it runs");

@@ -89,20 +89,6 @@ async fn told_twice_it_does_not_wait_for_anybody() {
     assert!(said.contains("told to stop a second time"), "{said}");
 }
 
-#[tokio::test]
-async fn a_hangup_is_answered_in_the_log_and_changes_nothing() {
-    let installation = Installation::new();
-    let process = installation.start(&[]).await;
-    process.signal("HUP").await;
-    let backend = installation.client("backend");
-    let request = backend.bearer_request(SystemClock.now(), &CLIENT_CREDENTIALS);
-    request.send().await.expect_tokens();
-    process.signal("TERM").await;
-    let (status, said) = process.ended().await;
-    assert_eq!(status.code(), Some(0), "{said}");
-    assert!(said.contains("cannot reload"), "{said}");
-}
-
 /// Waits until somebody accepts at the address of an installation.
 async fn listening(installation: &Installation) {
     let address = installation.issuer.strip_prefix("http://").expect("plain http").to_owned();
@@ -162,6 +148,7 @@ async fn nothing_is_answered_once_the_drain_time_is_over() {
         clock: Arc::new(SystemClock),
         takes_writes: Arc::default(),
         metrics: Arc::default(),
+        standing: None,
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let served = tokio::spawn(async move {

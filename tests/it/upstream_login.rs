@@ -50,7 +50,7 @@ impl Story {
         let provider = Provider::start(TestClock::default().now()).await;
         let mut settings = settings(&provider);
         upstream(&mut settings);
-        let world = World::start_with_login(Login::Oidc { settings, limits: limits() }, change).await;
+        let world = World::start_with_login(Login::Oidc { settings: settings.into(), limits: limits() }, change).await;
         Self { world, provider }
     }
 

@@ -16,6 +16,9 @@ pub(super) async fn show(call: &Call) -> Result<(), AdminError> {
         let signing = signing.map_or_else(|| "none".to_owned(), |key| format!("{}, {}", key.kid, key.alg));
         let store = if status.store_answers { "answers" } else { "does not answer" };
         let login = if status.login.is_empty() { "nobody signs in" } else { &status.login };
+        let refused = status.refused_configuration_time.map(|at| call.ago(at));
+        let refused =
+            refused.map(|when| format!("{when}: {}", status.refused_configuration_reason)).unwrap_or_default();
         facts([
             ("version", status.version.clone()),
             ("started", call.ago(status.start_time)),
@@ -24,7 +27,8 @@ pub(super) async fn show(call: &Call) -> Result<(), AdminError> {
             ("login", login.to_owned()),
             ("clients", format!("{} configured", status.configured_clients)),
             ("resources", status.resources.join(", ")),
-            ("gate protects", status.protected_resources.join(", ")),
+            ("configuration", format!("{}, {}", status.configuration_digest, call.ago(status.configuration_time))),
+            ("refused", refused),
             ("signing key", signing),
         ])
     };
@@ -38,7 +42,10 @@ pub(super) async fn show(call: &Call) -> Result<(), AdminError> {
             "login": status.login,
             "configured_clients": status.configured_clients,
             "resources": status.resources,
-            "protected_resources": status.protected_resources,
+            "configuration_digest": status.configuration_digest,
+            "configuration_time": status.configuration_time,
+            "refused_configuration_time": status.refused_configuration_time,
+            "refused_configuration_reason": status.refused_configuration_reason,
             "signing_key": status.signing_key.as_ref().map(keys::document),
         })
     };

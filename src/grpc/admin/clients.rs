@@ -14,7 +14,7 @@ impl ClientService for Api {
         let behind: ClientCursor =
             page_token.parse().map_err(|_| Status::invalid_argument("page_token is not one that a list has given"))?;
         let size = page::size(page_size);
-        let listed = self.server.list_clients(&behind, size).await.map_err(|_| unavailable("list_clients"))?;
+        let listed = self.server.get().list_clients(&behind, size).await.map_err(|_| unavailable("list_clients"))?;
         let next_page_token = page::next(&listed, size, ListedClient::cursor);
         let clients = listed.into_iter().map(v1::Client::from).collect();
         Ok(Response::new(ListClientsResponse { clients, next_page_token }))
@@ -23,7 +23,7 @@ impl ClientService for Api {
     async fn get_client(&self, call: Request<GetClientRequest>) -> Result<Response<v1::Client>, Status> {
         let unknown = || Status::not_found("there is no client of that name");
         let id = call.into_inner().client_id.parse().map_err(|_| unknown())?;
-        let found = self.server.find_client(&id).await.map_err(|_| unavailable("get_client"))?;
+        let found = self.server.get().find_client(&id).await.map_err(|_| unavailable("get_client"))?;
         Ok(Response::new(found.ok_or_else(unknown)?.into()))
     }
 }

@@ -13,7 +13,7 @@ impl DeviceService for Api {
     async fn list_devices(&self, call: Request<ListDevicesRequest>) -> Result<Response<ListDevicesResponse>, Status> {
         let ListDevicesRequest { page_size, page_token } = call.into_inner();
         let (after, size) = (page::behind(&page_token)?.map(Digest::from_bytes), page::size(page_size));
-        let listed = self.server.list_devices(after, self.clock.now(), size).await;
+        let listed = self.server.get().list_devices(after, self.clock.now(), size).await;
         let listed = listed.map_err(|_| unavailable("list_devices"))?;
         let next_page_token = page::next(&listed, size, |device| page::named(device.digest.as_bytes()));
         let devices = listed.iter().map(v1::Device::from).collect();
@@ -24,7 +24,7 @@ impl DeviceService for Api {
         let by = caller(&call);
         let unknown = || Status::not_found("no device of that name waits, or not any more");
         let device = page::name(&call.into_inner().id).map(Digest::from_bytes).ok_or_else(unknown)?;
-        let denied = self.server.deny_device(device, self.clock.now()).await;
+        let denied = self.server.get().deny_device(device, self.clock.now()).await;
         denied.map_err(|_| unavailable("deny_device"))?.then_some(()).ok_or_else(unknown)?;
         acted("deny_device", &by, &Act::default());
         Ok(Response::new(DenyDeviceResponse {}))

@@ -23,7 +23,7 @@ impl GrantService for Api {
             after: page::behind(&page_token)?.map(GrantHandle),
         };
         let size = page::size(page_size);
-        let listed = self.server.list_grants(&query, self.clock.now(), size).await;
+        let listed = self.server.get().list_grants(&query, self.clock.now(), size).await;
         let listed = listed.map_err(|_| unavailable("list_grants"))?;
         let next_page_token = page::next(&listed, size, |grant| page::named(&grant.handle.0));
         let grants = listed.iter().map(v1::Grant::from).collect();
@@ -32,14 +32,14 @@ impl GrantService for Api {
 
     async fn get_grant(&self, call: Request<GetGrantRequest>) -> Result<Response<v1::Grant>, Status> {
         let handle = handle(&call.into_inner().id)?;
-        let found = self.server.find_grant(handle).await.map_err(|_| unavailable("get_grant"))?;
+        let found = self.server.get().find_grant(handle).await.map_err(|_| unavailable("get_grant"))?;
         Ok(Response::new((&found.ok_or_else(unknown)?).into()))
     }
 
     async fn revoke_grant(&self, call: Request<RevokeGrantRequest>) -> Result<Response<RevokeGrantResponse>, Status> {
         let (by, now) = (caller(&call), self.clock.now());
         let handle = handle(&call.into_inner().id)?;
-        let revoked = self.server.revoke_grant(handle, now).await.map_err(|_| unavailable("revoke_grant"))?;
+        let revoked = self.server.get().revoke_grant(handle, now).await.map_err(|_| unavailable("revoke_grant"))?;
         let grant = revoked.ok_or_else(unknown)?;
         let act = Act {
             subject: Some(grant.subject.as_str()),
@@ -58,8 +58,10 @@ impl GrantService for Api {
         let (by, now) = (caller(&call), self.clock.now());
         let of = call.into_inner().of;
         let ended = match &of {
-            Some(Of::Subject(subject)) => self.server.revoke_grants_of_person(&parsed_subject(subject)?, now).await,
-            Some(Of::ClientId(client)) => self.server.revoke_grants_of_client(&parsed_client(client)?, now).await,
+            Some(Of::Subject(subject)) => {
+                self.server.get().revoke_grants_of_person(&parsed_subject(subject)?, now).await
+            }
+            Some(Of::ClientId(client)) => self.server.get().revoke_grants_of_client(&parsed_client(client)?, now).await,
             None => return Err(Status::invalid_argument("name a subject or a client_id")),
         };
         let ended = ended.map_err(|_| unavailable("revoke_grants"))?;

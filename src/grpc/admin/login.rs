@@ -16,7 +16,7 @@ use crate::oauth::{self, Begun, Error, ExternalApproval, Refusal};
 impl AuthorizationService for Api {
     async fn begin(&self, call: Request<BeginRequest>) -> Result<Response<BeginResponse>, Status> {
         let by = caller(&call);
-        let outcome = match self.server.begin(&call.into_inner().parameters, self.clock.now()).await {
+        let outcome = match self.server.get().begin(&call.into_inner().parameters, self.clock.now()).await {
             Ok(Begun::Ask(asking)) => Outcome::Transaction((*asking).into()),
             Ok(Begun::Redirect(redirect)) => {
                 let reason = redirect.refusal().map_or("", Refusal::name).to_owned();
@@ -50,7 +50,7 @@ impl AuthorizationService for Api {
             email: request.email.as_deref(),
             claims: request.claims.as_deref(),
         };
-        let approved = self.server.approve_external(approval, self.clock.now()).await;
+        let approved = self.server.get().approve_external(approval, self.clock.now()).await;
         let redirect = approved.map_err(|error| status(("approve", &by), error))?;
         said(("approve", &by), "approved", None, Some(&request.subject));
         Ok(Response::new(ApproveResponse { redirect_to: redirect.location().to_owned() }))
@@ -65,7 +65,7 @@ impl AuthorizationService for Api {
             Ok(DenyReason::ConsentRequired) => oauth::DenyReason::ConsentRequired,
             Err(_) => return Err(Status::invalid_argument("reason is unknown")),
         };
-        let denied = self.server.deny_external(&request.transaction, why, self.clock.now()).await;
+        let denied = self.server.get().deny_external(&request.transaction, why, self.clock.now()).await;
         let redirect = denied.map_err(|error| status(("deny", &by), error))?;
         let refusal = redirect.refusal().map(Refusal::name);
         said(("deny", &by), "denied", refusal, None);
@@ -78,7 +78,7 @@ impl PersonService for Api {
     async fn disable(&self, call: Request<DisableRequest>) -> Result<Response<DisableResponse>, Status> {
         let by = caller(&call);
         let subject = call.into_inner().subject;
-        let disabled = self.server.disable_person(&subject, self.clock.now()).await;
+        let disabled = self.server.get().disable_person(&subject, self.clock.now()).await;
         disabled.map_err(|error| status(("disable", &by), error))?;
         said(("disable", &by), "disabled", None, Some(&subject));
         Ok(Response::new(DisableResponse {}))
@@ -87,7 +87,7 @@ impl PersonService for Api {
     async fn enable(&self, call: Request<EnableRequest>) -> Result<Response<EnableResponse>, Status> {
         let by = caller(&call);
         let subject = call.into_inner().subject;
-        self.server.enable_person(&subject).await.map_err(|error| status(("enable", &by), error))?;
+        self.server.get().enable_person(&subject).await.map_err(|error| status(("enable", &by), error))?;
         said(("enable", &by), "enabled", None, Some(&subject));
         Ok(Response::new(EnableResponse {}))
     }

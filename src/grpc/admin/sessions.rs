@@ -15,7 +15,7 @@ impl SessionService for Api {
         call: Request<ListSessionsRequest>,
     ) -> Result<Response<ListSessionsResponse>, Status> {
         let subject = parsed_subject(&call.into_inner().subject)?;
-        let listed = self.server.list_sessions(&subject, self.clock.now()).await;
+        let listed = self.server.get().list_sessions(&subject, self.clock.now()).await;
         let listed = listed.map_err(|_| unavailable("list_sessions"))?;
         Ok(Response::new(ListSessionsResponse { sessions: listed.iter().map(v1::Session::from).collect() }))
     }
@@ -25,13 +25,13 @@ impl SessionService for Api {
         let EndSessionsRequest { subject, id } = call.into_inner();
         let person = parsed_subject(&subject)?;
         let number = if id.is_empty() {
-            let ended = self.server.end_all_sessions(&person, now).await;
+            let ended = self.server.get().end_all_sessions(&person, now).await;
             ended.map_err(|_| unavailable("end_sessions"))?;
             None
         } else {
             let unknown = || Status::not_found("that person has no such session, or not any more");
             let id = page::name(&id).map(SessionId).ok_or_else(unknown)?;
-            let ended = self.server.end_named_session(&person, id, now).await;
+            let ended = self.server.get().end_named_session(&person, id, now).await;
             ended.map_err(|_| unavailable("end_sessions"))?.then_some(()).ok_or_else(unknown)?;
             Some(1)
         };

@@ -29,7 +29,7 @@ const OF_THE_TOKEN: [&str; 16] = [
 ];
 
 /// Where the claims about a person are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ClaimNames {
     /// The claim that names them for good. `sub` by default.
     pub subject: String,

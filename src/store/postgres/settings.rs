@@ -13,7 +13,7 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// How a PostgreSQL store is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PostgresSettings {
     /// Where it is, and as whom to sign in.
     pub url: PostgresUrl,
@@ -39,7 +39,7 @@ impl PostgresSettings {
 }
 
 /// The connection URL of a database: `postgresql://user:password@host:port,host:port/database?…`, or the `key=value` form.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct PostgresUrl(Arc<tokio_postgres::Config>);
 
 /// What a connection URL gets wrong. It may hold a password, so nothing of it is quoted.

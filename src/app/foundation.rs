@@ -1,0 +1,145 @@
+//! What outlives a configuration: the state of an installation, what it remembers, and the keys it makes everything from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{AppError, Seams, gauges};
+use crate::cache::{DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, Tokens};
+use crate::clock::Clock;
+use crate::config;
+use crate::courier::{Courier, Round, courier};
+use crate::current::Current;
+use crate::dpop::{Fence, ProofKeys};
+use crate::entropy::Entropy;
+use crate::identity::{Login, People};
+use crate::issuers::LookedAfter;
+use crate::keys::{SigningKeys, root_secrets};
+use crate::oauth::{LogoutNotices, Tally};
+use crate::replay::{LocalReplayGuard, RedisReplayGuard, ReplayGuard};
+use crate::secret::seal::RootKey;
+use crate::store::{Endings, LastAlive, Store};
+use crate::telemetry::{CountedGuard, Metrics, Standing};
+
+/// What outlives a configuration.
+pub(super) struct Foundation {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    /// There if this process issues.
+    pub(super) state: Option<State>,
+    pub(super) guard: Arc<dyn ReplayGuard>,
+    /// The fence of a guard that begins with this life.
+    fence: Fence,
+    pub(super) root: RootKey,
+    pub(super) proof_keys: Arc<dyn ProofKeys>,
+    /// What clients have tried: a new configuration forgives nobody.
+    pub(super) tally: Arc<Tally>,
+    /// The tokens that the gate has verified under the configuration in force.
+    pub(super) tokens: Arc<Current<Tokens>>,
+    /// The keys of others that the configuration in force names.
+    pub(super) issuers: LookedAfter,
+    /// What tests put in the place of the configured login.
+    pub(super) people: Option<(Login, Arc<dyn People>)>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Which configuration is in force.
+    pub(super) standing: Arc<Standing>,
+}
+
+/// The state of an authorization server.
+#[derive(Clone)]
+pub(super) struct State {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) keys: Arc<SigningKeys>,
+    /// What has ended, as far as a gate beside it knows.
+    pub(super) endings: Arc<Endings>,
+    /// Who takes logout tokens to clients.
+    pub(super) notices: Arc<dyn LogoutNotices>,
+}
+
+/// What is needed to lay a foundation.
+pub(super) struct Opening {
+    /// That of the configuration.
+    pub(super) digest: [u8; 32],
+    /// There if this process issues, and `signing` with it.
+    pub(super) store: Option<Arc<dyn Store>>,
+    pub(super) signing: Option<config::Signing>,
+    pub(super) replay: config::Replay,
+    /// How far clocks of clients may be ahead of ours.
+    pub(super) skew: Duration,
+    /// How long access tokens may outlive what they belong to, whatever comes to be configured.
+    pub(super) kept: Duration,
+}
+
+impl Foundation {
+    /// Reads the keys, reaches for the replay guard, and notes that a life begins. The round of the courier is there if this
+    /// process issues.
+    pub(super) async fn open(opening: Opening, mut seams: Seams) -> Result<(Self, Option<Round>), AppError> {
+        let Opening { digest, store, signing, replay, skew, kept } = opening;
+        let (clock, entropy) = (seams.clock, seams.entropy);
+        let now = clock.now();
+        let mut metrics = Metrics::new();
+        let guard = replay_guard(replay, seams.guard.take(), (&clock, &*entropy)).await?;
+        let guard: Arc<dyn ReplayGuard> = Arc::new(CountedGuard::new(guard, metrics.replay.clone()));
+        gauges::of_process(&mut metrics, &guard, &*clock);
+        let standing = Arc::new(metrics.standing(digest, now));
+        gauges::of_configuration(&mut metrics, &standing);
+        let (state, round, fence, root) = match store.zip(signing) {
+            None => (None, None, Fence::without_store(now, skew), RootKey::from_bytes(entropy.draw())),
+            Some((store, config::Signing { schedule, encryption_key })) => {
+                let seen_until = store.last_alive().await?.map(|last| last.proofs_until(now, skew));
+                store.note_alive(LastAlive { at: now, stopped: false }).await?;
+                let kek = encryption_key.unwrap_or_else(|| RootKey::from_bytes(entropy.draw()));
+                let keys = Arc::new(SigningKeys::open(Arc::clone(&store), &kek, schedule, now).await?);
+                let root = root_secrets(&*store, &kek, &*entropy).await?;
+                let endings = Arc::new(Endings::new(kept));
+                endings.read(&*store, now).await?;
+                gauges::of_keys(&mut metrics, &keys, &clock);
+                let (courier, round): (Courier, Round) = courier()?;
+                let state = State { store, keys, endings, notices: Arc::new(courier) };
+                (Some(state), Some(round), Fence::after(seen_until, now), root)
+            }
+        };
+        let tokens = Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)).counted_by(metrics.tokens.clone());
+        let issuers = Arc::new(Current::new(Arc::default()));
+        let foundation = Self {
+            clock,
+            entropy,
+            state,
+            guard,
+            fence,
+            root,
+            proof_keys: Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS)),
+            tally: Arc::default(),
+            tokens: Arc::new(Current::new(Arc::new(tokens))),
+            issuers,
+            people: seams.people.take(),
+            metrics: Arc::new(metrics),
+            standing,
+        };
+        Ok((foundation, round))
+    }
+
+    /// What keeps out proofs that the guard may have forgotten.
+    pub(super) fn fence(&self, skew: Duration) -> Fence {
+        if self.guard.is_shared() { Fence::shared(Arc::clone(&self.guard), skew) } else { self.fence.clone() }
+    }
+
+    /// A cache of verified tokens in which nothing is yet.
+    pub(super) fn no_tokens(&self) -> Tokens {
+        Tokens::new(DEFAULT_TOKENS, Arc::clone(&self.clock)).counted_by(self.metrics.tokens.clone())
+    }
+}
+
+/// Where used proofs are remembered.
+async fn replay_guard(
+    replay: config::Replay,
+    instead: Option<Arc<dyn ReplayGuard>>,
+    (clock, entropy): (&Arc<dyn Clock>, &dyn Entropy),
+) -> Result<Arc<dyn ReplayGuard>, AppError> {
+    Ok(match (instead, replay) {
+        (Some(guard), _) => guard,
+        (None, config::Replay::Local { entries }) => Arc::new(LocalReplayGuard::new(entries)),
+        (None, config::Replay::Redis(settings)) => {
+            Arc::new(RedisReplayGuard::start(settings, Arc::clone(clock), entropy).await?)
+        }
+    })
+}
