@@ -4,6 +4,7 @@
 mod acceptance;
 mod account;
 mod admin;
+mod admission_policy;
 mod architecture;
 mod authorization_details;
 mod authorize;
@@ -50,6 +51,7 @@ mod kustomize;
 mod login_cli;
 mod machine;
 mod manifests;
+mod mesh;
 mod metrics;
 mod mutual_tls;
 mod opaque;
