@@ -28,6 +28,7 @@ mod disk;
 mod docs;
 mod documents;
 mod door;
+mod drain;
 mod ended;
 mod envoy;
 mod envoy_proxy;
