@@ -23,7 +23,7 @@ pub(super) enum Clients {
     },
     /// Show one of them
     Show {
-        /// Its client_id
+        /// Its `client_id`
         #[arg(allow_hyphen_values = true)]
         client_id: String,
     },

@@ -20,7 +20,7 @@ pub(super) fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator
 pub(super) fn facts<'a>(facts: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let facts: Vec<_> = facts.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-    facts.iter().map(|(name, value)| format!("{name:<width$}  {}\n", plain(value))).collect()
+    facts.iter().fold(String::new(), |text, (name, value)| text + &format!("{name:<width$}  {}\n", plain(value)))
 }
 
 /// Text without what a terminal would obey.
