@@ -23,6 +23,7 @@ use crate::keys::{KeysError, SigningKeys};
 use crate::replay::{RedisFault, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{BackupError, Limits, MemoryStore, OpenError, PostgresError, PostgresStore, SqliteStore, Store};
+use crate::telemetry::Feed;
 use crate::unavailable::Unavailable;
 use crate::web::{self, AdminSite, Door, Proxies, Site, Switched, Tls, TlsFault};
 
@@ -61,12 +62,21 @@ pub struct Seams {
     pub guard: Option<Arc<dyn ReplayGuard>>,
     /// Instead of the configured login, and of where people are looked up.
     pub people: Option<(Login, Arc<dyn People>)>,
+    /// Where the events for auditors are heard.
+    pub feed: Feed,
 }
 
 impl Default for Seams {
     /// The world as it is.
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), store: None, guard: None, people: None }
+        Self {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            store: None,
+            guard: None,
+            people: None,
+            feed: Feed::default(),
+        }
     }
 }
 

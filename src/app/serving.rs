@@ -81,6 +81,7 @@ impl Serving {
             began: foundation.clock.now(),
             store,
             standing: Arc::clone(&foundation.standing),
+            feed: foundation.feed.clone(),
         };
         Some(AdminService::new(Arc::clone(server), Arc::clone(&state.keys), installation))
     }

@@ -22,6 +22,7 @@ mod keys;
 mod sessions;
 mod status;
 mod table;
+mod watch;
 
 /// How long an installation has to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -78,6 +79,8 @@ enum Part {
     /// Devices that wait for a person
     #[command(subcommand)]
     Devices(devices::Devices),
+    /// Follow the events for auditors as they happen
+    Watch(watch::Watch),
 }
 
 /// Why nothing was done, or seen.
@@ -154,6 +157,7 @@ impl Admin {
             Part::Keys(part) => part.run(&call).await?,
             Part::Sessions(part) => part.run(&call).await?,
             Part::Devices(part) => part.run(&call).await?,
+            Part::Watch(part) => part.run(&call).await?,
         }
         Ok(ExitCode::SUCCESS)
     }

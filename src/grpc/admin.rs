@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::transport::server::UdsConnectInfo;
@@ -34,8 +35,10 @@ mod page;
 mod sessions;
 mod status;
 pub mod v1;
+mod watch;
 
 pub use status::Installation;
+use v1::audit_service_server::AuditServiceServer;
 use v1::authorization_service_server::AuthorizationServiceServer;
 use v1::client_service_server::ClientServiceServer;
 use v1::device_service_server::DeviceServiceServer;
@@ -50,6 +53,7 @@ const MESSAGE_LIMIT: usize = 128 * 1_024;
 
 /// The names of the services, as health checks may ask for them.
 pub(super) const SERVICES: &[&str] = &[
+    AuditServiceServer::<Api>::NAME,
     AuthorizationServiceServer::<Api>::NAME,
     ClientServiceServer::<Api>::NAME,
     DeviceServiceServer::<Api>::NAME,
@@ -66,6 +70,9 @@ const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 /// The domain of the names of rules (`google.rpc.ErrorInfo`).
 const DOMAIN: &str = "tollgate";
 
+/// Whether the server ends.
+type Closing = tokio::sync::watch::Sender<bool>;
+
 /// A service behind the door, whatever its type.
 type Boxed = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Never>;
 
@@ -75,6 +82,8 @@ pub struct AdminService {
     /// What calls are answered with; each keeps what was there when it came.
     server: Arc<Current<AuthorizationServer>>,
     services: Arc<HashMap<&'static str, Boxed>>,
+    /// Told when the server ends: those who watch would hold it up.
+    closing: Arc<Closing>,
 }
 
 impl AdminService {
@@ -84,7 +93,15 @@ impl AdminService {
         let signs_in_elsewhere = server.settings().external_login.is_some();
         let server = Arc::new(Current::new(server));
         let clock = Arc::clone(&installation.clock);
-        let api = Api { server: Arc::clone(&server), keys, clock, installation: Arc::new(installation) };
+        let closing = Arc::new(Closing::new(false));
+        let api = Api {
+            server: Arc::clone(&server),
+            keys,
+            clock,
+            installation: Arc::new(installation),
+            watchers: Arc::new(Semaphore::new(watch::WATCHERS)),
+            closing: Arc::clone(&closing),
+        };
         let mut services = HashMap::new();
         macro_rules! serve {
             ($($server:ident)+) => {
@@ -92,7 +109,7 @@ impl AdminService {
                 services.insert($server::<Api>::NAME, BoxCloneSyncService::new(service));)+
             };
         }
-        serve!(ClientServiceServer DeviceServiceServer GrantServiceServer KeyServiceServer);
+        serve!(AuditServiceServer ClientServiceServer DeviceServiceServer GrantServiceServer KeyServiceServer);
         serve!(SessionServiceServer StatusServiceServer);
         if signs_in_elsewhere {
             serve!(AuthorizationServiceServer PersonServiceServer);
@@ -103,7 +120,12 @@ impl AdminService {
             .expect("the descriptors were compiled with this program");
         let reflection = reflection.max_decoding_message_size(MESSAGE_LIMIT);
         services.insert(REFLECTION, BoxCloneSyncService::new(reflection));
-        Self { server, services: Arc::new(services) }
+        Self { server, services: Arc::new(services), closing }
+    }
+
+    /// Tells when the server ends.
+    pub(super) fn closing(&self) -> Arc<Closing> {
+        Arc::clone(&self.closing)
     }
 
     /// Has `next` answer, from the next call on; for all clones.
@@ -140,6 +162,10 @@ pub(super) struct Api {
     clock: Arc<dyn Clock>,
     /// What runs.
     installation: Arc<Installation>,
+    /// Room for those who watch.
+    watchers: Arc<Semaphore>,
+    /// Told when the server ends.
+    closing: Arc<Closing>,
 }
 
 /// Who calls, as far as the connection tells: the user of a process on this machine.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use tollgate::audit;
 use tollgate::clock::Clock as _;
+use tollgate::grpc::admin::v1::audit_service_client::AuditServiceClient;
 use tollgate::grpc::admin::v1::client_service_client::ClientServiceClient;
 use tollgate::grpc::admin::v1::device_service_client::DeviceServiceClient;
 use tollgate::grpc::admin::v1::grant_service_client::GrantServiceClient;
@@ -14,10 +15,12 @@ use tollgate::grpc::admin::v1::key_service_client::KeyServiceClient;
 use tollgate::grpc::admin::v1::revoke_grants_request::Of;
 use tollgate::grpc::admin::v1::session_service_client::SessionServiceClient;
 use tollgate::grpc::admin::v1::status_service_client::StatusServiceClient;
+use tollgate::grpc::admin::v1::watch_events_response::Told;
 use tollgate::grpc::admin::v1::{
     ClientOrigin, DenyDeviceRequest, DropKeyRequest, EndSessionsRequest, GetClientRequest, GetGrantRequest,
     GetStatusRequest, KeyState, ListClientsRequest, ListDevicesRequest, ListGrantsRequest, ListKeysRequest,
     ListSessionsRequest, RevokeGrantRequest, RevokeGrantsRequest, RotateKeysRequest, SenderConstraint,
+    WatchEventsRequest,
 };
 use tollgate::store::{Limits, MemoryStore, Unavailable};
 use tonic::transport::{Channel, Endpoint};
@@ -284,6 +287,60 @@ async fn who_does_not_sign_people_in_is_not_asked_to() {
     let mut people = tollgate::grpc::admin::v1::person_service_client::PersonServiceClient::new(channel(&world));
     let disable = tollgate::grpc::admin::v1::DisableRequest { subject: "ada".to_owned() };
     assert_eq!(code(people.disable(Request::new(disable)).await), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn who_watches_hears_what_happens_until_the_server_ends() {
+    let world = World::start().await;
+    let mut audit = AuditServiceClient::new(channel(&world));
+    let wanted = WatchEventsRequest { events: vec!["token.issued".to_owned(), "admin.acted".to_owned()] };
+    let mut told = audit.watch_events(wanted).await.expect("a stream").into_inner();
+    let (backend, now) = (world.client("backend"), world.clock.now());
+    backend.request(now, &CLIENT_CREDENTIALS).send().await.expect_tokens();
+    let Some(Told::Event(event)) = told.message().await.expect("an answer").expect("an event").told else {
+        panic!("it was not lost")
+    };
+    assert_eq!((event.event.as_str(), event.level.as_str()), ("token.issued", "info"));
+    assert_eq!(event.fields["client.id"], "backend");
+    let unknown = WatchEventsRequest { events: vec!["nothing".to_owned()] };
+    assert_eq!(code(audit.watch_events(unknown).await), Code::InvalidArgument);
+    // No more watch than may, and a place is free again when one goes.
+    let mut others = Vec::new();
+    for _ in 1..16 {
+        others.push(audit.watch_events(WatchEventsRequest::default()).await.expect("a stream"));
+    }
+    assert_eq!(code(audit.watch_events(WatchEventsRequest::default()).await), Code::ResourceExhausted);
+    drop(others);
+    world.restart_with(crate::world::End::Stopped, |_| {}).await;
+    while let Ok(Some(_)) = told.message().await {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn keys_that_change_under_load_lose_no_request() {
+    let installation = Installation::new();
+    let signing = "authorization_server.signing={\"encryption_key_file\":\"kek\",\"announce\":\"1s\",\"sign\":\"2s\"}";
+    let process = installation.start(&["--set", signing]).await;
+    let seen = Arc::new(std::sync::Mutex::new(std::collections::BTreeSet::new()));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (client, seen) = (installation.client("backend"), Arc::clone(&seen));
+        clients.spawn(async move {
+            // Until the third key signs: each of them was announced before.
+            while seen.lock().expect("no test panics with the lock").len() < 3 {
+                let now = tollgate::clock::SystemClock.now();
+                let tokens = client.request(now, &CLIENT_CREDENTIALS).send().await.expect_tokens();
+                let token = tokens.text("access_token");
+                let told = client.about(crate::client::INTROSPECT, token, now).send().await.expect(200, "");
+                assert_eq!(told.body["active"], true, "{told:?}");
+                let header = token.split('.').next().and_then(tollgate::secret::from_base64url).expect("a header");
+                let header: Value = serde_json::from_slice(&header).expect("JSON");
+                let kid = header["kid"].as_str().expect("a kid").to_owned();
+                seen.lock().expect("no test panics with the lock").insert(kid);
+            }
+        });
+    }
+    crate::process::eventually("the third key", clients.join_all()).await;
+    process.kill().await;
 }
 
 /// `tollgate admin` with the socket of an installation.

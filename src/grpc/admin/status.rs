@@ -9,7 +9,7 @@ use super::v1::{GetStatusRequest, GetStatusResponse};
 use super::{Api, keys, seconds};
 use crate::clock::{Clock, Timestamp};
 use crate::keys::KeyState;
-use crate::telemetry::{Facts, Standing};
+use crate::telemetry::{Facts, Feed, Standing};
 
 /// What is known of a process from its start on.
 pub struct Installation {
@@ -21,6 +21,8 @@ pub struct Installation {
     pub store: &'static str,
     /// Which configuration is in force.
     pub standing: Arc<Standing>,
+    /// Where the events for auditors are heard.
+    pub feed: Feed,
 }
 
 #[tonic::async_trait]
