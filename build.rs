@@ -5,7 +5,17 @@ use std::{env, error, fs};
 
 use prost::Message as _;
 
-const FILES: [&str; 2] = ["tollgate/admin/v1/authorization.proto", "tollgate/admin/v1/person.proto"];
+const FILES: [&str; 9] = [
+    "tollgate/admin/v1/audit.proto",
+    "tollgate/admin/v1/authorization.proto",
+    "tollgate/admin/v1/client.proto",
+    "tollgate/admin/v1/device.proto",
+    "tollgate/admin/v1/grant.proto",
+    "tollgate/admin/v1/key.proto",
+    "tollgate/admin/v1/person.proto",
+    "tollgate/admin/v1/session.proto",
+    "tollgate/admin/v1/status.proto",
+];
 
 fn main() -> Result<(), Box<dyn error::Error>> {
     println!("cargo::rerun-if-changed=proto");

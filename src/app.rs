@@ -23,6 +23,7 @@ use crate::keys::{KeysError, SigningKeys};
 use crate::replay::{RedisFault, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{BackupError, Limits, MemoryStore, OpenError, PostgresError, PostgresStore, SqliteStore, Store};
+use crate::telemetry::Feed;
 use crate::unavailable::Unavailable;
 use crate::web::{self, AdminSite, Door, Proxies, Site, Switched, Tls, TlsFault};
 
@@ -61,12 +62,21 @@ pub struct Seams {
     pub guard: Option<Arc<dyn ReplayGuard>>,
     /// Instead of the configured login, and of where people are looked up.
     pub people: Option<(Login, Arc<dyn People>)>,
+    /// Where the events for auditors are heard.
+    pub feed: Feed,
 }
 
 impl Default for Seams {
     /// The world as it is.
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), store: None, guard: None, people: None }
+        Self {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            store: None,
+            guard: None,
+            people: None,
+            feed: Feed::default(),
+        }
     }
 }
 
@@ -211,14 +221,15 @@ impl App {
                 Some(door.draining_within(shutdown.deadline))
             }
         };
-        // It has nothing to offer where people do not sign in elsewhere.
+        // It has nothing to offer where nothing is issued.
         let admin_api = match &listen.admin_api {
-            Some(api) if server.is_some_and(|server| server.settings.external_login.is_some()) => {
+            Some(api) if server.is_some() => {
                 let door = grpc::Door::bind_admin(&api.path, api.access).await.map_err(AppError::BindGrpc)?;
                 Some(door.draining_within(shutdown.deadline))
             }
             Some(_) | None => None,
         };
+        let store_name = fixed.store.name();
         let signing = server.map(|server| server.signing.clone());
         let interval = signing.as_ref().map(|signing| signing.schedule.interval());
         let next = Changing { server: authorization_server, issuers, resources: protected_resources };
@@ -255,7 +266,7 @@ impl App {
         });
         let site = serving.site.clone().map(|site| Arc::new(Switched::new(site)));
         let gate = gate.zip(serving.check.clone());
-        let admin_api = admin_api.zip(serving.api(&foundation.clock));
+        let admin_api = admin_api.zip(serving.api(&foundation, store_name));
         let live = Live {
             site: site.clone(),
             check: gate.as_ref().map(|(_, check)| check.clone()),

@@ -65,6 +65,8 @@ events! {
     LOGOUT_UNDELIVERED "logout.undelivered";
     /// An external login, or whoever else may call the admin API, was answered.
     ADMIN_CALLED "admin.called";
+    /// Somebody who looks after the installation has changed something through the admin API.
+    ADMIN_ACTED "admin.acted";
     /// Somebody did not get signed in.
     SIGN_IN_REFUSED "sign_in.refused";
     /// A client has registered itself.

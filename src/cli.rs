@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use miette::{Diagnostic, Report};
 
+mod admin;
 mod backup;
+mod channel;
 mod client;
 mod curl;
 mod descriptors;
@@ -62,6 +64,8 @@ enum Verb {
     OpenApi(openapi::OpenApi),
     /// Show the signing keys, or bring a new one
     Keys(keys::Keys),
+    /// See and end what a running installation has given: grants, sessions, devices, keys
+    Admin(admin::Admin),
     /// Put the sidecar into the pods of a Kubernetes manifest, or serve the webhook that does
     Inject(inject::Inject),
     /// Copy the database of an installation, while it runs
@@ -92,6 +96,7 @@ impl Cli {
             Verb::Schema(verb) => verb.run(),
             Verb::OpenApi(verb) => verb.run(),
             Verb::Keys(verb) => wait_for(async { verb.run().await.unwrap_or_else(report) }),
+            Verb::Admin(verb) => wait_for(async { verb.run().await.unwrap_or_else(report) }),
             Verb::Inject(verb) => wait_for(async { verb.run().await.unwrap_or_else(report) }),
             Verb::Backup(verb) => verb.run().unwrap_or_else(report),
             Verb::Login(verb) => wait_for(async { verb.run(environment).await.unwrap_or_else(report) }),

@@ -151,6 +151,18 @@ pub enum Store {
     Postgres(PostgresSettings),
 }
 
+impl Store {
+    /// What the configuration calls it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Sqlite { .. } => "sqlite",
+            Self::Postgres(_) => "postgres",
+        }
+    }
+}
+
 /// Where used proofs are remembered.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Replay {

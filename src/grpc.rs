@@ -32,7 +32,7 @@ mod check;
 mod question;
 mod socket;
 
-pub use admin::AdminService;
+pub use admin::{AdminService, Installation};
 pub use check::CheckService;
 pub use socket::Access;
 use socket::Socket;
@@ -242,6 +242,11 @@ impl Door {
     /// # Errors
     /// When the listener fails.
     pub async fn serve_admin(self, api: AdminService, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let closing = api.closing();
+        let shutdown = async move {
+            shutdown.await;
+            closing.send_replace(true); // those who watch would hold it up
+        };
         self.run("the admin API", &admin_server(), api, shutdown).await
     }
 

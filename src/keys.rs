@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use crate::audit;
@@ -54,6 +55,19 @@ pub struct SigningKeys {
     sealing: RootKey,
     schedule: KeySchedule,
     ring: RwLock<Arc<[Held]>>,
+    /// Told when the ring is another one than before.
+    changed: Notify,
+}
+
+/// What became of a key that was to be withdrawn.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Withdrawal {
+    /// It has left the set; so it is recorded now.
+    Withdrawn(KeyRecord),
+    /// There is no such key in the set.
+    Unknown,
+    /// No other key signs now.
+    OnlySigner,
 }
 
 /// A key with its record.
@@ -75,7 +89,13 @@ impl SigningKeys {
         schedule: KeySchedule,
         now: Timestamp,
     ) -> Result<Self, KeysError> {
-        let keys = Self { store, sealing: kek.derive("signing keys"), schedule, ring: RwLock::new(Arc::new([])) };
+        let keys = Self {
+            store,
+            sealing: kek.derive("signing keys"),
+            schedule,
+            ring: RwLock::new(Arc::new([])),
+            changed: Notify::new(),
+        };
         keys.maintain(now).await?;
         let newest = keys.ring().last().map(|held| held.record.algorithm);
         if newest.is_some_and(|algorithm| algorithm != schedule.algorithm) {
@@ -164,6 +184,35 @@ impl SigningKeys {
         self.add(Succession::Emergency, now).await
     }
 
+    /// Withdraws one key: it leaves the set now, and every token that it signed dies, at each gate as soon as it has read the
+    /// set again.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub async fn withdraw(&self, kid: &str, now: Timestamp) -> Result<Withdrawal, KeysError> {
+        for _ in 0..ATTEMPTS {
+            let records = self.reread().await?;
+            let Some(key) = records.iter().find(|key| key.kid == kid && key.state(now) != KeyState::Dropped) else {
+                return Ok(Withdrawal::Unknown);
+            };
+            let signs = |other: &&KeyRecord| other.kid != kid && other.state(now) == KeyState::Signing;
+            if key.state(now) == KeyState::Signing && !records.iter().any(|other| signs(&other)) {
+                return Ok(Withdrawal::OnlySigner);
+            }
+            let next = key.withdrawn(now);
+            if self.store.reschedule_signing_key(key, &next).await? {
+                self.maintain(now).await?; // the next one may have to be announced anew
+                return Ok(Withdrawal::Withdrawn(next));
+            }
+        }
+        Err(Unavailable::Down.into())
+    }
+
+    /// Waits until other keys are held, or the same with another schedule, than when this was last waited for.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
     /// Makes a key and adds it to the store; gives the newest one, which in the case of [`Succession::Due`] another
     /// replica may have made.
     async fn add(&self, succession: Succession, now: Timestamp) -> Result<KeyRecord, KeysError> {
@@ -205,7 +254,11 @@ impl SigningKeys {
                 "the signing key `{}` is known", record.kid
             );
         }
+        let same = ring.iter().map(|held| &held.record).eq(known.iter().map(|held| &held.record));
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
+        if !same {
+            self.changed.notify_one();
+        }
         Ok(records)
     }
 

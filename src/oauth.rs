@@ -26,6 +26,7 @@ use crate::uri::Origin;
 
 mod account;
 mod activation;
+mod administration;
 mod authorization_details;
 mod authorize;
 mod backchannel_logout;
@@ -62,6 +63,7 @@ pub mod workload;
 
 pub use account::{Account, AccountNotice, AllowedClient, Began, GRANTS_SHOWN};
 pub use activation::{CodeFault, ConfirmDevice, EnterCode};
+pub use administration::{ClientCursor, ListedClient};
 pub use authorization_details::{DetailShown, DetailType};
 pub use authorize::{
     Answer, Asking, Begun, Browser, Consent, Cookie, DenyReason, ExternalApproval, ExternalEndpoint,

@@ -28,7 +28,7 @@ pub use memory::MemoryStore;
 pub use postgres::{PostgresError, PostgresSettings, PostgresStore, PostgresUrl, PostgresUrlFault};
 pub use record::{
     ALIVE_EVERY, AccessTokenRecord, ClientRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle,
-    GrantOrigin, KeyRecord, LastAlive, Pace, PersonRecord, Previous, PushedRequest, RefreshState, Rotation,
+    GrantOrigin, GrantQuery, KeyRecord, LastAlive, Pace, PersonRecord, Previous, PushedRequest, RefreshState, Rotation,
     SenderConstraint, SessionClient, SessionId, SessionRecord, TokenName, TransactionId,
 };
 pub use sqlite::{BackupError, OpenError, SqliteStore};
@@ -269,6 +269,18 @@ pub trait Store: Send + Sync {
         now: Timestamp,
     ) -> Result<bool, Unavailable>;
 
+    /// The devices that nobody has decided on and that still have time, by their digests: at most `limit` of those behind
+    /// `after`.
+    async fn pending_devices(
+        &self,
+        after: Option<Digest<DeviceCodeKind>>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DeviceRecord>, Unavailable>;
+
+    /// Turns a pending device away, whoever has claimed it. `false` if it is not pending any more.
+    async fn decline_device(&self, code: Digest<DeviceCodeKind>, now: Timestamp) -> Result<bool, Unavailable>;
+
     /// Spends the code of an approved device and records the grant it turns into, or does neither: `false` if there is no
     /// such code, if it was spent, or if its time is over. Of any number of concurrent calls for one code, exactly one is
     /// told `true`. The oldest grants of that person at that client end as in [`Store::redeem_code`].
@@ -299,6 +311,12 @@ pub trait Store: Send + Sync {
     /// The live grants of a person, the newest first, and at most `limit`.
     async fn grants_of(&self, subject: &Subject, now: Timestamp, limit: u32) -> Result<Vec<Grant>, Unavailable>;
 
+    /// The live grants that a query asks for, by their handles, and at most `limit`.
+    async fn list_grants(&self, query: &GrantQuery, now: Timestamp, limit: u32) -> Result<Vec<Grant>, Unavailable>;
+
+    /// Ends all live grants of a client, and gives how many.
+    async fn end_grants_of_client(&self, client: &ClientId, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable>;
+
     /// Ends all live grants of a person, and gives how many.
     async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable>;
 
@@ -307,6 +325,9 @@ pub trait Store: Send + Sync {
 
     /// Reads a client that has registered itself.
     async fn registered_client(&self, id: &ClientId) -> Result<Option<ClientRecord>, Unavailable>;
+
+    /// The clients that have registered themselves, by their names: at most `limit` of those behind `after`.
+    async fn registered_clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<ClientRecord>, Unavailable>;
 
     /// Replaces what a client has registered, its secret, and when it is forgotten. `false` if there is no such client.
     async fn update_client(&self, client: &ClientRecord) -> Result<bool, Unavailable>;
@@ -348,6 +369,14 @@ pub trait Store: Send + Sync {
 
     /// Slides the idle limit of a session; does nothing if there is none.
     async fn extend_session(&self, token: Digest<SessionKind>, idle_expires_at: Timestamp) -> Result<(), Unavailable>;
+
+    /// The sessions of a person whose time is not over, those first whose person signed in last, and at most `limit`.
+    async fn sessions_of(
+        &self,
+        subject: &Subject,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionRecord>, Unavailable>;
 
     /// Forgets a session.
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable>;
@@ -402,6 +431,10 @@ pub trait Store: Send + Sync {
     /// Adds a signing key and, in the same step, puts the new schedule of earlier keys in place. `false` if that
     /// generation exists: another replica was first, and its keys are to be read.
     async fn add_signing_key(&self, key: &KeyRecord, rescheduled: &[KeyRecord]) -> Result<bool, Unavailable>;
+
+    /// Puts another schedule of a signing key in place. `false` if it is not the one that was read any more: somebody else
+    /// was first, and the keys are to be read.
+    async fn reschedule_signing_key(&self, read: &KeyRecord, next: &KeyRecord) -> Result<bool, Unavailable>;
 
     /// Records a sealed root key unless there is one, and gives the one that is there now.
     async fn root_key(&self, sealed: &[u8]) -> Result<Vec<u8>, Unavailable>;

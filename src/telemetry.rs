@@ -2,8 +2,14 @@
 
 use std::io::{self, IsTerminal as _};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
+use crate::audit;
+
+mod feed;
 mod gate;
 mod histogram;
 mod issuer;
@@ -13,6 +19,7 @@ mod readings;
 mod replay;
 mod standing;
 
+pub use feed::{FEED_LIMIT, Feed, Heard};
 pub use gate::GateMetrics;
 pub use issuer::IssuerMetrics;
 pub(crate) use issuer::SignInOutcome;
@@ -30,14 +37,20 @@ pub use standing::{Facts, Standing};
 ///
 /// # Errors
 /// When there is no thread to be had.
-pub fn init(filter: &str) -> io::Result<Log> {
+pub fn init(filter: &str, feed: &Feed) -> io::Result<Log> {
     // Migrations tell of themselves line by line, with the paths of the machine that built them.
     let filter = EnvFilter::try_new(format!("refinery_core=warn,{filter}"));
     let filter = filter.unwrap_or_else(|_| EnvFilter::new("refinery_core=warn,info"));
     let gap = |lines| tracing::warn!(lines, "the log was read too slowly: {lines} lines were dropped since the start");
     let (lines, log) = lines::start(io::stdout(), gap)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
+    let filtered: Box<dyn Layer<Registry> + Send + Sync> = if io::stdout().is_terminal() {
+        fmt::layer().with_writer(lines).with_filter(filter).boxed()
+    } else {
+        fmt::layer().json().flatten_event(true).with_writer(lines).with_filter(filter).boxed()
+    };
+    // Whoever watches hears the events for auditors, whatever the log leaves out.
+    let feed = feed.clone().with_filter(Targets::new().with_target(audit::TARGET, LevelFilter::INFO));
     // A second subscriber in one process is refused; whoever was first keeps listening.
-    let _ = if io::stdout().is_terminal() { builder.try_init() } else { builder.json().flatten_event(true).try_init() };
+    let _ = tracing_subscriber::registry().with(filtered).with(feed).try_init();
     Ok(log)
 }

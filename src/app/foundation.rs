@@ -18,7 +18,7 @@ use crate::oauth::{LogoutNotices, Tally};
 use crate::replay::{LocalReplayGuard, RedisReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{Endings, LastAlive, Store};
-use crate::telemetry::{CountedGuard, Metrics, Standing};
+use crate::telemetry::{CountedGuard, Feed, Metrics, Standing};
 
 /// What outlives a configuration.
 pub(super) struct Foundation {
@@ -44,6 +44,8 @@ pub(super) struct Foundation {
     pub(super) metrics: Arc<Metrics>,
     /// Which configuration is in force.
     pub(super) standing: Arc<Standing>,
+    /// Where the events for auditors are heard.
+    pub(super) feed: Feed,
 }
 
 /// The state of an authorization server.
@@ -118,6 +120,7 @@ impl Foundation {
             people: seams.people.take(),
             metrics: Arc::new(metrics),
             standing,
+            feed: seams.feed,
         };
         Ok((foundation, round))
     }

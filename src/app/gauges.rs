@@ -81,6 +81,15 @@ pub(super) fn of_keys(metrics: &mut Metrics, keys: &Arc<SigningKeys>, clock: &Ar
     });
     metrics.gauge("tollgate_signing_keys", "Signing keys that are published", states);
 
+    let (held, time) = (Arc::clone(keys), Arc::clone(clock));
+    let signs = Box::new(move || {
+        let now = time.now();
+        let signing = held.records().into_iter().rev().find(|record| record.state(now) == KeyState::Signing);
+        signing.map(|record| (Vec::new(), seconds(record.sign_from))).into_iter().collect()
+    });
+    let help = "From when on the key has signed that signs now, in Unix time";
+    metrics.gauge_in_seconds("tollgate_signing_key_sign_timestamp", help, signs);
+
     let (keys, clock) = (Arc::clone(keys), Arc::clone(clock));
     let retires = Box::new(move || {
         let now = clock.now();

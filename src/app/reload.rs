@@ -45,7 +45,7 @@ fn needs(settings: &[&str]) -> String {
 pub(super) struct Fixed {
     listen: config::Listen,
     shutdown: config::Shutdown,
-    store: config::Store,
+    pub(super) store: config::Store,
     limits: Limits,
     replay: config::Replay,
     /// `None` if this process does not issue.

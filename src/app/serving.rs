@@ -11,11 +11,11 @@ use super::published::Published;
 use super::workloads::Platforms;
 use crate::authz::{OpaqueTokens, ResourceSettings, TokenIssuer};
 use crate::cache::Tokens;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::config::{self, Config};
 use crate::dpop::NONCE_LIFE;
 use crate::fetch::{FetchLimits, Fetcher, Reach};
-use crate::grpc::{AdminService, CheckService};
+use crate::grpc::{AdminService, CheckService, Installation};
 use crate::ident::{IssuerName, Subject};
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, OidcSettings, People, RememberedPeople};
 use crate::issuers::{IssuerKeys, IssuerSettings};
@@ -72,9 +72,18 @@ struct Provider {
 }
 
 impl Serving {
-    /// What answers an external login.
-    pub(super) fn api(&self, clock: &Arc<dyn Clock>) -> Option<AdminService> {
-        self.server.as_ref().map(|server| AdminService::new(Arc::clone(server), Arc::clone(clock)))
+    /// What answers those who look after the installation, and an external login. `store` is what the configuration calls
+    /// it.
+    pub(super) fn api(&self, foundation: &Foundation, store: &'static str) -> Option<AdminService> {
+        let (server, state) = self.server.as_ref().zip(foundation.state.as_ref())?;
+        let installation = Installation {
+            clock: Arc::clone(&foundation.clock),
+            began: foundation.clock.now(),
+            store,
+            standing: Arc::clone(&foundation.standing),
+            feed: foundation.feed.clone(),
+        };
+        Some(AdminService::new(Arc::clone(server), Arc::clone(&state.keys), installation))
     }
 
     /// The keys of others, which somebody must look after.

@@ -11,7 +11,7 @@ use crate::cache::Tokens;
 use crate::clock::{Clock, Timestamp};
 use crate::current::Current;
 use crate::keys::{KeyState, SigningKeys};
-use crate::store::{ALIVE_EVERY, ENDINGS_EVERY, Endings, LastAlive, Store};
+use crate::store::{ALIVE_EVERY, ENDINGS_EVERY, Endings, KeyRecord, LastAlive, Store};
 use crate::web::Tls;
 
 /// How often what is over is swept.
@@ -57,11 +57,13 @@ impl Upkeep {
         let mut sweep = ticks(SWEEP_EVERY);
         let mut certificates = ticks(CERTIFICATES_EVERY);
         let mut began = (Instant::now(), self.clock.now());
+        let mut known = self.keys.records();
         loop {
             tokio::select! {
                 () = &mut stopped => break,
                 _ = alive.tick() => self.note_alive(false).await,
-                _ = keys.tick() => self.look_after_keys().await,
+                _ = keys.tick() => self.look_after_keys(&mut known).await,
+                () = self.keys.changed() => self.look_after_keys(&mut known).await,
                 _ = endings.tick() => self.read_endings().await,
                 _ = sweep.tick() => self.sweep(&mut began).await,
                 _ = certificates.tick() => self.reload_certificate().await,
@@ -95,31 +97,29 @@ impl Upkeep {
         }
     }
 
-    async fn look_after_keys(&self) {
+    /// Keeps the schedule, and tells of keys that were withdrawn since the last time, by whomever. `known` are those that
+    /// there were then.
+    async fn look_after_keys(&self, known: &mut Vec<KeyRecord>) {
         let now = self.clock.now();
-        let before = self.published(now);
         if let Err(error) = self.keys.maintain(now).await {
             tracing::error!(%error, "the signing keys could not be looked after; they stay as they were");
         }
-        let after = self.published(now);
-        let withdrawn: Vec<_> = before.iter().filter(|kid| !after.contains(kid)).collect();
-        for kid in &withdrawn {
+        let held = self.keys.records();
+        let before = std::mem::replace(known, held);
+        let is_published = |kid: &str| known.iter().any(|key| key.kid == kid && key.state(now) != KeyState::Dropped);
+        let was_to_stay = |key: &&KeyRecord| key.state(now) != KeyState::Dropped;
+        let withdrawn: Vec<_> = before.iter().filter(was_to_stay).filter(|key| !is_published(&key.kid)).collect();
+        for KeyRecord { kid, .. } in &withdrawn {
             tracing::warn!(
                 target: audit::TARGET,
                 event = audit::KEY_WITHDRAWN,
-                kid = kid.as_str(),
+                kid,
                 "a signing key was withdrawn: what it signed is refused from now on"
             );
         }
         if !withdrawn.is_empty() {
             self.tokens.get().forget_all();
         }
-    }
-
-    /// The names of the keys that verify at `now`.
-    fn published(&self, now: Timestamp) -> Vec<String> {
-        let records = self.keys.records().into_iter();
-        records.filter(|record| record.state(now) != KeyState::Dropped).map(|record| record.kid).collect()
     }
 
     async fn sweep(&self, began: &mut (Instant, Timestamp)) {

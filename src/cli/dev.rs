@@ -119,7 +119,8 @@ pub(super) enum DevError {
 impl Dev {
     /// Starts everything, tells what to try, and ends everything at Ctrl-C, at SIGTERM, and when the terminal is closed.
     pub(super) async fn run(self, environment: &Environment) -> Result<ExitCode, DevError> {
-        let _log = telemetry::init(&self.log).map_err(DevError::Log)?;
+        let seams = Seams::default();
+        let _log = telemetry::init(&self.log, &seams.feed).map_err(DevError::Log)?;
         let mut signals = Signals::listen().map_err(DevError::Signals)?;
         descriptors::raise_limit();
         let folder = tempfile::Builder::new()
@@ -132,7 +133,7 @@ impl Dev {
         let upstream = bound.map_err(|error| DevError::Port(0, error))?;
         let plan = self.plan(&folder, upstream.address().map_err(|error| DevError::Port(0, error))?.port())?;
         plan.write().map_err(DevError::Folder)?;
-        let app = App::start(Config::load(&plan.configuration())?, Seams::default()).await?;
+        let app = App::start(Config::load(&plan.configuration())?, seams).await?;
 
         let (stop, stopped) = watch::channel(false);
         let until = |mut stopped: watch::Receiver<bool>| async move { drop(stopped.wait_for(|stop| *stop).await) };

@@ -1,18 +1,15 @@
 //! `tollgate healthcheck`: a probe for images without a shell.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use hyper_util::rt::TokioIo;
 use reqwest::{Method, Url};
-use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint, Uri};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use super::channel::connect;
 use super::client::{Certificates, Transport};
 use crate::grpc::{GATE_SERVICE, ListenAddress};
 
@@ -71,18 +68,4 @@ async fn ask(address: &ListenAddress, live: bool) -> Result<(), String> {
     let answer = HealthClient::new(channel).check(HealthCheckRequest { service }).await;
     let status = answer.map_err(|status| status.message().to_owned())?.into_inner().status();
     if live || status == ServingStatus::Serving { Ok(()) } else { Err(status.as_str_name().to_owned()) }
-}
-
-async fn connect(address: &ListenAddress) -> Result<Channel, tonic::transport::Error> {
-    match address {
-        ListenAddress::Tcp(address) => Endpoint::from_shared(format!("http://{address}"))?.connect().await,
-        ListenAddress::Unix(path) => {
-            let path: PathBuf = path.clone();
-            let connector = tower::service_fn(move |_: Uri| {
-                let path = path.clone();
-                async move { UnixStream::connect(path).await.map(TokioIo::new) }
-            });
-            Endpoint::from_static("http://gate").connect_with_connector(connector).await
-        }
-    }
 }

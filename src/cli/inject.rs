@@ -11,7 +11,7 @@ use miette::Diagnostic;
 use super::signals::{Signals, Told};
 use crate::app::{AppError, Injector, InjectorSettings};
 use crate::inject::{self, ManifestFault, Template, inject_into_manifest};
-use crate::telemetry;
+use crate::telemetry::{self, Feed};
 use crate::web::TlsFiles;
 
 /// The image of this version.
@@ -107,7 +107,8 @@ impl Inject {
 
 /// Serves until SIGTERM or SIGINT. At SIGHUP the certificate is read again.
 async fn serve(settings: InjectorSettings, log: &str) -> Result<ExitCode, InjectVerbError> {
-    let _log = telemetry::init(log).map_err(|error| InjectVerbError::Serve(io::Error::other(error)))?;
+    let _log =
+        telemetry::init(log, &Feed::default()).map_err(|error| InjectVerbError::Serve(io::Error::other(error)))?;
     let mut signals = Signals::listen().map_err(InjectVerbError::Serve)?;
     let injector = Injector::start(settings).await?;
     let (webhook, admin) = injector.addresses().map_err(InjectVerbError::Serve)?;

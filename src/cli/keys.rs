@@ -11,7 +11,7 @@ use super::validate;
 use crate::app::{self, AppError};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::config::{Config, Store};
-use crate::keys::{KeyState, KeysError, SigningKeys};
+use crate::keys::{KeyState, KeysError, SigningKeys, Withdrawal};
 use crate::store::KeyRecord;
 
 /// What to do with the keys.
@@ -32,6 +32,14 @@ enum Action {
         /// A key has leaked: the new one signs at once, and all others are withdrawn with the tokens they signed
         #[arg(long)]
         now: bool,
+    },
+    /// Withdraw one key with the tokens that it signed; another one must sign in its place
+    Drop {
+        #[command(flatten)]
+        installation: Installation,
+        /// Its kid
+        #[arg(allow_hyphen_values = true)]
+        kid: String,
     },
 }
 
@@ -69,6 +77,14 @@ pub(super) enum KeysVerbError {
     #[error("there is no store at {} yet", .0.display())]
     #[diagnostic(help("the first `tollgate serve` makes it, with its first key"))]
     NoStore(PathBuf),
+    /// There is no such key.
+    #[error("there is no key of that name in the key set")]
+    #[diagnostic(help("`tollgate keys list` shows those that there are"))]
+    Unknown,
+    /// Nothing would sign any more.
+    #[error("no other key signs now")]
+    #[diagnostic(help("`tollgate keys rotate --now` has a new one sign at once, and withdraws all others"))]
+    OnlySigner,
     /// The store or the keys cannot be used.
     #[error(transparent)]
     App(#[from] AppError),
@@ -84,6 +100,7 @@ impl Keys {
             Action::List(installation) => (installation, None),
             Action::Rotate { installation, now: false } => (installation, Some(Rotation::AheadOfTime)),
             Action::Rotate { installation, now: true } => (installation, Some(Rotation::Emergency)),
+            Action::Drop { installation, kid } => (installation, Some(Rotation::Drop(kid))),
         };
         let config = match validate::load(&installation.config, &[]) {
             Ok(config) => config,
@@ -91,8 +108,13 @@ impl Keys {
         };
         let now = SystemClock.now();
         let keys = open(config, now).await?;
-        match rotation {
+        match &rotation {
             None => {}
+            Some(Rotation::Drop(kid)) => match keys.withdraw(kid, now).await? {
+                Withdrawal::Withdrawn(_) => {}
+                Withdrawal::Unknown => return Err(KeysVerbError::Unknown),
+                Withdrawal::OnlySigner => return Err(KeysVerbError::OnlySigner),
+            },
             Some(Rotation::AheadOfTime) => drop(keys.rotate(now).await?),
             Some(Rotation::Emergency) => drop(keys.rotate_now(now).await?),
         }
@@ -100,16 +122,17 @@ impl Keys {
             Output::Text => print!("{}", table(&keys.records(), now)),
             Output::Json => println!("{:#}", document(&keys.records(), now)),
         }
-        advise(rotation, &keys, &installation.config, now);
+        advise(rotation.as_ref(), &keys, &installation.config, now);
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// How a new key takes over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Rotation {
     AheadOfTime,
     Emergency,
+    Drop(String),
 }
 
 async fn open(config: Config, now: Timestamp) -> Result<SigningKeys, KeysVerbError> {
@@ -129,7 +152,7 @@ warning: the tokens signed before are withdrawn, and their clients must get new 
 ";
 
 /// Says what happens next, and the next command to type.
-fn advise(rotation: Option<Rotation>, keys: &SigningKeys, config: &Path, now: Timestamp) {
+fn advise(rotation: Option<&Rotation>, keys: &SigningKeys, config: &Path, now: Timestamp) {
     let config = config.display();
     match rotation {
         None => eprintln!("next: tollgate keys rotate --config {config}"),
@@ -138,7 +161,7 @@ fn advise(rotation: Option<Rotation>, keys: &SigningKeys, config: &Path, now: Ti
             eprintln!("the new key is announced and signs in {}; a running server knows within 30 s", span(signs));
             eprintln!("next: tollgate keys list --config {config}");
         }
-        Some(Rotation::Emergency) => {
+        Some(Rotation::Emergency | Rotation::Drop(_)) => {
             eprint!("{WITHDRAWN}");
             eprintln!("next: tollgate keys list --config {config}");
         }

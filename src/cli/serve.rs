@@ -50,7 +50,8 @@ impl Serve {
             Ok(config) => config,
             Err(mistakes) => return validate::refuse(&mistakes),
         };
-        let log = match telemetry::init(&self.log) {
+        let seams = Seams::default();
+        let log = match telemetry::init(&self.log, &seams.feed) {
             Ok(log) => log,
             Err(error) => return super::failed(&error),
         };
@@ -59,7 +60,7 @@ impl Serve {
             Err(error) => return super::failed(&error),
         };
         descriptors::raise_limit();
-        let ended = runtime.block_on(serve(config, source));
+        let ended = runtime.block_on(serve((config, seams), source));
         if matches!(ended, Err(ServeError::CutOff)) {
             runtime.shutdown_background();
         }
@@ -73,9 +74,9 @@ impl Serve {
 
 /// Serves until SIGTERM or SIGINT, then drains; at a second one drops everything. At SIGHUP, and when a file changes, it
 /// goes on with what the files say then.
-async fn serve(config: Config, mut source: Source) -> Result<(), ServeError> {
+async fn serve((config, seams): (Config, Seams), mut source: Source) -> Result<(), ServeError> {
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
-    let app = App::start(config, Seams::default()).await?.announce()?;
+    let app = App::start(config, seams).await?.announce()?;
     let reloader = app.reloader();
     let (stop, stopped) = oneshot::channel();
     let run = app.run(async { stopped.await.unwrap_or(Stop::AtOnce) });

@@ -165,8 +165,9 @@ pub(super) struct AdminFile {
     /// IP address and port. Port 0 takes a free one.
     #[schemars(extend("default" = "127.0.0.1:9090"))]
     pub(super) address: Option<Given<Parsed<TcpAddress>>>,
-    /// Where an external login, or a user directory, calls `tollgate.admin.v1` over gRPC: `unix:` and the path of a socket,
-    /// such as `unix:/run/tollgate/admin.sock`. Whoever may connect can sign anybody in. Nowhere if it is absent.
+    /// Where `tollgate admin`, an external login and a user directory call `tollgate.admin.v1` over gRPC: `unix:` and the path
+    /// of a socket, such as `unix:/run/tollgate/admin.sock`. Whoever may connect can end anything, and with `login: external`
+    /// sign anybody in. Nowhere if it is absent.
     pub(super) grpc: Option<Given<Parsed<ListenAddress>>>,
     /// Who may connect to that socket.
     #[schemars(extend("default" = "owner"))]

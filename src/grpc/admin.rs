@@ -1,15 +1,18 @@
-//! `tollgate.admin.v1`: what an external login and a user directory call, over a Unix socket.
+//! `tollgate.admin.v1`: what those call who look after the installation, and an external login and a user directory.
 //!
 //! Invariant: no rule is decided here. A refusal becomes a status with its name in a `google.rpc.ErrorInfo`, an outage
-//! becomes `UNAVAILABLE`, and neither becomes the other.
+//! becomes `UNAVAILABLE`, and neither becomes the other. No answer holds what opens a door, but for the redirects of an
+//! external login, which hold codes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio::sync::Semaphore;
 use tonic::body::Body;
-use tonic::server::NamedService as _;
-use tonic::{Code, Request, Response, Status};
+use tonic::server::NamedService;
+use tonic::transport::server::UdsConnectInfo;
+use tonic::{Code, Request, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
@@ -17,28 +20,58 @@ use tracing::{error, info};
 
 use super::{Answering, Never};
 use crate::audit;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::current::Current;
-use crate::oauth::{self, AuthorizationServer, Begun, Error, ExternalApproval, Refusal};
+use crate::keys::SigningKeys;
+use crate::oauth::{AuthorizationServer, Error, Refusal};
+use crate::store::GrantHandle;
 
+mod clients;
+mod devices;
+mod grants;
+mod keys;
+mod login;
+mod page;
+mod sessions;
+mod status;
 pub mod v1;
+mod watch;
 
-use v1::authorization_service_server::{AuthorizationService, AuthorizationServiceServer};
-use v1::begin_response::Outcome;
-use v1::person_service_server::{PersonService, PersonServiceServer};
-use v1::{
-    ApproveRequest, ApproveResponse, BeginRequest, BeginResponse, DenyReason, DenyRequest, DenyResponse,
-    DisableRequest, DisableResponse, EnableRequest, EnableResponse,
-};
+pub use status::Installation;
+use v1::audit_service_server::AuditServiceServer;
+use v1::authorization_service_server::AuthorizationServiceServer;
+use v1::client_service_server::ClientServiceServer;
+use v1::device_service_server::DeviceServiceServer;
+use v1::grant_service_server::GrantServiceServer;
+use v1::key_service_server::KeyServiceServer;
+use v1::person_service_server::PersonServiceServer;
+use v1::session_service_server::SessionServiceServer;
+use v1::status_service_server::StatusServiceServer;
 
 /// The largest message that is read, in bytes: twice the longest authorization request, which a form can be.
 const MESSAGE_LIMIT: usize = 128 * 1_024;
 
 /// The names of the services, as health checks may ask for them.
-pub(super) const SERVICES: &[&str] = &[AuthorizationServiceServer::<Api>::NAME, PersonServiceServer::<Api>::NAME];
+pub(super) const SERVICES: &[&str] = &[
+    AuditServiceServer::<Api>::NAME,
+    AuthorizationServiceServer::<Api>::NAME,
+    ClientServiceServer::<Api>::NAME,
+    DeviceServiceServer::<Api>::NAME,
+    GrantServiceServer::<Api>::NAME,
+    KeyServiceServer::<Api>::NAME,
+    PersonServiceServer::<Api>::NAME,
+    SessionServiceServer::<Api>::NAME,
+    StatusServiceServer::<Api>::NAME,
+];
+
+/// What reflection is called.
+const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 
 /// The domain of the names of rules (`google.rpc.ErrorInfo`).
 const DOMAIN: &str = "tollgate";
+
+/// Whether the server ends.
+type Closing = tokio::sync::watch::Sender<bool>;
 
 /// A service behind the door, whatever its type.
 type Boxed = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Never>;
@@ -48,31 +81,53 @@ type Boxed = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Neve
 pub struct AdminService {
     /// What calls are answered with; each keeps what was there when it came.
     server: Arc<Current<AuthorizationServer>>,
-    authorization: AuthorizationServiceServer<Api>,
-    person: PersonServiceServer<Api>,
-    reflection: Boxed,
+    services: Arc<HashMap<&'static str, Boxed>>,
+    /// Told when the server ends: those who watch would hold it up.
+    closing: Arc<Closing>,
 }
 
 impl AdminService {
-    /// The services in front of an authorization server whose people sign in elsewhere.
+    /// The services in front of an authorization server. Those of an external login are there if its people sign in so.
     #[must_use]
-    pub fn new(server: Arc<AuthorizationServer>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(server: Arc<AuthorizationServer>, keys: Arc<SigningKeys>, installation: Installation) -> Self {
+        let signs_in_elsewhere = server.settings().external_login.is_some();
         let server = Arc::new(Current::new(server));
-        let api = Api { server: Arc::clone(&server), clock };
+        let clock = Arc::clone(&installation.clock);
+        let closing = Arc::new(Closing::new(false));
+        let api = Api {
+            server: Arc::clone(&server),
+            keys,
+            clock,
+            installation: Arc::new(installation),
+            watchers: Arc::new(Semaphore::new(watch::WATCHERS)),
+            closing: Arc::clone(&closing),
+        };
+        let mut services = HashMap::new();
+        macro_rules! serve {
+            ($($server:ident)+) => {
+                $(let service = $server::new(api.clone()).max_decoding_message_size(MESSAGE_LIMIT);
+                services.insert($server::<Api>::NAME, BoxCloneSyncService::new(service));)+
+            };
+        }
+        serve!(AuditServiceServer ClientServiceServer DeviceServiceServer GrantServiceServer KeyServiceServer);
+        serve!(SessionServiceServer StatusServiceServer);
+        if signs_in_elsewhere {
+            serve!(AuthorizationServiceServer PersonServiceServer);
+        }
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
             .build_v1()
             .expect("the descriptors were compiled with this program");
-        Self {
-            server,
-            authorization: AuthorizationServiceServer::new(api.clone()).max_decoding_message_size(MESSAGE_LIMIT),
-            person: PersonServiceServer::new(api).max_decoding_message_size(MESSAGE_LIMIT),
-            reflection: BoxCloneSyncService::new(reflection.max_decoding_message_size(MESSAGE_LIMIT)),
-        }
+        let reflection = reflection.max_decoding_message_size(MESSAGE_LIMIT);
+        services.insert(REFLECTION, BoxCloneSyncService::new(reflection));
+        Self { server, services: Arc::new(services), closing }
     }
-}
 
-impl AdminService {
+    /// Tells when the server ends.
+    pub(super) fn closing(&self) -> Arc<Closing> {
+        Arc::clone(&self.closing)
+    }
+
     /// Has `next` answer, from the next call on; for all clones.
     pub fn replace(&self, next: Arc<AuthorizationServer>) {
         self.server.replace(next);
@@ -89,11 +144,9 @@ impl tower::Service<http::Request<Body>> for AdminService {
     }
 
     fn call(&mut self, call: http::Request<Body>) -> Self::Future {
-        match call.uri().path().split('/').nth(1) {
-            Some(AuthorizationServiceServer::<Api>::NAME) => self.authorization.call(call),
-            Some(PersonServiceServer::<Api>::NAME) => self.person.call(call),
-            Some("grpc.reflection.v1.ServerReflection") => Box::pin(self.reflection.clone().oneshot(call)),
-            Some(_) | None => Box::pin(async { Ok(Status::new(Code::Unimplemented, "no such method").into_http()) }),
+        match call.uri().path().split('/').nth(1).and_then(|name| self.services.get(name)) {
+            Some(service) => Box::pin(service.clone().oneshot(call)),
+            None => Box::pin(async { Ok(Status::new(Code::Unimplemented, "no such method").into_http()) }),
         }
     }
 }
@@ -103,143 +156,78 @@ impl tower::Service<http::Request<Body>> for AdminService {
 pub(super) struct Api {
     /// Holds the rules.
     server: Arc<Current<AuthorizationServer>>,
+    /// The signing keys.
+    keys: Arc<SigningKeys>,
     /// Read once a call.
     clock: Arc<dyn Clock>,
+    /// What runs.
+    installation: Arc<Installation>,
+    /// Room for those who watch.
+    watchers: Arc<Semaphore>,
+    /// Told when the server ends.
+    closing: Arc<Closing>,
 }
 
-#[tonic::async_trait]
-impl AuthorizationService for Api {
-    async fn begin(&self, call: Request<BeginRequest>) -> Result<Response<BeginResponse>, Status> {
-        let outcome = match self.server.get().begin(&call.into_inner().parameters, self.clock.now()).await {
-            Ok(Begun::Ask(asking)) => Outcome::Transaction((*asking).into()),
-            Ok(Begun::Redirect(redirect)) => {
-                let reason = redirect.refusal().map_or("", Refusal::name).to_owned();
-                Outcome::Redirect(v1::Redirect { location: redirect.location().to_owned(), reason })
-            }
-            Err(Error::Refused(refusal)) => Outcome::Refusal(refusal.into()),
-            Err(error @ (Error::Unavailable(_) | Error::Throttled { .. })) => return Err(status("begin", error)),
-        };
-        let (name, refusal) = match &outcome {
-            Outcome::Transaction(_) => ("begun", None),
-            Outcome::Redirect(redirect) => ("refused", Some(redirect.reason.clone())),
-            Outcome::Refusal(shown) => ("refused", Some(shown.reason.clone())),
-        };
-        said("begin", name, refusal.as_deref(), None);
-        Ok(Response::new(BeginResponse { outcome: Some(outcome) }))
-    }
-
-    async fn approve(&self, call: Request<ApproveRequest>) -> Result<Response<ApproveResponse>, Status> {
-        let request = call.into_inner();
-        let approval = ExternalApproval {
-            handle: &request.transaction,
-            subject: &request.subject,
-            auth_time: request.auth_time,
-            acr: request.acr.as_deref(),
-            scope: request.scope.as_deref(),
-            authorization_details: &request.authorization_details,
-            name: request.name.as_deref(),
-            email: request.email.as_deref(),
-            claims: request.claims.as_deref(),
-        };
-        let approved = self.server.get().approve_external(approval, self.clock.now()).await;
-        let redirect = approved.map_err(|error| status("approve", error))?;
-        said("approve", "approved", None, Some(&request.subject));
-        Ok(Response::new(ApproveResponse { redirect_to: redirect.location().to_owned() }))
-    }
-
-    async fn deny(&self, call: Request<DenyRequest>) -> Result<Response<DenyResponse>, Status> {
-        let request = call.into_inner();
-        let why = match DenyReason::try_from(request.reason) {
-            Ok(DenyReason::Unspecified | DenyReason::AccessDenied) => oauth::DenyReason::Declined,
-            Ok(DenyReason::LoginRequired) => oauth::DenyReason::LoginRequired,
-            Ok(DenyReason::ConsentRequired) => oauth::DenyReason::ConsentRequired,
-            Err(_) => return Err(Status::invalid_argument("reason is unknown")),
-        };
-        let denied = self.server.get().deny_external(&request.transaction, why, self.clock.now()).await;
-        let redirect = denied.map_err(|error| status("deny", error))?;
-        let refusal = redirect.refusal().map(Refusal::name);
-        said("deny", "denied", refusal, None);
-        Ok(Response::new(DenyResponse { redirect_to: redirect.location().to_owned() }))
-    }
+/// Who calls, as far as the connection tells: the user of a process on this machine.
+fn caller<T>(call: &Request<T>) -> String {
+    let peer = call.extensions().get::<UdsConnectInfo>().and_then(|peer| peer.peer_cred);
+    peer.map_or_else(|| "unknown".to_owned(), |peer| format!("uid {}", peer.uid()))
 }
 
-#[tonic::async_trait]
-impl PersonService for Api {
-    async fn disable(&self, call: Request<DisableRequest>) -> Result<Response<DisableResponse>, Status> {
-        let subject = call.into_inner().subject;
-        let disabled = self.server.get().disable_person(&subject, self.clock.now()).await;
-        disabled.map_err(|error| status("disable", error))?;
-        said("disable", "disabled", None, Some(&subject));
-        Ok(Response::new(DisableResponse {}))
-    }
-
-    async fn enable(&self, call: Request<EnableRequest>) -> Result<Response<EnableResponse>, Status> {
-        let subject = call.into_inner().subject;
-        self.server.get().enable_person(&subject).await.map_err(|error| status("enable", error))?;
-        said("enable", "enabled", None, Some(&subject));
-        Ok(Response::new(EnableResponse {}))
-    }
+/// What somebody has changed, for auditors.
+#[derive(Default)]
+struct Act<'a> {
+    subject: Option<&'a str>,
+    client_id: Option<&'a str>,
+    grant: Option<GrantHandle>,
+    kid: Option<&'a str>,
+    number: Option<u64>,
 }
 
-impl From<oauth::Asking> for v1::Transaction {
-    fn from(asking: oauth::Asking) -> Self {
-        let scopes = asking.scopes.into_iter();
-        Self {
-            handle: asking.handle,
-            expire_time: asking.expires_at.seconds(),
-            client_id: asking.client_id,
-            client_name: asking.client_name,
-            redirect_host: asking.destination,
-            scopes: scopes.map(|(scope, description)| v1::RequestedScope { scope, description }).collect(),
-            resource: asking.resource,
-            authorization_details: asking.authorization_details,
-            details: asking.details.into_iter().map(|shown| requested_detail(shown, &asking.language)).collect(),
-            needs_consent: asking.needs_consent,
-            prompt: asking.hints.prompt,
-            max_age: asking.max_age.map(u64::cast_signed),
-            login_hint: asking.hints.login_hint,
-            acr_values: asking.hints.acr_values,
-            ui_locales: asking.hints.ui_locales,
-        }
-    }
+/// The event of a call that has changed something.
+fn acted(call: &'static str, by: &str, act: &Act<'_>) {
+    info!(
+        target: audit::TARGET,
+        event = audit::ADMIN_ACTED,
+        call,
+        by,
+        subject = act.subject,
+        client.id = act.client_id,
+        grant.id = act.grant.map(tracing::field::debug),
+        kid = act.kid,
+        number = act.number,
+        "{by} has called `{call}`"
+    );
 }
 
-/// What is asked for in detail, in a language.
-fn requested_detail(shown: oauth::DetailShown, language: &str) -> v1::RequestedDetail {
-    let members = shown.members.into_iter().map(|(name, value)| v1::DetailMember { name, value });
-    v1::RequestedDetail { description: shown.description.said_in(language).to_owned(), members: members.collect() }
+/// What a call fails with when something that it depends on does not answer.
+fn unavailable(call: &'static str) -> Status {
+    error!(call, outcome = "unavailable", "a call of the admin API could not be answered");
+    Status::unavailable("something that this server depends on does not answer, try again shortly")
 }
 
-impl From<Refusal> for v1::Refusal {
-    fn from(refusal: Refusal) -> Self {
-        Self {
-            error: refusal.code().name().to_owned(),
-            error_description: refusal.description().to_owned(),
-            reason: refusal.name().to_owned(),
-        }
-    }
+/// A time in seconds, as messages have it.
+fn seconds(at: Timestamp) -> i64 {
+    at.seconds()
 }
 
-/// The event of a call.
-fn said(call: &'static str, outcome: &'static str, refusal: Option<&str>, subject: Option<&str>) {
+/// The event of a call of an external login or a user directory.
+fn said((call, by): (&'static str, &str), outcome: &'static str, refusal: Option<&str>, subject: Option<&str>) {
     let event = audit::ADMIN_CALLED;
-    info!(target: audit::TARGET, event, call, outcome, refusal, subject, "`{call}` was answered: {outcome}");
+    info!(target: audit::TARGET, event, call, by, outcome, refusal, subject, "`{call}` was answered: {outcome}");
 }
 
 /// What a call fails with; writes the event.
-fn status(call: &'static str, error: Error) -> Status {
+fn status((call, by): (&'static str, &str), error: Error) -> Status {
     match error {
         Error::Refused(refusal) => {
             let name = refusal.name();
-            said(call, "refused", Some(name), None);
+            said((call, by), "refused", Some(name), None);
             let details = ErrorDetails::with_error_info(name.to_ascii_uppercase(), DOMAIN, HashMap::new());
             Status::with_error_details(code(refusal), format!("{name}: {}", refusal.description()), details)
         }
         Error::Throttled { .. } => Status::resource_exhausted("too many requests, try again later"),
-        Error::Unavailable(_) => {
-            error!(call, outcome = "unavailable", "an external login could not be answered");
-            Status::unavailable("something that this server depends on does not answer, try again shortly")
-        }
+        Error::Unavailable(_) => unavailable(call),
     }
 }
 

@@ -61,7 +61,8 @@ impl KeySchedule {
     /// the new one signs at once: no cache knows a better one.
     pub(super) fn succeed(&self, keys: &[KeyRecord], succession: Succession, now: Timestamp) -> Option<Succeeded> {
         let announced = now + self.announce;
-        let newest = keys.last().filter(|newest| now < newest.retire_at);
+        // A newer one may have been withdrawn before its time.
+        let newest = keys.iter().rev().find(|key| now < key.retire_at);
         let sign_from = match (succession, newest) {
             (Succession::Emergency, _) | (_, None) => now,
             (Succession::Asked, Some(_)) => announced,
@@ -70,9 +71,7 @@ impl KeySchedule {
         };
         let until = |key: &KeyRecord, retire_at, drop_at| KeyRecord { retire_at, drop_at, ..key.clone() };
         let rescheduled = match succession {
-            Succession::Emergency => {
-                keys.iter().map(|key| until(key, key.retire_at.min(now), key.drop_at.min(now))).collect()
-            }
+            Succession::Emergency => keys.iter().map(|key| key.withdrawn(now)).collect(),
             Succession::Due | Succession::Asked => {
                 let is_newest = |key: &KeyRecord| newest.is_some_and(|newest| newest.generation == key.generation);
                 let affected = keys.iter().filter(|key| is_newest(key) || key.retire_at > sign_from);
@@ -142,6 +141,11 @@ impl KeyRecord {
         } else {
             KeyState::Announced
         }
+    }
+
+    /// The record after the key has left the set.
+    pub(super) fn withdrawn(&self, now: Timestamp) -> Self {
+        Self { retire_at: self.retire_at.min(now), drop_at: self.drop_at.min(now), ..self.clone() }
     }
 }
 
@@ -216,6 +220,14 @@ mod tests {
         assert_eq!(next.sign_from, day(80));
         assert_eq!(next.rescheduled.len(), 2);
         assert!(next.rescheduled.iter().all(|key| key.state(day(80)) == KeyState::Dropped));
+    }
+
+    #[test]
+    fn after_the_next_key_was_withdrawn_another_one_is_announced() {
+        let withdrawn = key(1, 76, 90, 180).withdrawn(day(80));
+        assert_eq!(withdrawn.state(day(80)), KeyState::Dropped);
+        let next = SCHEDULE.succeed(&[key(0, 0, 0, 90), withdrawn], Succession::Due, day(80)).expect("it is due");
+        assert_eq!(next, Succeeded { sign_from: day(94), rescheduled: vec![key(0, 0, 0, 94)] });
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl AuthorizationServer {
     }
 
     /// A client as it has registered itself; `None` if the operator lets no such client be any more.
-    fn registered(&self, record: ClientRecord) -> Option<Client> {
+    pub(super) fn registered(&self, record: ClientRecord) -> Option<Client> {
         let policy = &self.settings.registration.as_ref()?.policy;
         let members = jose::object(record.metadata.as_bytes()).ok()?;
         match ClientMetadata::judge(&members, policy, Source::Registration) {

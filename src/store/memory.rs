@@ -12,8 +12,8 @@ use async_trait::async_trait;
 
 use super::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
-    KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
-    SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
+    GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated,
+    Rotation, SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -110,7 +110,7 @@ impl Held {
         let mut keys: Vec<_> =
             clients.records.iter().filter(|(_, client)| goes(client)).map(|(key, _)| key.clone()).collect();
         keys.sort_unstable();
-        keys.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        keys.truncate(at_most(limit));
         let mut left = Vec::new();
         for key in keys {
             left.extend(clients.records.get(&key).filter(|client| now < client.expires_at).cloned());
@@ -280,6 +280,28 @@ impl Store for MemoryStore {
         Ok(true)
     }
 
+    async fn pending_devices(
+        &self,
+        after: Option<Digest<DeviceCodeKind>>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DeviceRecord>, Unavailable> {
+        let held = self.held();
+        let behind = |device: &DeviceRecord| after.is_none_or(|after| device.digest.as_bytes() > after.as_bytes());
+        let pending = |device: &&DeviceRecord| behind(device) && device.is_pending(now);
+        let mut devices: Vec<_> = held.devices.records.values().filter(pending).collect();
+        devices.sort_unstable_by_key(|device| *device.digest.as_bytes());
+        Ok(devices.into_iter().take(at_most(limit)).cloned().collect())
+    }
+
+    async fn decline_device(&self, code: Digest<DeviceCodeKind>, now: Timestamp) -> Result<bool, Unavailable> {
+        let mut held = self.held();
+        let device = held.devices.records.get_mut(code.as_bytes()).filter(|device| device.is_pending(now));
+        let Some(device) = device else { return Ok(false) };
+        device.decision = Some(Decision::Decline);
+        Ok(true)
+    }
+
     async fn redeem_device(
         &self,
         code: Digest<DeviceCodeKind>,
@@ -349,8 +371,27 @@ impl Store for MemoryStore {
         let live = |grant: &&Grant| grant.subject == *subject && grant.is_live(now);
         let mut grants: Vec<_> = held.grants.records.values().filter(live).collect();
         grants.sort_by_key(|grant| Reverse((grant.created_at, grant.handle.0)));
-        grants.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        grants.truncate(at_most(limit));
         Ok(grants.into_iter().cloned().collect())
+    }
+
+    async fn list_grants(&self, query: &GrantQuery, now: Timestamp, limit: u32) -> Result<Vec<Grant>, Unavailable> {
+        let held = self.held();
+        let asked = |grant: &&Grant| query.asks_for(grant) && grant.is_live(now);
+        let mut grants: Vec<_> = held.grants.records.values().filter(asked).collect();
+        grants.sort_unstable_by_key(|grant| grant.handle.0);
+        Ok(grants.into_iter().take(at_most(limit)).cloned().collect())
+    }
+
+    async fn end_grants_of_client(&self, client: &ClientId, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
+        let Shelf { records, due } = &mut self.held().grants;
+        let mut ended = 0;
+        for grant in records.values_mut().filter(|grant| grant.client_id == *client && grant.is_live(now)) {
+            grant.ended = Some((now, why));
+            due.insert((self.limits.grant_due(grant), grant.handle.0));
+            ended += 1;
+        }
+        Ok(ended)
     }
 
     async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
@@ -375,6 +416,14 @@ impl Store for MemoryStore {
 
     async fn registered_client(&self, id: &ClientId) -> Result<Option<ClientRecord>, Unavailable> {
         Ok(self.held().clients.get(id).cloned())
+    }
+
+    async fn registered_clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<ClientRecord>, Unavailable> {
+        let held = self.held();
+        let behind = |client: &&ClientRecord| after.is_none_or(|after| client.id.as_str() > after.as_str());
+        let mut clients: Vec<_> = held.clients.values().filter(behind).collect();
+        clients.sort_unstable_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
+        Ok(clients.into_iter().take(at_most(limit)).cloned().collect())
     }
 
     async fn update_client(&self, client: &ClientRecord) -> Result<bool, Unavailable> {
@@ -466,6 +515,19 @@ impl Store for MemoryStore {
             session.idle_expires_at = idle_expires_at;
         }
         Ok(())
+    }
+
+    async fn sessions_of(
+        &self,
+        subject: &Subject,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionRecord>, Unavailable> {
+        let held = self.held();
+        let live = |session: &&SessionRecord| session.subject == *subject && session.is_live(now);
+        let mut sessions: Vec<_> = held.sessions.records.values().filter(live).collect();
+        sessions.sort_unstable_by_key(|session| Reverse((session.auth_time, *session.digest.as_bytes())));
+        Ok(sessions.into_iter().take(at_most(limit)).cloned().collect())
     }
 
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable> {
@@ -572,6 +634,13 @@ impl Store for MemoryStore {
         Ok(true)
     }
 
+    async fn reschedule_signing_key(&self, read: &KeyRecord, next: &KeyRecord) -> Result<bool, Unavailable> {
+        let mut held = self.held();
+        let Some(key) = held.keys.get_mut(&read.generation).filter(|key| key == &read) else { return Ok(false) };
+        key.reschedule(next);
+        Ok(true)
+    }
+
     async fn root_key(&self, sealed: &[u8]) -> Result<Vec<u8>, Unavailable> {
         Ok(self.held().root_key.get_or_insert_with(|| sealed.to_vec()).clone())
     }
@@ -671,6 +740,11 @@ impl Store for MemoryStore {
         }
         Ok(limit - left)
     }
+}
+
+/// A limit, as iterators have it.
+fn at_most(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
 /// The last moment at which a session is kept.

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use self::database::Database;
 use super::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
-    KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
-    SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
+    GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated,
+    Rotation, SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -161,6 +161,21 @@ impl Store for PostgresStore {
         answer.map_err(|fault| fault.report("decide_device"))
     }
 
+    async fn pending_devices(
+        &self,
+        after: Option<Digest<DeviceCodeKind>>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DeviceRecord>, Unavailable> {
+        let answer = devices::pending(&self.database, after, now, limit).await;
+        answer.map_err(|fault| fault.report("pending_devices"))
+    }
+
+    async fn decline_device(&self, code: Digest<DeviceCodeKind>, now: Timestamp) -> Result<bool, Unavailable> {
+        let answer = devices::decline(&self.database, code, now).await;
+        answer.map_err(|fault| fault.report("decline_device"))
+    }
+
     async fn redeem_device(
         &self,
         code: Digest<DeviceCodeKind>,
@@ -201,6 +216,16 @@ impl Store for PostgresStore {
         answer.map_err(|fault| fault.report("grants_of"))
     }
 
+    async fn list_grants(&self, query: &GrantQuery, now: Timestamp, limit: u32) -> Result<Vec<Grant>, Unavailable> {
+        let answer = grants::list(&self.database, query, now, limit).await;
+        answer.map_err(|fault| fault.report("list_grants"))
+    }
+
+    async fn end_grants_of_client(&self, client: &ClientId, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
+        let answer = grants::end_of_client(&self.database, client, why, now).await;
+        answer.map_err(|fault| fault.report("end_grants_of_client"))
+    }
+
     async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
         let answer = grants::end_of(&self.database, subject, why, now).await;
         answer.map_err(|fault| fault.report("end_grants_of"))
@@ -219,6 +244,11 @@ impl Store for PostgresStore {
     async fn registered_client(&self, id: &ClientId) -> Result<Option<ClientRecord>, Unavailable> {
         let answer = clients::read(&self.database, id).await;
         answer.map_err(|fault| fault.report("registered_client"))
+    }
+
+    async fn registered_clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<ClientRecord>, Unavailable> {
+        let answer = clients::list(&self.database, after, limit).await;
+        answer.map_err(|fault| fault.report("registered_clients"))
     }
 
     async fn update_client(&self, client: &ClientRecord) -> Result<bool, Unavailable> {
@@ -277,6 +307,16 @@ impl Store for PostgresStore {
     async fn extend_session(&self, token: Digest<SessionKind>, idle_expires_at: Timestamp) -> Result<(), Unavailable> {
         let answer = sessions::extend(&self.database, token, idle_expires_at).await;
         answer.map_err(|fault| fault.report("extend_session"))
+    }
+
+    async fn sessions_of(
+        &self,
+        subject: &Subject,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionRecord>, Unavailable> {
+        let answer = sessions::of(&self.database, subject, now, limit).await;
+        answer.map_err(|fault| fault.report("sessions_of"))
     }
 
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable> {
@@ -352,6 +392,11 @@ impl Store for PostgresStore {
     async fn add_signing_key(&self, key: &KeyRecord, rescheduled: &[KeyRecord]) -> Result<bool, Unavailable> {
         let answer = signing_keys::add(&self.database, key, rescheduled).await;
         answer.map_err(|fault| fault.report("add_signing_key"))
+    }
+
+    async fn reschedule_signing_key(&self, read: &KeyRecord, next: &KeyRecord) -> Result<bool, Unavailable> {
+        let answer = signing_keys::reschedule(&self.database, read, next).await;
+        answer.map_err(|fault| fault.report("reschedule_signing_key"))
     }
 
     async fn root_key(&self, sealed: &[u8]) -> Result<Vec<u8>, Unavailable> {

@@ -176,6 +176,8 @@ pub enum EndedBy {
     Revoked,
     /// The person may no longer sign in.
     UserDisabled,
+    /// Somebody who looks after the installation has ended it.
+    Administrator,
     /// The person has begun too many newer ones at the same client ([`Limits::grants_per_person`](super::Limits)).
     Superseded,
     /// The client has unregistered itself (RFC 7592 §2.3).
@@ -191,6 +193,7 @@ impl EndedBy {
             Self::CodeReuse => "code_reuse",
             Self::Revoked => "revoked",
             Self::UserDisabled => "user_disabled",
+            Self::Administrator => "administrator",
             Self::Superseded => "superseded",
             Self::ClientDeleted => "client_deleted",
         }
@@ -206,10 +209,16 @@ impl FromStr for EndedBy {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        [Self::Fork, Self::CodeReuse, Self::Revoked, Self::UserDisabled, Self::Superseded, Self::ClientDeleted]
-            .into_iter()
-            .find(|why| why.name() == name)
-            .ok_or(UnknownName)
+        let all = [
+            Self::Fork,
+            Self::CodeReuse,
+            Self::Revoked,
+            Self::UserDisabled,
+            Self::Administrator,
+            Self::Superseded,
+            Self::ClientDeleted,
+        ];
+        all.into_iter().find(|why| why.name() == name).ok_or(UnknownName)
     }
 }
 
@@ -252,6 +261,26 @@ pub struct Grant {
     pub expires_at: Timestamp,
     /// When and why it ended.
     pub ended: Option<(Timestamp, EndedBy)>,
+}
+
+/// Which live grants are asked for: those of a person, of a client, of both, or all.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct GrantQuery {
+    /// Only those of this person.
+    pub subject: Option<Subject>,
+    /// Only those of this client.
+    pub client_id: Option<ClientId>,
+    /// Only those behind this one, by their handles.
+    pub after: Option<GrantHandle>,
+}
+
+impl GrantQuery {
+    /// Whether a grant is one of them.
+    pub(crate) fn asks_for(&self, grant: &Grant) -> bool {
+        self.subject.as_ref().is_none_or(|subject| grant.subject == *subject)
+            && self.client_id.as_ref().is_none_or(|client| grant.client_id == *client)
+            && self.after.is_none_or(|after| grant.handle.0 > after.0)
+    }
 }
 
 /// How a grant began.

@@ -15,8 +15,8 @@ use self::readers::Readers;
 use self::writer::Writer;
 use super::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
-    KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
-    SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
+    GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated,
+    Rotation, SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -219,6 +219,19 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn pending_devices(
+        &self,
+        after: Option<Digest<DeviceCodeKind>>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DeviceRecord>, Unavailable> {
+        self.readers.read("pending_devices", move |connection| devices::pending(connection, after, now, limit)).await
+    }
+
+    async fn decline_device(&self, code: Digest<DeviceCodeKind>, now: Timestamp) -> Result<bool, Unavailable> {
+        self.writer.run("decline_device", move |connection| devices::decline(connection, code, now)).await
+    }
+
     async fn redeem_device(
         &self,
         code: Digest<DeviceCodeKind>,
@@ -260,6 +273,18 @@ impl Store for SqliteStore {
         self.readers.read("grants_of", move |connection| grants::of(connection, &subject, now, limit)).await
     }
 
+    async fn list_grants(&self, query: &GrantQuery, now: Timestamp, limit: u32) -> Result<Vec<Grant>, Unavailable> {
+        let query = query.clone();
+        self.readers.read("list_grants", move |connection| grants::list(connection, &query, now, limit)).await
+    }
+
+    async fn end_grants_of_client(&self, client: &ClientId, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
+        let client = client.clone();
+        self.writer
+            .run("end_grants_of_client", move |connection| grants::end_of_client(connection, &client, why, now))
+            .await
+    }
+
     async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
         let subject = subject.clone();
         self.writer.run("end_grants_of", move |connection| grants::end_of(connection, &subject, why, now)).await
@@ -273,6 +298,13 @@ impl Store for SqliteStore {
     async fn registered_client(&self, id: &ClientId) -> Result<Option<ClientRecord>, Unavailable> {
         let id = id.clone();
         self.readers.read("registered_client", move |connection| clients::read(connection, &id)).await
+    }
+
+    async fn registered_clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<ClientRecord>, Unavailable> {
+        let after = after.cloned();
+        self.readers
+            .read("registered_clients", move |connection| clients::list(connection, after.as_ref(), limit))
+            .await
     }
 
     async fn update_client(&self, client: &ClientRecord) -> Result<bool, Unavailable> {
@@ -338,6 +370,16 @@ impl Store for SqliteStore {
 
     async fn extend_session(&self, token: Digest<SessionKind>, idle_expires_at: Timestamp) -> Result<(), Unavailable> {
         self.writer.run("extend_session", move |connection| sessions::extend(connection, token, idle_expires_at)).await
+    }
+
+    async fn sessions_of(
+        &self,
+        subject: &Subject,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionRecord>, Unavailable> {
+        let subject = subject.clone();
+        self.readers.read("sessions_of", move |connection| sessions::of(connection, &subject, now, limit)).await
     }
 
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable> {
@@ -416,6 +458,13 @@ impl Store for SqliteStore {
     async fn add_signing_key(&self, key: &KeyRecord, rescheduled: &[KeyRecord]) -> Result<bool, Unavailable> {
         let (key, rescheduled) = (key.clone(), rescheduled.to_vec());
         self.writer.run("add_signing_key", move |connection| signing_keys::add(connection, &key, &rescheduled)).await
+    }
+
+    async fn reschedule_signing_key(&self, read: &KeyRecord, next: &KeyRecord) -> Result<bool, Unavailable> {
+        let (read, next) = (read.clone(), next.clone());
+        self.writer
+            .run("reschedule_signing_key", move |connection| signing_keys::replace_schedule(connection, &read, &next))
+            .await
     }
 
     async fn root_key(&self, sealed: &[u8]) -> Result<Vec<u8>, Unavailable> {

@@ -3,6 +3,7 @@
 
 mod acceptance;
 mod account;
+mod admin;
 mod admission_policy;
 mod architecture;
 mod authorization_details;

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::sync::Barrier;
 use tollgate::clock::Timestamp;
+use tollgate::ident::Subject;
 use tollgate::jose::{Algorithm, Thumbprint};
 use tollgate::replay::{ReplayKey, Seen};
 use tollgate::secret::{
@@ -19,9 +20,9 @@ use tollgate::secret::{
 };
 use tollgate::store::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
-    GrantOrigin, KeyRecord, LastAlive, Limits, MemoryStore, OpenError, Pace, PersonRecord, Polled, Previous, Pushed,
-    PushedRequest, Recorded, Redeemed, RefreshState, Rotated, Rotation, SenderConstraint, SessionClient, SessionId,
-    SessionRecord, SqliteStore, Store, TokenName, TransactionId, Unavailable,
+    GrantOrigin, GrantQuery, KeyRecord, LastAlive, Limits, MemoryStore, OpenError, Pace, PersonRecord, Polled,
+    Previous, Pushed, PushedRequest, Recorded, Redeemed, RefreshState, Rotated, Rotation, SenderConstraint,
+    SessionClient, SessionId, SessionRecord, SqliteStore, Store, TokenName, TransactionId, Unavailable,
 };
 use tollgate::token::{AuthorizationDetails, RequestedClaims};
 
@@ -129,6 +130,11 @@ conformance! {
     a_client_is_told_once_that_a_session_is_over
     of_many_ends_of_a_session_at_once_one_tells_its_clients
     the_live_grants_of_a_person_are_listed
+    live_grants_are_listed_page_by_page
+    all_grants_of_a_client_end
+    the_sessions_of_a_person_are_listed
+    pending_devices_are_listed_and_turned_away_once
+    registered_clients_are_listed_by_name
     all_grants_of_a_person_end
     a_session_that_nobody_uses_ends
     a_person_is_remembered_as_last_seen
@@ -139,6 +145,7 @@ conformance! {
     a_client_that_nobody_has_let_in_is_forgotten
     signing_keys_are_kept_by_generation
     of_many_keys_of_one_generation_one_is_added
+    a_key_is_rescheduled_as_it_was_read
     the_first_root_key_stays
     the_last_sign_of_life_is_kept
     a_full_store_turns_new_records_away
@@ -879,6 +886,107 @@ async fn the_live_grants_of_a_person_are_listed(make: Make) {
     assert_eq!(store.grants_of(&subject, now() + DAY * 8, 10).await, Ok(vec![used]));
 }
 
+async fn live_grants_are_listed_page_by_page(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let (ada, bob) = ("ada".parse::<Subject>().expect("a subject"), "bob".parse::<Subject>().expect("a subject"));
+    let mut expected = Vec::new();
+    for number in 1..=9 {
+        let subject = if number % 2 == 0 { ada.clone() } else { bob.clone() };
+        let client_id = client(number % 3).id;
+        let grant = Grant { subject, client_id, ..grant(number) };
+        begin(&*store, &grant).await;
+        expected.push(grant);
+    }
+    store.end_grant(grant(9).handle, EndedBy::Administrator, now()).await.expect("an answer");
+    expected.pop();
+    expected.sort_by_key(|grant| grant.handle.0);
+    let list = async |query: &GrantQuery, limit| store.list_grants(query, now(), limit).await.expect("an answer");
+
+    let mut query = GrantQuery::default();
+    let mut pages = Vec::new();
+    while let page = list(&query, 3).await
+        && let Some(last) = page.last()
+    {
+        assert!(page.len() <= 3);
+        query.after = Some(last.handle);
+        pages.extend(page);
+    }
+    assert_eq!(pages, expected);
+
+    let of = |keep: &dyn Fn(&Grant) -> bool| expected.iter().filter(|grant| keep(grant)).cloned().collect::<Vec<_>>();
+    let of_ada = GrantQuery { subject: Some(ada.clone()), ..GrantQuery::default() };
+    assert_eq!(list(&of_ada, 100).await, of(&|grant| grant.subject == ada));
+    let of_client = GrantQuery { client_id: Some(client(1).id), ..GrantQuery::default() };
+    assert_eq!(list(&of_client, 100).await, of(&|grant| grant.client_id == client(1).id));
+    let of_both = GrantQuery { subject: Some(ada.clone()), ..of_client };
+    assert_eq!(list(&of_both, 100).await, of(&|grant| grant.client_id == client(1).id && grant.subject == ada));
+    assert_eq!(store.list_grants(&GrantQuery::default(), now() + DAY * 400, 100).await, Ok(vec![]), "all are over");
+}
+
+async fn all_grants_of_a_client_end(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    for (number, client_id) in [(1, client(1).id), (2, client(1).id), (3, client(2).id)] {
+        begin(&*store, &Grant { client_id, ..grant(number) }).await;
+    }
+    store.end_grant(grant(2).handle, EndedBy::Revoked, now()).await.expect("an answer");
+    let end = async |at| store.end_grants_of_client(&client(1).id, EndedBy::Administrator, at).await;
+    assert_eq!(end(now() + SECOND).await, Ok(1));
+    assert_eq!(end(now() + SECOND * 2).await, Ok(0), "the first end counts");
+    let ended = [Some((now() + SECOND, EndedBy::Administrator)), Some((now(), EndedBy::Revoked)), None];
+    assert_eq!(ends(&*store, 1..=3).await, ended);
+}
+
+async fn the_sessions_of_a_person_are_listed(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let subject = session(1).subject;
+    let sessions = (1..=4).map(|number| SessionRecord {
+        auth_time: now().before(SECOND * u32::try_from(number).expect("few")),
+        subject: subject.clone(),
+        ..session(number)
+    });
+    let mut sessions: Vec<_> = sessions.collect();
+    sessions[3].subject = "somebody-else".parse().expect("a subject");
+    sessions[2].idle_expires_at = now();
+    for session in &sessions {
+        store.open_session(session).await.expect("an answer");
+    }
+    assert_eq!(store.sessions_of(&subject, now(), 10).await, Ok(sessions[..2].to_vec()));
+    assert_eq!(store.sessions_of(&subject, now(), 1).await, Ok(sessions[..1].to_vec()));
+}
+
+async fn pending_devices_are_listed_and_turned_away_once(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let mut devices: Vec<_> = (1..=3).map(device).collect();
+    devices.sort_by_key(|device| *device.digest.as_bytes());
+    for device in &devices {
+        assert_eq!(store.record_device(device).await, Ok(Begun::First));
+    }
+    let list = async |after: Option<&DeviceRecord>, limit| {
+        store.pending_devices(after.map(|device| device.digest), now(), limit).await.expect("an answer")
+    };
+    assert_eq!(list(None, 10).await, devices);
+    assert_eq!(list(Some(&devices[0]), 1).await, devices[1..2]);
+    assert_eq!(store.decline_device(devices[0].digest, now()).await, Ok(true));
+    assert_eq!(store.decline_device(devices[0].digest, now()).await, Ok(false), "it is decided");
+    assert_eq!(list(None, 10).await, devices[1..]);
+    let declined = store.device(devices[0].digest).await.expect("an answer").expect("a device");
+    assert_eq!(declined.decision, Some(Decision::Decline));
+    assert_eq!(store.decline_device(devices[1].digest, devices[1].expires_at).await, Ok(false), "its time is over");
+    assert_eq!(store.pending_devices(None, devices[1].expires_at, 10).await, Ok(vec![]));
+}
+
+async fn registered_clients_are_listed_by_name(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    let mut clients: Vec<_> = (1..=3).map(client).collect();
+    clients[1].id = "reg-B".parse().expect("a name"); // capitals come first, as their bytes do
+    for client in &clients {
+        store.register_client(client).await.expect("an answer");
+    }
+    clients.sort_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
+    assert_eq!(store.registered_clients(None, 10).await, Ok(clients.clone()));
+    assert_eq!(store.registered_clients(Some(&clients[0].id), 1).await, Ok(clients[1..2].to_vec()));
+}
+
 async fn all_grants_of_a_person_end(make: Make) {
     let Fixture { store, _directory } = make(Limits::default());
     let live = grants_of_a_person(&*store).await;
@@ -1061,6 +1169,18 @@ async fn signing_keys_are_kept_by_generation(make: Make) {
     assert_eq!(store.signing_keys().await, Ok(keys.clone()), "a loser changes nothing");
     assert_eq!(store.add_signing_key(&key(5), std::slice::from_ref(&moved)).await, Ok(true));
     assert_eq!(store.signing_keys().await, Ok([&keys[..4], &[moved, key(5)]].concat()));
+}
+
+async fn a_key_is_rescheduled_as_it_was_read(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    for generation in 0..2 {
+        assert_eq!(store.add_signing_key(&key(generation), &[]).await, Ok(true));
+    }
+    let next = KeyRecord { retire_at: now(), drop_at: now() + SECOND, ..key(0) };
+    assert_eq!(store.reschedule_signing_key(&key(0), &next).await, Ok(true));
+    assert_eq!(store.reschedule_signing_key(&key(0), &key(1)).await, Ok(false), "it has another schedule");
+    assert_eq!(store.reschedule_signing_key(&key(7), &next).await, Ok(false), "there is no such key");
+    assert_eq!(store.signing_keys().await, Ok(vec![next, key(1)]));
 }
 
 async fn of_many_keys_of_one_generation_one_is_added(make: Make) {

@@ -11,8 +11,8 @@ use tollgate::secret::{
 };
 use tollgate::store::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
-    KeyRecord, LastAlive, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated, Rotation,
-    SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
+    GrantQuery, KeyRecord, LastAlive, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated,
+    Rotation, SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
 };
 
 /// What is done around each call.
@@ -123,6 +123,19 @@ impl Store for TappedStore {
         tapped!(self.decide_device(code, browser, decision, now))
     }
 
+    async fn pending_devices(
+        &self,
+        after: Option<Digest<DeviceCodeKind>>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DeviceRecord>, Unavailable> {
+        tapped!(self.pending_devices(after, now, limit))
+    }
+
+    async fn decline_device(&self, code: Digest<DeviceCodeKind>, now: Timestamp) -> Result<bool, Unavailable> {
+        tapped!(self.decline_device(code, now))
+    }
+
     async fn redeem_device(
         &self,
         code: Digest<DeviceCodeKind>,
@@ -157,6 +170,14 @@ impl Store for TappedStore {
         tapped!(self.grants_of(subject, now, limit))
     }
 
+    async fn list_grants(&self, query: &GrantQuery, now: Timestamp, limit: u32) -> Result<Vec<Grant>, Unavailable> {
+        tapped!(self.list_grants(query, now, limit))
+    }
+
+    async fn end_grants_of_client(&self, client: &ClientId, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
+        tapped!(self.end_grants_of_client(client, why, now))
+    }
+
     async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
         tapped!(self.end_grants_of(subject, why, now))
     }
@@ -167,6 +188,10 @@ impl Store for TappedStore {
 
     async fn registered_client(&self, id: &ClientId) -> Result<Option<ClientRecord>, Unavailable> {
         tapped!(self.registered_client(id))
+    }
+
+    async fn registered_clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<ClientRecord>, Unavailable> {
+        tapped!(self.registered_clients(after, limit))
     }
 
     async fn update_client(&self, client: &ClientRecord) -> Result<bool, Unavailable> {
@@ -215,6 +240,15 @@ impl Store for TappedStore {
 
     async fn extend_session(&self, token: Digest<SessionKind>, idle_expires_at: Timestamp) -> Result<(), Unavailable> {
         tapped!(self.extend_session(token, idle_expires_at))
+    }
+
+    async fn sessions_of(
+        &self,
+        subject: &Subject,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionRecord>, Unavailable> {
+        tapped!(self.sessions_of(subject, now, limit))
     }
 
     async fn end_session(&self, token: Digest<SessionKind>) -> Result<(), Unavailable> {
@@ -278,6 +312,10 @@ impl Store for TappedStore {
 
     async fn add_signing_key(&self, key: &KeyRecord, rescheduled: &[KeyRecord]) -> Result<bool, Unavailable> {
         tapped!(self.add_signing_key(key, rescheduled))
+    }
+
+    async fn reschedule_signing_key(&self, read: &KeyRecord, next: &KeyRecord) -> Result<bool, Unavailable> {
+        tapped!(self.reschedule_signing_key(read, next))
     }
 
     async fn root_key(&self, sealed: &[u8]) -> Result<Vec<u8>, Unavailable> {

@@ -21,6 +21,7 @@ use tollgate::oauth::Settings;
 use tollgate::replay::ReplayGuard;
 use tollgate::secret::{AuthorizationCode, DeviceCode, Digest, base64url, sha256};
 use tollgate::store::{CodeRecord, Decision, Limits, MemoryStore, Recorded, Store, TransactionId, Unavailable};
+use tollgate::telemetry::Feed;
 use tollgate::token::{AuthorizationDetails, RequestedClaims};
 use tracing::Dispatch;
 use tracing::field::{Field, Visit};
@@ -53,6 +54,8 @@ impl Clock for TestClock {
 /// Every event of a world: what `refusal`, `denial` and `outcome` fields said, and all of it as text.
 #[derive(Clone, Default)]
 pub struct Events {
+    /// Those for auditors, for who watches them.
+    pub feed: Feed,
     said: Arc<Mutex<Vec<BTreeMap<String, String>>>>,
     /// A subscriber that hears nothing. While there is only one, tracing judges a place that speaks for the first time by
     /// the thread that happens to be there; if that is another test's, the place stays silent for this one too.
@@ -110,7 +113,9 @@ impl Events {
     /// Listens to everything that this thread says from now on: to a whole world, in a runtime of one thread.
     pub fn listen() -> (Self, DefaultGuard) {
         let events = Self { _second: Some(Dispatch::new(tracing_subscriber::registry())), ..Self::default() };
-        let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(events.clone()));
+        let guard = tracing::subscriber::set_default(
+            tracing_subscriber::registry().with(events.clone()).with(events.feed.clone()),
+        );
         (events, guard)
     }
 }
@@ -277,15 +282,14 @@ impl World {
         let folder = tempfile::tempdir().expect("a folder");
         let login = if external { Some(config::Login::External) } else { login };
         let people_are_ours = login.is_none();
-        if external {
-            config.listen.admin_api = Some(AdminApi { path: folder.path().join("admin.sock"), access: Access::Owner });
-        }
+        config.listen.admin_api = Some(AdminApi { path: folder.path().join("admin.sock"), access: Access::Owner });
         if login.is_some() {
             // Whoever stands in front says for whom it asks; whose word counts about who signed in is another matter.
             config.listen.public.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
             config.authorization_server.as_mut().expect("an authorization server").login = login;
         }
         let seams = Seams {
+            feed: events.feed.clone(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             store: Some(Arc::clone(&store)),
             guard,

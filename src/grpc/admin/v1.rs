@@ -10,5 +10,5 @@
 
 tonic::include_proto!("tollgate.admin.v1");
 
-/// The descriptors of both files, for reflection.
+/// The descriptors of all files, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tollgate.admin.v1.bin"));

@@ -1,5 +1,7 @@
 //! Clients that have registered themselves.
 
+use tokio_postgres::Row;
+
 use super::column::Bytes;
 use super::database::{Database, Fault};
 use super::limit::bound;
@@ -33,16 +35,19 @@ pub(super) async fn register(database: &Database, client: &ClientRecord, limit: 
 pub(super) async fn read(database: &Database, id: &ClientId) -> Result<Option<ClientRecord>, Fault> {
     let select = "SELECT client_id, metadata, secret, registration_token, registered_at, disposable_from
          FROM clients WHERE client_id = $1";
-    let Some(row) = database.read_one(select, &[id]).await? else { return Ok(None) };
-    let secret: Option<Bytes<32>> = row.try_get("secret")?;
-    Ok(Some(ClientRecord {
-        id: row.try_get("client_id")?,
-        metadata: row.try_get("metadata")?,
-        secret: secret.map(|Bytes(hash)| ClientSecretHash::from_bytes(hash)),
-        registration_token: row.try_get("registration_token")?,
-        registered_at: row.try_get("registered_at")?,
-        disposable_from: row.try_get("disposable_from")?,
-    }))
+    database.read_one(select, &[id]).await?.as_ref().map(from_row).transpose()
+}
+
+/// The clients behind that of a name, by their names: in the order of their bytes, whatever the language of the database.
+pub(super) async fn list(
+    database: &Database,
+    after: Option<&ClientId>,
+    limit: u32,
+) -> Result<Vec<ClientRecord>, Fault> {
+    let select = "SELECT client_id, metadata, secret, registration_token, registered_at, disposable_from
+         FROM clients WHERE client_id COLLATE \"C\" > $1 ORDER BY client_id COLLATE \"C\" LIMIT $2";
+    let after = after.map_or("", ClientId::as_str);
+    database.read(select, &[&after, &i64::from(limit)]).await?.iter().map(from_row).collect()
 }
 
 /// Replaces what a client has registered, and its secret.
@@ -67,4 +72,17 @@ pub(super) async fn delete(database: &Database, id: &ClientId, now: Timestamp) -
 
 fn secret(client: &ClientRecord) -> Option<Bytes<32>> {
     client.secret.as_ref().map(|hash| Bytes(*hash.as_bytes()))
+}
+
+/// Reads a row.
+fn from_row(row: &Row) -> Result<ClientRecord, Fault> {
+    let secret: Option<Bytes<32>> = row.try_get("secret")?;
+    Ok(ClientRecord {
+        id: row.try_get("client_id")?,
+        metadata: row.try_get("metadata")?,
+        secret: secret.map(|Bytes(hash)| ClientSecretHash::from_bytes(hash)),
+        registration_token: row.try_get("registration_token")?,
+        registered_at: row.try_get("registered_at")?,
+        disposable_from: row.try_get("disposable_from")?,
+    })
 }

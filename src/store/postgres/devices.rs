@@ -115,6 +115,28 @@ pub(super) async fn decide(
     database.changes(update, &[&decision, &subject, &auth_time, &acr, &code, &browser, &now]).await
 }
 
+/// The pending devices behind that of a digest, by their digests.
+pub(super) async fn pending(
+    database: &Database,
+    after: Option<Digest<DeviceCodeKind>>,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<DeviceRecord>, Fault> {
+    let select = "SELECT digest, user_code, client_id, scope, resource, dpop_jkt, address, created_at, expires_at,
+                         poll_interval, next_poll, claimed_by, decision, subject, auth_time, acr
+         FROM devices WHERE digest > $1 AND decision IS NULL AND expires_at > $2 ORDER BY digest LIMIT $3";
+    let after = after.map_or_else(Vec::new, |after| after.as_bytes().to_vec());
+    database.read(select, &[&after, &now, &i64::from(limit)]).await?.iter().map(from_row).collect()
+}
+
+/// Turns a pending device away, whoever has claimed it.
+pub(super) async fn decline(database: &Database, code: Digest<DeviceCodeKind>, now: Timestamp) -> Result<bool, Fault> {
+    let (decision, ..) = decision_columns(Some(&Decision::Decline));
+    let update =
+        "UPDATE devices SET decision = $1 WHERE digest = $2 AND decision IS NULL AND expires_at > $3 RETURNING 1";
+    database.changes(update, &[&decision, &code, &now]).await
+}
+
 /// Removes an approved device and adds the row of its grant, in one statement.
 pub(super) async fn redeem(
     database: &Database,

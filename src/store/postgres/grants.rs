@@ -8,11 +8,12 @@ use super::database::{Database, Fault};
 use super::limit::bound;
 use crate::certificate::CertificateThumbprint;
 use crate::clock::Timestamp;
-use crate::ident::Subject;
+use crate::ident::{ClientId, Subject};
 use crate::jose::Thumbprint;
 use crate::store::record::UnknownName;
 use crate::store::{
-    EndedBy, Grant, GrantHandle, GrantOrigin, Limits, Previous, RefreshState, Rotated, Rotation, SenderConstraint,
+    EndedBy, Grant, GrantHandle, GrantOrigin, GrantQuery, Limits, Previous, RefreshState, Rotated, Rotation,
+    SenderConstraint,
 };
 
 /// The statement that adds the row of a grant if `$spending`, which gives one row or none, gives one; and ends the oldest
@@ -158,6 +159,45 @@ pub(super) async fn of(
     );
     let rows = database.read(select, &[subject, &now, &i64::from(limit)]).await?;
     rows.iter().map(from_row).collect()
+}
+
+/// The live grants that a query asks for, by their handles. Each kind of query has a statement of its own, so that each has
+/// the plan that fits.
+pub(super) async fn list(
+    database: &Database,
+    query: &GrantQuery,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<Grant>, Fault> {
+    const LIVE: &str = "handle > $1 AND ended_at IS NULL AND expires_at > $2 AND idle_expires_at > $2";
+    let of = match (&query.subject, &query.client_id) {
+        (None, None) => "",
+        (Some(_), None) => "AND subject = $4",
+        (None, Some(_)) => "AND client_id = $4",
+        (Some(_), Some(_)) => "AND subject = $4 AND client_id = $5",
+    };
+    let select = format!("{} WHERE {LIVE} {of} ORDER BY handle LIMIT $3", select_grants!());
+    let (after, limit) = (query.after.map_or_else(Vec::new, |after| after.0.to_vec()), i64::from(limit));
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&after, &now, &limit];
+    parameters.extend(query.subject.as_ref().map(|subject| subject as &(dyn ToSql + Sync)));
+    parameters.extend(query.client_id.as_ref().map(|client| client as &(dyn ToSql + Sync)));
+    database.read(&select, &parameters).await?.iter().map(from_row).collect()
+}
+
+/// Ends all live grants of a client.
+pub(super) async fn end_of_client(
+    database: &Database,
+    client: &ClientId,
+    why: EndedBy,
+    now: Timestamp,
+) -> Result<u64, Fault> {
+    let update = "WITH ended AS (
+           UPDATE grants SET ended_at = $1, ended_by = $2
+           WHERE client_id = $3 AND ended_at IS NULL AND expires_at > $1 AND idle_expires_at > $1 RETURNING 1)
+         SELECT count(*) FROM ended";
+    let rows = database.write(update, &[&now, &why, client]).await?;
+    let ended: i64 = rows.first().ok_or(Fault::Contended)?.try_get(0)?;
+    Ok(ended.cast_unsigned())
 }
 
 /// Ends all live grants of a person.

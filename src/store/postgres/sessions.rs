@@ -1,5 +1,7 @@
 //! Sessions of browsers.
 
+use tokio_postgres::Row;
+
 use super::database::{Database, Fault};
 use super::limit::bound;
 use crate::clock::Timestamp;
@@ -37,16 +39,20 @@ pub(super) async fn read(
 ) -> Result<Option<SessionRecord>, Fault> {
     let select = "SELECT digest, id, subject, auth_time, acr, idle_expires_at, expires_at
          FROM sessions WHERE digest = $1 AND idle_expires_at > $2 AND expires_at > $2";
-    let Some(row) = database.read_one(select, &[&token, &now]).await? else { return Ok(None) };
-    Ok(Some(SessionRecord {
-        digest: row.try_get("digest")?,
-        id: row.try_get("id")?,
-        subject: row.try_get("subject")?,
-        auth_time: row.try_get("auth_time")?,
-        acr: row.try_get("acr")?,
-        idle_expires_at: row.try_get("idle_expires_at")?,
-        expires_at: row.try_get("expires_at")?,
-    }))
+    database.read_one(select, &[&token, &now]).await?.as_ref().map(from_row).transpose()
+}
+
+/// The sessions of a person that last, those first whose person signed in last.
+pub(super) async fn of(
+    database: &Database,
+    subject: &Subject,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<SessionRecord>, Fault> {
+    let select = "SELECT digest, id, subject, auth_time, acr, idle_expires_at, expires_at
+         FROM sessions WHERE subject = $1 AND idle_expires_at > $2 AND expires_at > $2
+         ORDER BY auth_time DESC, digest DESC LIMIT $3";
+    database.read(select, &[subject, &now, &i64::from(limit)]).await?.iter().map(from_row).collect()
 }
 
 /// Slides the idle limit.
@@ -67,4 +73,17 @@ pub(super) async fn end(database: &Database, token: Digest<SessionKind>) -> Resu
 /// Removes all sessions of a person.
 pub(super) async fn end_of(database: &Database, subject: &Subject) -> Result<(), Fault> {
     database.write("DELETE FROM sessions WHERE subject = $1", &[subject]).await.map(drop)
+}
+
+/// Reads a row.
+fn from_row(row: &Row) -> Result<SessionRecord, Fault> {
+    Ok(SessionRecord {
+        digest: row.try_get("digest")?,
+        id: row.try_get("id")?,
+        subject: row.try_get("subject")?,
+        auth_time: row.try_get("auth_time")?,
+        acr: row.try_get("acr")?,
+        idle_expires_at: row.try_get("idle_expires_at")?,
+        expires_at: row.try_get("expires_at")?,
+    })
 }

@@ -48,6 +48,30 @@ pub(super) async fn add(database: &Database, key: &KeyRecord, rescheduled: &[Key
         .await
 }
 
+/// Puts another schedule of a key in place, if it has the one that was read.
+pub(super) async fn reschedule(database: &Database, read: &KeyRecord, next: &KeyRecord) -> Result<bool, Fault> {
+    let update = "UPDATE signing_keys SET published_at = $1, sign_from = $2, retire_at = $3, drop_at = $4
+         WHERE generation = $5 AND kid = $6 AND published_at = $7 AND sign_from = $8 AND retire_at = $9
+           AND drop_at = $10 RETURNING 1";
+    database
+        .changes(
+            update,
+            &[
+                &next.published_at,
+                &next.sign_from,
+                &next.retire_at,
+                &next.drop_at,
+                &read.generation.cast_signed(),
+                &read.kid,
+                &read.published_at,
+                &read.sign_from,
+                &read.retire_at,
+                &read.drop_at,
+            ],
+        )
+        .await
+}
+
 /// Reads a row.
 fn from_row(row: &Row) -> Result<KeyRecord, Fault> {
     Ok(KeyRecord {

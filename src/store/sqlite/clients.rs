@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
-use super::Fault;
 use super::limit::within;
+use super::{Fault, grants};
 use crate::clock::Timestamp;
 use crate::ident::ClientId;
 use crate::secret::ClientSecretHash;
@@ -32,6 +32,15 @@ pub(super) fn read(connection: &Connection, id: &ClientId) -> Result<Option<Clie
     Ok(select.query_one([id], from_row).optional()?)
 }
 
+/// The clients behind that of a name, by their names.
+pub(super) fn list(connection: &Connection, after: Option<&ClientId>, limit: u32) -> Result<Vec<ClientRecord>, Fault> {
+    let mut select =
+        connection.prepare_cached("SELECT * FROM clients WHERE client_id > :after ORDER BY client_id LIMIT :limit")?;
+    let after = after.map_or("", ClientId::as_str);
+    let rows = select.query_map(named_params! { ":after": after, ":limit": limit }, from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Replaces what a client has registered, and its secret.
 pub(super) fn update(connection: &Connection, client: &ClientRecord) -> Result<bool, Fault> {
     let mut update = connection.prepare_cached(
@@ -53,12 +62,7 @@ pub(super) fn delete(connection: &Connection, id: &ClientId, now: Timestamp) -> 
     if delete.execute([id])? == 0 {
         return Ok(None);
     }
-    let mut end = connection.prepare_cached(
-        "UPDATE grants SET ended_at = :now, ended_by = :why
-         WHERE client_id = :client_id AND ended_at IS NULL AND expires_at > :now AND idle_expires_at > :now",
-    )?;
-    let ended = end.execute(named_params! { ":now": now, ":why": EndedBy::ClientDeleted, ":client_id": id })?;
-    Ok(Some(ended as u64))
+    grants::end_of_client(connection, id, EndedBy::ClientDeleted, now).map(Some)
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<ClientRecord> {

@@ -113,6 +113,31 @@ pub(super) fn decide(
     Ok(updated == 1)
 }
 
+/// The pending devices behind that of a digest, by their digests.
+pub(super) fn pending(
+    connection: &Connection,
+    after: Option<Digest<DeviceCodeKind>>,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<DeviceRecord>, Fault> {
+    let mut select = connection.prepare_cached(
+        "SELECT * FROM devices WHERE digest > :after AND decision IS NULL AND expires_at > :now
+         ORDER BY digest LIMIT :limit",
+    )?;
+    let after: &[u8] = after.as_ref().map_or(&[], |after| after.as_bytes());
+    let rows = select.query_map(named_params! { ":after": after, ":now": now, ":limit": limit }, from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Turns a pending device away, whoever has claimed it.
+pub(super) fn decline(connection: &Connection, code: Digest<DeviceCodeKind>, now: Timestamp) -> Result<bool, Fault> {
+    let (decision, ..) = decision_columns(Some(&Decision::Decline));
+    let mut update = connection.prepare_cached(
+        "UPDATE devices SET decision = :decision WHERE digest = :digest AND decision IS NULL AND expires_at > :now",
+    )?;
+    Ok(update.execute(named_params! { ":decision": decision, ":digest": code, ":now": now })? == 1)
+}
+
 /// Removes an approved device and adds the row of its grant, in the transaction of the caller.
 pub(super) fn redeem(
     connection: &Connection,

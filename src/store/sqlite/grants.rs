@@ -1,17 +1,18 @@
 //! Grants, one row each, of which the refresh tokens are columns.
 
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, named_params};
 
 use super::Fault;
 use super::limit::within;
 use crate::certificate::CertificateThumbprint;
 use crate::clock::Timestamp;
-use crate::ident::Subject;
+use crate::ident::{ClientId, Subject};
 use crate::jose::Thumbprint;
 use crate::store::record::UnknownName;
 use crate::store::{
-    EndedBy, Grant, GrantHandle, GrantOrigin, Limits, Previous, RefreshState, Rotated, Rotation, SenderConstraint,
+    EndedBy, Grant, GrantHandle, GrantOrigin, GrantQuery, Limits, Previous, RefreshState, Rotated, Rotation,
+    SenderConstraint,
 };
 
 /// Adds the row of a grant, and ends the oldest ones of the person at the client that are one too many with it.
@@ -151,6 +152,47 @@ pub(super) fn of(connection: &Connection, subject: &Subject, now: Timestamp, lim
     )?;
     let rows = select.query_map(named_params! { ":subject": subject, ":now": now, ":limit": limit }, from_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The live grants that a query asks for, by their handles. Each kind of query has a statement of its own, so that each has
+/// the index that fits.
+pub(super) fn list(
+    connection: &Connection,
+    query: &GrantQuery,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<Grant>, Fault> {
+    let of = match (&query.subject, &query.client_id) {
+        (None, None) => "",
+        (Some(_), None) => "subject = :subject AND",
+        (None, Some(_)) => "client_id = :client_id AND",
+        (Some(_), Some(_)) => "subject = :subject AND client_id = :client_id AND",
+    };
+    let mut select = connection.prepare_cached(&format!(
+        "SELECT * FROM grants
+         WHERE {of} handle > :after AND ended_at IS NULL AND expires_at > :now AND idle_expires_at > :now
+         ORDER BY handle LIMIT :limit"
+    ))?;
+    let after: &[u8] = query.after.as_ref().map_or(&[], |after| &after.0);
+    let mut parameters: Vec<(&str, &dyn ToSql)> = vec![(":after", &after), (":now", &now), (":limit", &limit)];
+    parameters.extend(query.subject.as_ref().map(|subject| (":subject", subject as &dyn ToSql)));
+    parameters.extend(query.client_id.as_ref().map(|client| (":client_id", client as &dyn ToSql)));
+    let rows = select.query_map(&*parameters, from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Ends all live grants of a client.
+pub(super) fn end_of_client(
+    connection: &Connection,
+    client: &ClientId,
+    why: EndedBy,
+    now: Timestamp,
+) -> Result<u64, Fault> {
+    let mut update = connection.prepare_cached(
+        "UPDATE grants SET ended_at = :now, ended_by = :why
+         WHERE client_id = :client_id AND ended_at IS NULL AND expires_at > :now AND idle_expires_at > :now",
+    )?;
+    Ok(update.execute(named_params! { ":now": now, ":why": why, ":client_id": client })? as u64)
 }
 
 /// Ends all live grants of a person.

@@ -39,6 +39,21 @@ pub(super) fn read(
     Ok(select.query_one(named_params! { ":digest": token, ":now": now }, from_row).optional()?)
 }
 
+/// The sessions of a person that last, those first whose person signed in last.
+pub(super) fn of(
+    connection: &Connection,
+    subject: &Subject,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<SessionRecord>, Fault> {
+    let mut select = connection.prepare_cached(
+        "SELECT * FROM sessions WHERE subject = :subject AND idle_expires_at > :now AND expires_at > :now
+         ORDER BY auth_time DESC, digest DESC LIMIT :limit",
+    )?;
+    let rows = select.query_map(named_params! { ":subject": subject, ":now": now, ":limit": limit }, from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Slides the idle limit.
 pub(super) fn extend(
     connection: &Connection,

@@ -53,6 +53,29 @@ fn reschedule(connection: &Connection, key: &KeyRecord) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Puts another schedule of a key in place, if it has the one that was read.
+pub(super) fn replace_schedule(connection: &Connection, read: &KeyRecord, next: &KeyRecord) -> Result<bool, Fault> {
+    let mut update = connection.prepare_cached(
+        "UPDATE signing_keys SET published_at = :published_at, sign_from = :sign_from, retire_at = :retire_at,
+                                 drop_at = :drop_at
+         WHERE generation = :generation AND kid = :kid AND published_at = :read_published_at
+           AND sign_from = :read_sign_from AND retire_at = :read_retire_at AND drop_at = :read_drop_at",
+    )?;
+    let updated = update.execute(named_params! {
+        ":published_at": next.published_at,
+        ":sign_from": next.sign_from,
+        ":retire_at": next.retire_at,
+        ":drop_at": next.drop_at,
+        ":generation": read.generation.cast_signed(),
+        ":kid": read.kid,
+        ":read_published_at": read.published_at,
+        ":read_sign_from": read.sign_from,
+        ":read_retire_at": read.retire_at,
+        ":read_drop_at": read.drop_at,
+    })?;
+    Ok(updated == 1)
+}
+
 /// Reads a row.
 fn from_row(row: &Row<'_>) -> rusqlite::Result<KeyRecord> {
     Ok(KeyRecord {

@@ -1,0 +1,220 @@
+//! `tollgate admin`: what a running installation has given and to whom, and the end of it, through its own API.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use miette::Diagnostic;
+use serde_json::Value;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use super::channel::connect;
+use super::validate;
+use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::grpc::ListenAddress;
+
+mod clients;
+mod devices;
+mod grants;
+mod keys;
+mod sessions;
+mod status;
+mod table;
+mod watch;
+
+/// How long an installation has to accept a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What to see or to end.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: tollgate admin grants list --subject ada")]
+pub(super) struct Admin {
+    #[command(flatten)]
+    reach: Reach,
+    #[command(subcommand)]
+    part: Part,
+}
+
+/// Where the installation is, and how to report.
+#[derive(Debug, Args)]
+struct Reach {
+    /// The configuration file, of which `listen.admin.grpc` counts
+    #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG", default_value = "tollgate.yaml", global = true)]
+    config: PathBuf,
+    /// Where to call, instead of what the configuration says: `unix:/path/of/socket`
+    #[arg(long, value_name = "ADDRESS", global = true)]
+    address: Option<ListenAddress>,
+    /// How to report
+    #[arg(long, value_enum, default_value_t = Output::Text, global = true)]
+    output: Output,
+}
+
+/// How to report.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Output {
+    /// A table for people
+    Text,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// What runs, and with which configuration
+    Status,
+    /// The clients of the configuration, and those that have registered themselves
+    #[command(subcommand)]
+    Clients(clients::Clients),
+    /// What people have granted clients
+    #[command(subcommand)]
+    Grants(grants::Grants),
+    /// The keys that tokens are signed with
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// The browsers in which people are signed in
+    #[command(subcommand)]
+    Sessions(sessions::Sessions),
+    /// Devices that wait for a person
+    #[command(subcommand)]
+    Devices(devices::Devices),
+    /// Follow the events for auditors as they happen
+    Watch(watch::Watch),
+}
+
+/// Why nothing was done, or seen.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub(super) enum AdminError {
+    /// There is nowhere to call.
+    #[error("this configuration opens no admin API")]
+    #[diagnostic(help(
+        "set `listen: {{ admin: {{ grpc: \"unix:/run/tollgate/admin.sock\" }} }}` and restart tollgate"
+    ))]
+    NoDoor,
+    /// Nobody answers there.
+    #[error("cannot reach the admin API at {address}: {cause}")]
+    #[diagnostic(help(
+        "tollgate must be running, and only its own user may open the socket unless `grpc_access` says otherwise"
+    ))]
+    Unreachable {
+        /// Where.
+        address: ListenAddress,
+        /// The cause.
+        cause: String,
+    },
+    /// There is no such thing.
+    #[error("{0}")]
+    #[diagnostic(help("`list` shows what there is; what has ended or expired is forgotten after a while"))]
+    NotFound(String),
+    /// It cannot be done as things are.
+    #[error("{0}")]
+    Refused(String),
+    /// This process does not know the call.
+    #[error("the process at that address does not offer this call")]
+    #[diagnostic(help("it may be an older version, or no authorization server"))]
+    Unknown,
+    /// A dependency of the installation is away.
+    #[error("{0}")]
+    #[diagnostic(help("its log says which part does not answer; nothing is known to have happened"))]
+    Unavailable(String),
+}
+
+impl From<Status> for AdminError {
+    fn from(status: Status) -> Self {
+        let message = status.message().to_owned();
+        match status.code() {
+            Code::NotFound => Self::NotFound(message),
+            Code::Unimplemented => Self::Unknown,
+            Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded => Self::Unavailable(message),
+            _ => Self::Refused(message),
+        }
+    }
+}
+
+/// What the verbs work with.
+struct Call {
+    channel: Channel,
+    output: Output,
+    now: Timestamp,
+}
+
+impl Admin {
+    /// Calls, and reports.
+    pub(super) async fn run(self) -> Result<ExitCode, AdminError> {
+        let address = match self.reach.address {
+            Some(address) => address,
+            None => match validate::load(&self.reach.config, &[]) {
+                Ok(config) => ListenAddress::Unix(config.listen.admin_api.ok_or(AdminError::NoDoor)?.path),
+                Err(mistakes) => return Ok(validate::refuse(&mistakes)),
+            },
+        };
+        let call = Call { channel: reach(&address).await?, output: self.reach.output, now: SystemClock.now() };
+        match self.part {
+            Part::Status => status::show(&call).await?,
+            Part::Clients(part) => part.run(&call).await?,
+            Part::Grants(part) => part.run(&call).await?,
+            Part::Keys(part) => part.run(&call).await?,
+            Part::Sessions(part) => part.run(&call).await?,
+            Part::Devices(part) => part.run(&call).await?,
+            Part::Watch(part) => part.run(&call).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn reach(address: &ListenAddress) -> Result<Channel, AdminError> {
+    let unreachable = |cause| AdminError::Unreachable { address: address.clone(), cause };
+    match tokio::time::timeout(PATIENCE, connect(address)).await {
+        Ok(Ok(channel)) => Ok(channel),
+        Ok(Err(error)) => Err(unreachable(root_cause(&error))),
+        Err(_) => Err(unreachable(format!("no answer within {} s", PATIENCE.as_secs()))),
+    }
+}
+
+/// What is at the bottom of an error of the transport, whose own words say nothing.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+impl Call {
+    /// Prints facts: a table for people, or JSON for programs.
+    fn report(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) {
+        match self.output {
+            Output::Text => print!("{}", text()),
+            Output::Json => println!("{:#}", json()),
+        }
+    }
+
+    /// How long ago a time in seconds is, in its largest unit.
+    fn ago(&self, seconds: i64) -> String {
+        format!("{} ago", span(self.now.since(Timestamp::from_seconds(seconds))))
+    }
+
+    /// How far ahead it is.
+    fn ahead(&self, seconds: i64) -> String {
+        format!("in {}", span(Timestamp::from_seconds(seconds).since(self.now)))
+    }
+}
+
+/// A time span in its largest unit.
+pub(super) fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// Says on standard error how to see what did not fit on the page.
+fn tell_of_more(next_page_token: &str) {
+    if !next_page_token.is_empty() {
+        eprintln!("there is more\nnext: the same with --page {}", super::quote(next_page_token));
+    }
+}
