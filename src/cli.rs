@@ -4,14 +4,16 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use miette::{Diagnostic, Report};
 
 mod backup;
 mod client;
+mod completions;
 mod curl;
 mod descriptors;
 mod dev;
+mod doctor;
 mod explain;
 mod hash_password;
 mod healthcheck;
@@ -19,6 +21,7 @@ mod inject;
 mod keys;
 mod login;
 mod logout;
+mod man;
 mod openapi;
 mod schema;
 mod serve;
@@ -80,6 +83,12 @@ enum Verb {
     Healthcheck(healthcheck::Healthcheck),
     /// Ask an instance what it is and what it has in force
     Status(status::Status),
+    /// Find out what stands in the way of an installation, and what to do about it
+    Doctor(doctor::Doctor),
+    /// Print what a shell completes
+    Completions(completions::Completions),
+    /// Write the manual pages
+    Man(man::Man),
 }
 
 impl Cli {
@@ -101,6 +110,9 @@ impl Cli {
             Verb::HashPassword(verb) => verb.run(),
             Verb::Healthcheck(verb) => wait_for(verb.run()),
             Verb::Status(verb) => wait_for(verb.run()),
+            Verb::Doctor(verb) => wait_for(verb.run()),
+            Verb::Completions(verb) => verb.run(Self::command()),
+            Verb::Man(verb) => verb.run(Self::command()),
         }
     }
 }
