@@ -91,5 +91,6 @@ fn in_words(status: &Value) -> String {
         let failing = if issuer["failing"] == true { ", and not since" } else { "" };
         lines.push(format!("keys of        {}: fetched {fetched}{failing}", text(&issuer["issuer"])));
     }
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    lines.push(String::new()); // the last line ends, too
+    lines.join("\n")
 }
