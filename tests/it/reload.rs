@@ -123,7 +123,7 @@ async fn what_is_logged_changes_with_the_file() {
         process.has_said("\"level\":\"DEBUG\"")
     };
     until("a debug line is logged", debugs).await;
-    installation.rewrite("store:", "log: { filter: \"loud\" }\nstore:");
+    installation.rewrite("store:", "log: { filter: \"tollgate=loud\" }\nstore:");
     said("`log.filter` must be error").await;
 }
 
