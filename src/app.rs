@@ -197,6 +197,7 @@ impl App {
             issuers,
             protected_resources,
             digest,
+            ..
         } = config;
         let server = authorization_server.as_ref();
         let public = match server {

@@ -4,16 +4,18 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use miette::{Diagnostic, Report};
 
 mod admin;
 mod backup;
 mod channel;
 mod client;
+mod completions;
 mod curl;
 mod descriptors;
 mod dev;
+mod doctor;
 mod explain;
 mod hash_password;
 mod healthcheck;
@@ -21,6 +23,7 @@ mod inject;
 mod keys;
 mod login;
 mod logout;
+mod man;
 mod openapi;
 mod schema;
 mod serve;
@@ -84,6 +87,12 @@ enum Verb {
     Healthcheck(healthcheck::Healthcheck),
     /// Ask an instance what it is and what it has in force
     Status(status::Status),
+    /// Find out what stands in the way of an installation, and what to do about it
+    Doctor(doctor::Doctor),
+    /// Print what a shell completes
+    Completions(completions::Completions),
+    /// Write the manual pages
+    Man(man::Man),
 }
 
 impl Cli {
@@ -106,6 +115,9 @@ impl Cli {
             Verb::HashPassword(verb) => verb.run(),
             Verb::Healthcheck(verb) => wait_for(verb.run()),
             Verb::Status(verb) => wait_for(verb.run()),
+            Verb::Doctor(verb) => wait_for(verb.run()),
+            Verb::Completions(verb) => verb.run(Self::command()),
+            Verb::Man(verb) => verb.run(Self::command()),
         }
     }
 }

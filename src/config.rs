@@ -25,6 +25,7 @@ use crate::oauth::workload::Platform;
 use crate::replay::RedisSettings;
 use crate::secret::seal::RootKey;
 use crate::store::{Limits, PostgresSettings};
+use crate::telemetry::LogFilter;
 use crate::web::{Branding, TlsFiles};
 
 mod authorization_server;
@@ -67,6 +68,8 @@ pub struct Config {
     pub listen: Listen,
     /// How the process ends.
     pub shutdown: Shutdown,
+    /// What is logged.
+    pub log: LogFilter,
     /// Where state is kept.
     pub store: Store,
     /// How much state is kept at most.

@@ -5,11 +5,12 @@ use std::io::{self, IsTerminal as _};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::audit;
 
 mod feed;
+mod filter;
 mod gate;
 mod histogram;
 mod issuer;
@@ -20,6 +21,7 @@ mod replay;
 mod standing;
 
 pub use feed::{FEED_LIMIT, Feed, Heard};
+pub use filter::{FilterFault, LogFilter};
 pub use gate::GateMetrics;
 pub use issuer::IssuerMetrics;
 pub(crate) use issuer::SignInOutcome;
@@ -31,26 +33,37 @@ pub use standing::{Facts, Standing};
 
 /// Sends events to standard output: lines for people on a terminal, JSON for machines elsewhere.
 ///
-/// `filter` is a directive of tracing's `EnvFilter`, such as `info` or `tollgate=debug`; one that cannot be read counts as
-/// `info`. Lines are written by a thread of their own. If nobody reads them, 4 MiB wait, and what comes then is dropped
+/// `filter` says which of them. Lines are written by a thread of their own. If nobody reads them, 4 MiB wait, and what comes then is dropped
 /// and counted.
 ///
 /// # Errors
 /// When there is no thread to be had.
-pub fn init(filter: &str, feed: &Feed) -> io::Result<Log> {
-    // Migrations tell of themselves line by line, with the paths of the machine that built them.
-    let filter = EnvFilter::try_new(format!("refinery_core=warn,{filter}"));
-    let filter = filter.unwrap_or_else(|_| EnvFilter::new("refinery_core=warn,info"));
+pub fn init(filter: &LogFilter, feed: &Feed) -> io::Result<Logging> {
     let gap = |lines| tracing::warn!(lines, "the log was read too slowly: {lines} lines were dropped since the start");
-    let (lines, log) = lines::start(io::stdout(), gap)?;
+    let (writer, lines) = lines::start(io::stdout(), gap)?;
+    let (filter, handle) = reload::Layer::new(filter.directives());
     let filtered: Box<dyn Layer<Registry> + Send + Sync> = if io::stdout().is_terminal() {
-        fmt::layer().with_writer(lines).with_filter(filter).boxed()
+        fmt::layer().with_writer(writer).with_filter(filter).boxed()
     } else {
-        fmt::layer().json().flatten_event(true).with_writer(lines).with_filter(filter).boxed()
+        fmt::layer().json().flatten_event(true).with_writer(writer).with_filter(filter).boxed()
     };
     // Whoever watches hears the events for auditors, whatever the log leaves out.
     let feed = feed.clone().with_filter(Targets::new().with_target(audit::TARGET, LevelFilter::INFO));
     // A second subscriber in one process is refused; whoever was first keeps listening.
     let _ = tracing_subscriber::registry().with(filtered).with(feed).try_init();
-    Ok(log)
+    Ok(Logging { _lines: lines, filter: handle })
+}
+
+/// Keeps the log going, as [`Log`] does, and may change what is logged.
+pub struct Logging {
+    _lines: Log,
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
+impl Logging {
+    /// Logs by another filter, from now on.
+    pub fn filter_by(&self, filter: &LogFilter) {
+        // It fails only if nothing is logged any more.
+        let _ = self.filter.reload(filter.directives());
+    }
 }

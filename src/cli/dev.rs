@@ -20,7 +20,7 @@ use super::signals::Signals;
 use crate::app::{App, AppError, Seams, Stop};
 use crate::config::{Config, Mistakes};
 use crate::identity::{PasswordFault, hash_password};
-use crate::telemetry;
+use crate::telemetry::{self, LogFilter};
 use crate::web::{Door, Limits};
 
 mod envoy;
@@ -60,7 +60,7 @@ pub(super) struct Dev {
     envoy: Option<PathBuf>,
     /// What to log: error, warn, info, debug, or directives such as `tollgate::web=debug`
     #[arg(long, value_name = "FILTER", env = "TOLLGATE_LOG", default_value = "warn")]
-    log: String,
+    log: LogFilter,
 }
 
 /// Why the installation did not come up, or what ended it.

@@ -62,7 +62,7 @@ async fn fetch(url: &Url) -> Result<(), String> {
 
 /// Asks `grpc.health.v1.Health` of the gate: about the gate, or, to know whether it runs, about nothing in particular, which
 /// any answer settles.
-async fn ask(address: &ListenAddress, live: bool) -> Result<(), String> {
+pub(super) async fn ask(address: &ListenAddress, live: bool) -> Result<(), String> {
     let channel = connect(address).await.map_err(|error| format!("cannot connect to {address}: {error}"))?;
     let service = if live { String::new() } else { GATE_SERVICE.to_owned() };
     let answer = HealthClient::new(channel).check(HealthCheckRequest { service }).await;

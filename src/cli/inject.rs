@@ -11,7 +11,7 @@ use miette::Diagnostic;
 use super::signals::{Signals, Told};
 use crate::app::{AppError, Injector, InjectorSettings};
 use crate::inject::{self, ManifestFault, Template, inject_into_manifest};
-use crate::telemetry::{self, Feed};
+use crate::telemetry::{self, Feed, LogFilter};
 use crate::web::TlsFiles;
 
 /// The image of this version.
@@ -43,7 +43,7 @@ pub(super) struct Inject {
     private_key: Option<PathBuf>,
     /// What to log, with --serve
     #[arg(long, value_name = "FILTER", env = "TOLLGATE_LOG", default_value = "info", requires = "serve")]
-    log: String,
+    log: LogFilter,
 }
 
 /// Why nothing was injected.
@@ -106,7 +106,7 @@ impl Inject {
 }
 
 /// Serves until SIGTERM or SIGINT. At SIGHUP the certificate is read again.
-async fn serve(settings: InjectorSettings, log: &str) -> Result<ExitCode, InjectVerbError> {
+async fn serve(settings: InjectorSettings, log: &LogFilter) -> Result<ExitCode, InjectVerbError> {
     let _log =
         telemetry::init(log, &Feed::default()).map_err(|error| InjectVerbError::Serve(io::Error::other(error)))?;
     let mut signals = Signals::listen().map_err(InjectVerbError::Serve)?;

@@ -13,7 +13,7 @@ use super::source::Source;
 use super::validate::{self, Override};
 use crate::app::{App, AppError, Reloader, Seams, Stop};
 use crate::config::Config;
-use crate::telemetry;
+use crate::telemetry::{self, LogFilter, Logging};
 
 /// What to serve.
 #[derive(Debug, Args)]
@@ -24,9 +24,9 @@ pub(super) struct Serve {
     /// Override a setting, as in `--set 'authorization_server.tokens.access_token="1m"'`
     #[arg(long, value_name = "KEY=JSON", value_parser = Override::parse)]
     set: Vec<Override>,
-    /// What to log: error, warn, info, debug, or directives such as `tollgate::web=debug`
-    #[arg(long, value_name = "FILTER", env = "TOLLGATE_LOG", default_value = "info")]
-    log: String,
+    /// What to log, instead of what the file says: error, warn, info, debug, or directives such as `tollgate::web=debug`
+    #[arg(long, value_name = "FILTER", env = "TOLLGATE_LOG")]
+    log: Option<LogFilter>,
 }
 
 /// Why it did not start, or did not end in good order.
@@ -46,12 +46,13 @@ enum ServeError {
 impl Serve {
     pub(super) fn run(self) -> ExitCode {
         let mut source = Source::new(self.config, self.set);
+        let by_file = self.log.is_none();
         let config = match source.load() {
             Ok(config) => config,
             Err(mistakes) => return validate::refuse(&mistakes),
         };
         let seams = Seams::default();
-        let log = match telemetry::init(&self.log, &seams.feed) {
+        let log = match telemetry::init(self.log.as_ref().unwrap_or(&config.log), &seams.feed) {
             Ok(log) => log,
             Err(error) => return super::failed(&error),
         };
@@ -60,7 +61,7 @@ impl Serve {
             Err(error) => return super::failed(&error),
         };
         descriptors::raise_limit();
-        let ended = runtime.block_on(serve((config, seams), source));
+        let ended = runtime.block_on(serve((config, seams), source, by_file.then_some(&log)));
         if matches!(ended, Err(ServeError::CutOff)) {
             runtime.shutdown_background();
         }
@@ -73,17 +74,21 @@ impl Serve {
 }
 
 /// Serves until SIGTERM or SIGINT, then drains; at a second one drops everything. At SIGHUP, and when a file changes, it
-/// goes on with what the files say then.
-async fn serve((config, seams): (Config, Seams), mut source: Source) -> Result<(), ServeError> {
+/// goes on with what the files say then; `log` is there if they say what is logged.
+async fn serve(
+    (config, seams): (Config, Seams),
+    mut source: Source,
+    log: Option<&Logging>,
+) -> Result<(), ServeError> {
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
     let app = App::start(config, seams).await?.announce()?;
     let reloader = app.reloader();
     let (stop, stopped) = oneshot::channel();
     let run = app.run(async { stopped.await.unwrap_or(Stop::AtOnce) });
     let told_twice = async {
-        let told = told_to_stop(&mut signals, &mut source, &reloader).await;
+        let told = told_to_stop(&mut signals, &mut source, (&reloader, log)).await;
         let _ = stop.send(told); // or it has ended by itself
-        told_to_stop(&mut signals, &mut source, &reloader).await;
+        told_to_stop(&mut signals, &mut source, (&reloader, log)).await;
     };
     tokio::select! {
         ended = run => Ok(ended?),
@@ -93,7 +98,11 @@ async fn serve((config, seams): (Config, Seams), mut source: Source) -> Result<(
 
 /// Resolves at SIGTERM, which comes from who has others to tell as well, or SIGINT, at which a person waits; until then sees to
 /// reloads.
-async fn told_to_stop(signals: &mut Signals, source: &mut Source, reloader: &Reloader) -> Stop {
+async fn told_to_stop(
+    signals: &mut Signals,
+    source: &mut Source,
+    (reloader, log): (&Reloader, Option<&Logging>),
+) -> Stop {
     loop {
         let cause = tokio::select! {
             told = signals.next() => match told {
@@ -103,7 +112,7 @@ async fn told_to_stop(signals: &mut Signals, source: &mut Source, reloader: &Rel
             },
             () = source.changed() => "a file has changed",
         };
-        source.reload(cause, reloader).await;
+        source.reload(cause, reloader, log).await;
     }
 }
 

@@ -7,6 +7,7 @@ use super::validate::{self, Override};
 use super::watch::Watch;
 use crate::app::{ReloadError, Reloader};
 use crate::config::{Config, Mistakes};
+use crate::telemetry::Logging;
 
 /// How many mistakes of one file the log names; the last line says how many there are.
 const MISTAKES_LOGGED: usize = 20;
@@ -48,16 +49,24 @@ impl Source {
     }
 
     /// Reads everything again, and puts it in force if nothing is wrong with it.
-    pub(super) async fn reload(&mut self, cause: &'static str, reloader: &Reloader) {
+    pub(super) async fn reload(&mut self, cause: &'static str, reloader: &Reloader, log: Option<&Logging>) {
         match tokio::task::block_in_place(|| self.load()) {
             Err(mistakes) => {
                 reloader.refuse(mistakes.to_string());
                 report(cause, &mistakes);
             }
-            Ok(config) => match reloader.reload(config).await {
-                Ok(()) => tracing::info!(cause, "the configuration was reloaded"),
-                Err(error) => refused(cause, &error),
-            },
+            Ok(config) => {
+                let filter = config.log.clone();
+                match reloader.reload(config).await {
+                    Ok(()) => {
+                        tracing::info!(cause, "the configuration was reloaded");
+                        if let Some(log) = log {
+                            log.filter_by(&filter);
+                        }
+                    }
+                    Err(error) => refused(cause, &error),
+                }
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use reqwest::{Method, Url};
 use serde_json::Value;
 
@@ -12,12 +12,24 @@ use super::client::{Certificates, Transport};
 /// How long an instance has to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Where to ask.
+/// Where to ask, and how to report.
 #[derive(Debug, Args)]
 pub(super) struct Status {
     /// The status page of the admin listener
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090/status")]
     url: Url,
+    /// How to report
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// How to report.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
 }
 
 impl Status {
@@ -30,7 +42,10 @@ impl Status {
                 return ExitCode::FAILURE;
             }
         };
-        println!("{status:#}");
+        match self.output {
+            Output::Text => print!("{}", in_words(&status)),
+            Output::Json => println!("{status:#}"),
+        }
         let as_written = status["configuration"]["refused"].is_null();
         let ready = status["missing"].as_array().is_some_and(Vec::is_empty);
         if ready && as_written { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -44,4 +59,38 @@ impl Status {
         }
         serde_json::from_slice(&reply.body).map_err(|_| "the answer is none".to_owned())
     }
+}
+
+/// A status for people: one line a fact.
+fn in_words(status: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    let ago = |at: &Value| {
+        let seconds = status["now"].as_i64().zip(at.as_i64()).map_or(0, |(now, at)| now.saturating_sub(at).max(0));
+        match seconds {
+            0..120 => format!("{seconds} s ago"),
+            120..7_200 => format!("{} min ago", seconds / 60),
+            7_200..172_800 => format!("{} h ago", seconds / 3_600),
+            _ => format!("{} d ago", seconds / 86_400),
+        }
+    };
+    let missing: Vec<_> = status["missing"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let ready = if missing.is_empty() { "yes".to_owned() } else { format!("no: {}", missing.join(", ")) };
+    let mut lines = vec![format!("version        {}", text(&status["version"])), format!("ready          {ready}")];
+    let configuration = &status["configuration"];
+    if configuration.is_object() {
+        let (hash, since) = (text(&configuration["hash"]), ago(&configuration["in_force_since"]));
+        let reloads = configuration["reloads"].as_u64().unwrap_or_default();
+        lines.push(format!("configuration  {hash}, in force since {since}, {reloads} reloads"));
+        let refused = &configuration["refused"];
+        if refused.is_object() {
+            lines.push(format!("refused        {}: {}", ago(&refused["at"]), text(&refused["why"])));
+        }
+    }
+    for issuer in status["issuers"].as_array().into_iter().flatten() {
+        let fetched = if issuer["fetched_at"].is_null() { "never".to_owned() } else { ago(&issuer["fetched_at"]) };
+        let failing = if issuer["failing"] == true { ", and not since" } else { "" };
+        lines.push(format!("keys of        {}: fetched {fetched}{failing}", text(&issuer["issuer"])));
+    }
+    lines.push(String::new()); // the last line ends, too
+    lines.join("\n")
 }

@@ -42,7 +42,8 @@ pub(super) fn config(
 
 fn everything(judge: &mut Judge<'_>, file: &Given<File>) -> Option<Config> {
     let place = &file.place;
-    let File { listen, shutdown, store, replay, authorization_server, protected_resources, issuers: _ } = &file.value;
+    let File { listen, shutdown, log, store, replay, authorization_server, protected_resources, issuers: _ } =
+        &file.value;
 
     let nothing = authorization_server.is_none() && protected_resources.is_none();
     if nothing && !place.lost("authorization_server") && !place.lost("protected_resources") {
@@ -52,6 +53,8 @@ fn everything(judge: &mut Judge<'_>, file: &Given<File>) -> Option<Config> {
     let listen_file = listen.as_ref();
     let (listen, client_ca) = self::listen(judge, listen_file);
     let shutdown = self::shutdown(judge, shutdown.as_ref());
+    let log = log.as_ref().and_then(|given| given.value.filter.as_ref());
+    let log = log.map(|filter| filter.value.0.clone()).unwrap_or_default();
     let replay_file = replay.as_ref();
     let replay = if place.lost("replay") { None } else { super::replay::judge(judge, replay_file) };
     let limits = super::store::limits(judge, store.as_ref());
@@ -86,7 +89,18 @@ fn everything(judge: &mut Judge<'_>, file: &Given<File>) -> Option<Config> {
     let protected_resources = resources;
     let replay = replay?;
     let (store, digest) = (store?, [0; 32]); // of which the document knows
-    Some(Config { listen, shutdown, store, limits, replay, authorization_server, issuers, protected_resources, digest })
+    Some(Config {
+        listen,
+        shutdown,
+        log,
+        store,
+        limits,
+        replay,
+        authorization_server,
+        issuers,
+        protected_resources,
+        digest,
+    })
 }
 
 /// How the process ends.

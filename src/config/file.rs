@@ -10,6 +10,7 @@ use super::duration::{Delay, Lifetime};
 use super::given::{Given, Parsed};
 use super::listen_address::{ProxyNetwork, TcpAddress};
 use crate::grpc::ListenAddress;
+use crate::telemetry::LogFilter;
 
 mod authorization_server;
 mod client;
@@ -48,6 +49,8 @@ pub(super) struct File {
     pub(super) listen: Option<Given<ListenFile>>,
     /// How a process ends that is told to (SIGTERM).
     pub(super) shutdown: Option<Given<ShutdownFile>>,
+    /// What is logged.
+    pub(super) log: Option<Given<LogFile>>,
     /// Where grants, codes, sessions and signing keys are kept. Exactly one of `memory`, `sqlite` and
     /// `postgres`.
     #[schemars(extend("default" = { "sqlite": { "path": "/var/lib/tollgate/tollgate.db" } }))]
@@ -75,6 +78,15 @@ pub(super) struct ShutdownFile {
     /// longer than both together (`terminationGracePeriodSeconds`).
     #[schemars(extend("default" = "20s"))]
     pub(super) deadline: Option<Given<Lifetime>>,
+}
+
+/// What is logged. It may be changed while Tollgate serves, unless `--log` or `TOLLGATE_LOG` is given.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogFile {
+    /// `error`, `warn`, `info`, `debug`, or directives such as `info,tollgate::web=debug`.
+    #[schemars(extend("default" = "info"))]
+    pub(super) filter: Option<Given<Parsed<LogFilter>>>,
 }
 
 /// Where Tollgate listens.

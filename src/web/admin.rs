@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 use super::{Received, Response, Site, respond};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::issuers::{IssuerKeys, LookedAfter};
 use crate::keys::SigningKeys;
 use crate::replay::ReplayGuard;
@@ -73,11 +73,17 @@ impl AdminSite {
             let (since, reloads) = (since.seconds(), standing.reloads());
             json!({ "hash": digest, "in_force_since": since, "reloads": reloads, "refused": refused })
         });
+        let issuer = |issuer: &Arc<IssuerKeys>| {
+            let fetched_at = issuer.fetched_at().map(Timestamp::seconds);
+            json!({ "issuer": issuer.name(), "fetched_at": fetched_at, "failing": issuer.is_failing() })
+        };
+        let issuers: Value = self.issuers.get().iter().map(issuer).collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "now": self.clock.now().seconds(),
             "missing": self.missing().await,
             "configuration": configuration,
+            "issuers": issuers,
         })
     }
 }

@@ -169,6 +169,11 @@ impl Envoy {
         envoy
     }
 
+    /// Where its administration is.
+    pub fn admin_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.admin)
+    }
+
     async fn ask_admin(&self, path: &str) -> Option<Reply> {
         let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
         exchange(self.admin, request.as_bytes()).await.ok()

@@ -26,6 +26,7 @@ mod crash;
 mod device;
 mod disk;
 mod docs;
+mod doctor;
 mod documents;
 mod door;
 mod drain;

@@ -208,8 +208,12 @@ impl Process {
 
     /// Waits until its log holds `text`.
     pub async fn until_it_says(&self, text: &str) {
-        let says = || async { self.said.lock().expect("no test panics with the lock").contains(text) };
-        crate::redis::until(&format!("the log says `{text}`"), says).await;
+        crate::redis::until(&format!("the log says `{text}`"), || async { self.has_said(text) }).await;
+    }
+
+    /// Whether its log holds `text`.
+    pub fn has_said(&self, text: &str) -> bool {
+        self.said.lock().expect("no test panics with the lock").contains(text)
     }
 
     /// What its admin listener says about it.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 use tollgate::clock::{Clock as _, SystemClock};
 
 use crate::client::{CLIENT_CREDENTIALS, Client};
@@ -85,7 +86,7 @@ async fn at_a_bad_file_the_old_configuration_stays_and_the_log_has_every_mistake
     let was = process.status().await["configuration"]["hash"].clone();
     installation.rewrite("login: {", "tokens: { access_token: 0s, acces_token: 7s }\n  login: {");
     process.signal("HUP").await;
-    for said in ["tollgate.yaml:6: `authorization_server.tokens.access_token`", "did you mean `access_token`?"] {
+    for said in ["tollgate.yaml:7: `authorization_server.tokens.access_token`", "did you mean `access_token`?"] {
         process.until_it_says(said).await;
     }
     process.until_it_says("2 mistakes in ").await;
@@ -105,6 +106,25 @@ async fn at_a_bad_file_the_old_configuration_stays_and_the_log_has_every_mistake
     assert_eq!(process.status().await["configuration"]["refused"], Value::Null);
     let shown = run(program().args(["status", "--url", &format!("http://{}/status", process.admin)])).await;
     assert!(shown.status.success(), "{shown:?}");
+}
+
+#[tokio::test]
+async fn what_is_logged_changes_with_the_file() {
+    let installation = Installation::new();
+    let process = installation.start(&[]).await;
+    let said = |text: &'static str| process.until_it_says(text);
+    installation.live_for(7);
+    said("the configuration was reloaded").await;
+    let quiet = installation.changed("store:", "log: { filter: \"debug\" }\nstore:");
+    fs::write(installation.path("tollgate.yaml"), quiet).expect("a file");
+    let debugs = || async {
+        let mut stream = tokio::net::TcpStream::connect(&process.admin).await.expect("a listener");
+        stream.write_all(b"this is no request\r\n\r\n").await.expect("a peer"); // a connection that ends early
+        process.has_said("\"level\":\"DEBUG\"")
+    };
+    until("a debug line is logged", debugs).await;
+    installation.rewrite("store:", "log: { filter: \"tollgate=loud\" }\nstore:");
+    said("`log.filter` must be error").await;
 }
 
 #[tokio::test]
