@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo pod fapi2 test fuzz lint audit bench fmt tools clean-tools
+.PHONY: help build demo pod certification test fuzz lint audit bench fmt tools clean-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_CASES ?= 40000
@@ -19,8 +19,8 @@ build: ## build the release binary
 demo: build ## see a stolen token refused: Tollgate, a real Envoy and a small upstream on this machine
 	envoy=$$(scripts/install-envoy); ENVOY_BIN="$$envoy" $(TARGET_DIR)/release/tollgate dev --story
 
-fapi2: build ## run examples/fapi2.yaml with Envoy and an API behind it, for a certification suite to drive
-	TOLLGATE_BIN=$(TARGET_DIR)/release/tollgate scripts/fapi2
+certification: build ## run examples/fapi2.yaml and examples/openid-provider.yaml for a certification suite to drive
+	TOLLGATE_BIN=$(TARGET_DIR)/release/tollgate scripts/certification
 
 pod: build ## run the containers of the injected pod with crun, and steal a token from it (root, Linux)
 	scripts/install-python kubernetes scripts/requirements/kubernetes.txt

@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::audit;
-use crate::fetch::{FetchLimits, Fetcher, FetcherFault, Reach};
+use crate::fetch::{FetchFault, FetchLimits, Fetcher, FetcherFault, Reach};
 use crate::oauth::{LogoutNotice, LogoutNotices};
 
 /// How many tokens wait to be looked at.
@@ -175,6 +175,7 @@ async fn attempt(notice: &LogoutNotice, carriers: &Carriers) -> Attempt {
             408 | 429 | 500..=599 => Attempt::Failed("the client cannot take it now"),
             _ => Attempt::Refused,
         },
+        Err(FetchFault::Address) => Attempt::Failed("`client_documents.private_addresses` keeps us from its address"),
         Err(_) => Attempt::Failed("the client cannot be reached"),
     }
 }

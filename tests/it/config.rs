@@ -26,6 +26,9 @@ fn directory() -> TempDir {
     write("secrets/database", "postgresql://tollgate:a-password-that-nobody-reads@db1.example,db2.example/tollgate\n");
     write("secrets/billing", "0123456789abcdef0123456789abcdef0123456789abcdef\n");
     write("secrets/printer", "fedcba9876543210fedcba9876543210\n");
+    for application in ["first", "second", "third"] {
+        write(&format!("secrets/{application}"), "00112233445566778899aabbccddeeff\n");
+    }
     write("strangers.yaml", "users:\n  - { username: ada, password_hash: secret, subject: 1 }\n");
     let key = rcgen::KeyPair::generate().expect("a key");
     let certificate = rcgen::CertificateParams::default().self_signed(&key).expect("a certificate").pem();

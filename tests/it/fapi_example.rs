@@ -1,5 +1,5 @@
-//! `examples/fapi2.yaml` as a certification suite drives it: the program, the real Envoy and an API, started by
-//! `scripts/fapi2`, with TLS everywhere.
+//! `examples/fapi2.yaml` and `examples/openid-provider.yaml` as a certification suite drives them: the program, the real Envoy
+//! and an API, started by `scripts/certification`, with TLS everywhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ struct Example {
     folder: TempDir,
     issuer: String,
     api: String,
+    openid: String,
     group: String,
     running: Option<Running>,
 }
@@ -37,14 +38,16 @@ impl Drop for Example {
 impl Example {
     async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (issuer, api) = (free_port(), free_port());
-        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/fapi2"));
+        let (issuer, api, openid) = (free_port(), free_port(), free_port());
+        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/certification"));
         command
             .env("TOLLGATE_BIN", env!("CARGO_BIN_EXE_tollgate"))
             .env("FOLDER", folder.path().join("kept"))
             .env("TMPDIR", folder.path())
             .env("ISSUER_PORT", issuer.to_string())
             .env("API_PORT", api.to_string())
+            .env("OPENID_PORT", openid.to_string())
+            .env_remove("SUITE")
             .env_remove("PUBLIC_HOST")
             .env_remove("TOLLGATE_CONFIG")
             .stdin(std::process::Stdio::null())
@@ -53,7 +56,8 @@ impl Example {
         let running = Running::start(command);
         let group = running.id();
         let (issuer, api) = (format!("https://localhost:{issuer}"), format!("https://localhost:{api}/accounts"));
-        let mut example = Self { folder, issuer, api, group, running: Some(running) };
+        let openid = format!("https://localhost:{openid}");
+        let mut example = Self { folder, issuer, api, openid, group, running: Some(running) };
         let said = example.running.as_mut().expect("it runs").until("Ctrl-C").await;
         assert!(said.contains(&example.issuer) && said.contains(&example.api), "{said}");
         example
@@ -72,8 +76,8 @@ impl Example {
         fs::read_to_string(self.path("ca.pem")).expect("an authority")
     }
 
-    fn plan(&self, way: Way) -> Value {
-        let text = fs::read_to_string(self.path(&format!("plan-{}.json", way.name))).expect("a plan");
+    fn plan(&self, name: &str) -> Value {
+        let text = fs::read_to_string(self.path(&format!("plan-{name}.json"))).expect("a plan");
         serde_json::from_str(&text).expect("JSON")
     }
 
@@ -108,7 +112,7 @@ fn typed(plan: &Value, field: &str) -> String {
 async fn every_client_of_the_example_reaches_the_api_in_its_way() {
     let example = Example::start().await;
     for way in WAYS {
-        let plan = example.plan(way);
+        let plan = example.plan(way.name);
         let url = plan["server"]["discoveryUrl"].as_str().expect("a URL");
         let metadata = answer(http(&example.trusted(), None).get(url)).await.body;
         assert_eq!(metadata["issuer"], example.issuer);
@@ -170,7 +174,7 @@ async fn oauth4webapi_is_known_by_its_certificate_and_reaches_the_api_with_it() 
 async fn people_see_forms_that_need_no_scripts_and_may_decline() {
     let example = Example::start().await;
     let way = crate::certification::SIGNED;
-    let plan = example.plan(way);
+    let plan = example.plan(way.name);
     let party = example.party(&plan, "one", way);
     let now = SystemClock.now();
     party.push(now).send().await.expect(400, "invalid_request");
@@ -191,6 +195,44 @@ async fn people_see_forms_that_need_no_scripts_and_may_decline() {
     assert_eq!(back.parameter("state").as_deref(), Some("of the party"));
     let page = browser.open(&party.client.pushed_path(&pushed)).await;
     assert_eq!((page.status, page.header("location")), (400, ""), "an error page, and nowhere to go");
+    example.stop().await;
+}
+
+#[tokio::test]
+async fn the_openid_provider_of_the_example_signs_people_in_to_applications_as_they_are() {
+    let example = Example::start().await;
+    let plan = example.plan("openid");
+    let trusting = http(&example.trusted(), None);
+    let url = plan["server"]["discoveryUrl"].as_str().expect("a URL");
+    let metadata = answer(trusting.get(url)).await.body;
+    assert_eq!(metadata["issuer"], example.openid);
+    let endpoint = |name: &str| metadata[name].as_str().expect("a URL").to_owned();
+    for (client, is_basic) in [("client", true), ("client2", true), ("client_secret_post", false)] {
+        let text = |name: &str| plan[client][name].as_str().expect("text");
+        let (id, secret) = (text("client_id"), text("client_secret"));
+        let callback = "https://localhost.emobix.co.uk:8443/test/a/tollgate-openid/callback";
+        let request =
+            [("redirect_uri", callback), ("response_type", "code"), ("scope", "openid email"), ("nonce", "n")];
+        let query =
+            form_urlencoded::Serializer::new(String::new()).append_pair("client_id", id).extend_pairs(request).finish();
+        let mut browser = browser(&example.openid, &example.trusted());
+        let path = format!("/oauth/authorize?{query}");
+        let back = browser.approve(&path, &typed(&plan, "username"), &typed(&plan, "password")).await;
+        let code = back.code();
+        let mut form = vec![("grant_type", "authorization_code"), ("code", &code), ("redirect_uri", callback)];
+        let call = trusting.post(endpoint("token_endpoint"));
+        let call = if is_basic { call.basic_auth(id, Some(secret)) } else { call };
+        if !is_basic {
+            form.extend([("client_id", id), ("client_secret", secret)]);
+        }
+        let tokens = answer(call.form(&form)).await.expect_tokens();
+        assert_eq!(tokens.body["token_type"], "Bearer");
+        let id_token = claims(tokens.text("id_token"));
+        assert_eq!((&id_token["aud"], &id_token["nonce"]), (&id.into(), &"n".into()));
+        let person = trusting.get(endpoint("userinfo_endpoint")).bearer_auth(tokens.text("access_token"));
+        let person = answer(person).await.expect(200, "").body;
+        assert_eq!((&person["sub"], &person["email_verified"]), (&id_token["sub"], &true.into()));
+    }
     example.stop().await;
 }
 
