@@ -53,6 +53,7 @@ mod replay;
 mod rule;
 mod store;
 mod tree;
+mod upstream;
 mod words;
 mod workload_issuer;
 
