@@ -10,13 +10,14 @@
 //! |---|---|
 //! | resource, by the proxy's configuration or the host | `ResourceUnknown`, `HostUnknown` |
 //! | method, path, `Connection` | `MethodRefused`, `Path…`, `ConnectionNamesHeaders` |
-//! | metadata of the resource (RFC 9728) | that document, if it has any |
+//! | metadata of the resource (RFC 9728), keys for its upstream | that document, if it has any |
+//! | preflight, if it is to pass | an allow for anyone |
 //! | rule | `NoRule`, or an allow for anyone |
 //! | credentials | `Credentials…` |
 //! | proof there at all | `Proof(Missing)`, `Proof(Repeated)` |
 //! | token | `Token(…)`, `CertificateMismatch`, `BoundTokenAsBearer`, `BearerRefused`, `UnboundTokenAsDpop` |
 //! | proof | `Proof(…)`, `KeyMismatch` |
-//! | what the rule asks of the token | `ScopeInsufficient`, `DetailsInsufficient`, `ClaimRefused`, `AuthenticationTo…` |
+//! | what the rule asks of the token | `ScopeInsufficient`, `DetailsInsufficient`, `ClaimRefused`, `AuthenticationTo…`, `Condition…` |
 //! | guard | `Proof(Replayed)` |
 //!
 //! Invariant: what does not match is denied, and nothing but a [`Permit`] lets a request pass.
@@ -36,6 +37,7 @@ use crate::token::{self, Form, KeyLookup, TokenExpectation, TokenFault, Verified
 use crate::unavailable::Unavailable;
 
 mod challenge;
+mod condition;
 mod credentials;
 mod decision;
 mod denial;
@@ -44,25 +46,35 @@ mod lookup;
 mod metadata;
 mod path;
 mod policy;
+mod preflight;
 mod requirement;
 mod resource;
+mod route;
+mod trial;
 mod upstream;
+mod upstream_token;
 
 pub use challenge::{Answer, Caller};
+pub use condition::{CONDITION_LIMIT, Condition, ConditionFault};
 pub use credentials::Scheme;
-pub use decision::{Context, Decision, Denied, Finding, KeysWanted, Outage, Permit, Unspent};
+pub use decision::{Context, Decision, Denied, Finding, KeysWanted, Observed, Outage, Permit, Unspent};
 pub use denial::{ChallengeError, Denial};
 pub use headers::{Headers, Single};
 pub use lookup::{Resolved, Unresolved};
 pub use metadata::{Described, ResourceMetadata};
 pub use policy::{Access, Method, MethodFault, PathPattern, PatternFault, Rule};
 pub use requirement::{ClaimRequirement, DetailRequirement, Requirements};
-pub use resource::{AcceptedIssuer, DpopRequirement, GateNonce, OpaqueTokens, ResourceSettings, TokenIssuer};
-pub use upstream::{HeaderFault, IdentityHeader, UpstreamAuthorization, UpstreamChanges, UpstreamView};
+pub use resource::{
+    AcceptedIssuer, DpopRequirement, Enforcement, GateNonce, OpaqueTokens, Preflight, ResourceSettings, TokenIssuer,
+};
+pub use trial::{Outcome, Trial, attempt};
+pub use upstream::{ClaimsHeader, HeaderFault, IdentityHeader, UpstreamAuthorization, UpstreamChanges, UpstreamView};
+pub use upstream_token::UpstreamTokens;
 
 use credentials::Credentials;
 use metadata::PreparedMetadata;
 use requirement::Circumstances;
+use route::Route;
 use upstream::PreparedView;
 
 /// One request, as the proxy describes it.
@@ -114,6 +126,11 @@ pub(crate) struct Resource {
 }
 
 impl Resource {
+    /// Whether everything passes.
+    fn is_observed(&self) -> bool {
+        self.settings.enforcement == Enforcement::Observe
+    }
+
     /// The one of its issuers that has this name.
     fn issuer(&self, name: &str) -> Result<&(Arc<TokenIssuer>, Vec<Audience>), Denial> {
         let named = |(issuer, _): &&(Arc<TokenIssuer>, Vec<Audience>)| issuer.name.as_str() == name;
@@ -131,9 +148,15 @@ impl Resource {
     }
 
     /// Judges a good token by what the rule asks for.
-    fn check(&self, token: &VerifiedToken, wanted: &Requirements, now: Timestamp) -> Result<(), Denial> {
+    fn check(
+        &self,
+        token: &VerifiedToken,
+        wanted: &Requirements,
+        (request, path): (&Request<'_>, &str),
+        now: Timestamp,
+    ) -> Result<(), Denial> {
         let skew = self.issuer(token.issuer())?.0.profile.skew;
-        wanted.check(token, Circumstances { resource: self.settings.audience.as_str(), now, skew })
+        wanted.check(token, Circumstances { request, path, resource: self.settings.audience.as_str(), now, skew })
     }
 
     /// Whose token this would be. Where there are several issuers a JWT must say it itself. Nothing is believed for that: it
@@ -232,7 +255,7 @@ impl Enforcer {
         fence: Fence,
     ) -> Self {
         let prepare = |(settings, nonces): (ResourceSettings, Nonces)| {
-            let view = PreparedView::new(settings.upstream.clone());
+            let view = PreparedView::new(settings.upstream.clone(), &settings.origin.to_string());
             let accepted = settings.issuers.iter().filter_map(|accepted| {
                 let issuer = issuers.iter().find(|issuer| issuer.name == accepted.name)?;
                 Some((Arc::clone(issuer), accepted.audiences.clone()))
@@ -255,7 +278,7 @@ impl Enforcer {
     }
 
     fn decide_with(&self, request: &Request<'_>, resolved: Option<Resolved>, now: Timestamp) -> Finding {
-        let mut context = Context::default();
+        let mut context = Context { now, ..Context::default() };
         match self.judge(request, resolved, now, &mut context) {
             Ok(cleared) => finding(cleared, context, &self.fence, now),
             Err(Stop::Refused(denial)) => Finding::Settled(Decision::Deny(denied(denial, context, now))),
@@ -274,19 +297,11 @@ impl Enforcer {
         now: Timestamp,
         context: &mut Context,
     ) -> Result<Cleared<'a>, Stop> {
-        let resource = context.resource.insert(Arc::clone(self.resource(request)?));
-        if !policy::is_passable_method(request.method) {
-            return Err(Denial::MethodRefused.into());
-        }
-        let path = path::normal_path(request.target)?;
-        check_connection(&request.headers)?;
-        if let Some(metadata) = resource.metadata.as_ref().filter(|one| one.is_asked_for(request.method, &path)) {
-            return Err(Stop::Described(metadata.answer(request.method)));
-        }
-        let matches = |rule: &Rule| rule.matches(request.method, &path);
-        let rule = resource.settings.rules.iter().position(matches).ok_or(Denial::NoRule)?;
-        context.rule = Some(rule);
-        let Access::Token(wanted) = &resource.settings.rules[rule].access else { return Ok(Cleared::Anyone) };
+        let Route { resource, path, rule } = self.route(request, context)?;
+        let resource = &*resource;
+        let Some(Access::Token(wanted)) = rule.map(|rule| &resource.settings.rules[rule].access) else {
+            return Ok(Cleared::Anyone);
+        };
 
         let credentials = Credentials::read(&request.headers)?;
         context.scheme = Some(credentials.scheme);
@@ -303,7 +318,7 @@ impl Enforcer {
         check_certificate(token, request.certificate)?;
         let Some(proof) = proof else {
             check_bearer(token, resource)?;
-            resource.check(token, wanted, now)?;
+            resource.check(token, wanted, (request, &path), now)?;
             return Ok(Cleared::Bearer(credentials));
         };
         let bound_to = token.key().ok_or(Denial::UnboundTokenAsDpop)?;
@@ -313,7 +328,7 @@ impl Enforcer {
         if proof.key() != bound_to {
             return Err(Denial::KeyMismatch.into());
         }
-        resource.check(token, wanted, now)?;
+        resource.check(token, wanted, (request, &path), now)?;
         Ok(Cleared::Bound(credentials, proof))
     }
 

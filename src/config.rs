@@ -54,6 +54,7 @@ mod replay;
 mod rule;
 mod store;
 mod tree;
+mod upstream;
 mod words;
 mod workload_issuer;
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use tollgate::authz::{
-    AcceptedIssuer, Access, DpopRequirement, Enforcer, Finding, GateNonce, Headers, IdentityHeader, OpaqueTokens,
-    Request, Requirements, ResourceSettings, Rule, TokenIssuer, UpstreamAuthorization, UpstreamView,
+    AcceptedIssuer, Access, DpopRequirement, Enforcement, Enforcer, Finding, GateNonce, Headers, IdentityHeader,
+    OpaqueTokens, Preflight, Request, Requirements, ResourceSettings, Rule, TokenIssuer, UpstreamAuthorization,
+    UpstreamView,
 };
 use tollgate::cache::{DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, SystemClock, Timestamp};
@@ -23,6 +24,9 @@ use crate::report::{Budget, Report, Row};
 use crate::rounds::{cpu_us_each, median, median_by_round, take_turns};
 
 const ROUNDS: usize = 31;
+
+/// What a rule may ask beside scopes.
+const CONDITION: &str = "claims.client_id == 'batch' && request.method in ['GET', 'HEAD'] && now < claims.exp";
 
 /// How many requests one turn decides, each with a proof of its own.
 const REQUESTS: usize = 250;
@@ -43,23 +47,35 @@ pub(crate) fn measure(report: &mut Report, floor: &Floor) {
     let uri = format!("{API}{ORDER}");
     let proofs: Vec<_> = (0..REQUESTS).map(|_| caller.proof("GET", &uri, &token)).collect();
     let requests: Vec<_> = proofs.iter().map(|proof| request(&authorization, proof)).collect();
-    let enforcer = enforcer(&issuer);
-    let decide = || {
+    let (plain, conditional) = (enforcer(&issuer, None), enforcer(&issuer, Some(CONDITION)));
+    let decide = |enforcer: &Enforcer| {
         cpu_us_each(REQUESTS, |n| match enforcer.decide(&requests[n], now) {
             Finding::Unspent(unspent) => drop(std::hint::black_box(unspent)),
             Finding::Unresolved(..) | Finding::KeysWanted(..) => panic!("a JWT and a key at hand need nobody else"),
             Finding::Settled(decision) => panic!("a good request was not let through: {}", decision.reason()),
         })
     };
-    decide();
-    let [verified, unparsed, decided] =
-        take_turns(ROUNDS, [&mut || floor.verification(), &mut || floor.unparsed_verification(), &mut || decide()]);
+    decide(&plain);
+    decide(&conditional);
+    let [verified, unparsed, decided, judged] = take_turns(
+        ROUNDS,
+        [&mut || floor.verification(), &mut || floor.unparsed_verification(), &mut || decide(&plain), &mut || {
+            decide(&conditional)
+        }],
+    );
     report.row(Row {
         name: "decide: warm caches, a fresh ES256 proof each",
         measured: format!("{:.1} us", median(&decided)),
         floor: format!("{:.1} us", median(&verified)),
         judged: median_by_round(ROUNDS, |n| decided[n] / verified[n]),
         budget: Budget::AtMost(1.15),
+    });
+    report.row(Row {
+        name: "decide: the same with a CEL condition",
+        measured: format!("{:.1} us", median(&judged)),
+        floor: format!("{:.1} us", median(&verified)),
+        judged: median_by_round(ROUNDS, |n| judged[n] / verified[n]),
+        budget: Budget::AtMost(1.5),
     });
     report
         .note(&format!("floor: one verification with a parsed key; {:.1} us if it must be parsed", median(&unparsed)));
@@ -91,13 +107,16 @@ impl KeyLookup for Keys {
     }
 }
 
-fn enforcer(issuer: &SigningKey) -> Enforcer {
+fn enforcer(issuer: &SigningKey, condition: Option<&str>) -> Enforcer {
     let rule = |path: &str, methods: &[&str], access| Rule {
         path: path.parse().expect("a pattern"),
         methods: methods.iter().map(|method| method.parse().expect("a method")).collect(),
         access,
     };
-    let scope = |scope: &str| Access::Token(Requirements::scopes(scope.parse().expect("scopes")));
+    let scope = |scope: &str| {
+        let condition = condition.map(|text| text.parse().expect("a condition"));
+        Access::Token(Requirements { condition, ..Requirements::scopes(scope.parse().expect("scopes")) })
+    };
     let header = |(name, claim)| IdentityHeader::new(name, claim).expect("a header");
     let settings = ResourceSettings {
         audience: API.parse().expect("a name"),
@@ -106,6 +125,7 @@ fn enforcer(issuer: &SigningKey) -> Enforcer {
             name: ISSUER.parse().expect("an issuer"),
             audiences: vec![API.parse().expect("a name")],
         }],
+        enforcement: Enforcement::Enforce,
         dpop: DpopRequirement::Required,
         nonce: GateNonce::Off,
         window: Window { lifetime: Duration::from_mins(5), skew: Duration::from_secs(10) },
@@ -114,7 +134,9 @@ fn enforcer(issuer: &SigningKey) -> Enforcer {
             headers: [("x-auth-subject", "sub"), ("x-auth-client", "client_id"), ("x-auth-scope", "scope")]
                 .map(header)
                 .to_vec(),
+            claims: None,
         },
+        preflight: Preflight::Judge,
         rules: vec![
             rule("/healthz", &["GET"], Access::Anyone),
             rule("/orders/**", &["GET"], scope("orders:read")),

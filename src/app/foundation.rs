@@ -13,7 +13,8 @@ use crate::dpop::{Fence, ProofKeys};
 use crate::entropy::Entropy;
 use crate::identity::{Login, People};
 use crate::issuers::LookedAfter;
-use crate::keys::{SigningKeys, root_secrets};
+use crate::jose::{Algorithm, SigningKey};
+use crate::keys::{KeysError, SigningKeys, root_secrets};
 use crate::oauth::{LogoutNotices, Tally};
 use crate::replay::{LocalReplayGuard, RedisReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
@@ -31,6 +32,8 @@ pub(super) struct Foundation {
     fence: Fence,
     pub(super) root: RootKey,
     pub(super) proof_keys: Arc<dyn ProofKeys>,
+    /// What tokens for upstreams are signed with where the configuration names no key: made for this life.
+    pub(super) upstream_key: Arc<SigningKey>,
     /// What clients have tried: a new configuration forgives nobody.
     pub(super) tally: Arc<Tally>,
     /// The tokens that the gate has verified under the configuration in force.
@@ -105,7 +108,9 @@ impl Foundation {
             }
         };
         let tokens = Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)).counted_by(metrics.tokens.clone());
+        let upstream_key = SigningKey::generate(Algorithm::Es256).map_err(|_| KeysError::NotMade)?;
         let foundation = Self {
+            upstream_key: Arc::new(upstream_key),
             clock,
             entropy,
             state,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::AppError;
 use super::foundation::Foundation;
-use crate::authz::{Enforcer, OpaqueTokens, ResourceSettings, TokenCache, TokenIssuer};
+use crate::authz::{Enforcer, OpaqueTokens, ResourceSettings, TokenCache, TokenIssuer, UpstreamAuthorization};
 use crate::cache::Tokens;
 use crate::dpop::Nonces;
 use crate::fetch::{Fetcher, Reach};
@@ -30,6 +30,12 @@ impl Foundation {
         parts: &Parts<'_>,
     ) -> CheckService {
         let metrics = self.metrics.gate(resources.iter().map(|resource| resource.audience.as_str()));
+        let mut resources = resources;
+        for resource in &mut resources {
+            if let UpstreamAuthorization::Internal(tokens) = &mut resource.upstream.authorization {
+                tokens.key.get_or_insert_with(|| Arc::clone(&self.upstream_key));
+            }
+        }
         let nonces = |resource: &ResourceSettings| {
             let key = self.root.derive(&format!("nonces of the resource {}", resource.audience));
             Nonces::new(key, parts.nonce_life)

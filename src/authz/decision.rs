@@ -23,6 +23,8 @@ use crate::unavailable::Unavailable;
 pub struct Context {
     /// What was asked for.
     pub(super) resource: Option<Arc<Resource>>,
+    /// When it was asked for.
+    pub(super) now: Timestamp,
     /// Which of its rules matched.
     pub(super) rule: Option<usize>,
     /// How a token was presented.
@@ -71,7 +73,7 @@ impl Context {
     }
 
     /// The rule that matched.
-    fn matched(&self) -> Option<&Rule> {
+    pub(super) fn matched(&self) -> Option<&Rule> {
         self.resource.as_ref()?.settings.rules.get(self.rule?)
     }
 
@@ -123,6 +125,21 @@ impl Decision {
             Self::Deny(denied) => denied.denial.name(),
             Self::Describe(_) => "described",
             Self::Unavailable(_) => "unavailable",
+        }
+    }
+
+    /// What becomes of the request: at a resource that is only observed, whatever does not pass passes, as somebody about
+    /// whom nothing is known.
+    pub fn in_force(self) -> Self {
+        let is_observed = self.context().resource.as_ref().is_some_and(|resource| resource.is_observed());
+        match self {
+            Self::Deny(Denied { denial, context, .. }) if is_observed => {
+                Self::Allow(Permit::observed(context, Observed::Denied(denial)))
+            }
+            Self::Unavailable(Outage { cause, context }) if is_observed => {
+                Self::Allow(Permit::observed(context, Observed::Unavailable(cause)))
+            }
+            Self::Allow(_) | Self::Deny(_) | Self::Describe(_) | Self::Unavailable(_) => self,
         }
     }
 
@@ -179,26 +196,63 @@ pub struct Permit {
     token: Option<Zeroizing<String>>,
     /// For the next request of this client.
     nonce: Option<NonceText>,
+    /// What would have become of it, if it passes only because nothing is enforced.
+    observed: Option<Observed>,
 }
 
 impl Permit {
     /// For a request that broke no rule.
     pub(super) fn new(context: Context, token: Option<Zeroizing<String>>, nonce: Option<NonceText>) -> Self {
-        Self { context, token, nonce }
+        Self { context, token, nonce, observed: None }
+    }
+
+    /// For a request that does not pass, and is let through all the same.
+    fn observed(context: Context, observed: Observed) -> Self {
+        Self { context, token: None, nonce: None, observed: Some(observed) }
+    }
+
+    /// What would have become of the request if the rules were enforced, unless it would have passed.
+    #[must_use]
+    pub fn would_be(&self) -> Option<Observed> {
+        self.observed
     }
 
     /// The changes that make the request what the upstream may see.
     #[must_use]
     pub fn changes(&self) -> UpstreamChanges {
-        let claims = self.context.token.as_ref().map(|token| token.claims());
-        let token = self.token.as_ref().map(|token| token.as_str());
-        self.context.resource.as_ref().map(|resource| resource.view.changes(claims, token)).unwrap_or_default()
+        // The token of a request that does not pass may be anybody's: nothing it says is told.
+        let token = self.context.token.as_ref().filter(|_| self.observed.is_none());
+        let claims = token.map(|token| token.claims());
+        let Some(resource) = &self.context.resource else { return UpstreamChanges::default() };
+        let internal = token.and_then(|token| resource.view.internal(token, self.context.now));
+        let passed_on = internal.as_deref().or(self.token.as_ref().map(|token| token.as_str()));
+        resource.view.changes(claims, passed_on)
     }
 
     /// A fresh nonce to go out with the answer, when the client's own is ageing (RFC 9449 §8.2, §9).
     #[must_use]
     pub fn nonce(&self) -> Option<&str> {
         self.nonce.as_deref()
+    }
+}
+
+/// What would have become of a request at a resource that is only observed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Observed {
+    /// It would have been denied.
+    Denied(Denial),
+    /// It could not have been checked.
+    Unavailable(Unavailable),
+}
+
+impl Observed {
+    /// The name of the denial, or `unavailable`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Denied(denial) => denial.name(),
+            Self::Unavailable(_) => "unavailable",
+        }
     }
 }
 

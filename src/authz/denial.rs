@@ -57,6 +57,10 @@ pub enum Denial {
     AuthenticationTooWeak,
     /// RFC 9470 §3: the person signed in longer ago than the rule allows.
     AuthenticationTooOld,
+    /// The condition of the rule does not hold for this token and this request.
+    ConditionFalse,
+    /// The condition of the rule could not be evaluated, for it needs something that is not there.
+    ConditionInconclusive,
     /// RFC 9068 §4: the token itself is at fault.
     Token(TokenFault),
     /// RFC 9449 §4.3: the proof itself is at fault.
@@ -97,7 +101,7 @@ impl ChallengeError {
 
 impl Denial {
     /// The denials that embed nothing.
-    const PLAIN: [Self; 24] = [
+    const PLAIN: [Self; 26] = [
         Self::CheckMalformed,
         Self::CheckTooLarge,
         Self::ResourceUnknown,
@@ -122,6 +126,8 @@ impl Denial {
         Self::ClaimRefused,
         Self::AuthenticationTooWeak,
         Self::AuthenticationTooOld,
+        Self::ConditionFalse,
+        Self::ConditionInconclusive,
     ];
 
     /// Every denial.
@@ -159,6 +165,8 @@ impl Denial {
             Self::ClaimRefused => "claim_refused",
             Self::AuthenticationTooWeak => "authentication_too_weak",
             Self::AuthenticationTooOld => "authentication_too_old",
+            Self::ConditionFalse => "condition_false",
+            Self::ConditionInconclusive => "condition_inconclusive",
             Self::Token(fault) => fault.name(),
             Self::Proof(fault) => fault.name(),
         }
@@ -180,7 +188,9 @@ impl Denial {
             | Self::NoRule
             | Self::CredentialsMissing
             | Self::CredentialsTooLong
-            | Self::ClaimRefused => None,
+            | Self::ClaimRefused
+            | Self::ConditionFalse
+            | Self::ConditionInconclusive => None,
             Self::CredentialsRepeated | Self::CredentialsMalformed => Some(ChallengeError::InvalidRequest),
             Self::BoundTokenAsBearer
             | Self::BearerRefused
@@ -225,7 +235,9 @@ impl Denial {
             | Self::NoRule
             | Self::ScopeInsufficient
             | Self::DetailsInsufficient
-            | Self::ClaimRefused => 403,
+            | Self::ClaimRefused
+            | Self::ConditionFalse
+            | Self::ConditionInconclusive => 403,
             Self::PathTooLong => 414,
             Self::CheckTooLarge | Self::CredentialsTooLong => 431,
         }
@@ -259,6 +271,8 @@ impl Denial {
             Self::ClaimRefused => "the token is good, but not for this",
             Self::AuthenticationTooWeak => "a stronger authentication is required",
             Self::AuthenticationTooOld => "a more recent authentication is required",
+            Self::ConditionFalse => "the token is good, but not for this request",
+            Self::ConditionInconclusive => "the token says too little for this request",
             Self::Token(fault) => fault.description(),
             Self::Proof(fault) => fault.description(),
         }

@@ -38,6 +38,11 @@ impl<'a> Headers<'a> {
         self.fields.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
 
+    /// Every field, in the order of arrival.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.fields.iter().copied()
+    }
+
     /// Whether a field is there at all.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {

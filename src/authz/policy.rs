@@ -42,6 +42,18 @@ impl Rule {
     }
 }
 
+/// In the words of the configuration.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "path {}", self.path)?;
+        if !self.methods.is_empty() {
+            let methods: Vec<_> = self.methods.iter().map(Method::as_str).collect();
+            write!(f, ", methods {}", methods.join(" "))?;
+        }
+        if self.access == Access::Anyone { f.write_str(", allow anyone") } else { Ok(()) }
+    }
+}
+
 /// Why a text is no path pattern.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PatternFault {

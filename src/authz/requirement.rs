@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::Denial;
+use super::condition::{Condition, Facts, Inconclusive};
+use super::{Denial, Request};
 use crate::clock::Timestamp;
 use crate::ident::Acr;
 use crate::jose::{Json, Members, optional_time};
@@ -24,6 +25,8 @@ pub struct Requirements {
     pub acr: Vec<Acr>,
     /// Its person must have signed in no longer ago than this (RFC 9470 §3).
     pub max_age: Option<Duration>,
+    /// What else must hold.
+    pub condition: Option<Condition>,
 }
 
 /// An object that must be among `authorization_details` (RFC 9396 §9.1).
@@ -47,6 +50,10 @@ pub struct ClaimRequirement {
 /// The circumstances that a token is judged in.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Circumstances<'a> {
+    /// The request.
+    pub(super) request: &'a Request<'a>,
+    /// Its path in normal form.
+    pub(super) path: &'a str,
     /// The resource that it is shown to.
     pub(super) resource: &'a str,
     /// The time.
@@ -72,7 +79,8 @@ impl Requirements {
         if !self.claims.iter().all(|claim| claim.is_met_by(token.claims())) {
             return Err(Denial::ClaimRefused);
         }
-        self.check_sign_in(token.claims(), at)
+        self.check_sign_in(token.claims(), at)?;
+        self.check_condition(token.claims(), at)
     }
 
     /// RFC 6750 §3.1.
@@ -93,10 +101,47 @@ impl Requirements {
         if signed_in.is_some_and(recent) { Ok(()) } else { Err(Denial::AuthenticationTooOld) }
     }
 
+    /// Last, for it costs most; and because what it depends on may be the sign-in.
+    fn check_condition(&self, claims: &Members, at: Circumstances<'_>) -> Result<(), Denial> {
+        let Some(condition) = &self.condition else { return Ok(()) };
+        match condition.holds(&Facts { claims, request: at.request, path: at.path, now: at.now }) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Denial::ConditionFalse),
+            Err(Inconclusive) => Err(Denial::ConditionInconclusive),
+        }
+    }
+
     /// The scopes that a client had better ask for: all that are needed, and the first of those of which one is.
     #[must_use]
     pub fn wanted_scopes(&self) -> Scopes {
         self.scopes.iter().chain(self.any_scope.first().into_iter().flat_map(Scopes::iter)).cloned().collect()
+    }
+
+    /// Each in the words of the configuration, in the order in which they are checked.
+    #[must_use]
+    pub fn in_words(&self) -> Vec<String> {
+        let list = |values: &mut dyn Iterator<Item = String>| values.collect::<Vec<_>>().join(", ");
+        let mut words = vec!["a good token".to_owned()];
+        if !self.scopes.is_empty() {
+            words.push(format!("scope {}", self.scopes));
+        }
+        if !self.any_scope.is_empty() {
+            words.push(format!("any_scope {}", list(&mut self.any_scope.iter().map(ToString::to_string))));
+        }
+        words.extend(self.details.iter().map(|detail| {
+            let actions =
+                if detail.actions.is_empty() { String::new() } else { format!(" with {}", detail.actions.join(", ")) };
+            format!("authorization_details of type {}{actions}", detail.detail_type)
+        }));
+        words.extend(self.claims.iter().map(|claim| {
+            format!("claim {} = {}", claim.name, list(&mut claim.values.iter().map(ToString::to_string)))
+        }));
+        if !self.acr.is_empty() {
+            words.push(format!("acr {}", list(&mut self.acr.iter().map(ToString::to_string))));
+        }
+        words.extend(self.max_age.map(|max_age| format!("max_age {}s", max_age.as_secs())));
+        words.extend(self.condition.iter().map(|condition| format!("when {}", condition.as_str())));
+        words
     }
 
     /// Whether it says anything about how or when the person signed in.

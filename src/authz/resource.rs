@@ -24,6 +24,24 @@ pub enum DpopRequirement {
     Off,
 }
 
+/// Whether what the rules say happens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Enforcement {
+    /// What they deny does not pass.
+    Enforce,
+    /// Everything passes, what they deny as well, but without identity headers; what they deny is counted and logged.
+    Observe,
+}
+
+/// What becomes of the preflight requests of browsers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Preflight {
+    /// They are judged by the rules, as any other request.
+    Judge,
+    /// They pass, if they are real ones for a request that some rule is about.
+    Pass,
+}
+
 /// Whether proofs must hold a nonce of ours (RFC 9449 §9).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum GateNonce {
@@ -77,6 +95,8 @@ pub struct ResourceSettings {
     pub origin: Origin,
     /// Who issues its tokens. Those of all others are refused.
     pub issuers: Vec<AcceptedIssuer>,
+    /// Whether what the rules say happens.
+    pub enforcement: Enforcement,
     /// Whether tokens must be bound.
     pub dpop: DpopRequirement,
     /// Whether proofs must hold a nonce.
@@ -85,6 +105,8 @@ pub struct ResourceSettings {
     pub window: Window,
     /// What the upstream gets to see.
     pub upstream: UpstreamView,
+    /// What becomes of preflight requests.
+    pub preflight: Preflight,
     /// Who may do what; what no rule matches is denied.
     pub rules: Vec<Rule>,
     /// What clients are told about it (RFC 9728); nothing, if the service behind it is to answer that.

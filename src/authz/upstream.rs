@@ -1,6 +1,13 @@
 //! What the upstream gets to see: identity headers that nobody but the gate can set, and no credentials it could replay.
 
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::Answer;
+use super::upstream_token::{UpstreamIssuer, UpstreamTokens};
+use crate::clock::Timestamp;
 use crate::jose::{Json, Members};
+use crate::token::VerifiedToken;
 
 /// Dashes beyond this many would need too many spellings removed: each may be an underscore.
 const DASH_LIMIT: usize = 5;
@@ -8,8 +15,11 @@ const DASH_LIMIT: usize = 5;
 /// The longest identity header value; a longer one counts as no value.
 const VALUE_LIMIT: usize = 4 * 1024;
 
+/// The longest header with many claims.
+const CLAIMS_LIMIT: usize = 8 * 1024;
+
 /// What becomes of the client's `Authorization` header. The `DPoP` header is always removed: it is spent.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum UpstreamAuthorization {
     /// It is removed.
     Remove,
@@ -17,6 +27,8 @@ pub enum UpstreamAuthorization {
     Bearer,
     /// It stays as the client sent it, verified or not.
     Keep,
+    /// It becomes `Bearer` with a token of ours for this upstream alone.
+    Internal(UpstreamTokens),
 }
 
 /// What the upstream of a resource gets to see.
@@ -26,6 +38,58 @@ pub struct UpstreamView {
     pub authorization: UpstreamAuthorization,
     /// Headers that carry claims. Each is set or removed in every request that passes.
     pub headers: Vec<IdentityHeader>,
+    /// The header that carries many claims at once, if there is one. It too is set or removed.
+    pub claims: Option<ClaimsHeader>,
+}
+
+/// A header that carries claims of the verified token as one JSON object, in ASCII.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ClaimsHeader {
+    /// In lower case.
+    name: IdentityHeader,
+    /// Which claims; none for all of them.
+    claims: Vec<String>,
+}
+
+impl ClaimsHeader {
+    /// A header of that lower-case name for those claims, or for all if there are none.
+    ///
+    /// # Errors
+    /// A [`HeaderFault`].
+    pub fn new(name: &str, claims: Vec<String>) -> Result<Self, HeaderFault> {
+        Ok(Self { name: IdentityHeader::new(name, "*")?, claims })
+    }
+
+    /// The name of the header, in lower case.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.name()
+    }
+
+    /// The object, unless it is longer than a header may be.
+    fn value(&self, claims: &Members) -> Option<String> {
+        let chosen = |name: &String| self.claims.is_empty() || self.claims.contains(name);
+        let chosen: Members =
+            claims.iter().filter(|(name, _)| chosen(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
+        let value = ascii(&serde_json::to_string(&chosen).ok()?);
+        (value.len() <= CLAIMS_LIMIT && value.bytes().all(is_sendable)).then_some(value)
+    }
+}
+
+/// JSON in ASCII: what is not ASCII stands in strings only, where it can be escaped (RFC 8259 §7).
+fn ascii(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        if matches!(character, ' '..='~') {
+            escaped.push(character);
+        } else {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                write!(escaped, "\\u{unit:04x}").expect("a string takes any text");
+            }
+        }
+    }
+    escaped
 }
 
 /// Why a header cannot carry a claim.
@@ -142,13 +206,15 @@ pub struct UpstreamChanges {
 pub(super) struct PreparedView {
     /// What the operator wants.
     view: UpstreamView,
+    /// Makes tokens for it, if it is to get them.
+    issuer: Option<UpstreamIssuer>,
     /// What is removed from every request.
     always_removed: Vec<String>,
 }
 
 impl PreparedView {
     /// Works it out.
-    pub(super) fn new(mut view: UpstreamView) -> Self {
+    pub(super) fn new(mut view: UpstreamView, origin: &str) -> Self {
         // One header for two claims: the first one stands. Else the second might remove what the first has set.
         let mut seen = Vec::new();
         view.headers.retain(|header| {
@@ -158,10 +224,25 @@ impl PreparedView {
         });
         let mut always_removed = vec!["dpop".to_owned()];
         always_removed.extend(view.headers.iter().flat_map(IdentityHeader::twins));
-        Self { view, always_removed }
+        always_removed.extend(view.claims.iter().flat_map(|header| header.name.twins()));
+        let issuer = match &view.authorization {
+            UpstreamAuthorization::Internal(settings) => UpstreamIssuer::new(settings, origin),
+            UpstreamAuthorization::Remove | UpstreamAuthorization::Bearer | UpstreamAuthorization::Keep => None,
+        };
+        Self { view, issuer, always_removed }
     }
 
-    /// The changes for a request with these claims and this verified token, or with neither.
+    /// The keys that its tokens are verified with, if this is a request for them.
+    pub(super) fn keys(&self, method: &str, path: &str) -> Option<Answer> {
+        self.issuer.as_ref()?.keys(method, path)
+    }
+
+    /// The token that the upstream gets instead of this one.
+    pub(super) fn internal(&self, token: &VerifiedToken, now: Timestamp) -> Option<Arc<str>> {
+        self.issuer.as_ref().map(|issuer| issuer.token(token, now))
+    }
+
+    /// The changes for a request with these claims and this token for the upstream, or with neither.
     pub(super) fn changes(&self, claims: Option<&Members>, token: Option<&str>) -> UpstreamChanges {
         let mut changes = UpstreamChanges {
             set: Vec::with_capacity(self.view.headers.len() + 1),
@@ -174,13 +255,20 @@ impl PreparedView {
                 None => changes.remove.push(header.name.clone()),
             }
         }
-        match (self.view.authorization, token) {
+        if let Some(header) = &self.view.claims {
+            match claims.and_then(|claims| header.value(claims)) {
+                Some(value) => changes.set.push((header.name().to_owned(), value)),
+                None => changes.remove.push(header.name().to_owned()),
+            }
+        }
+        match (&self.view.authorization, token) {
             (UpstreamAuthorization::Keep, _) => {}
-            (UpstreamAuthorization::Bearer, Some(token)) => {
+            (UpstreamAuthorization::Bearer | UpstreamAuthorization::Internal(_), Some(token)) => {
                 changes.set.push(("authorization".to_owned(), format!("Bearer {token}")));
             }
             // A token that nobody verified must not look like one that was.
-            (UpstreamAuthorization::Bearer, None) | (UpstreamAuthorization::Remove, _) => {
+            (UpstreamAuthorization::Bearer | UpstreamAuthorization::Internal(_), None)
+            | (UpstreamAuthorization::Remove, _) => {
                 changes.remove.push("authorization".to_owned());
             }
         }
@@ -189,7 +277,7 @@ impl PreparedView {
 
     /// Whether a change needs the text of the token.
     pub(super) fn wants_token(&self) -> bool {
-        self.view.authorization == UpstreamAuthorization::Bearer
+        matches!(self.view.authorization, UpstreamAuthorization::Bearer)
     }
 }
 
@@ -227,7 +315,9 @@ mod tests {
     fn view(authorization: UpstreamAuthorization) -> PreparedView {
         let header = |name, claim| IdentityHeader::new(name, claim).expect("a header");
         let headers = vec![header("x-auth-subject", "sub"), header("x-auth-name", "name")];
-        PreparedView::new(UpstreamView { authorization, headers })
+        let claims =
+            Some(ClaimsHeader::new("x-auth-claims", vec!["sub".to_owned(), "team".to_owned()]).expect("a header"));
+        PreparedView::new(UpstreamView { authorization, headers, claims }, "https://api.example.com")
     }
 
     #[test]
@@ -255,10 +345,18 @@ mod tests {
     fn identity_headers_are_set_or_removed_in_every_spelling() {
         let claims = json!({ "sub": "ada", "name": "Ada\r\nx: y" });
         let changes = view(UpstreamAuthorization::Remove).changes(claims.as_object(), Some("t"));
-        assert_eq!(changes.set, [("x-auth-subject".to_owned(), "ada".to_owned())]);
-        for name in
-            ["dpop", "authorization", "x-auth-name", "x_auth_name", "x-auth_name", "x_auth-name", "x_auth_subject"]
-        {
+        let claims = ("x-auth-claims".to_owned(), r#"{"sub":"ada"}"#.to_owned());
+        assert_eq!(changes.set, [("x-auth-subject".to_owned(), "ada".to_owned()), claims]);
+        for name in [
+            "dpop",
+            "authorization",
+            "x_auth_claims",
+            "x-auth-name",
+            "x_auth_name",
+            "x-auth_name",
+            "x_auth-name",
+            "x_auth_subject",
+        ] {
             assert!(changes.remove.iter().any(|removed| removed == name), "{name}");
         }
         assert!(!changes.remove.iter().any(|removed| removed == "x-auth-subject"));
@@ -272,6 +370,26 @@ mod tests {
         assert!(verified.set.contains(&("authorization".to_owned(), "Bearer t".to_owned())));
         let kept = view(UpstreamAuthorization::Keep).changes(None, Some("t"));
         assert!(!kept.remove.contains(&"authorization".to_owned()) && kept.set.is_empty());
+    }
+
+    #[test]
+    fn many_claims_are_one_object_in_ascii_or_none() {
+        let header = ClaimsHeader::new("x-auth-claims", Vec::new()).expect("a header");
+        for (claims, value) in [
+            (json!({}), Some("{}".to_owned())),
+            (json!({ "sub": "ada", "n": 1, "l": ["a"] }), Some(r#"{"l":["a"],"n":1,"sub":"ada"}"#.to_owned())),
+            (
+                json!({ "name": "Zoë 🎉\r\nx: y\u{7f}" }),
+                Some(r#"{"name":"Zo\u00eb \ud83c\udf89\r\nx: y\u007f"}"#.to_owned()),
+            ),
+            (json!({ "long": "x".repeat(9_000) }), None),
+        ] {
+            let object = claims.as_object().expect("an object");
+            let found = header.value(object);
+            assert_eq!(found, value);
+            let back = found.map(|text| serde_json::from_str::<Json>(&text).expect("JSON"));
+            assert!(back.is_none_or(|back| back == claims));
+        }
     }
 
     #[test]

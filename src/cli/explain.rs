@@ -11,24 +11,31 @@ use crate::dpop::ProofFault;
 use crate::grpc::admin;
 use crate::oauth::Refusal;
 
+mod request;
 mod rows;
 
+use request::OfRequest;
 use rows::Row;
 
 /// What to explain.
 #[derive(Debug, Args)]
 pub(super) struct Explain {
     /// The name, as it stands in a log line, in Envoy's metadata or in what `tollgate curl` prints; or an error code
-    #[arg(required_unless_present = "list")]
+    #[arg(required_unless_present_any = ["list", "request"])]
     name: Option<String>,
     /// List every name with its answer
     #[arg(long, conflicts_with = "name")]
     list: bool,
+    #[command(flatten)]
+    request: OfRequest,
 }
 
 impl Explain {
     /// Prints the explanation, or names that are near. Exit code 2 for a name that nobody uses.
     pub(super) fn run(self) -> ExitCode {
+        if let Some(code) = self.request.run() {
+            return code;
+        }
         let Some(name) = self.name else {
             for answer in answers() {
                 println!("{:<32} {:<20} {} {}", answer.name, answer.door.name(), answer.status, answer.error);

@@ -212,22 +212,11 @@ impl de::Error for Fault {
     }
 }
 
-/// Keys that this version has not, but a later one will have: a misspelling would be bad advice. Each is named with a
-/// key that is known beside it.
-const PLANNED: &[(&str, &str)] = &[("when", "path")];
-
-fn is_planned(key: &str, known: &[&str]) -> bool {
-    PLANNED.iter().any(|(planned, beside)| *planned == key && known.contains(beside))
-}
-
 fn unknown_key(place: &Place, key: &str, known: &[&str]) -> Mistake {
     if key == "client_secret" {
         return Mistake::about(place, "cannot be given: secrets do not stand in this file").help(
             "write the secret to a file and give its path as `client_secret_file`, or give `client_secret_hash`",
         );
-    }
-    if is_planned(key, known) {
-        return Mistake::about(place, "is not supported by this version").help("take it out");
     }
     let mistake = Mistake::about(place, "is unknown");
     match nearest(key, known) {
@@ -238,9 +227,6 @@ fn unknown_key(place: &Place, key: &str, known: &[&str]) -> Mistake {
 
 /// The known word that `word` was probably meant to be.
 fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    if is_planned(word, known) {
-        return None;
-    }
     let distance = |known: &str| strsim::damerau_levenshtein(&word.to_lowercase(), known);
     let near = known.iter().min_by_key(|known| distance(known))?;
     (distance(near) <= (near.len() / 3).max(1)).then_some(near)

@@ -4,27 +4,20 @@ use super::authorization_server::{KnownScopes, dpop};
 use super::check::Judge;
 use super::detail_types::{self, KnownTypes};
 use super::file::{
-    DpopWord, File, GateNonceWord, MetadataFile, ResourceFile, ResourceUri, UpstreamAuthorizationWord, UpstreamFile,
+    DpopWord, EnforcementWord, File, GateNonceWord, MetadataFile, PreflightWord, ResourceFile, ResourceUri,
 };
 use super::given::{Given, Parsed};
 use super::issuer;
 use super::mistake::Mistake;
 use super::rule::{self, Known};
+use super::upstream;
 use crate::authz::{
-    AcceptedIssuer, DpopRequirement, GateNonce, IdentityHeader, ResourceMetadata, ResourceSettings,
-    UpstreamAuthorization, UpstreamView,
+    AcceptedIssuer, DpopRequirement, Enforcement, GateNonce, Preflight, ResourceMetadata, ResourceSettings,
 };
 use crate::dpop::Window;
 use crate::ident::{Audience, Issuer};
 use crate::token::AccessTokenFormat;
 use crate::uri::{HttpUri, Origin};
-
-/// Which claims the protected service is told by default, and in which headers.
-const DEFAULT_HEADERS: [(&str, &str); 3] =
-    [("x-auth-client", "client_id"), ("x-auth-scope", "scope"), ("x-auth-subject", "sub")];
-
-/// The header that is added where the tokens of several issuers count: two may call people the same.
-const ISSUER_HEADER: (&str, &str) = ("x-auth-issuer", "iss");
 
 /// Judges all resources. Those with mistakes are left out.
 pub(super) fn all(judge: &mut Judge<'_>, file: &Given<File>, own: &Own) -> Vec<ResourceSettings> {
@@ -103,7 +96,7 @@ fn resource(judge: &mut Judge<'_>, given: &Given<ResourceFile>, own: &Own) -> Op
     let resource = judge.required(place, "resource", file.resource.as_ref()).map(|given| given.value.0.clone());
     let audience = resource.as_ref().map(|resource| &resource.audience);
     let issuers = issuer::accepted(judge, given, audience, (own.issuer.as_ref(), own.present));
-    let upstream = upstream(judge, file.upstream.as_ref(), issuers.len());
+    let upstream = upstream::view(judge, file.upstream.as_ref(), audience, issuers.len());
     let metadata = file.metadata.as_ref().map(|given| metadata(judge, given, resource.as_ref()));
     // Others may know scopes that this file does not.
     let ours = |one: &AcceptedIssuer| own.issuer.as_ref().is_some_and(|own| own.as_str() == one.name.as_str());
@@ -115,6 +108,10 @@ fn resource(judge: &mut Judge<'_>, given: &Given<ResourceFile>, own: &Own) -> Op
         audience: resource.audience,
         origin: resource.origin,
         issuers,
+        enforcement: match file.enforcement.as_ref().map(|given| given.value) {
+            Some(EnforcementWord::Enforce) | None => Enforcement::Enforce,
+            Some(EnforcementWord::Observe) => Enforcement::Observe,
+        },
         dpop: match file.dpop.as_ref().map(|given| given.value) {
             Some(DpopWord::Required) | None => DpopRequirement::Required,
             Some(DpopWord::OrCertificate) => DpopRequirement::OrCertificate,
@@ -127,6 +124,10 @@ fn resource(judge: &mut Judge<'_>, given: &Given<ResourceFile>, own: &Own) -> Op
         },
         window: own.window,
         upstream,
+        preflight: match file.cors_preflight.as_ref().map(|given| given.value) {
+            Some(PreflightWord::Judge) | None => Preflight::Judge,
+            Some(PreflightWord::Pass) => Preflight::Pass,
+        },
         rules,
         metadata,
     })
@@ -154,32 +155,4 @@ fn metadata(judge: &mut Judge<'_>, given: &Given<MetadataFile>, resource: Option
         resource_policy_uri: text(&file.resource_policy_uri),
         resource_tos_uri: text(&file.resource_tos_uri),
     }
-}
-
-fn upstream(judge: &mut Judge<'_>, given: Option<&Given<UpstreamFile>>, issuers: usize) -> UpstreamView {
-    let absent = UpstreamFile::default();
-    let file = given.map_or(&absent, |given| &given.value);
-    let authorization = match file.authorization.as_ref().map(|given| given.value) {
-        Some(UpstreamAuthorizationWord::Remove) | None => UpstreamAuthorization::Remove,
-        Some(UpstreamAuthorizationWord::Bearer) => UpstreamAuthorization::Bearer,
-        Some(UpstreamAuthorizationWord::Keep) => UpstreamAuthorization::Keep,
-    };
-    let headers = match &file.headers {
-        None => {
-            let several = Some(ISSUER_HEADER).filter(|_| issuers > 1);
-            let headers = DEFAULT_HEADERS.into_iter().chain(several);
-            headers.filter_map(|(name, claim)| IdentityHeader::new(name, claim).ok()).collect()
-        }
-        Some(headers) => {
-            let mut kept = Vec::new();
-            for (name, claim) in &headers.value {
-                match IdentityHeader::new(name, &claim.value) {
-                    Ok(header) => kept.push(header),
-                    Err(fault) => judge.report(Mistake::about(&claim.place, fault)),
-                }
-            }
-            kept
-        }
-    };
-    UpstreamView { authorization, headers }
 }

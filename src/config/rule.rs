@@ -66,6 +66,7 @@ fn access(judge: &mut Judge<'_>, given: &Given<RuleFile>, known: &Known<'_>) -> 
         ("claims", file.claims.as_ref().map(|given| &given.place)),
         ("acr", file.acr.as_ref().map(|given| &given.place)),
         ("max_age", file.max_age.as_ref().map(|given| &given.place)),
+        ("when", file.when.as_ref().map(|given| &given.place)),
     ];
     let asks = asked.iter().find_map(|(name, place)| place.map(|_| *name));
     let scopes = file.scope.is_some() || file.any_scope.is_some();
@@ -124,7 +125,8 @@ fn requirements(judge: &mut Judge<'_>, file: &RuleFile, known: &Known<'_>) -> Re
     });
     let acr = acr.collect();
     let max_age = file.max_age.as_ref().map(|given| given.value.0);
-    Requirements { scopes, any_scope, details, claims, acr, max_age }
+    let condition = file.when.as_ref().map(|given| given.value.0.clone());
+    Requirements { scopes, any_scope, details, claims, acr, max_age, condition }
 }
 
 /// Whether it can stand among others in a challenge, where they are separated by spaces and in quotes (RFC 9470 §3).

@@ -28,8 +28,8 @@ use tracing::{debug, info, warn};
 use super::Never;
 use super::question::{Question, QuestionCodec};
 use crate::authz::{
-    Answer, Caller, Context, Decision, Denial, Denied, Enforcer, Finding, Headers, Outage, Permit, Request, Resolved,
-    Unresolved, Unspent,
+    Answer, Caller, Context, Decision, Denial, Denied, Enforcer, Finding, Headers, Observed, Outage, Permit, Request,
+    Resolved, Unresolved, Unspent,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::current::Current;
@@ -39,6 +39,12 @@ use crate::unavailable::Unavailable;
 
 /// The context extension by which a route names its resource.
 const RESOURCE_EXTENSION: &str = "resource";
+
+/// The namespace of route metadata where a route may name it as well.
+const METADATA_NAMESPACE: &str = "tollgate";
+
+/// What no resource is called.
+const NO_RESOURCE: &str = "";
 
 /// The path of the one method.
 const CHECK_PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -152,7 +158,7 @@ impl UnaryService<Question> for Visit {
             };
             let caller = http.as_ref().map(|request| Caller::of(&request.headers)).unwrap_or_default();
             let decision = match (&question, &http) {
-                (_, Some(request)) => gate.decide(request, now, deadline).await,
+                (_, Some(request)) => gate.decide(request, now, deadline).await.in_force(),
                 (Question::TooLarge, None) => Decision::Deny(Denied::from(Denial::CheckTooLarge)),
                 (Question::Malformed | Question::Check(_), None) => {
                     Decision::Deny(Denied::from(Denial::CheckMalformed))
@@ -224,11 +230,28 @@ fn patience(deadline: Option<Instant>) -> Duration {
     deadline.map_or(LOOKUP_LIMIT, left).min(LOOKUP_LIMIT)
 }
 
+/// The name of the resource that the proxy's own configuration gives: in a context extension, or in the metadata of the
+/// route. What it says in both places must be the same; if not, it is a name that no resource has.
+fn named_resource(attributes: &AttributeContext) -> Option<&str> {
+    let extension = attributes.context_extensions.get(RESOURCE_EXTENSION).map(String::as_str);
+    let metadata = attributes.route_metadata_context.as_ref();
+    let value = metadata.and_then(|all| all.filter_metadata.get(METADATA_NAMESPACE)?.fields.get(RESOURCE_EXTENSION));
+    let route = value.map(|value| match &value.kind {
+        Some(Kind::StringValue(name)) => name.as_str(),
+        _ => NO_RESOURCE,
+    });
+    match (extension, route) {
+        (Some(extension), Some(route)) if extension != route => Some(NO_RESOURCE),
+        (Some(name), _) | (None, Some(name)) => Some(name),
+        (None, None) => None,
+    }
+}
+
 /// Finds the HTTP request in a question; both of Envoy's encodings of headers are read.
 fn read(attributes: &AttributeContext) -> Option<Request<'_>> {
     let http = attributes.request.as_ref()?.http.as_ref()?;
     Some(Request {
-        resource: attributes.context_extensions.get(RESOURCE_EXTENSION).map(String::as_str),
+        resource: named_resource(attributes),
         method: &http.method,
         host: &http.host,
         target: &http.path,
@@ -310,7 +333,7 @@ fn overwrite(key: String, value: String) -> HeaderValueOption {
 /// What Envoy's access log may show, on every outcome.
 fn metadata(decision: &Decision) -> Struct {
     let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
-    let mut fields = HashMap::with_capacity(6);
+    let mut fields = HashMap::with_capacity(7);
     fields.insert("reason".to_owned(), text(decision.reason()));
     let context = decision.context();
     let key = context.key().map(|key| key.to_string());
@@ -320,6 +343,7 @@ fn metadata(decision: &Decision) -> Struct {
         ("client_id", context.client_id()),
         ("subject", context.subject()),
         ("jkt", key.as_deref()),
+        ("would_be", would_be(decision)),
     ] {
         if let Some(value) = value {
             fields.insert(name.to_owned(), text(value));
@@ -328,12 +352,34 @@ fn metadata(decision: &Decision) -> Struct {
     Struct { fields }
 }
 
+/// What would have become of a request that passes only because its resource is observed.
+fn would_be(decision: &Decision) -> Option<&'static str> {
+    match decision {
+        Decision::Allow(permit) => permit.would_be().map(Observed::name),
+        Decision::Deny(_) | Decision::Describe(_) | Decision::Unavailable(_) => None,
+    }
+}
+
 /// Writes the one event of a request. No path, no query and no credentials: the rule says where it went.
 fn report(decision: &Decision, request: Option<&Request<'_>>, took: Duration) {
     let context: &Context = decision.context();
     let request_id = request.and_then(|request| request_id(&request.headers));
     let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let (resource, rule, client) = (context.resource(), context.rule(), context.client_id());
+    if let Some(denial) = would_be(decision) {
+        info!(
+            rpc = "check",
+            outcome = "observed",
+            denial,
+            resource,
+            rule,
+            client.id = client,
+            request.id = request_id,
+            duration_us,
+            "request let through, though it breaks a rule: {denial}"
+        );
+        return;
+    }
     match decision {
         Decision::Allow(_) => debug!(
             rpc = "check",

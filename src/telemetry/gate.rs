@@ -48,6 +48,8 @@ struct Decisions {
     described: Counter,
     /// By the name of the denial.
     denied: HashMap<&'static str, Counter>,
+    /// The same for what would have been denied, or not been checked, were the rules enforced.
+    observed: HashMap<&'static str, Counter>,
 }
 
 impl GateFamilies {
@@ -101,7 +103,10 @@ impl GateMetrics {
         let context = decision.context();
         let resource = context.resource().and_then(|name| self.resources.get(name)).unwrap_or(&self.elsewhere);
         let (counter, histogram) = match decision {
-            Decision::Allow(_) => (Some(&resource.allowed), &self.allowed),
+            Decision::Allow(permit) => match permit.would_be() {
+                None => (Some(&resource.allowed), &self.allowed),
+                Some(observed) => (resource.observed.get(observed.name()), &self.allowed),
+            },
             Decision::Deny(denied) => (resource.denied.get(denied.denial().name()), &self.denied),
             Decision::Unavailable(_) => (Some(&resource.unavailable), &self.unavailable),
             Decision::Describe(_) => (Some(&resource.described), &self.described),
@@ -122,11 +127,13 @@ impl Decisions {
             let labels = [("resource", resource.to_owned().into()), label("outcome", outcome), label("denial", denial)];
             checks.get_or_create_owned(&labels)
         };
+        let denials = || Denial::all().map(Denial::name);
         Self {
             allowed: counter("allowed", ""),
             unavailable: counter("unavailable", ""),
             described: counter("described", ""),
-            denied: Denial::all().map(|denial| (denial.name(), counter("denied", denial.name()))).collect(),
+            denied: denials().map(|name| (name, counter("denied", name))).collect(),
+            observed: denials().chain(["unavailable"]).map(|name| (name, counter("observed", name))).collect(),
         }
     }
 }

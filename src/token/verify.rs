@@ -1,5 +1,7 @@
 //! What a resource server checks of an access token (RFC 9068 §4).
 
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::keys::{KeyLookup, KeysFault};
@@ -127,6 +129,19 @@ pub struct VerifiedToken {
     expires: Timestamp,
     confirmation: Confirmed,
     claims: Members,
+    told: Mutex<Option<Told>>,
+}
+
+/// What an upstream was told about a token, and until when it is told the same.
+struct Told {
+    text: Arc<str>,
+    until: Timestamp,
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Told({})", self.until)
+    }
 }
 
 /// What the bearer of a token must prove: what `cnf` holds (RFC 7800 §3.1).
@@ -175,6 +190,18 @@ impl VerifiedToken {
     /// Everything it says; `sub`, `client_id` and `scope` in the form of RFC 9068, wherever its issuer puts them.
     pub fn claims(&self) -> &Members {
         &self.claims
+    }
+
+    /// What an upstream is told about it: what it was told before, or what `make` makes, with the time from which it is to be
+    /// made anew. It is forgotten with the token.
+    pub(crate) fn told_upstream(&self, now: Timestamp, make: impl FnOnce() -> (Arc<str>, Timestamp)) -> Arc<str> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(told) = told.as_ref().filter(|told| now < told.until) {
+            return Arc::clone(&told.text);
+        }
+        let (text, until) = make();
+        *told = Some(Told { text: Arc::clone(&text), until });
+        text
     }
 
     /// Whether its time is over; a verified token may be kept until then.
@@ -269,7 +296,7 @@ pub fn judge(
     }
     let confirmation = confirmation(claims.get("cnf"))?;
     let (subject, client_id, scopes) = profile.claims.normalize(&mut claims)?;
-    Ok(VerifiedToken { subject, client_id, scopes, expires, confirmation, claims })
+    Ok(VerifiedToken { subject, client_id, scopes, expires, confirmation, claims, told: Mutex::default() })
 }
 
 /// Whether `aud`, a string or an array of strings (RFC 7519 §4.1.3), holds one of `audiences`.

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue, HeaderValueOption};
+use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue, HeaderValueOption, Metadata};
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request as AttributeRequest};
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
 use envoy_types::pb::google::protobuf::value::Kind;
+use envoy_types::pb::google::protobuf::{Struct, Value};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use prost::Message as _;
@@ -240,13 +241,18 @@ impl Proxy {
 
     /// Asks about a GET request with these headers.
     pub async fn ask(&mut self, host: &str, target: &str, headers: &[(&str, &str)]) -> Verdict {
+        self.send("GET", host, target, headers).await
+    }
+
+    /// Asks about a request with these headers.
+    pub async fn send(&mut self, method: &str, host: &str, target: &str, headers: &[(&str, &str)]) -> Verdict {
         let value = |(key, value): &(&str, &str)| HeaderValue {
             key: (*key).to_owned(),
             raw_value: value.as_bytes().to_vec(),
             ..HeaderValue::default()
         };
         let http = HttpRequest {
-            method: "GET".to_owned(),
+            method: method.to_owned(),
             host: host.to_owned(),
             path: target.to_owned(),
             header_map: Some(HeaderMap { headers: headers.iter().map(value).collect() }),
@@ -1005,6 +1011,33 @@ async fn health_tells_of_serving_and_draining() {
 }
 
 #[tokio::test]
+async fn a_route_names_its_resource_in_its_metadata_too_and_in_one_voice() {
+    let gate = Gate::start().await;
+    let mut proxy = Proxy::to(&gate).await;
+    let holder = Holder::new("tv");
+    let text = |name: &str| Some(Kind::StringValue(name.to_owned()));
+    for (extension, route, reason) in [
+        (None, text(API), "allowed"),
+        (Some(API), text(API), "allowed"),
+        (Some(API), text(FRESH), "resource_unknown"),
+        (Some(FRESH), text(API), "resource_unknown"),
+        (None, text("https://other.example.com"), "resource_unknown"),
+        (None, Some(Kind::BoolValue(true)), "resource_unknown"),
+        (None, None, "resource_unknown"),
+    ] {
+        let mut ask = Ask::good(&gate, &holder);
+        ask.host = "orders.internal".to_owned();
+        ask.resource = extension.map(str::to_owned);
+        let mut question = ask.raw(&gate, &holder);
+        let fields = [("resource".to_owned(), Value { kind: route.clone() })].into();
+        let filter_metadata = [("tollgate".to_owned(), Struct { fields })].into();
+        let attributes = question.attributes.as_mut().expect("attributes");
+        attributes.route_metadata_context = Some(Metadata { filter_metadata, ..Metadata::default() });
+        assert_eq!(proxy.check(question).await.reason(), reason, "{extension:?} {route:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_socket_and_a_port_are_one_gate() {
     let gate = Gate::start().await;
     let holder = Holder::new("tv");
@@ -1019,10 +1052,12 @@ async fn a_socket_and_a_port_are_one_gate() {
 #[test]
 fn the_tables_reach_every_denial() {
     let elsewhere = [
-        Denial::DetailsInsufficient, // `gate_rules.rs`, and the next three
+        Denial::DetailsInsufficient, // `gate_rules.rs`, and the next five
         Denial::ClaimRefused,
         Denial::AuthenticationTooWeak,
         Denial::AuthenticationTooOld,
+        Denial::ConditionFalse,
+        Denial::ConditionInconclusive,
         Denial::CertificateMismatch, // `mutual_tls.rs`
         Denial::CheckMalformed,
         Denial::CheckTooLarge,

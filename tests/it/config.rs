@@ -33,6 +33,7 @@ fn directory() -> TempDir {
     let key = rcgen::KeyPair::generate().expect("a key");
     let certificate = rcgen::CertificateParams::default().self_signed(&key).expect("a certificate").pem();
     write("secrets/tls.key", &key.serialize_pem());
+    write("secrets/upstream.key", &key.serialize_pem());
     write("tls.pem", &certificate);
     write("clients-ca.pem", &certificate);
     write("secrets/redis", "rediss://gate:s3cret@redis.example.com:6379/1\n");
@@ -504,7 +505,16 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("protected_resources.0.rules.0.authorization_details", "[]")], "protected_resources[0].rules[0].authorization_details", "is empty"),
         (&[("protected_resources.0.rules.0.authorization_details", "[{}]")], "protected_resources[0].rules[0].authorization_details[0]", "lacks `type`"),
         (&[("protected_resources.0.rules.0.authorization_details", "[{ type: loan }]")], "protected_resources[0].rules[0].authorization_details[0].type", "is `loan`"),
-        (&[("protected_resources.0.rules.0.when", "true")], "protected_resources[0].rules[0].when", "not supported"),
+        (&[("protected_resources.0.rules.0.when", "\"claims.a ==\"")], "protected_resources[0].rules[0].when", "is no CEL expression: line 1, column 12"),
+        (&[("protected_resources.0.rules.0.when", "\"claim.a == 1\"")], "protected_resources[0].rules[0].when", "names `claim`"),
+        (&[("protected_resources.0.rules.0", "{ path: /a, when: \"now > 1\", allow: anyone }")], "protected_resources[0].rules[0].allow", "stands beside `when`"),
+        (&[("protected_resources.0.upstream", "{ internal_jwt: {} }")], "protected_resources[0].upstream.internal_jwt", "is for `authorization: internal_jwt` only"),
+        (&[("protected_resources.0.upstream", "{ authorization: internal_jwt, internal_jwt: { lifetime: 2m } }")], "protected_resources[0].upstream.internal_jwt.lifetime", "at most \"1m\""),
+        (&[("protected_resources.0.upstream", "{ authorization: internal_jwt, internal_jwt: { claims: [iss] } }")], "protected_resources[0].upstream.internal_jwt.claims[0]", "is `iss`"),
+        (&[("protected_resources.0.upstream", "{ claims_header: { name: x-auth-subject } }")], "protected_resources[0].upstream.claims_header.name", "carries another claim"),
+        (&[("protected_resources.0.upstream", "{ claims_header: { name: X-Auth } }")], "protected_resources[0].upstream.claims_header.name", "lower-case"),
+        (&[("protected_resources.0.upstream", "{ claims_header: {} }")], "protected_resources[0].upstream.claims_header", "lacks `name`"),
+        (&[("protected_resources.0.enforcement", "off")], "protected_resources[0].enforcement", "cannot be `off`"),
         // Overrides themselves.
         (&[("protected_resources.7.dpop", "off")], "protected_resources", "is no item of it"),
         (&[("authorization_server.issuer.x", "1")], "authorization_server.issuer", "has no settings below it"),

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tollgate::authz::{
-    AcceptedIssuer, Access, DpopRequirement, Enforcer, GateNonce, IdentityHeader, OpaqueTokens, Requirements,
-    ResourceMetadata, ResourceSettings, Rule, TokenIssuer, UpstreamAuthorization, UpstreamView,
+    AcceptedIssuer, Access, DpopRequirement, Enforcement, Enforcer, GateNonce, IdentityHeader, OpaqueTokens, Preflight,
+    Requirements, ResourceMetadata, ResourceSettings, Rule, TokenIssuer, UpstreamAuthorization, UpstreamView,
 };
 use tollgate::cache::{KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, Timestamp};
@@ -239,10 +239,12 @@ fn resources() -> Vec<(ResourceSettings, Nonces)> {
             name: ISSUER.parse().expect("an issuer"),
             audiences: vec![resource.parse().expect("a name")],
         }],
+        enforcement: Enforcement::Enforce,
         dpop,
         nonce,
         window: Window { lifetime: Duration::from_mins(1), skew: Duration::from_secs(10) },
-        upstream: UpstreamView { authorization, headers: identity_headers() },
+        upstream: UpstreamView { authorization, headers: identity_headers(), claims: None },
+        preflight: Preflight::Judge,
         rules,
         metadata: (resource == TOOLS).then(|| ResourceMetadata {
             resource_name: Some("Tools".to_owned()),

@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tollgate::clock::Clock;
+use tollgate::jose::{Algorithm, Jws, PublicKey};
 
 use crate::check::{Proxy, Verdict};
 use crate::envoy::{Envoy, Reply, eventually};
 use crate::gate::Holder;
 use crate::other_issuers::serve;
 use crate::provider::Provider;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, fields};
 use crate::world::{Events, TestClock};
 
 pub const API: &str = "https://api.example.com";
@@ -207,6 +208,71 @@ async fn who_must_sign_in_again_is_told_how_and_others_are_not() {
     assert_eq!(document["scopes_supported"], json!(["orders:admin", "orders:read", "orders:see"]));
 }
 
+#[tokio::test]
+async fn a_condition_that_cannot_be_evaluated_is_not_met() {
+    let rules = r#"
+    rules:
+      - { path: /ops, when: "claims.department == 'ops' && request.headers['x-tenant'] == claims.tenant" }
+"#;
+    let mut story = Story::start(rules).await;
+    for (claims, tenant, reason) in [
+        (json!({ "department": "ops", "tenant": "acme" }), Some("acme"), "allowed"),
+        (json!({ "department": "ops", "tenant": "acme" }), Some("other"), "condition_false"),
+        (json!({ "department": "hr", "tenant": "acme" }), Some("acme"), "condition_false"),
+        (json!({ "department": "ops" }), Some("acme"), "condition_inconclusive"),
+        (json!({ "department": "ops", "tenant": "acme" }), None, "condition_inconclusive"),
+        (json!({}), Some("acme"), "condition_inconclusive"),
+    ] {
+        let token = story.token(&claims);
+        let credentials = story.credentials("GET", "/ops", &token);
+        let headers = credentials.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let headers: Vec<_> = headers.into_iter().chain(tenant.map(|tenant| ("x-tenant", tenant))).collect();
+        let verdict = story.proxy.ask("api.example.com", "/ops", &headers).await;
+        assert_eq!(verdict.reason(), reason, "{claims} {tenant:?}: {verdict:?}");
+        assert_eq!(verdict.status, if reason == "allowed" { 200 } else { 403 });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_only_observed_passes_and_says_nothing_of_who_it_is() {
+    let rules = r#"
+    enforcement: observe
+    rules: [ { path: /orders/*, scope: "orders:read" } ]
+"#;
+    let story = Story::start(rules).await;
+    let behind = Behind::envoy(&story).await;
+    let good = story.token(&json!({}));
+    let narrow = story.token(&json!({ "scope": "profile" }));
+    let expired = story.token(&json!({ "exp": story.now() - 60 }));
+    let proven = |token: &str| story.credentials("GET", "/orders/7", token).to_vec();
+    let bearer = vec![("authorization", format!("Bearer {good}"))];
+    let once = proven(&good);
+    for (headers, would_be) in [
+        (once.clone(), None),
+        (once, Some("proof_replayed")),
+        (vec![], Some("credentials_missing")),
+        (bearer, Some("bound_token_as_bearer")),
+        (proven(&narrow), Some("scope_insufficient")),
+        (proven(&expired), Some("token_expired")),
+    ] {
+        let spoofed = [("x-auth-subject", "evil".to_owned()), ("x-auth-scope", "admin".to_owned())];
+        let headers: Vec<_> = headers.into_iter().chain(spoofed).collect();
+        let (reply, arrived) = behind.get("/orders/7", &headers).await;
+        assert_eq!(reply.status, 200, "{would_be:?}: {reply:?}");
+        let arrived = arrived.expect("it passed");
+        let subject = if would_be.is_none() { vec!["ada"] } else { vec![] };
+        assert_eq!(fields(&arrived, "x-auth-subject"), subject, "{would_be:?}: {arrived}");
+        assert!(!arrived.contains("evil") && !arrived.contains("admin"), "{arrived}");
+        assert!(fields(&arrived, "authorization").is_empty(), "{arrived}");
+        if let Some(denial) = would_be {
+            assert_eq!(story.events.last("denial").as_deref(), Some(denial));
+        }
+    }
+    // Whoever asks for another host is not observed, and does not pass.
+    let verdict = story.proxy.clone().ask("other.example.com", "/orders/7", &[]).await;
+    assert_eq!(verdict.reason(), "host_unknown");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_hands_the_step_up_on_and_keeps_the_request() {
     let story = Story::start(RULES).await;
@@ -223,4 +289,83 @@ async fn envoy_hands_the_step_up_on_and_keeps_the_request() {
     let (reply, arrived) = get(story.now() - 10).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     assert!(arrived.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_gets_a_token_of_its_own_that_it_can_verify() {
+    let resource = r#"
+    upstream:
+      authorization: internal_jwt
+      claims_header: { name: x-auth-claims, claims: [sub, name, missing] }
+      internal_jwt: { audience: orders, lifetime: 30s, claims: [name] }
+    rules: [ { path: /orders/*, scope: "orders:read" }, { path: /public, allow: anyone } ]
+"#;
+    let story = Story::start(resource).await;
+    let behind = Behind::envoy(&story).await;
+    let token = story.token(&json!({ "name": "Zoë", "acr": "urn:mfa", "secret": "not for the service" }));
+    let get = async || {
+        let mut headers = story.credentials("GET", "/orders/7", &token).to_vec();
+        headers.push(("x-auth-claims", "{\"sub\":\"evil\"}".to_owned()));
+        let (reply, arrived) = behind.get("/orders/7", &headers).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        arrived.expect("it passed")
+    };
+    let arrived = get().await;
+    assert_eq!(fields(&arrived, "x-auth-claims"), [r#"{"name":"Zo\u00eb","sub":"ada"}"#]);
+    let [authorization] = fields(&arrived, "authorization")[..] else { panic!("{arrived}") };
+    let internal = authorization.strip_prefix("Bearer ").expect("a bearer token").to_owned();
+    assert!(!arrived.contains(&token), "{arrived}");
+
+    let (reply, reached) = behind.get("/.well-known/tollgate/jwks.json", &[]).await;
+    assert_eq!((reply.status, reached), (200, None), "{reply:?}");
+    let keys: Value = serde_json::from_str(&reply.body).expect("JSON");
+    let key = PublicKey::from_jwk(keys["keys"][0].as_object().expect("a key")).expect("a public key");
+    let jws = Jws::parse(&internal, 4_096).expect("a JWS");
+    jws.verify(Algorithm::Es256, &key).expect("the signature of the gate");
+    assert_eq!(jws.header()["typ"], "upstream+jwt");
+    let now = story.now();
+    let expected = json!({
+        "iss": format!("{API}/.well-known/tollgate"), "aud": "orders", "sub": "ada", "client_id": "app", "scope": "orders:read",
+        "acr": "urn:mfa", "name": "Zoë", "sub_iss": story.acme.issuer, "iat": now, "exp": now + 30,
+    });
+    assert_eq!(Value::Object(jws.claims().clone()), expected);
+
+    // The same one while it is young, then another; it is worth nothing at the gate itself.
+    assert!(get().await.contains(&internal));
+    story.clock.advance(Duration::from_secs(15));
+    assert!(!get().await.contains(&internal));
+    let (reply, _) = behind.get("/orders/7", &[("authorization", format!("Bearer {internal}"))]).await;
+    assert_eq!(reply.status, 401);
+    // Who has shown nothing gets nothing, and what he has sent does not arrive.
+    let (_, arrived) = behind.get("/public", &[("authorization", format!("Bearer {internal}"))]).await;
+    let arrived = arrived.expect("it passed");
+    assert!(fields(&arrived, "authorization").is_empty() && fields(&arrived, "x-auth-claims").is_empty(), "{arrived}");
+}
+
+#[tokio::test]
+async fn only_a_real_preflight_passes_as_one() {
+    let resource = r#"
+    cors_preflight: pass
+    rules: [ { path: /orders/*, methods: [GET], scope: "orders:read" } ]
+"#;
+    let mut story = Story::start(resource).await;
+    let origin = ("origin", "https://app.example.com");
+    let get = ("access-control-request-method", "GET");
+    let (put, token) = (("access-control-request-method", "PUT"), ("authorization", "Bearer a"));
+    let cookie = ("cookie", "session=1");
+    for (method, path, headers, reason) in [
+        ("OPTIONS", "/orders/7", &[origin, get][..], "allowed"),
+        ("OPTIONS", "/orders/7", &[origin, put], "no_rule"),
+        ("OPTIONS", "/other", &[origin, get], "no_rule"),
+        ("OPTIONS", "/orders/7", &[get], "no_rule"),
+        ("OPTIONS", "/orders/7", &[origin], "no_rule"),
+        ("OPTIONS", "/orders/7", &[origin, origin, get], "no_rule"),
+        ("OPTIONS", "/orders/7", &[origin, get, put], "no_rule"),
+        ("OPTIONS", "/orders/7", &[origin, get, token], "no_rule"),
+        ("OPTIONS", "/orders/7", &[origin, get, cookie], "no_rule"),
+        ("GET", "/orders/7", &[origin, get], "credentials_missing"),
+    ] {
+        let verdict = story.proxy.send(method, "api.example.com", path, headers).await;
+        assert_eq!(verdict.reason(), reason, "{method} {path} {headers:?}");
+    }
 }

@@ -1089,6 +1089,18 @@ pub(super) const AT_THE_GATE: &[Row] = &[
         "Start an authorization with the `max_age` of the challenge; a refresh does not help.",
     ),
     row(
+        "condition_false",
+        "`when` of the rule",
+        "The token is good, but the condition of the rule does not hold for it and this request.",
+        "Read `when` of the rule beside the claims of the token.",
+    ),
+    row(
+        "condition_inconclusive",
+        "`when` of the rule",
+        "The condition of the rule needs a claim or a header that is not there, has another type, or takes too many steps.",
+        "Let the condition ask `has(claims.name)` first, or see why the issuer does not say it.",
+    ),
+    row(
         "token_malformed",
         "RFC 9068 §4, RFC 7515 §7.1",
         "The token is neither a JWT nor a handle of ours: cut off, encoded twice, or an opaque token of somebody else.",

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::super::duration::Lifetime;
 use super::super::given::{Given, Parsed};
 use super::client::AccessTokenFormatWord;
-use crate::authz::{Method, PathPattern};
+use crate::authz::{Condition, Method, PathPattern};
 use crate::ident::{Acr, Audience};
 use crate::jose::Json;
 use crate::scope::Scopes;
@@ -35,6 +35,12 @@ pub(in crate::config) struct ResourceFile {
     /// Whether tokens must be bound to a key.
     #[schemars(extend("default" = "required"))]
     pub(in crate::config) dpop: Option<Given<DpopWord>>,
+    /// Whether what the rules deny is kept out. Let a new resource be observed first, until `tollgate_checks_total` with
+    /// `outcome="observed"` stands still: meanwhile everything passes, the log and Envoy's metadata (`would_be`) say what
+    /// would not, and such requests have no identity headers. Where the service still checks callers itself,
+    /// `upstream.authorization: keep` leaves it what it needs.
+    #[schemars(extend("default" = "enforce"))]
+    pub(in crate::config) enforcement: Option<Given<EnforcementWord>>,
     /// Whether proofs must carry a nonce of the gate (RFC 9449 §9).
     #[schemars(extend("default" = "off"))]
     pub(in crate::config) nonce: Option<Given<GateNonceWord>>,
@@ -47,10 +53,24 @@ pub(in crate::config) struct ResourceFile {
     /// `/.well-known/oauth-protected-resource`, to anybody, and challenges say so: clients find the authorization server,
     /// the scopes of `rules` and the binding of tokens there. Default: no metadata.
     pub(in crate::config) metadata: Option<Given<MetadataFile>>,
+    /// What becomes of the preflight requests of browsers (CORS), where no filter of Envoy answers them.
+    #[schemars(extend("default" = "judge"))]
+    pub(in crate::config) cors_preflight: Option<Given<PreflightWord>>,
     /// Who may do what. The first rule that matches decides; a request that none matches is denied. A rule whose requests
     /// all go to an earlier one is a mistake.
     #[schemars(required)]
     pub(in crate::config) rules: Option<Given<Vec<Given<RuleFile>>>>,
+}
+
+/// What becomes of the preflight requests of browsers.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum PreflightWord {
+    /// `rules` decide, as about any request.
+    Judge,
+    /// The service answers them. Only `OPTIONS` with `Origin` and `Access-Control-Request-Method` and without credentials is
+    /// one, and only for a request that a rule is about.
+    Pass,
 }
 
 /// What people are told about a resource (RFC 9728 §2).
@@ -83,6 +103,16 @@ pub(in crate::config) enum DpopWord {
     Off,
 }
 
+/// Whether what the rules deny is kept out.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum EnforcementWord {
+    /// It is.
+    Enforce,
+    /// Everything passes, and what would not is told.
+    Observe,
+}
+
 /// Whether proofs must carry a nonce of the gate.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(rename_all = "snake_case")]
@@ -106,6 +136,41 @@ pub(in crate::config) struct UpstreamFile {
     /// `"x-auth-issuer": "iss"` too: two may call people the same.
     #[schemars(extend("default" = { "x-auth-subject": "sub", "x-auth-client": "client_id", "x-auth-scope": "scope" }))]
     pub(in crate::config) headers: Option<Given<BTreeMap<String, Given<String>>>>,
+    /// One more such header, which holds many claims as a JSON object in ASCII, at most 8 KiB; it is left out if there would be
+    /// more. Default: none.
+    pub(in crate::config) claims_header: Option<Given<ClaimsHeaderFile>>,
+    /// What `authorization: internal_jwt` puts there.
+    pub(in crate::config) internal_jwt: Option<Given<InternalJwtFile>>,
+}
+
+/// A header that holds many claims.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct ClaimsHeaderFile {
+    /// Its name, in lower case.
+    #[schemars(required)]
+    pub(in crate::config) name: Option<Given<String>>,
+    /// Which claims, where the token has them. Default: all.
+    pub(in crate::config) claims: Option<Given<Vec<Given<String>>>>,
+}
+
+/// A token of the gate's own for the service. Its `iss` is the origin of the resource and `/.well-known/tollgate`; the keys to
+/// verify it with are there under `/jwks.json`, which the gate itself answers. Its `typ` is `upstream+jwt`. It says what the
+/// access token says with `sub`, `client_id`, `scope`, `authorization_details`, `auth_time`, `acr`, `amr`, `act` and `sid`, and
+/// with `sub_iss` who has issued that.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct InternalJwtFile {
+    /// Its `aud`. Default: `resource`.
+    pub(in crate::config) audience: Option<Given<Parsed<Audience>>>,
+    /// How long it counts, a minute at most; no longer than the access token, but five seconds at least.
+    #[schemars(extend("default" = "60s"))]
+    pub(in crate::config) lifetime: Option<Given<Lifetime>>,
+    /// More claims of the access token that it repeats. Default: none.
+    pub(in crate::config) claims: Option<Given<Vec<Given<String>>>>,
+    /// A file with the private key (P-256, PKCS #8 in PEM) that it is signed with. Default: a key that each process makes when it
+    /// starts, so that a service behind several of them needs one here.
+    pub(in crate::config) key_file: Option<Given<String>>,
 }
 
 /// What becomes of the `Authorization` header.
@@ -118,6 +183,8 @@ pub(in crate::config) enum UpstreamAuthorizationWord {
     Bearer,
     /// It is passed on as it came.
     Keep,
+    /// It is replaced by a bearer token of the gate's own, for this service alone: see `internal_jwt`.
+    InternalJwt,
 }
 
 /// Who may send a kind of request. Beside `path` and `methods`, either `allow`, or what is asked of tokens, or
@@ -146,6 +213,12 @@ pub(in crate::config) struct RuleFile {
     /// How long ago people may have signed in. A client whose user has not is told to have him sign in again (RFC 9470).
     /// Renewing a token is no sign-in.
     pub(in crate::config) max_age: Option<Given<Lifetime>>,
+    /// What else must hold, in the Common Expression Language: `claims.department == 'ops'`. There are `claims`; `request` with
+    /// `method`, `host`, `path` (in normal form), `query` and `headers` (names in lower case, without credentials); and `now`, in
+    /// seconds since 1970. What cannot be evaluated is not met: ask `has(claims.department)` for a claim that may be missing.
+    /// At most 1024 bytes, with the macros `has`, `all`, `exists`, `exists_one`, `map` and `filter`, none within another, and
+    /// without `matches`; loops take 20000 steps at most.
+    pub(in crate::config) when: Option<Given<Parsed<Condition>>>,
     /// Who may come without a particular scope.
     pub(in crate::config) allow: Option<Given<AllowWord>>,
 }

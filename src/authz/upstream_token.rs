@@ -1,0 +1,105 @@
+//! Tokens of the gate's own for the service behind it: short-lived JWTs that say what the access token has said, and that
+//! are worth nothing anywhere else.
+//!
+//! A service that verifies them need not trust the network between the gate and itself, and never sees a token that it
+//! could use at other services.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, json};
+
+use super::Answer;
+use crate::clock::Timestamp;
+use crate::ident::Audience;
+use crate::jose::{Json, SigningKey};
+use crate::token::VerifiedToken;
+
+/// Below the origin of a resource: the name of the gate there, and what its keys are found below.
+const NAME: &str = "/.well-known/tollgate";
+
+/// Where its keys are.
+const KEYS: &str = "/.well-known/tollgate/jwks.json";
+
+/// How long the keys may be kept, in seconds.
+const KEEP_KEYS_FOR: u32 = 300;
+
+/// The `typ` of these tokens: nobody who looks at it takes them for access tokens (RFC 8725 §3.11).
+const TYPE: &str = "upstream+jwt";
+
+/// They live at least this long, even if the access token is about to end: they must arrive.
+const SHORTEST_LIFE: Duration = Duration::from_secs(5);
+
+/// Claims of the access token that are handed on as they are.
+const HANDED_ON: [&str; 9] =
+    ["sub", "client_id", "scope", "authorization_details", "auth_time", "acr", "amr", "act", "sid"];
+
+/// What the tokens for an upstream say and how long they count.
+#[derive(Clone, Debug)]
+pub struct UpstreamTokens {
+    /// Their `aud`.
+    pub audience: Audience,
+    /// How long they count.
+    pub lifetime: Duration,
+    /// More claims of the access token that are handed on.
+    pub claims: Vec<String>,
+    /// What they are signed with. Without a key none is made.
+    pub key: Option<Arc<SigningKey>>,
+}
+
+/// Makes the tokens for one upstream.
+#[derive(Debug)]
+pub(super) struct UpstreamIssuer {
+    settings: UpstreamTokens,
+    key: Arc<SigningKey>,
+    name: String,
+    key_set: String,
+}
+
+impl UpstreamIssuer {
+    /// For the upstream of the resource at this origin.
+    pub(super) fn new(settings: &UpstreamTokens, origin: &str) -> Option<Self> {
+        let key = settings.key.clone()?;
+        let key_set = json!({ "keys": [key.published_jwk()] }).to_string();
+        Some(Self { settings: settings.clone(), key, name: format!("{origin}{NAME}"), key_set })
+    }
+
+    /// The token for the upstream; the one that was made for this access token before, until half of its life is over.
+    pub(super) fn token(&self, token: &VerifiedToken, now: Timestamp) -> Arc<str> {
+        token.told_upstream(now, || {
+            let ends = (now + self.settings.lifetime).min(token.expires()).max(now + SHORTEST_LIFE);
+            let text = self.key.sign(TYPE, &self.claims(token, now, ends));
+            (text.into(), (now + self.settings.lifetime / 2).min(ends))
+        })
+    }
+
+    fn claims(&self, token: &VerifiedToken, now: Timestamp, ends: Timestamp) -> Json {
+        let more = self.settings.claims.iter().map(String::as_str);
+        let said = HANDED_ON.into_iter().chain(more).filter_map(|name| Some((name, token.claims().get(name)?)));
+        let mut claims: Map<_, _> = said.map(|(name, value)| (name.to_owned(), value.clone())).collect();
+        for (name, value) in [
+            ("iss", Json::from(self.name.as_str())),
+            ("aud", self.settings.audience.as_str().into()),
+            ("iat", now.seconds().into()),
+            ("exp", ends.seconds().into()),
+            // Two issuers may call people the same.
+            ("sub_iss", token.issuer().into()),
+        ] {
+            claims.insert(name.to_owned(), value);
+        }
+        Json::Object(claims)
+    }
+
+    /// The keys that these tokens are verified with (RFC 7517 §5), if they are asked for.
+    pub(super) fn keys(&self, method: &str, path: &str) -> Option<Answer> {
+        let asked = matches!(method, "GET" | "HEAD") && path == KEYS;
+        asked.then(|| Answer {
+            status: 200,
+            headers: vec![
+                ("cache-control", format!("max-age={KEEP_KEYS_FOR}")),
+                ("content-type", "application/jwk-set+json".to_owned()),
+            ],
+            body: self.key_set.clone(),
+        })
+    }
+}
