@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tonic::Code;
 
 use crate::authz::{ChallengeError, Denial};
@@ -11,6 +11,7 @@ use crate::dpop::ProofFault;
 use crate::grpc::admin;
 use crate::oauth::Refusal;
 
+mod page;
 mod rows;
 
 use rows::Row;
@@ -24,12 +25,28 @@ pub(super) struct Explain {
     /// List every name with its answer
     #[arg(long, conflicts_with = "name")]
     list: bool,
+    /// In which form to list them
+    #[arg(long, value_enum, default_value_t = Format::Text, requires = "list")]
+    format: Format,
+}
+
+/// The form of the list.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// A line for each answer
+    Text,
+    /// A page with causes and fixes
+    Markdown,
 }
 
 impl Explain {
     /// Prints the explanation, or names that are near. Exit code 2 for a name that nobody uses.
     pub(super) fn run(self) -> ExitCode {
         let Some(name) = self.name else {
+            if matches!(self.format, Format::Markdown) {
+                print!("{}", page::markdown());
+                return ExitCode::SUCCESS;
+            }
             for answer in answers() {
                 println!("{:<32} {:<20} {} {}", answer.name, answer.door.name(), answer.status, answer.error);
             }

@@ -35,6 +35,7 @@ mod form_post;
 mod fuzz;
 mod gate;
 mod gate_only;
+mod guides;
 mod hygiene;
 mod inject;
 mod input;
