@@ -58,13 +58,15 @@ bench: ## print every speed budget beside its floor, measured in the same run
 fmt: ## format the code
 	cargo fmt
 
-tools: $(NODE_MODULES) ## install Envoy, Chromium, PostgreSQL, Redis and the Node and Python clients that the tests run
+tools: $(NODE_MODULES) ## install Envoy, Chromium, PostgreSQL, Redis, Helm and the Node and Python clients that the tests run
 	@scripts/install-envoy >/dev/null
 	@scripts/install-chromium >/dev/null
 	@scripts/install-postgres >/dev/null
 	@scripts/install-redis >/dev/null
 	@scripts/install-python python tests/interop/requirements.txt
 	@scripts/install-python openapi scripts/requirements/openapi.txt
+	@scripts/install-python kubernetes scripts/requirements/kubernetes.txt
+	@scripts/install-helm
 
 $(NODE_MODULES): %/node_modules/.package-lock.json: %/package-lock.json
 	@command -v npm >/dev/null || { echo "make: npm is missing: install Node.js 20.19 or newer" >&2; exit 1; }
