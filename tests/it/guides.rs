@@ -8,8 +8,11 @@ use tokio::process::Command;
 
 use crate::interop::{installed, repository};
 use crate::machine::{Machine, Running, between};
-use crate::process::run;
-use crate::world::free_port;
+use crate::process::{Process, program, run};
+use crate::world::{ENCRYPTION_KEY, free_port};
+
+#[path = "../../examples/clients/service.rs"]
+mod rust_client;
 
 /// The Markdown files of the book, with their paths below `docs/`.
 fn pages() -> BTreeMap<PathBuf, String> {
@@ -80,7 +83,7 @@ async fn the_list_of_errors_is_current() {
 /// A block of shell commands in a page.
 struct Block {
     place: String,
-    /// The words behind `sh`: none, `fails`, or what is needed that a test does not have.
+    /// The words behind `sh`: none, `fails`, `served` if the server must run, or what is needed that a test does not have.
     marks: String,
     commands: String,
 }
@@ -118,6 +121,24 @@ impl Demo {
     }
 }
 
+/// A server for services with its state in a file, as [`examples/machine-to-machine.yaml`] has it.
+async fn served(folder: &Path) -> Process {
+    let port = free_port();
+    let text = fs::read_to_string(repository("examples/machine-to-machine.yaml")).expect("an example");
+    let text = text.replace("https://auth.internal.example", &format!("http://127.0.0.1:{port}"));
+    let text = text.replace("/var/lib/tollgate/", "");
+    let listen = format!(
+        "\nlisten:\n  public: {{ address: 127.0.0.1:{port} }}\n  admin: {{ address: 127.0.0.1:0 }}\n  \
+         ext_authz: [{{ address: \"unix:authz.sock\" }}]\n"
+    );
+    fs::create_dir(folder.join("secrets")).expect("a folder");
+    fs::write(folder.join("secrets/kek"), ENCRYPTION_KEY).expect("a file");
+    fs::write(folder.join("tollgate.yaml"), text + &listen).expect("a file");
+    let mut command = program();
+    command.args(["serve", "--config", "tollgate.yaml"]).current_dir(folder);
+    Process::start(command).await
+}
+
 /// Commands of the pages run in a folder with the examples in it and the program on the path, those of one page after the
 /// other, while a demo runs at another port than the usual one.
 #[tokio::test]
@@ -125,9 +146,11 @@ async fn the_commands_in_the_pages_work() {
     let machine = Machine::new();
     let demo = Demo::start(&machine, &[]).await;
     let program = Path::new(env!("CARGO_BIN_EXE_tollgate")).parent().expect("a folder").display().to_string();
-    let path = format!("{program}:{}", std::env::var("PATH").expect("a path"));
+    let with_program = format!("export PATH=\"{program}:$PATH\"\n");
     let examples = repository("examples/README.md");
     let examples = (PathBuf::from("../examples/README.md"), fs::read_to_string(examples).expect("a page"));
+    let running = tempfile::tempdir().expect("a folder");
+    let server = served(running.path()).await;
     let mut ran = 0;
     for (page, text) in pages().into_iter().chain([examples]) {
         let folder = tempfile::tempdir().expect("a folder");
@@ -137,19 +160,26 @@ async fn the_commands_in_the_pages_work() {
             if block.marks.starts_with("needs") {
                 continue;
             }
-            assert!(["", "fails"].contains(&&*block.marks), "{}: {}", block.place, block.marks);
+            assert!(["", "fails", "served"].contains(&&*block.marks), "{}: {}", block.place, block.marks);
+            let folder = if block.marks == "served" { &running } else { &folder };
             let commands = block.commands.replace("http://127.0.0.1:10000", &demo.resource);
+            let commands = commands.replace("http://127.0.0.1:9090", &format!("http://{}", server.admin));
+            let commands = commands.replace("/var/backups/", "./");
             let mut shell = Command::new("bash");
-            shell.args(["-euo", "pipefail", "-c", &commands]).current_dir(&folder).kill_on_drop(true);
-            shell.env("PATH", &path).env("XDG_STATE_HOME", machine.home.path()).env_remove("TOLLGATE_CONFIG");
+            shell
+                .args(["-euo", "pipefail", "-c", &format!("{with_program}{commands}")])
+                .current_dir(folder)
+                .kill_on_drop(true);
+            shell.env("XDG_STATE_HOME", machine.home.path()).env_remove("TOLLGATE_CONFIG");
             let output = run(&mut shell).await;
             let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-            let wanted = block.marks.is_empty();
+            let wanted = block.marks != "fails";
             assert_eq!(output.status.success(), wanted, "{}:\n{commands}\n{said}{complained}", block.place);
             ran += 1;
         }
     }
     assert!(ran > 10, "{ran}");
+    server.kill().await;
     assert_eq!(demo.process.stop("-INT").await, 0);
 }
 
@@ -204,6 +234,11 @@ async fn the_clients_of_the_guides_call_the_api() {
     python.arg(repository("examples/clients/service.py"));
     let said = satisfied(python, &demo, "reports").await;
     assert!(said.starts_with("200 ") && said.contains("\"x-auth-client\":\"reports\""), "{said}");
+
+    let secret = fs::read_to_string(demo.folder.join("reports.secret")).expect("a secret");
+    let called = rust_client::orders(&demo.issuer, ("reports", &secret), &demo.resource).await;
+    let (status, said) = called.expect("an answer");
+    assert!(status == 200 && said.contains("\"x-auth-client\":\"reports\""), "{status} {said}");
 
     let (_folder, application) = beside_packages("spa.mjs");
     let mut node = Command::new("node");
