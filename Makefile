@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo fapi2 book test fuzz lint audit bench fmt tools clean-tools
+.PHONY: help build demo pod fapi2 book test fuzz lint audit bench fmt tools clean-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_CASES ?= 40000
@@ -27,6 +27,10 @@ book: ## make the book of docs/ in target/book, to be read in a browser
 	rm -rf target/book target/book-files
 	PATH="$$PWD/.tools/bin:$$PATH" mdbook build
 	mv target/book-files/files target/book/files
+
+pod: build ## run the containers of the injected pod with crun, and steal a token from it (root, Linux)
+	scripts/install-python kubernetes scripts/requirements/kubernetes.txt
+	PATH="$$PWD/.tools/kubernetes/bin:$$PATH" scripts/run-pod $(TARGET_DIR)/release/tollgate
 
 test: tools ## run every test; installs what it needs
 	ENVOY_BIN="$$(scripts/install-envoy)" CHROMIUM_BIN="$$(scripts/install-chromium)" \
