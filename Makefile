@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo pod certification test fuzz lint audit bench fmt tools clean-tools
+.PHONY: help build demo pod certification book test fuzz lint audit bench fmt tools clean-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_CASES ?= 40000
@@ -21,6 +21,12 @@ demo: build ## see a stolen token refused: Tollgate, a real Envoy and a small up
 
 certification: build ## run examples/fapi2.yaml and examples/openid-provider.yaml for a certification suite to drive
 	TOLLGATE_BIN=$(TARGET_DIR)/release/tollgate scripts/certification
+
+book: ## make the book of docs/ in target/book, to be read in a browser
+	scripts/install-cargo-tools mdbook
+	rm -rf target/book target/book-files
+	PATH="$$PWD/.tools/bin:$$PATH" mdbook build
+	mv target/book-files/files target/book/files
 
 pod: build ## run the containers of the injected pod with crun, and steal a token from it (root, Linux)
 	scripts/install-python kubernetes scripts/requirements/kubernetes.txt

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tonic::Code;
 
 use crate::authz::{ChallengeError, Denial};
@@ -11,6 +11,7 @@ use crate::dpop::ProofFault;
 use crate::grpc::admin;
 use crate::oauth::Refusal;
 
+mod page;
 mod request;
 mod rows;
 
@@ -26,8 +27,20 @@ pub(super) struct Explain {
     /// List every name with its answer
     #[arg(long, conflicts_with = "name")]
     list: bool,
+    /// In which form to list them
+    #[arg(long, value_enum, default_value_t = Format::Text, requires = "list")]
+    format: Format,
     #[command(flatten)]
     request: OfRequest,
+}
+
+/// The form of the list.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// A line for each answer
+    Text,
+    /// A page with causes and fixes
+    Markdown,
 }
 
 impl Explain {
@@ -37,6 +50,10 @@ impl Explain {
             return code;
         }
         let Some(name) = self.name else {
+            if matches!(self.format, Format::Markdown) {
+                print!("{}", page::markdown());
+                return ExitCode::SUCCESS;
+            }
             for answer in answers() {
                 println!("{:<32} {:<20} {} {}", answer.name, answer.door.name(), answer.status, answer.error);
             }

@@ -42,6 +42,7 @@ mod fuzz;
 mod gate;
 mod gate_only;
 mod gate_rules;
+mod guides;
 mod hostile;
 mod hygiene;
 mod inject;
