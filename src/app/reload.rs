@@ -114,7 +114,7 @@ impl Reloader {
     /// Shows what answers first.
     pub(super) fn new(foundation: Foundation, (fixed, serving): (Fixed, Serving), live: Live) -> Self {
         foundation.tokens.replace(Arc::clone(&serving.tokens));
-        foundation.issuers.replace(Arc::new(serving.issuers()));
+        foundation.issuers.replace(Arc::new(serving.looked_after()));
         Self { foundation, fixed, in_force: Mutex::new(serving), live }
     }
 
@@ -163,7 +163,7 @@ impl Reloader {
     /// Hands each door what it answers with.
     fn show(&self, next: &Serving) {
         self.foundation.tokens.replace(Arc::clone(&next.tokens));
-        self.foundation.issuers.replace(Arc::new(next.issuers()));
+        self.foundation.issuers.replace(Arc::new(next.looked_after()));
         if let (Some(live), Some(check)) = (&self.live.check, &next.check) {
             live.replace(check);
         }
