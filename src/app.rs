@@ -5,10 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config};
@@ -23,7 +24,7 @@ use crate::replay::{RedisFault, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{BackupError, Limits, MemoryStore, OpenError, PostgresError, PostgresStore, SqliteStore, Store};
 use crate::unavailable::Unavailable;
-use crate::web::{AdminSite, Door, Proxies, Site, Switched, Tls, TlsFault};
+use crate::web::{self, AdminSite, Door, Proxies, Site, Switched, Tls, TlsFault};
 
 mod foundation;
 mod gate;
@@ -42,8 +43,11 @@ pub use reload::{ReloadError, Reloader};
 use serving::Changing;
 use upkeep::Upkeep;
 
+/// How long the admin listener waits for its last answers to be read.
+const LAST_PROBE: Duration = Duration::from_secs(1);
+
 /// The furthest that clocks of clients may be set to be ahead of ours, whatever comes to be configured.
-const LARGEST_SKEW: std::time::Duration = std::time::Duration::from_mins(1);
+const LARGEST_SKEW: Duration = Duration::from_mins(1);
 
 /// What tests put in the place of the world.
 pub struct Seams {
@@ -135,8 +139,20 @@ pub struct App {
     gate: Option<(grpc::Door, CheckService)>,
     admin_api: Option<(grpc::Door, AdminService)>,
     reloader: Arc<Reloader>,
+    shutdown: config::Shutdown,
+    /// Whether this process is about to end.
+    ending: Arc<AtomicBool>,
     upkeep: Option<Upkeep>,
     round: Option<Round>,
+}
+
+/// How a program is told to end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stop {
+    /// Whoever sends requests has to learn of it first.
+    Announced,
+    /// Nobody sends requests any more, or somebody waits for the end.
+    AtOnce,
 }
 
 /// Where a program listens.
@@ -161,16 +177,25 @@ impl App {
     /// [`AppError`] says what is in the way.
     pub async fn start(config: Config, mut seams: Seams) -> Result<Self, AppError> {
         let fixed = Fixed::of(&config);
-        let Config { listen, store, limits, replay, authorization_server, issuers, protected_resources, digest } =
-            config;
+        let Config {
+            listen,
+            shutdown,
+            store,
+            limits,
+            replay,
+            authorization_server,
+            issuers,
+            protected_resources,
+            digest,
+        } = config;
         let server = authorization_server.as_ref();
         let public = match server {
-            Some(server) => Some(public_door(listen.public, server.settings.mutual_tls).await?),
+            Some(server) => Some(public_door(listen.public, server.settings.mutual_tls, shutdown).await?),
             None => None,
         };
         let (tls, public) = public.unzip();
         let tls = tls.flatten();
-        let admin = bind(listen.admin).await?;
+        let admin = bind_within(listen.admin, web::Limits { drain: LAST_PROBE, ..web::Limits::default() }).await?;
         // Before the sockets of the gate, which take the place of those of a server that runs: if that one has the store,
         // this one does not start and must not have harmed it.
         let store = match (server, seams.store.take()) {
@@ -181,12 +206,16 @@ impl App {
         let gate = match listen.ext_authz.as_slice() {
             _ if protected_resources.is_empty() => None, // nothing to be asked about
             [] => None,
-            addresses => Some(grpc::Door::bind(addresses).await.map_err(AppError::BindGrpc)?),
+            addresses => {
+                let door = grpc::Door::bind(addresses).await.map_err(AppError::BindGrpc)?;
+                Some(door.draining_within(shutdown.deadline))
+            }
         };
         // It has nothing to offer where people do not sign in elsewhere.
         let admin_api = match &listen.admin_api {
             Some(api) if server.is_some_and(|server| server.settings.external_login.is_some()) => {
-                Some(grpc::Door::bind_admin(&api.path, api.access).await.map_err(AppError::BindGrpc)?)
+                let door = grpc::Door::bind_admin(&api.path, api.access).await.map_err(AppError::BindGrpc)?;
+                Some(door.draining_within(shutdown.deadline))
             }
             Some(_) | None => None,
         };
@@ -202,6 +231,7 @@ impl App {
         }
 
         let takes_writes = Arc::new(AtomicBool::new(true)); // the start has written
+        let ending = Arc::new(AtomicBool::new(false));
         let admin_site: Arc<dyn Site> = Arc::new(AdminSite {
             store: foundation.state.as_ref().map(|state| Arc::clone(&state.store)),
             keys: foundation.state.as_ref().map(|state| Arc::clone(&state.keys)),
@@ -210,6 +240,8 @@ impl App {
             takes_writes: Arc::clone(&takes_writes),
             metrics: Arc::clone(&foundation.metrics),
             standing: Some(Arc::clone(&foundation.standing)),
+            issuers: Arc::clone(&foundation.needed),
+            ending: Arc::clone(&ending),
         });
         let upkeep = interval.zip(foundation.state.as_ref()).map(|(interval, state)| Upkeep {
             store: Arc::clone(&state.store),
@@ -231,7 +263,17 @@ impl App {
             tls,
         };
         let reloader = Arc::new(Reloader::new(foundation, (fixed, serving), live));
-        Ok(Self { public: public.zip(site), admin: (admin, admin_site), gate, admin_api, reloader, upkeep, round })
+        Ok(Self {
+            public: public.zip(site),
+            admin: (admin, admin_site),
+            gate,
+            admin_api,
+            reloader,
+            shutdown,
+            ending,
+            upkeep,
+            round,
+        })
     }
 
     /// What puts another configuration in force while this one is served.
@@ -254,12 +296,13 @@ impl App {
         })
     }
 
-    /// Serves until `shutdown` resolves, then drains: health says "not serving" first, then nothing new is accepted, then
-    /// requests in flight finish, then the store is told that this life ended in good order.
+    /// Serves until `shutdown` resolves, then drains: health says "not serving" first, and if it is to be announced, all is
+    /// served for a while longer; then nothing new is accepted, then requests in flight finish, then the store is told that
+    /// this life ended in good order. The admin listener answers to the end.
     ///
     /// # Errors
     /// [`AppError::Serve`] when a listener failed; the others are drained all the same.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), AppError> {
+    pub async fn run(self, shutdown: impl Future<Output = Stop>) -> Result<(), AppError> {
         let (stop, drained) = (watch::Sender::new(false), watch::Sender::new(false));
         let mut tasks = JoinSet::new();
         if let Some((door, site)) = self.public {
@@ -269,21 +312,20 @@ impl App {
                 Ok(())
             });
         }
-        let (door, site) = self.admin;
-        let admin_stopped = told(&stop);
-        tasks.spawn(async move {
-            door.serve(site, admin_stopped).await;
-            Ok(())
-        });
+        let mut healths = Vec::new();
         if let Some((door, check)) = self.gate {
+            healths.push(door.health());
             let stopped = told(&stop);
             tasks.spawn(async move { door.serve(check, stopped).await });
         }
         if let Some((door, api)) = self.admin_api {
+            healths.push(door.health());
             let stopped = told(&stop);
             tasks.spawn(async move { door.serve_admin(api, stopped).await });
         }
         let mut behind = JoinSet::new(); // ends with this future, as everything does
+        let ((door, site), probed) = (self.admin, told(&drained));
+        behind.spawn(async move { door.serve(site, probed).await });
         let mut fetching = JoinSet::new();
         let (issuers, clock) = self.reloader.issuers();
         fetching.spawn(issuers::look_after(issuers, clock)); // until the end: requests in flight need keys
@@ -296,9 +338,13 @@ impl App {
         }
 
         let mut failed = tokio::select! {
-            () = shutdown => None,
+            told = shutdown => {
+                self.ending.store(true, Ordering::Relaxed);
+                if told == Stop::Announced { announce(&healths, self.shutdown, &mut tasks).await } else { None }
+            }
             Some(ended) = tasks.join_next() => Some(ended),
         };
+        self.ending.store(true, Ordering::Relaxed);
         stop.send_replace(true);
         while let Some(ended) = tasks.join_next().await {
             failed = failed.or(Some(ended).filter(|ended| !matches!(ended, Ok(Ok(())))));
@@ -313,6 +359,24 @@ impl App {
     }
 }
 
+/// How the service of a door has ended.
+type Ended = Result<io::Result<()>, JoinError>;
+
+/// Has health checks say that this process will end, and lets it serve on for the time that it takes others to hear of it;
+/// less, if a door fails.
+async fn announce(
+    healths: &[grpc::Health],
+    shutdown: config::Shutdown,
+    doors: &mut JoinSet<io::Result<()>>,
+) -> Option<Ended> {
+    for health in healths {
+        health.stop_serving().await;
+    }
+    let (delay, deadline) = (shutdown.delay.as_secs(), shutdown.deadline.as_secs());
+    tracing::info!(delay, deadline, "told to stop: readiness fails, and requests are served for {delay} s more");
+    tokio::time::timeout(shutdown.delay, doors.join_next()).await.unwrap_or_default()
+}
+
 /// Resolves when `signal` says so. If it never will, this life is being torn down, not stopped, and nothing may note that
 /// it ended in good order.
 fn told(signal: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + 'static {
@@ -325,9 +389,14 @@ fn told(signal: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + 'stat
 }
 
 /// The door of the authorization server, and what it encrypts with.
-async fn public_door(listen: config::PublicListener, asks: bool) -> Result<(Option<Tls>, Door), AppError> {
+async fn public_door(
+    listen: config::PublicListener,
+    asks: bool,
+    shutdown: config::Shutdown,
+) -> Result<(Option<Tls>, Door), AppError> {
     let tls = listen.tls.map(|files| Tls::new(files, asks)).transpose()?;
-    let door = bind(listen.address)
+    let limits = web::Limits { drain: shutdown.deadline, ..web::Limits::default() };
+    let door = bind_within(listen.address, limits)
         .await?
         .behind(Proxies { networks: listen.trusted_proxies.into(), tell_certificates: listen.forwarded_certificates });
     Ok(match tls {
@@ -336,11 +405,7 @@ async fn public_door(listen: config::PublicListener, asks: bool) -> Result<(Opti
     })
 }
 
-async fn bind(address: SocketAddr) -> Result<Door, AppError> {
-    bind_within(address, crate::web::Limits::default()).await
-}
-
-async fn bind_within(address: SocketAddr, limits: crate::web::Limits) -> Result<Door, AppError> {
+async fn bind_within(address: SocketAddr, limits: web::Limits) -> Result<Door, AppError> {
     let bound = Door::bind(address, limits).await;
     bound.map_err(|cause| AppError::Bind { address: address.to_string(), cause })
 }

@@ -64,6 +64,8 @@ pub use reference::{markdown, schema};
 pub struct Config {
     /// Where to listen.
     pub listen: Listen,
+    /// How the process ends.
+    pub shutdown: Shutdown,
     /// Where state is kept.
     pub store: Store,
     /// How much state is kept at most.
@@ -123,6 +125,15 @@ pub struct PublicListener {
     pub forwarded_certificates: bool,
     /// What it encrypts with.
     pub tls: Option<TlsFiles>,
+}
+
+/// How a process ends that is told to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Shutdown {
+    /// How long requests are still served.
+    pub delay: Duration,
+    /// How long those in flight may then take.
+    pub deadline: Duration,
 }
 
 /// Where state is kept.

@@ -6,6 +6,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// half of two values.
 pub struct Current<T: ?Sized>(RwLock<Arc<T>>);
 
+impl<T: Default> Default for Current<T> {
+    fn default() -> Self {
+        Self::new(Arc::default())
+    }
+}
+
 impl<T: ?Sized> Current<T> {
     /// In force from the beginning.
     #[must_use]

@@ -58,7 +58,7 @@ const ADMIN_STREAMS_PER_CONNECTION: u32 = 64;
 /// How long a call of our own API may take.
 const ADMIN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long calls in flight may take to end once the door closes.
+/// How long calls in flight may take to end once the door closes, unless it is said otherwise.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a listener waits after a connection could not be accepted.
@@ -123,6 +123,11 @@ impl Health {
         }
     }
 
+    /// Tells health checks that nobody should ask any more, while whoever does is answered.
+    pub async fn stop_serving(&self) {
+        self.set(ServingStatus::NotServing).await;
+    }
+
     /// The name of the door as a whole, and those of its services.
     fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         std::iter::once("").chain(self.services.iter().copied())
@@ -146,6 +151,8 @@ pub struct Door {
     tcp: Vec<TcpIncoming>,
     /// What health checks are told.
     health: Health,
+    /// How long calls in flight may take to end once it closes.
+    drain: Duration,
 }
 
 impl Door {
@@ -183,7 +190,13 @@ impl Door {
 
     fn unbound(services: &'static [&'static str]) -> Self {
         let health = Health { reporter: HealthReporter::new(), services };
-        Self { unix: Vec::new(), tcp: Vec::new(), health }
+        Self { unix: Vec::new(), tcp: Vec::new(), health, drain: DRAIN_LIMIT }
+    }
+
+    /// The same door, whose calls in flight may take so long to end once it closes.
+    #[must_use]
+    pub fn draining_within(self, drain: Duration) -> Self {
+        Self { drain, ..self }
     }
 
     /// Binds one more address.
@@ -216,7 +229,7 @@ impl Door {
     }
 
     /// Answers questions of proxies until `shutdown` is over: then reports `NOT_SERVING`, lets calls in flight end for ten seconds at
-    /// most, and removes the socket files that still are its own.
+    /// most unless it is said otherwise, and removes the socket files that still are its own.
     ///
     /// # Errors
     /// When a listener fails; the others are closed with it.
@@ -242,7 +255,7 @@ impl Door {
     where
         S: Behind + Clone + Send + Sync + 'static,
     {
-        let Self { unix, tcp, health } = self;
+        let Self { unix, tcp, health, drain: limit } = self;
         let health_service = HealthServer::new(HealthService::from_health_reporter(health.reporter.clone()));
         let services = Services { service, health: health_service };
         let (stop, stopped) = watch::channel(());
@@ -273,8 +286,8 @@ impl Door {
         health.end().await;
         drop(stop);
         let drain = async { while servers.join_next().await.is_some() {} };
-        if tokio::time::timeout(DRAIN_LIMIT, drain).await.is_err() {
-            tracing::warn!("calls to {what} did not end within {DRAIN_LIMIT:?} and were cut off");
+        if tokio::time::timeout(limit, drain).await.is_err() {
+            tracing::warn!("calls to {what} did not end within {limit:?} and were cut off");
         }
         drop(sockets);
         match failed {

@@ -13,10 +13,12 @@ use serde_json::{Value, json};
 
 mod annotations;
 mod manifest;
+mod policy;
 mod sidecar;
 
 pub use annotations::{AnnotationFault, Listen, Wishes};
 pub use manifest::{ManifestFault, inject_into_manifest};
+pub use policy::policy;
 
 /// The name of our container.
 pub const CONTAINER: &str = "tollgate";

@@ -83,6 +83,7 @@ impl KeyForm {
 
 /// The keys of another issuer.
 pub struct IssuerKeys {
+    name: String,
     kept: Arc<Kept<Vec<PublicKey>>>,
     /// Whether they are in a file.
     in_file: bool,
@@ -115,7 +116,7 @@ impl IssuerKeys {
                     let path = path.clone();
                     Box::pin(async move { read(&path, form).await })
                 });
-                return Self { kept, in_file: true };
+                return Self { name: name.to_owned(), kept, in_file: true };
             }
         };
         let discovery = Arc::new(discovery);
@@ -123,7 +124,31 @@ impl IssuerKeys {
             let (discovery, fetcher) = (Arc::clone(&discovery), fetcher.clone());
             Box::pin(async move { discovery.key_set(&fetcher, form, now).await })
         });
-        Self { kept, in_file: false }
+        Self { name: name.to_owned(), kept, in_file: false }
+    }
+
+    /// Whose keys they are.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// When they were fetched last; `None` if they never were.
+    #[must_use]
+    pub fn fetched_at(&self) -> Option<Timestamp> {
+        self.kept.fetched_at()
+    }
+
+    /// How often they were fetched, and how often that failed.
+    #[must_use]
+    pub fn fetches(&self) -> (u64, u64) {
+        self.kept.fetches()
+    }
+
+    /// Whether they could not be fetched when that was last tried.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.kept.is_failing()
     }
 
     /// Reads the keys again if they are in a file, which somebody may have changed.

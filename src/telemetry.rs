@@ -18,7 +18,7 @@ pub use issuer::IssuerMetrics;
 pub(crate) use issuer::SignInOutcome;
 pub use lines::{Log, WAITING_LIMIT};
 pub use metrics::{CacheMetrics, Metrics, MetricsFormat, ReplayMetrics};
-pub use readings::Read;
+pub use readings::{Read, Sample};
 pub use replay::CountedGuard;
 pub use standing::{Facts, Standing};
 

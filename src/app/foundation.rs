@@ -37,6 +37,8 @@ pub(super) struct Foundation {
     pub(super) tokens: Arc<Current<Tokens>>,
     /// The keys of others that the configuration in force names.
     pub(super) issuers: LookedAfter,
+    /// Those of them without which the gate can judge no token of theirs.
+    pub(super) needed: LookedAfter,
     /// What tests put in the place of the configured login.
     pub(super) people: Option<(Login, Arc<dyn People>)>,
     pub(super) metrics: Arc<Metrics>,
@@ -82,6 +84,8 @@ impl Foundation {
         gauges::of_process(&mut metrics, &guard, &*clock);
         let standing = Arc::new(metrics.standing(digest, now));
         gauges::of_configuration(&mut metrics, &standing);
+        let issuers = LookedAfter::default();
+        gauges::of_issuers(&mut metrics, &issuers, &clock);
         let (state, round, fence, root) = match store.zip(signing) {
             None => (None, None, Fence::without_store(now, skew), RootKey::from_bytes(entropy.draw())),
             Some((store, config::Signing { schedule, encryption_key })) => {
@@ -99,7 +103,6 @@ impl Foundation {
             }
         };
         let tokens = Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)).counted_by(metrics.tokens.clone());
-        let issuers = Arc::new(Current::new(Arc::default()));
         let foundation = Self {
             clock,
             entropy,
@@ -111,6 +114,7 @@ impl Foundation {
             tally: Arc::default(),
             tokens: Arc::new(Current::new(Arc::new(tokens))),
             issuers,
+            needed: LookedAfter::default(),
             people: seams.people.take(),
             metrics: Arc::new(metrics),
             standing,

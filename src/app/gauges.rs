@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::{Clock, Timestamp};
+use crate::issuers::{IssuerKeys, LookedAfter};
 use crate::keys::{KeyState, SigningKeys};
 use crate::replay::ReplayGuard;
 use crate::telemetry::{Metrics, Standing};
@@ -10,32 +11,61 @@ use crate::telemetry::{Metrics, Standing};
 /// Adds those that every process has.
 pub(super) fn of_process(metrics: &mut Metrics, guard: &Arc<dyn ReplayGuard>, clock: &dyn Clock) {
     let began = seconds(clock.now());
-    let start = Box::new(move || vec![(None, began)]);
+    let start = Box::new(move || vec![(Vec::new(), began)]);
     metrics.gauge_in_seconds("process_start_time", "When this process began, in Unix time", start);
 
     let asked = Arc::clone(guard);
     let remembered =
-        Box::new(move || asked.occupancy().map(|(entries, _)| (None, count(entries))).into_iter().collect());
+        Box::new(move || asked.occupancy().map(|(entries, _)| (Vec::new(), count(entries))).into_iter().collect());
     metrics.gauge("tollgate_replay_entries", "Spent proofs that are remembered in this process", remembered);
     let guard = Arc::clone(guard);
-    let limit = Box::new(move || guard.occupancy().map(|(_, limit)| (None, count(limit))).into_iter().collect());
+    let limit = Box::new(move || guard.occupancy().map(|(_, limit)| (Vec::new(), count(limit))).into_iter().collect());
     metrics.gauge("tollgate_replay_entries_limit", "How many may be", limit);
 }
 
 /// Adds those of the configuration in force.
 pub(super) fn of_configuration(metrics: &mut Metrics, standing: &Arc<Standing>) {
     let facts = Arc::clone(standing);
-    let hash = Box::new(move || vec![(Some(("hash", facts.facts().digest.into())), 1.0)]);
+    let hash = Box::new(move || vec![(vec![("hash", facts.facts().digest.into())], 1.0)]);
     let help = "The configuration in force: the first digits of its SHA-256";
     metrics.gauge("tollgate_config_hash", help, hash);
     let facts = Arc::clone(standing);
-    let successful = Box::new(move || vec![(None, if facts.facts().refused.is_none() { 1.0 } else { 0.0 })]);
+    let successful = Box::new(move || vec![(Vec::new(), if facts.facts().refused.is_none() { 1.0 } else { 0.0 })]);
     let help = "1 if the configuration in force is the last one that was to be, else 0";
     metrics.gauge("tollgate_config_last_reload_successful", help, successful);
     let facts = Arc::clone(standing);
-    let since = Box::new(move || vec![(None, seconds(facts.facts().since))]);
+    let since = Box::new(move || vec![(Vec::new(), seconds(facts.facts().since))]);
     let help = "Since when the configuration is in force, in Unix time";
     metrics.gauge_in_seconds("tollgate_config_last_reload_success_timestamp", help, since);
+}
+
+/// Adds those of other issuers, whichever there are when somebody asks.
+pub(super) fn of_issuers(metrics: &mut Metrics, issuers: &LookedAfter, clock: &Arc<dyn Clock>) {
+    let (known, clock) = (Arc::clone(issuers), Arc::clone(clock));
+    let began = clock.now();
+    let ages = Box::new(move || {
+        let (issuers, now) = (known.get(), clock.now());
+        let age = |issuer: &Arc<IssuerKeys>| {
+            let age = now.since(issuer.fetched_at().unwrap_or(began)).as_secs_f64();
+            (vec![("issuer", issuer.name().to_owned().into())], age)
+        };
+        issuers.iter().map(age).collect()
+    });
+    let help = "How long ago the keys of another issuer were fetched; since the start, if they never were";
+    metrics.gauge_in_seconds("tollgate_issuer_keys_age", help, ages);
+    let known = Arc::clone(issuers);
+    let fetches = Box::new(move || {
+        let issuers = known.get();
+        let of = |issuer: &Arc<IssuerKeys>| {
+            let (fetched, failed) = issuer.fetches();
+            [("fetched", fetched), ("failed", failed)].map(|(outcome, number)| {
+                let labels = vec![("issuer", issuer.name().to_owned().into()), ("outcome", outcome.into())];
+                (labels, count(usize::try_from(number).unwrap_or(usize::MAX)))
+            })
+        };
+        issuers.iter().flat_map(of).collect()
+    });
+    metrics.counter("tollgate_issuer_fetches", "Fetches of the keys of other issuers", fetches);
 }
 
 /// Adds those of the signing keys.
@@ -47,7 +77,7 @@ pub(super) fn of_keys(metrics: &mut Metrics, keys: &Arc<SigningKeys>, clock: &Ar
         let number = |state| count(states.iter().filter(|each| **each == state).count());
         let named =
             [(KeyState::Announced, "announced"), (KeyState::Signing, "signing"), (KeyState::Retired, "retired")];
-        named.map(|(state, name)| (Some(("state", name.into())), number(state))).into()
+        named.map(|(state, name)| (vec![("state", name.into())], number(state))).into()
     });
     metrics.gauge("tollgate_signing_keys", "Signing keys that are published", states);
 
@@ -55,7 +85,7 @@ pub(super) fn of_keys(metrics: &mut Metrics, keys: &Arc<SigningKeys>, clock: &Ar
     let retires = Box::new(move || {
         let now = clock.now();
         let signing = keys.records().into_iter().rev().find(|record| record.state(now) == KeyState::Signing);
-        signing.map(|record| (None, seconds(record.retire_at))).into_iter().collect()
+        signing.map(|record| (Vec::new(), seconds(record.retire_at))).into_iter().collect()
     });
     let help = "Until when the key signs that signs now, in Unix time";
     metrics.gauge_in_seconds("tollgate_signing_key_retire_timestamp", help, retires);

@@ -58,6 +58,8 @@ impl Injector {
             takes_writes: Arc::new(AtomicBool::new(true)),
             metrics: Arc::new(Metrics::new()),
             standing: None,
+            issuers: Arc::default(),
+            ending: Arc::default(),
         };
         let site = Arc::new(InjectorSite { template: settings.template });
         Ok(Self { webhook: (webhook, site), admin: (admin, Arc::new(health)), tls })

@@ -44,6 +44,7 @@ fn needs(settings: &[&str]) -> String {
 #[derive(PartialEq)]
 pub(super) struct Fixed {
     listen: config::Listen,
+    shutdown: config::Shutdown,
     store: config::Store,
     limits: Limits,
     replay: config::Replay,
@@ -60,6 +61,7 @@ impl Fixed {
         let server = config.authorization_server.as_ref();
         Self {
             listen: config.listen.clone(),
+            shutdown: config.shutdown,
             store: config.store.clone(),
             limits: config.limits,
             replay: config.replay.clone(),
@@ -80,6 +82,7 @@ impl Fixed {
                 "listen.admin",
                 (self.listen.admin, &self.listen.admin_api) != (next.listen.admin, &next.listen.admin_api),
             ),
+            ("shutdown", self.shutdown != next.shutdown),
             ("store", self.store != next.store || self.limits != limits),
             ("replay", self.replay != next.replay),
             ("authorization_server", roles),
@@ -115,6 +118,7 @@ impl Reloader {
     pub(super) fn new(foundation: Foundation, (fixed, serving): (Fixed, Serving), live: Live) -> Self {
         foundation.tokens.replace(Arc::clone(&serving.tokens));
         foundation.issuers.replace(Arc::new(serving.looked_after()));
+        foundation.needed.replace(Arc::new(serving.needed()));
         Self { foundation, fixed, in_force: Mutex::new(serving), live }
     }
 
@@ -164,6 +168,7 @@ impl Reloader {
     fn show(&self, next: &Serving) {
         self.foundation.tokens.replace(Arc::clone(&next.tokens));
         self.foundation.issuers.replace(Arc::new(next.looked_after()));
+        self.foundation.needed.replace(Arc::new(next.needed()));
         if let (Some(live), Some(check)) = (&self.live.check, &next.check) {
             live.replace(check);
         }

@@ -88,6 +88,11 @@ impl Serving {
         self.others.keys().chain(self.platforms.keys()).collect()
     }
 
+    /// Those that the gate needs.
+    pub(super) fn needed(&self) -> Vec<Arc<IssuerKeys>> {
+        self.others.keys().collect()
+    }
+
     /// Ends what people have allowed whom the users file says to be disabled by now.
     pub(super) async fn end_grants_of_disabled(&self, state: &State, now: Timestamp) -> Result<(), Unavailable> {
         for subject in self.users.iter().flat_map(|users| users.disabled()) {

@@ -17,7 +17,7 @@ use super::Environment;
 use super::client::{ClientError, DevSession, Wallet, random};
 use super::descriptors;
 use super::signals::Signals;
-use crate::app::{App, AppError, Seams};
+use crate::app::{App, AppError, Seams, Stop};
 use crate::config::{Config, Mistakes};
 use crate::identity::{PasswordFault, hash_password};
 use crate::telemetry;
@@ -137,7 +137,11 @@ impl Dev {
         let (stop, stopped) = watch::channel(false);
         let until = |mut stopped: watch::Receiver<bool>| async move { drop(stopped.wait_for(|stop| *stop).await) };
         let upstream = tokio::spawn(upstream.serve(Arc::new(upstream::Upstream), until(stopped.clone())));
-        let mut app = tokio::spawn(app.run(until(stopped)));
+        let stopped = until(stopped);
+        let mut app = tokio::spawn(app.run(async {
+            stopped.await;
+            Stop::AtOnce
+        }));
         let outcome = tokio::select! {
             biased; // Ctrl-C reaches Envoy too, whose end is then no failure
             _ = signals.next() => Ok(()),

@@ -10,7 +10,7 @@ use miette::Diagnostic;
 
 use super::signals::{Signals, Told};
 use crate::app::{AppError, Injector, InjectorSettings};
-use crate::inject::{ManifestFault, Template, inject_into_manifest};
+use crate::inject::{self, ManifestFault, Template, inject_into_manifest};
 use crate::telemetry;
 use crate::web::TlsFiles;
 
@@ -29,6 +29,9 @@ pub(super) struct Inject {
     /// Answer the API server of a cluster here, as an admission webhook
     #[arg(long, value_name = "ADDRESS", requires = "certificate", requires = "private_key")]
     serve: Option<SocketAddr>,
+    /// Print the policy that has the API server of Kubernetes 1.36 and later do the same, without a webhook
+    #[arg(long, conflicts_with_all = ["file", "serve", "image"])]
+    print_policy: bool,
     /// Where health is, with --serve
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090", requires = "serve")]
     admin: SocketAddr,
@@ -52,6 +55,9 @@ pub(super) enum InjectVerbError {
     /// The result cannot be written.
     #[error("cannot write the result")]
     Write(#[source] io::Error),
+    /// The policy cannot be written.
+    #[error("cannot write the policy")]
+    Policy(#[source] Box<serde_saphyr::ser::Error>),
     /// The file says what cannot be.
     #[error(transparent)]
     Manifest(#[from] ManifestFault),
@@ -66,6 +72,11 @@ pub(super) enum InjectVerbError {
 impl Inject {
     /// Prints the file with its sidecars, and tells on standard error what was done; or serves.
     pub(super) async fn run(self) -> Result<ExitCode, InjectVerbError> {
+        if self.print_policy {
+            let policy = inject::policy().map_err(|error| InjectVerbError::Policy(Box::new(error)))?;
+            io::stdout().write_all(policy.as_bytes()).map_err(InjectVerbError::Write)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let template = Template { image: self.image };
         if let (Some(address), Some(certificate), Some(private_key)) = (self.serve, self.certificate, self.private_key)
         {

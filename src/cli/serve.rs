@@ -11,7 +11,7 @@ use super::descriptors;
 use super::signals::{Signals, Told};
 use super::source::Source;
 use super::validate::{self, Override};
-use crate::app::{App, AppError, Reloader, Seams};
+use crate::app::{App, AppError, Reloader, Seams, Stop};
 use crate::config::Config;
 use crate::telemetry;
 
@@ -77,11 +77,11 @@ async fn serve(config: Config, mut source: Source) -> Result<(), ServeError> {
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
     let app = App::start(config, Seams::default()).await?.announce()?;
     let reloader = app.reloader();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let run = app.run(async { drop(stopped.await) });
+    let (stop, stopped) = oneshot::channel();
+    let run = app.run(async { stopped.await.unwrap_or(Stop::AtOnce) });
     let told_twice = async {
-        told_to_stop(&mut signals, &mut source, &reloader).await;
-        drop(stop);
+        let told = told_to_stop(&mut signals, &mut source, &reloader).await;
+        let _ = stop.send(told); // or it has ended by itself
         told_to_stop(&mut signals, &mut source, &reloader).await;
     };
     tokio::select! {
@@ -90,12 +90,14 @@ async fn serve(config: Config, mut source: Source) -> Result<(), ServeError> {
     }
 }
 
-/// Resolves at SIGTERM or SIGINT; until then sees to reloads.
-async fn told_to_stop(signals: &mut Signals, source: &mut Source, reloader: &Reloader) {
+/// Resolves at SIGTERM, which comes from who has others to tell as well, or SIGINT, at which a person waits; until then sees to
+/// reloads.
+async fn told_to_stop(signals: &mut Signals, source: &mut Source, reloader: &Reloader) -> Stop {
     loop {
         let cause = tokio::select! {
             told = signals.next() => match told {
-                Told::Stop => return,
+                Told::Terminate => return Stop::Announced,
+                Told::Interrupt => return Stop::AtOnce,
                 Told::Hangup => "SIGHUP",
             },
             () = source.changed() => "a file has changed",

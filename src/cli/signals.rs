@@ -14,8 +14,10 @@ pub(super) struct Signals {
 /// What a signal says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Told {
-    /// SIGTERM or SIGINT.
-    Stop,
+    /// SIGTERM.
+    Terminate,
+    /// SIGINT.
+    Interrupt,
     /// SIGHUP: read the configuration again, or the terminal is gone.
     Hangup,
 }
@@ -33,8 +35,8 @@ impl Signals {
     /// Resolves at the next one.
     pub(super) async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => Told::Stop,
-            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.terminate.recv() => Told::Terminate,
+            _ = self.interrupt.recv() => Told::Interrupt,
             _ = self.hangup.recv() => Told::Hangup,
         }
     }

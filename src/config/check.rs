@@ -8,14 +8,14 @@ use std::time::Duration;
 use super::client_certificate::Certificates;
 use super::duration::{self, Lifetime};
 use super::file::{
-    AdminFile, AuthorizationServerFile, ExtAuthzFile, File, ListenFile, SocketAccess, SocketMode, TlsFile,
+    AdminFile, AuthorizationServerFile, ExtAuthzFile, File, ListenFile, ShutdownFile, SocketAccess, SocketMode, TlsFile,
 };
 use super::given::{Given, Parsed};
 use super::listen_address::TcpAddress;
 use super::mistake::{Mistake, Place};
 use super::{
-    AdminApi, AuthorizationServer, Config, Listen, Login, PublicListener, authorization_server, issuer, named_file,
-    protected_resource,
+    AdminApi, AuthorizationServer, Config, Listen, Login, PublicListener, Shutdown, authorization_server, issuer,
+    named_file, protected_resource,
 };
 use crate::certificate::Authorities;
 use crate::grpc::{Access, GateListener, ListenAddress};
@@ -42,7 +42,7 @@ pub(super) fn config(
 
 fn everything(judge: &mut Judge<'_>, file: &Given<File>) -> Option<Config> {
     let place = &file.place;
-    let File { listen, store, replay, authorization_server, protected_resources, issuers: _ } = &file.value;
+    let File { listen, shutdown, store, replay, authorization_server, protected_resources, issuers: _ } = &file.value;
 
     let nothing = authorization_server.is_none() && protected_resources.is_none();
     if nothing && !place.lost("authorization_server") && !place.lost("protected_resources") {
@@ -51,6 +51,7 @@ fn everything(judge: &mut Judge<'_>, file: &Given<File>) -> Option<Config> {
     }
     let listen_file = listen.as_ref();
     let (listen, client_ca) = self::listen(judge, listen_file);
+    let shutdown = self::shutdown(judge, shutdown.as_ref());
     let replay_file = replay.as_ref();
     let replay = if place.lost("replay") { None } else { super::replay::judge(judge, replay_file) };
     let limits = super::store::limits(judge, store.as_ref());
@@ -85,7 +86,17 @@ fn everything(judge: &mut Judge<'_>, file: &Given<File>) -> Option<Config> {
     let protected_resources = resources;
     let replay = replay?;
     let (store, digest) = (store?, [0; 32]); // of which the document knows
-    Some(Config { listen, store, limits, replay, authorization_server, issuers, protected_resources, digest })
+    Some(Config { listen, shutdown, store, limits, replay, authorization_server, issuers, protected_resources, digest })
+}
+
+/// How the process ends.
+fn shutdown(judge: &mut Judge<'_>, given: Option<&Given<ShutdownFile>>) -> Shutdown {
+    let absent = ShutdownFile::default();
+    let file = given.map_or(&absent, |given| &given.value);
+    Shutdown {
+        delay: file.delay.as_ref().map_or(Duration::from_secs(5), |given| given.value.0.0),
+        deadline: judge.duration(file.deadline.as_ref(), Duration::from_secs(20), Some(Duration::from_mins(10))),
+    }
 }
 
 /// An external login is nothing without the door through which it comes, and that door must not be where Envoy's is.

@@ -113,6 +113,30 @@ impl FromStr for Wait {
     }
 }
 
+/// How long something goes on that need not: like [`Lifetime`], up to five minutes, and `0s`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Delay(pub(super) Duration);
+
+/// A text that is no delay.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("must be \"0s\" to \"5m\"")]
+pub(super) struct DelayFault;
+
+/// The longest delay.
+const LONGEST_DELAY: Duration = Duration::from_mins(5);
+
+impl FromStr for Delay {
+    type Err = DelayFault;
+
+    fn from_str(text: &str) -> Result<Self, DelayFault> {
+        match text.parse() {
+            Ok(Lifetime(delay)) if delay <= LONGEST_DELAY => Ok(Self(delay)),
+            Err(LifetimeFault::Zero) => Ok(Self(Duration::ZERO)),
+            Ok(_) | Err(_) => Err(DelayFault),
+        }
+    }
+}
+
 /// Writes a duration the way it is read.
 pub(super) fn written(duration: Duration) -> String {
     let mut seconds = duration.as_secs();
@@ -147,6 +171,16 @@ mod tests {
         }
         for text in ["", "5", "ms", "0ms", "0s", "1m", "31s", "30001ms", "1.5s", "-1s", "1 s", "99999999s", "+1s"] {
             assert_eq!(text.parse::<Wait>(), Err(WaitFault), "{text}");
+        }
+    }
+
+    #[test]
+    fn delays_may_be_none() {
+        for (text, seconds) in [("0s", 0), ("0m", 0), ("5s", 5), ("1m30s", 90), ("5m", 300)] {
+            assert_eq!(text.parse(), Ok(Delay(Duration::from_secs(seconds))), "{text}");
+        }
+        for text in ["", "0", "5", "5m1s", "1h", "-1s", "500ms"] {
+            assert_eq!(text.parse::<Delay>(), Err(DelayFault), "{text}");
         }
     }
 

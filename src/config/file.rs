@@ -6,6 +6,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::duration::{Delay, Lifetime};
 use super::given::{Given, Parsed};
 use super::listen_address::{ProxyNetwork, TcpAddress};
 use crate::grpc::ListenAddress;
@@ -45,6 +46,8 @@ pub(super) use workload_issuer::{KubernetesFile, SpiffeFile, WorkloadIssuerFile}
 pub(super) struct File {
     /// Where Tollgate listens.
     pub(super) listen: Option<Given<ListenFile>>,
+    /// How a process ends that is told to (SIGTERM).
+    pub(super) shutdown: Option<Given<ShutdownFile>>,
     /// Where grants, codes, sessions and signing keys are kept. Exactly one of `memory`, `sqlite` and
     /// `postgres`.
     #[schemars(extend("default" = { "sqlite": { "path": "/var/lib/tollgate/tollgate.db" } }))]
@@ -57,6 +60,21 @@ pub(super) struct File {
     pub(super) issuers: Option<Given<Vec<Given<IssuerFile>>>>,
     /// The resources that the gate protects. A request for any other host is denied.
     pub(super) protected_resources: Option<Given<Vec<Given<ResourceFile>>>>,
+}
+
+/// How a process ends that is told to (SIGTERM): readiness fails at once, requests are served for `delay` longer, then no new
+/// ones are taken, and those in flight end within `deadline`. At SIGINT there is no delay.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ShutdownFile {
+    /// How long requests are still served, so that whoever sends them learns that they should go elsewhere; at most 5m. `0s`
+    /// where nobody asks any more, as in a sidecar that is stopped after its proxy.
+    #[schemars(extend("default" = "5s"))]
+    pub(super) delay: Option<Given<Parsed<Delay>>>,
+    /// How long requests in flight may then take before they are cut off; at most 10m. Whoever stops the process should wait
+    /// longer than both together (`terminationGracePeriodSeconds`).
+    #[schemars(extend("default" = "20s"))]
+    pub(super) deadline: Option<Given<Lifetime>>,
 }
 
 /// Where Tollgate listens.

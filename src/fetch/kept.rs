@@ -78,6 +78,9 @@ struct Held<T> {
     failed: Option<(Timestamp, u32, FetchFault)>,
     /// When it was last fetched because it lacked something.
     lacked_at: Option<Timestamp>,
+    /// How often it was fetched, and how often that failed.
+    fetched: u64,
+    not_fetched: u64,
 }
 
 /// Why a document is fetched.
@@ -139,7 +142,14 @@ impl<T: Send + Sync + 'static> Kept<T> {
         replaced: Option<Replaced<T>>,
         source: impl Fn(Timestamp) -> Getting<T> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let held = Mutex::new(Held { document: None, trying: false, failed: None, lacked_at: None });
+        let held = Mutex::new(Held {
+            document: None,
+            trying: false,
+            failed: None,
+            lacked_at: None,
+            fetched: 0,
+            not_fetched: 0,
+        });
         let (source, flight) = (Box::new(source), tokio::sync::Mutex::default());
         Arc::new(Self { name, keeping, source, replaced, held, flight })
     }
@@ -161,6 +171,19 @@ impl<T: Send + Sync + 'static> Kept<T> {
     pub fn may_be_renewed(&self, now: Timestamp) -> bool {
         let held = self.held();
         held.trying || held.may_fetch(held.why_renew(now), now)
+    }
+
+    /// When the document was fetched last, be it stale by now; `None` if it never was.
+    #[must_use]
+    pub fn fetched_at(&self) -> Option<Timestamp> {
+        self.held().document.as_ref().map(|document| document.fetched_at)
+    }
+
+    /// How often it was fetched, and how often that failed.
+    #[must_use]
+    pub fn fetches(&self) -> (u64, u64) {
+        let held = self.held();
+        (held.fetched, held.not_fetched)
     }
 
     /// Whether the document could not be fetched when it was last tried.
@@ -268,6 +291,7 @@ impl<T: Send + Sync + 'static> Kept<T> {
         held.trying = false;
         match got {
             Ok(got) => {
+                held.fetched += 1;
                 let document = Document::new(got, self.keeping, now);
                 if let (Some(replaced), Some(old)) = (&self.replaced, &held.document) {
                     replaced(&old.content, &document.content);
@@ -275,6 +299,7 @@ impl<T: Send + Sync + 'static> Kept<T> {
                 (held.document, held.failed) = (Some(document), None);
             }
             Err(fault) => {
+                held.not_fetched += 1;
                 let failures = held.failed.map_or(1, |(_, failures, _)| failures.saturating_add(1));
                 held.failed = Some((now, failures, fault));
                 let stale = held.usable(now).is_some();

@@ -105,6 +105,8 @@ fn arguments(wishes: &Wishes) -> Vec<String> {
         "--config=/etc/tollgate/tollgate.yaml".to_owned(),
         format!("--set=listen.ext_authz={}", json!(listeners)),
         format!("--set=listen.admin={admin}"),
+        // It is told to stop after its proxy, when nobody asks any more.
+        "--set=shutdown.delay=\"0s\"".to_owned(),
     ];
     arguments.extend(wishes.log_level.as_ref().map(|level| format!("--log={level}")));
     arguments

@@ -15,7 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::gate::{GateFamilies, GateMetrics};
 use super::issuer::IssuerMetrics;
-use super::readings::{Read, Reading};
+use super::readings::{Kind, Read, Reading};
 use super::standing::Standing;
 use crate::clock::Timestamp;
 
@@ -125,12 +125,18 @@ impl Metrics {
 
     /// Adds a gauge that is read when somebody asks.
     pub fn gauge(&mut self, name: &'static str, help: &'static str, read: Read) {
-        self.registry.register_collector(Box::new(Reading { name, help, unit: None, read }));
+        self.registry.register_collector(Box::new(Reading { name, help, kind: Kind::Gauge, unit: None, read }));
+    }
+
+    /// Adds a counter that is read when somebody asks.
+    pub fn counter(&mut self, name: &'static str, help: &'static str, read: Read) {
+        self.registry.register_collector(Box::new(Reading { name, help, kind: Kind::Counter, unit: None, read }));
     }
 
     /// The same in seconds, which are added to its name.
     pub fn gauge_in_seconds(&mut self, name: &'static str, help: &'static str, read: Read) {
-        self.registry.register_collector(Box::new(Reading { name, help, unit: Some(Unit::Seconds), read }));
+        let unit = Some(Unit::Seconds);
+        self.registry.register_collector(Box::new(Reading { name, help, kind: Kind::Gauge, unit, read }));
     }
 
     /// Everything, as it is now.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Received, Response, Site, respond};
 use crate::clock::Clock;
+use crate::issuers::{IssuerKeys, LookedAfter};
 use crate::keys::SigningKeys;
 use crate::replay::ReplayGuard;
 use crate::store::Store;
@@ -32,26 +33,36 @@ pub struct AdminSite {
     pub metrics: Arc<Metrics>,
     /// Which configuration is in force, if there is one.
     pub standing: Option<Arc<Standing>>,
+    /// The others whose keys this instance needs.
+    pub issuers: LookedAfter,
+    /// Whether this instance is about to end.
+    pub ending: Arc<AtomicBool>,
 }
 
 impl AdminSite {
+    /// What this instance needs to serve, each with whether it has it.
+    async fn needs(&self) -> Vec<(String, bool)> {
+        let mut needs = Vec::new();
+        if let Some(store) = &self.store {
+            let answers = self.takes_writes.load(Ordering::Relaxed) && store.last_alive().await.is_ok();
+            needs.push(("store".to_owned(), answers));
+        }
+        if let Some(keys) = &self.keys {
+            needs.push(("signing keys".to_owned(), keys.signer(self.clock.now()).is_ok()));
+        }
+        if let Some(guard) = &self.guard {
+            needs.push(("replay guard".to_owned(), guard.is_ready()));
+        }
+        // Known once is enough: what becomes of them later concerns their tokens, and not those of others.
+        let known = |issuer: &Arc<IssuerKeys>| (format!("keys of {}", issuer.name()), issuer.fetched_at().is_some());
+        needs.extend(self.issuers.get().iter().map(known));
+        needs.push(("time to go on".to_owned(), !self.ending.load(Ordering::Relaxed)));
+        needs
+    }
+
     /// What is missing before this instance can serve; nothing, when it is ready.
-    async fn missing(&self) -> Vec<&'static str> {
-        let mut missing = Vec::new();
-        if let Some(store) = &self.store
-            && (!self.takes_writes.load(Ordering::Relaxed) || store.last_alive().await.is_err())
-        {
-            missing.push("store");
-        }
-        if let Some(keys) = &self.keys
-            && keys.signer(self.clock.now()).is_err()
-        {
-            missing.push("signing keys");
-        }
-        if self.guard.as_ref().is_some_and(|guard| !guard.is_ready()) {
-            missing.push("replay guard");
-        }
-        missing
+    async fn missing(&self) -> Vec<String> {
+        self.needs().await.into_iter().filter(|(_, there)| !there).map(|(need, _)| need).collect()
     }
 
     /// What this instance is, and which configuration it has in force.
@@ -71,6 +82,11 @@ impl AdminSite {
     }
 }
 
+/// Whether a query asks for everything, as that of Kubernetes' own components does.
+fn is_verbose(query: &str) -> bool {
+    query.split('&').any(|parameter| matches!(parameter, "verbose" | "verbose=" | "verbose=1" | "verbose=true"))
+}
+
 /// The format that the reader knows: OpenMetrics, if it says so.
 fn format(headers: &HeaderMap) -> MetricsFormat {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -85,8 +101,11 @@ fn format(headers: &HeaderMap) -> MetricsFormat {
 impl Site for AdminSite {
     async fn answer(&self, request: Received) -> Response {
         match (request.path.as_str(), request.method) {
-            ("/livez", Method::GET | Method::HEAD) => respond::health(&[]),
-            ("/readyz", Method::GET | Method::HEAD) => respond::health(&self.missing().await),
+            ("/livez", Method::GET | Method::HEAD) => respond::health(&[], false),
+            ("/readyz", Method::GET | Method::HEAD) => {
+                let verbose = request.query.as_deref().is_some_and(is_verbose);
+                respond::health(&self.needs().await, verbose)
+            }
             ("/metrics", Method::GET | Method::HEAD) => {
                 let format = format(&request.headers);
                 respond::metrics(self.metrics.text(format), format)

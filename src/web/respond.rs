@@ -412,10 +412,15 @@ pub(super) fn status(shown: &serde_json::Value) -> Response {
     response
 }
 
-/// Health: 200, or 503 with what is missing.
-pub(super) fn health(missing: &[&'static str]) -> Response {
+/// Health: 200, or 503 with what is missing; to who wants to know more, with everything that is needed.
+pub(super) fn health(needs: &[(String, bool)], verbose: bool) -> Response {
+    let missing: Vec<_> = needs.iter().filter(|(_, there)| !there).map(|(need, _)| need.as_str()).collect();
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let mut response = json(status, &json!({ "ready": missing.is_empty(), "missing": missing }));
+    let mut health = json!({ "ready": missing.is_empty(), "missing": missing });
+    if verbose {
+        health["needs"] = needs.iter().map(|(need, there)| json!({ "name": need, "there": there })).collect();
+    }
+    let mut response = json(status, &health);
     no_store(&mut response);
     response
 }

@@ -19,7 +19,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
-use tollgate::app::{App, Seams};
+use tollgate::app::{App, Seams, Stop};
 use tollgate::clock::{Clock, Timestamp};
 use tollgate::config::Document;
 use tollgate::jose::{Algorithm, SigningKey};
@@ -85,6 +85,7 @@ impl Suite {
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(app.run(async {
             let _ = stopped.await;
+            Stop::AtOnce
         }));
         let host = format!("localhost:{api_port}");
         let envoy = if api {

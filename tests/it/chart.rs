@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::interop::repository;
-use crate::manifests::{HELMS, VERSIONS, helm, object, objects, secrets, strictly_valid, succeeded};
+use crate::manifests::{HELMS, VERSIONS, custom_types, helm, object, objects, secrets, strictly_valid, succeeded};
 use crate::process::{Process, program, run};
 
 /// The value sets in `ci/`.
@@ -17,6 +17,11 @@ fn value_sets() -> Vec<String> {
     let mut names: Vec<_> = names.collect();
     names.sort();
     names
+}
+
+/// The versions of Kubernetes that a value set is for.
+fn versions(values: &str) -> &'static [&'static str] {
+    if values == "policy-values.yaml" { &["1.36", "1.37"] } else { &VERSIONS }
 }
 
 /// Renders the chart with a value set and more arguments.
@@ -46,7 +51,7 @@ async fn both_helms_render_what_the_strict_schemas_of_kubernetes_accept() {
             let mut lint = helm(version);
             lint.args(["lint", "--strict", ".", "--values"]).arg(format!("ci/{values}"));
             succeeded(&run(&mut lint).await);
-            for kubernetes in VERSIONS {
+            for &kubernetes in versions(&values) {
                 let text = render(version, &values, &["--kube-version", kubernetes]).await.expect("manifests");
                 let path = folder.path().join(format!("helm-{version}-{kubernetes}-{values}"));
                 fs::write(&path, text).expect("a file");
@@ -59,14 +64,19 @@ async fn both_helms_render_what_the_strict_schemas_of_kubernetes_accept() {
         "cert-manager.io/v1/Certificate cert-manager.io/v1/Issuer monitoring.coreos.com/v1/PodMonitor \
          monitoring.coreos.com/v1/ServiceMonitor"
     );
+    let custom = fs::read_to_string(folder.path().join("helm-4-1.37-gate-values.yaml")).expect("manifests")
+        + &fs::read_to_string(folder.path().join("helm-4-1.37-cert-manager-values.yaml")).expect("manifests");
+    assert_eq!(custom_types(&objects(&custom)).await, Vec::<String>::new(), "no package has these");
     let older = render("4", "one-values.yaml", &["--kube-version", "1.28"]).await.expect_err("too old");
     assert!(older.contains("kubeVersion: >=1.29.0-0"), "{older}");
+    let older = render("4", "policy-values.yaml", &["--kube-version", "1.35"]).await.expect_err("too old");
+    assert!(older.contains("needs Kubernetes 1.36 or later"), "{older}");
 }
 
 #[tokio::test]
 async fn both_helms_render_the_same() {
     for values in value_sets().into_iter().filter(|values| values != "one-values.yaml") {
-        let [three, four] = HELMS.map(|version| render(version, &values, &["--kube-version", "1.33"]));
+        let [three, four] = HELMS.map(|version| render(version, &values, &["--kube-version", "1.37"]));
         let (three, four) = (three.await.expect("manifests"), four.await.expect("manifests"));
         let sorted = |text: &str| {
             let mut objects: Vec<_> = objects(text).iter().map(Value::to_string).collect();
@@ -99,7 +109,7 @@ async fn every_configuration_in_it_is_one_that_the_program_accepts() {
     let mut seen = 0;
     for version in HELMS {
         for values in value_sets() {
-            let objects = objects(&render(version, &values, &[]).await.expect("manifests"));
+            let objects = objects(&render(version, &values, &["--kube-version", "1.37"]).await.expect("manifests"));
             for map in objects.iter().filter(|object| object["kind"] == "ConfigMap") {
                 let name = map["metadata"]["name"].as_str().expect("a name");
                 let (path, arguments) = started(&objects, name, &folder);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -97,6 +98,29 @@ impl Envoy {
         let block = replace(&block, "/etc/envoy/tls.key", &file("server.key"));
         let block = replace(&block, "/etc/envoy/clients-ca.crt", &file("ca.pem"));
         Self::start(&format!("{before}          transport_socket:{block}\n\n{after}")).await
+    }
+
+    /// The recommended configuration with the filter and the cluster of somebody else, who calls that `tollgate_authz` too.
+    pub async fn with_fragments(filter: &Value, cluster: &Value, socket: &Path, upstream: u16) -> Self {
+        let mut configuration: Value = serde_saphyr::from_str(&recommended(socket, upstream)).expect("YAML");
+        let ours = |fragment: &Value| {
+            let text = fragment.to_string().replace("/run/tollgate/authz.sock", &socket.to_string_lossy());
+            let text = text.replace("\"0.25s\"", "\"2s\"");
+            serde_json::from_str::<Value>(&text).expect("JSON")
+        };
+        let resources = &mut configuration["static_resources"];
+        let listener = &mut resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+        for there in listener["http_filters"].as_array_mut().expect("filters") {
+            if there["name"] == filter["name"] {
+                *there = ours(filter);
+            }
+        }
+        for there in resources["clusters"].as_array_mut().expect("clusters") {
+            if there["name"] == cluster["name"] {
+                *there = ours(cluster);
+            }
+        }
+        Self::start(&configuration.to_string()).await
     }
 
     /// What somebody gets who sets nothing but what he must: no normalisation, no strict header names, headers as a map,

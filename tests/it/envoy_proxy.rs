@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Barrier;
 use tollgate::authz::Denial;
@@ -24,6 +25,8 @@ use crate::check::{Ask, rows};
 use crate::client::CLIENT_CREDENTIALS;
 use crate::envoy::{Envoy, Reply, eventually};
 use crate::gate::{API, FRESH, Gate, Holder, NONCE_LIFE, Trouble, fresh_id, proof_claims};
+use crate::interop::repository;
+use crate::manifests::objects;
 use crate::sidecar::Sidecar;
 use crate::upstream::{Upstream, field, fields};
 
@@ -51,6 +54,15 @@ impl World {
         let gate = Gate::start().await;
         let upstream = Upstream::start().await;
         let envoy = Envoy::careless(&gate.socket, upstream.port).await;
+        let ada = Holder::new("tv");
+        Self { gate, upstream, envoy, ada }
+    }
+
+    /// With the fragments that a mesh puts into its proxies.
+    async fn meshed(filter: &Value, cluster: &Value) -> Self {
+        let gate = Gate::start().await;
+        let upstream = Upstream::start().await;
+        let envoy = Envoy::with_fragments(filter, cluster, &gate.socket, upstream.port).await;
         let ada = Holder::new("tv");
         Self { gate, upstream, envoy, ada }
     }
@@ -145,9 +157,42 @@ async fn every_wrong_request_stays_outside() {
     }
 }
 
+/// The filters and clusters of Envoy in the shapes for meshes.
+fn fragments() -> [(Value, Value); 2] {
+    let shape = |name: &str| {
+        let text = std::fs::read_to_string(repository("k8s/mesh").join(name)).expect("a shape");
+        objects(&text).remove(0)
+    };
+    let istio = shape("istio-envoyfilter.yaml");
+    let patch = |number: usize| istio["spec"]["configPatches"][number]["patch"]["value"].clone();
+    let kuma = shape("kuma.yaml");
+    let modification = |number: usize, kind: &str| {
+        let value = &kuma["spec"]["default"]["appendModifications"][number][kind]["value"];
+        objects(value.as_str().expect("a text")).remove(0)
+    };
+    [(patch(1), patch(0)), (modification(1, "httpFilter"), modification(0, "cluster"))]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stolen_token_is_useless_without_its_key() {
-    let world = World::start().await;
+    a_stolen_token_is_useless_in(World::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_token_is_useless_in_a_mesh_and_nothing_passes_without_the_gate() {
+    for (filter, cluster) in fragments() {
+        a_stolen_token_is_useless_in(World::meshed(&filter, &cluster).await).await;
+        let mut world = World::meshed(&filter, &cluster).await;
+        let ask = world.ask();
+        let wire = world.wire(&ask);
+        world.gate = Gate::start().await;
+        let reply = world.envoy.send(&wire).await;
+        assert_eq!(reply.status, 503, "{reply:?}");
+        world.nothing_arrived("no gate");
+    }
+}
+
+async fn a_stolen_token_is_useless_in(world: World) {
     let token = world.gate.token(&world.ada, "orders:read");
     let thief = Holder::new("thief");
     let now = world.gate.now();

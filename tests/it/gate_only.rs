@@ -46,7 +46,7 @@ impl GateOnly {
         fs::write(folder.path().join("tollgate.yaml"), text).expect("a file");
         let process = Self::spawn(&folder);
         let gate = Self { socket, admin, folder, process };
-        gate.ready().await;
+        gate.is_there().await;
         gate
     }
 
@@ -58,10 +58,10 @@ impl GateOnly {
         command.spawn().expect("the program")
     }
 
-    async fn ready(&self) {
+    async fn is_there(&self) {
         let admin = self.admin;
-        eventually("the gate is ready", async || {
-            let request = format!("GET /readyz HTTP/1.1\r\nhost: 127.0.0.1:{admin}\r\nconnection: close\r\n\r\n");
+        eventually("the gate is there, whether its issuer is or not", async || {
+            let request = format!("GET /livez HTTP/1.1\r\nhost: 127.0.0.1:{admin}\r\nconnection: close\r\n\r\n");
             exchange(admin, request.as_bytes()).await.ok().filter(|reply| reply.status == 200)
         })
         .await;
@@ -71,7 +71,7 @@ impl GateOnly {
     async fn restart(&mut self) {
         self.process.kill().await.expect("it was running");
         self.process = Self::spawn(&self.folder);
-        self.ready().await;
+        self.is_there().await;
     }
 
     fn log(&self) -> String {

@@ -380,6 +380,8 @@ async fn impatient_door() -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
         takes_writes: Arc::default(),
         metrics: Arc::default(),
         standing: None,
+        issuers: Arc::default(),
+        ending: Arc::default(),
     };
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(async move {

@@ -3,6 +3,7 @@
 
 mod acceptance;
 mod account;
+mod admission_policy;
 mod architecture;
 mod authorization_details;
 mod authorize;
@@ -26,6 +27,7 @@ mod disk;
 mod docs;
 mod documents;
 mod door;
+mod drain;
 mod ended;
 mod envoy;
 mod envoy_proxy;
@@ -49,6 +51,7 @@ mod kustomize;
 mod login_cli;
 mod machine;
 mod manifests;
+mod mesh;
 mod metrics;
 mod mutual_tls;
 mod opaque;

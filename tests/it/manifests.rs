@@ -1,9 +1,10 @@
 //! Tools for Kubernetes manifests: Helm, Kustomize, and the strict schemas of Kubernetes. None of them needs a cluster.
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use crate::interop::{installed, repository};
@@ -46,6 +47,35 @@ pub async fn strictly_valid(files: &[(&str, PathBuf)]) -> String {
     let said = succeeded(&run(&mut command).await);
     assert!(said.starts_with("ok ") && !said.starts_with("ok 0 "), "{said}");
     said.split("custom: ").nth(1).unwrap_or_default().trim().to_owned()
+}
+
+/// Holds objects of custom types against the types of their projects, and gives those that no package has.
+pub async fn custom_types(objects: &[Value]) -> Vec<String> {
+    let custom = |object: &&Value| {
+        let group = object["apiVersion"].as_str().and_then(|version| version.split_once('/')).map(|(group, _)| group);
+        group.is_some_and(|group| {
+            group == "gateway.networking.k8s.io" || (group.contains('.') && !group.ends_with(".k8s.io"))
+        })
+    };
+    let custom: Vec<_> = objects.iter().filter(custom).collect();
+    installed("tests/interop/node_modules/@kubernetes-models");
+    let mut command = Command::new("node");
+    command.arg("custom-types.mjs").current_dir(repository("tests/interop")).kill_on_drop(true);
+    let said = fed(command, &serde_json::to_string(&custom).expect("JSON")).await;
+    serde_json::from_str(&said).expect("a list")
+}
+
+/// What a program prints that is given a text.
+pub async fn fed(mut command: Command, text: &str) -> String {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("a program");
+    let mut input = child.stdin.take().expect("a pipe");
+    let write = async {
+        input.write_all(text.as_bytes()).await.expect("a reader");
+        drop(input);
+    };
+    let (output, ()) = tokio::join!(child.wait_with_output(), write);
+    succeeded(&output.expect("an end"))
 }
 
 /// The objects of a stream, as Kubernetes reads them.

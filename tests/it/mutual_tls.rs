@@ -10,7 +10,7 @@ use reqwest::{Certificate, Identity};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
-use tollgate::app::{App, Seams};
+use tollgate::app::{App, Seams, Stop};
 use tollgate::config::Document;
 use tollgate::secret::{base64url, sha256};
 
@@ -140,6 +140,7 @@ impl World {
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(app.run(async {
             let _ = stopped.await;
+            Stop::AtOnce
         }));
         Self {
             issuer,

@@ -149,6 +149,8 @@ async fn nothing_is_answered_once_the_drain_time_is_over() {
         takes_writes: Arc::default(),
         metrics: Arc::default(),
         standing: None,
+        issuers: Arc::default(),
+        ending: Arc::default(),
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let served = tokio::spawn(async move {

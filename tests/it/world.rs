@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tollgate::app::{Addresses, App, AppError, Seams};
+use tollgate::app::{Addresses, App, AppError, Seams, Stop};
 use tollgate::clock::{Clock, Timestamp};
 use tollgate::config::{self, AdminApi, Config, Document};
 use tollgate::entropy::{Entropy, SystemEntropy};
@@ -297,6 +297,7 @@ impl World {
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(app.run(async {
             let _ = stopped.await;
+            Stop::AtOnce
         }));
         let (stop, listening) = (Some(stop), Some(listening));
         Self { issuer, clock, store, events, addresses, people, web_key, stop, served, listening, _folder: folder }
@@ -417,6 +418,7 @@ pub fn configuration_text(issuer: &str, web_key: &SigningKey) -> String {
     format!(
         r#"
 listen: {{ public: {{ address: "{address}" }}, admin: {{ address: "127.0.0.1:0" }}, ext_authz: [ {{ address: "127.0.0.1:0" }} ] }}
+shutdown: {{ delay: 0s, deadline: 5s }}
 store: {{ memory: {{}} }}
 authorization_server:
   issuer: "{issuer}"
