@@ -192,30 +192,24 @@ impl IssuerKeys {
     }
 }
 
-/// What is kept of others, and must be kept fresh.
-pub trait LooksAfter: Send + Sync {
-    /// Fetches behind the scenes what will not be fresh for much longer.
-    fn look_after(&self, now: Timestamp);
-}
+/// The issuers whose keys are looked after, which may become others.
+pub type LookedAfter = Arc<Current<Vec<Arc<IssuerKeys>>>>;
 
-impl LooksAfter for IssuerKeys {
-    fn look_after(&self, now: Timestamp) {
-        self.kept.look_after(now);
-    }
-}
-
-/// What is looked after, which may become something else.
-pub type LookedAfter = Arc<Current<Vec<Arc<dyn LooksAfter>>>>;
+/// The status lists that are looked after, which may become others.
+pub type ListsLookedAfter = Arc<Current<Vec<Arc<StatusLists>>>>;
 
 /// Keeps keys and status lists fresh for as long as it is polled: those of an issuer that nobody has asked for in a while, too.
-pub async fn look_after(issuers: LookedAfter, clock: Arc<dyn Clock>) {
+pub async fn look_after((issuers, lists): (LookedAfter, ListsLookedAfter), clock: Arc<dyn Clock>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let now = clock.now();
         for issuer in issuers.get().iter() {
-            issuer.look_after(now);
+            issuer.kept.look_after(now);
+        }
+        for lists in lists.get().iter() {
+            lists.look_after(now);
         }
     }
 }

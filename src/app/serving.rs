@@ -18,7 +18,7 @@ use crate::fetch::{FetchLimits, Fetcher, Reach};
 use crate::grpc::{AdminService, CheckService};
 use crate::ident::{IssuerName, Subject};
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, OidcSettings, People, RememberedPeople};
-use crate::issuers::{IssuerKeys, IssuerSettings, LooksAfter};
+use crate::issuers::{IssuerKeys, IssuerSettings, StatusLists};
 use crate::oauth::{AuthorizationServer, Dependencies, Settings};
 use crate::store::{EndedBy, RecordedTokens, Store};
 use crate::token::{KeyLookup, Revocations, TOKEN_ALGORITHMS, TokenProfile};
@@ -77,13 +77,12 @@ impl Serving {
         self.server.as_ref().map(|server| AdminService::new(Arc::clone(server), Arc::clone(clock)))
     }
 
-    /// What is kept of others, which somebody must look after.
-    pub(super) fn looked_after(&self) -> Vec<Arc<dyn LooksAfter>> {
-        let keys = self.issuers().into_iter().map(|keys| keys as Arc<dyn LooksAfter>);
-        keys.chain(self.others.lists().map(|lists| lists as Arc<dyn LooksAfter>)).collect()
+    /// The status lists of others, which somebody must look after.
+    pub(super) fn lists(&self) -> Vec<Arc<StatusLists>> {
+        self.others.lists().collect()
     }
 
-    /// The keys of others.
+    /// The keys of others, which somebody must look after.
     pub(super) fn issuers(&self) -> Vec<Arc<IssuerKeys>> {
         self.others.keys().chain(self.platforms.keys()).collect()
     }

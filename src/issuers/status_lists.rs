@@ -17,7 +17,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use moka::sync::Cache;
 
-use super::LooksAfter;
 use crate::clock::Timestamp;
 use crate::fetch::{FetchFault, FetchLimits, FetchUrl, Fetcher, FetcherFault, Got, Keeping, Kept, Reach};
 use crate::ident::IssuerName;
@@ -157,8 +156,9 @@ impl Revocations for StatusLists {
     }
 }
 
-impl LooksAfter for StatusLists {
-    fn look_after(&self, now: Timestamp) {
+impl StatusLists {
+    /// Fetches behind the scenes what will not be fresh for much longer.
+    pub fn look_after(&self, now: Timestamp) {
         for (_, list) in &self.held {
             list.0.look_after(now);
         }
