@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo fapi2 test fuzz lint audit bench fmt tools clean-tools
+.PHONY: help build demo pod fapi2 test fuzz lint audit bench fmt tools clean-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_CASES ?= 40000
@@ -21,6 +21,10 @@ demo: build ## see a stolen token refused: Tollgate, a real Envoy and a small up
 
 fapi2: build ## run examples/fapi2.yaml with Envoy and an API behind it, for a certification suite to drive
 	TOLLGATE_BIN=$(TARGET_DIR)/release/tollgate scripts/fapi2
+
+pod: build ## run the containers of the injected pod with crun, and steal a token from it (root, Linux)
+	scripts/install-python kubernetes scripts/requirements/kubernetes.txt
+	PATH="$$PWD/.tools/kubernetes/bin:$$PATH" scripts/run-pod $(TARGET_DIR)/release/tollgate
 
 test: tools ## run every test; installs what it needs
 	ENVOY_BIN="$$(scripts/install-envoy)" CHROMIUM_BIN="$$(scripts/install-chromium)" \

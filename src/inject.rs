@@ -62,6 +62,9 @@ pub enum PodFault {
     /// It is no pod.
     #[error("the pod has no `{0}`, or it is not what it should be")]
     Malformed(&'static str),
+    /// It has something else where a list or an object belongs.
+    #[error("the pod cannot be changed at `{0}`: it is not what it should be")]
+    Misshapen(String),
     /// It asks for the sidecar, and uses the network of its node.
     #[error(
         "a pod with hostNetwork cannot have the sidecar: its ports would clash with those of other pods on the node"
@@ -79,6 +82,9 @@ pub enum PodFault {
     /// The container that is named as Envoy is not there.
     #[error("the pod has no container `{0}`, which tollgate.dev/envoy-container names")]
     NoSuchContainer(String),
+    /// What is said to Istio cannot be added to.
+    #[error("the annotation sidecar.istio.io/userVolumeMount is not a JSON object")]
+    IstioMounts,
     /// A volume of ours has the name of another one.
     #[error("the pod has a volume `{0}` of its own; rename it")]
     VolumeTaken(&'static str),
@@ -130,22 +136,25 @@ struct Changes {
 }
 
 impl Changes {
-    /// Adds a value. The pointer is made of ours, so it is a good one.
-    fn add(&mut self, at: &str, value: Value) {
-        let Ok(path) = PointerBuf::parse(at) else { return };
+    /// Adds a value, or says that it has no place: a pod must not be admitted with half of a sidecar.
+    fn add(&mut self, at: &str, value: Value) -> Result<(), PodFault> {
+        let misshapen = || PodFault::Misshapen(at.to_owned());
+        let path = PointerBuf::parse(at).map_err(|_| misshapen())?;
         let operation = match self.pod.pointer(at) {
             Some(_) if !at.ends_with("/0") => PatchOperation::Replace(ReplaceOperation { path, value }),
             Some(_) | None => PatchOperation::Add(AddOperation { path, value }),
         };
-        if json_patch::patch(&mut self.pod, std::slice::from_ref(&operation)).is_ok() {
-            self.made.push(operation);
-        }
+        json_patch::patch(&mut self.pod, std::slice::from_ref(&operation)).map_err(|_| misshapen())?;
+        self.made.push(operation);
+        Ok(())
     }
 
-    /// Adds an empty list or object where there is none.
-    fn have(&mut self, at: &str, empty: Value) {
-        if self.pod.pointer(at).is_none_or(Value::is_null) {
-            self.add(at, empty);
+    /// Adds an empty list or object where there is none. What is there must be one: to an object, `/-` is a name.
+    fn have(&mut self, at: &str, empty: Value) -> Result<(), PodFault> {
+        match self.pod.pointer(at) {
+            None | Some(Value::Null) => self.add(at, empty),
+            Some(there) if there.is_array() == empty.is_array() && there.is_object() == empty.is_object() => Ok(()),
+            Some(_) => Err(PodFault::Misshapen(at.to_owned())),
         }
     }
 
@@ -161,36 +170,36 @@ fn inject(changes: &mut Changes, template: &Template, wishes: &Wishes) -> Result
         .iter()
         .any(|list| changes.list(&format!("/spec/{list}")).iter().any(|container| container["name"] == CONTAINER));
     if !there {
-        changes.have("/spec/initContainers", json!([]));
+        changes.have("/spec/initContainers", json!([]))?;
     }
     let volumes = sidecar::volumes(wishes);
     if !there {
-        changes.have("/spec/volumes", json!([]));
+        changes.have("/spec/volumes", json!([]))?;
         for (name, volume) in &volumes {
             if changes.list("/spec/volumes").iter().any(|there| there["name"] == **name) {
                 return Err(PodFault::VolumeTaken(name));
             }
-            changes.add("/spec/volumes/-", volume.clone());
+            changes.add("/spec/volumes/-", volume.clone())?;
         }
-        changes.add("/spec/initContainers/0", sidecar::container(template, wishes));
+        changes.add("/spec/initContainers/0", sidecar::container(template, wishes))?;
     }
     // A list may have moved by our own container: look again.
     let envoys = if envoys.is_empty() { envoys } else { self::envoys(changes, wishes)? };
     let mut mounted = Vec::new();
     for at in envoys {
         mounted.push(text(&changes.pod, &format!("{at}/name")).unwrap_or_default().to_owned());
-        mount(changes, &at);
+        mount(changes, &at)?;
     }
     if !there {
-        changes.have("/metadata/annotations", json!({}));
+        have_annotations(changes)?;
         let names: Vec<_> = volumes.iter().map(|(name, _)| *name).collect();
         let status = json!({
             "version": env!("CARGO_PKG_VERSION"), "container": CONTAINER, "volumes": names, "mounts": mounted,
         });
-        changes.add("/metadata/annotations/tollgate.dev~1status", json!(status.to_string()));
+        changes.add("/metadata/annotations/tollgate.dev~1status", json!(status.to_string()))?;
     }
     if wishes.listen.has_socket() {
-        tell_istio(changes);
+        tell_istio(changes)?;
     }
     Ok(())
 }
@@ -226,29 +235,38 @@ fn expects_istio(pod: &Value) -> bool {
 const ISTIO_MOUNTS: &str = "/metadata/annotations/sidecar.istio.io~1userVolumeMount";
 
 /// Has Istio's proxy mount the socket, if that is put in after us. What else the annotation says stays.
-fn tell_istio(changes: &mut Changes) {
+fn tell_istio(changes: &mut Changes) -> Result<(), PodFault> {
     if !expects_istio(&changes.pod) {
-        return;
+        return Ok(());
     }
-    let said = text(&changes.pod, ISTIO_MOUNTS).and_then(|said| serde_json::from_str::<Value>(said).ok());
-    let mut mounts = said.filter(Value::is_object).unwrap_or_else(|| json!({}));
+    let said = text(&changes.pod, ISTIO_MOUNTS).map(serde_json::from_str::<Value>);
+    let mut mounts = said.transpose().map_err(|_| PodFault::IstioMounts)?.unwrap_or_else(|| json!({}));
+    if !mounts.is_object() {
+        return Err(PodFault::IstioMounts);
+    }
     if mounts.get(sidecar::RUN).is_some() {
-        return;
+        return Ok(());
     }
     mounts[sidecar::RUN] = json!({ "mountPath": sidecar::RUN_PATH, "readOnly": true });
-    changes.have("/metadata/annotations", json!({}));
-    changes.add(ISTIO_MOUNTS, json!(mounts.to_string()));
+    have_annotations(changes)?;
+    changes.add(ISTIO_MOUNTS, json!(mounts.to_string()))
+}
+
+/// A template of a workload need not have metadata.
+fn have_annotations(changes: &mut Changes) -> Result<(), PodFault> {
+    changes.have("/metadata", json!({}))?;
+    changes.have("/metadata/annotations", json!({}))
 }
 
 /// Mounts the socket in a container: to connect needs no more than to read.
-fn mount(changes: &mut Changes, container: &str) {
+fn mount(changes: &mut Changes, container: &str) -> Result<(), PodFault> {
     let mounts = format!("{container}/volumeMounts");
     if changes.list(&mounts).iter().any(|mount| mount["mountPath"] == sidecar::RUN_PATH) {
-        return;
+        return Ok(());
     }
-    changes.have(&mounts, json!([]));
+    changes.have(&mounts, json!([]))?;
     let mount = json!({ "name": sidecar::RUN, "mountPath": sidecar::RUN_PATH, "readOnly": true });
-    changes.add(&format!("{mounts}/-"), mount);
+    changes.add(&format!("{mounts}/-"), mount)
 }
 
 fn text<'a>(value: &'a Value, at: &str) -> Option<&'a str> {

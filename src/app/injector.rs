@@ -73,8 +73,15 @@ impl Injector {
         Ok((self.webhook.0.address()?, self.admin.0.address()?))
     }
 
+    /// The certificate, to be read again when somebody says so.
+    #[must_use]
+    pub fn certificate(&self) -> InjectorCertificate {
+        InjectorCertificate(self.tls.clone())
+    }
+
     /// Answers until `shutdown` resolves, then lets reviews in flight finish.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let certificate = self.certificate();
         let stop = watch::Sender::new(false);
         let (webhook, site) = self.webhook;
         let (admin, health) = self.admin;
@@ -85,22 +92,33 @@ impl Injector {
         };
         tokio::select! {
             _ = async { tokio::join!(serve, until) } => {}
-            () = renew(&self.tls) => {}
+            () = renew(certificate) => {}
         }
     }
 }
 
-/// Reads the certificate again and again: it is renewed while we run.
-async fn renew(tls: &Tls) {
-    let mut ticks = interval(CERTIFICATES_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let tls = tls.clone();
+/// What the webhook shows the API server.
+#[derive(Clone)]
+pub struct InjectorCertificate(Tls);
+
+impl InjectorCertificate {
+    /// Reads certificate and key again; if they do not fit, the old ones stay.
+    pub async fn read_again(&self) {
+        let tls = self.0.clone();
         match tokio::task::spawn_blocking(move || tls.reload()).await {
             Ok(Ok(true)) => tracing::info!("the webhook shows a new certificate"),
             Ok(Ok(false)) | Err(_) => {}
             Ok(Err(fault)) => tracing::error!(%fault, "the certificate could not be read again; the old one stays"),
         }
+    }
+}
+
+/// Reads the certificate again and again: it is renewed while we run.
+async fn renew(certificate: InjectorCertificate) {
+    let mut ticks = interval(CERTIFICATES_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        certificate.read_again().await;
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Inject {
     /// Where health is, with --serve
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090", requires = "serve")]
     admin: SocketAddr,
-    /// The certificate of the webhook, in PEM; read again every minute
+    /// The certificate of the webhook, in PEM; read again every minute, and at SIGHUP
     #[arg(long, value_name = "FILE", requires = "serve")]
     certificate: Option<PathBuf>,
     /// The private key of the certificate, in PEM
@@ -105,13 +105,19 @@ impl Inject {
     }
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT. At SIGHUP the certificate is read again.
 async fn serve(settings: InjectorSettings, log: &str) -> Result<ExitCode, InjectVerbError> {
     let _log = telemetry::init(log).map_err(|error| InjectVerbError::Serve(io::Error::other(error)))?;
     let mut signals = Signals::listen().map_err(InjectVerbError::Serve)?;
     let injector = Injector::start(settings).await?;
     let (webhook, admin) = injector.addresses().map_err(InjectVerbError::Serve)?;
     tracing::info!(%webhook, %admin, "tollgate serves");
-    injector.run(async { while signals.next().await == Told::Hangup {} }).await;
+    let certificate = injector.certificate();
+    let told_to_stop = async {
+        while signals.next().await == Told::Hangup {
+            certificate.read_again().await;
+        }
+    };
+    injector.run(told_to_stop).await;
     Ok(ExitCode::SUCCESS)
 }

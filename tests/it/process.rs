@@ -198,6 +198,14 @@ impl Process {
         assert!(sent.success());
     }
 
+    /// A field of the announcement that it serves.
+    pub fn announced(&self, field: &str) -> String {
+        let said = self.said.lock().expect("no test panics with the lock").clone();
+        let events = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let event = events.into_iter().find(|event| event["message"] == "tollgate serves").expect("the announcement");
+        event[field].as_str().expect("a text").to_owned()
+    }
+
     /// Waits until its log holds `text`.
     pub async fn until_it_says(&self, text: &str) {
         let says = || async { self.said.lock().expect("no test panics with the lock").contains(text) };

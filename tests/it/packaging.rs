@@ -1,0 +1,100 @@
+//! What a release is made of: the Debian package, the image's recipe, the workflow, and one version in all of them.
+
+use std::fs;
+use std::path::Path;
+
+use tokio::process::Command;
+
+use crate::interop::repository;
+use crate::manifests::succeeded;
+use crate::process::{program, run};
+
+fn read(path: &str) -> String {
+    fs::read_to_string(repository(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[tokio::test]
+async fn the_debian_package_has_what_it_should_and_is_the_same_each_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // The program need not be a large one to be packed.
+    fs::write(folder.path().join("program"), "a program").expect("a file");
+    let mut packages = Vec::new();
+    for name in ["one", "two"] {
+        let into = folder.path().join(name);
+        fs::create_dir(&into).expect("a folder");
+        let mut pack = Command::new(repository("scripts/package-deb"));
+        pack.arg(folder.path().join("program"))
+            .args(["1.2.3", "arm64"])
+            .arg(&into)
+            .env("SOURCE_DATE_EPOCH", "1700000000");
+        let path = succeeded(&run(&mut pack).await).trim().to_owned();
+        assert_eq!(Path::new(&path), into.join("tollgate_1.2.3_arm64.deb"));
+        packages.push(path);
+    }
+    assert!(fs::read(&packages[0]).expect("a package") == fs::read(&packages[1]).expect("a package"));
+    let ask = async |what: &str| succeeded(&run(Command::new("dpkg-deb").arg(what).arg(&packages[0])).await);
+    let files = ask("--contents").await;
+    for (mode, file) in [
+        ("-rwxr-xr-x root/root", "./usr/bin/tollgate"),
+        ("-rw-r--r-- root/root", "./usr/lib/systemd/system/tollgate.service"),
+        ("-rw-r--r-- root/root", "./usr/lib/sysusers.d/tollgate.conf"),
+        ("-rw-r----- root/root", "./etc/tollgate/tollgate.yaml"),
+        ("-rw-r--r-- root/root", "./usr/share/doc/tollgate/copyright"),
+    ] {
+        assert!(files.lines().any(|line| line.starts_with(mode) && line.ends_with(file)), "{file}:\n{files}");
+    }
+    let control = ask("--info").await;
+    assert!(control.contains("Version: 1.2.3") && control.contains("Architecture: arm64"), "{control}");
+}
+
+#[tokio::test]
+async fn the_configuration_in_the_package_is_one_that_the_program_accepts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tollgate.yaml");
+    fs::write(&path, read("packaging/tollgate.yaml")).expect("a file");
+    fs::write(folder.path().join("kek"), crate::world::ENCRYPTION_KEY).expect("a file");
+    let said = run(program().arg("validate").arg(&path)).await;
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    // The directories that it names are those that systemd makes.
+    let (unit, configuration) = (read("packaging/tollgate.service"), read("packaging/tollgate.yaml"));
+    for (setting, place) in [("RuntimeDirectory", "/run/"), ("StateDirectory", "/var/lib/")] {
+        assert!(unit.contains(&format!("\n{setting}=tollgate\n")));
+        assert!(configuration.contains(&format!("{place}tollgate/")), "{place}");
+    }
+}
+
+#[test]
+fn one_version_is_everywhere() {
+    let version = env!("CARGO_PKG_VERSION");
+    let chart = read("k8s/chart/Chart.yaml");
+    assert!(chart.contains(&format!("\nappVersion: {version}\n")), "{chart}");
+    for (path, text) in [
+        ("k8s/base/kustomization.yaml", format!("newTag: {version}\n")),
+        ("k8s/overlays/example/kustomization.yaml", format!("newTag: {version}\n")),
+        ("k8s/injection/pod.injected.yaml", format!("ghcr.io/example/tollgate:{version}\n")),
+        ("k8s/mesh/envoy-gateway.yaml", format!("ghcr.io/example/tollgate:{version}\n")),
+    ] {
+        assert!(read(path).contains(&text), "{path} does not say {text}");
+    }
+    let toolchain = read("rust-toolchain.toml");
+    let channel = toolchain.split('"').nth(1).expect("a channel").trim_end_matches(".0");
+    assert!(
+        read("Containerfile").contains(&format!("/rust:{channel}-bookworm")),
+        "the image is built with another Rust"
+    );
+}
+
+#[test]
+fn what_the_workflows_use_is_pinned_and_may_do_little() {
+    for name in ["ci.yml", "release.yml"] {
+        let text = read(&format!(".github/workflows/{name}"));
+        assert!(text.contains("\npermissions: {}\n"), "{name}");
+        for action in text.split("uses: ").skip(1) {
+            let pin = action.split('@').nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or_default();
+            let pinned = pin.len() == 40 && pin.bytes().all(|byte| byte.is_ascii_hexdigit());
+            assert!(pinned, "{name}: {}", action.lines().next().unwrap_or_default());
+        }
+        let checkouts = text.matches("uses: actions/checkout@").count();
+        assert_eq!(text.matches("persist-credentials: false").count(), checkouts, "{name}");
+    }
+}
