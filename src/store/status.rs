@@ -77,8 +77,8 @@ impl GrantHandle {
     /// The place of its tokens, if it began where there were status lists.
     #[must_use]
     pub fn place(self) -> Option<StatusIndex> {
-        let [a, b, c, d, .., w, x, y, z] = self.0;
-        StatusIndex::new(u32::from_be_bytes([a, b, c, d])).filter(|_| [w, x, y, z] == PLACED)
+        let (place, mark) = (self.0.first_chunk()?, self.0.last_chunk()?);
+        StatusIndex::new(u32::from_be_bytes(*place)).filter(|_| *mark == PLACED)
     }
 }
 
@@ -101,8 +101,8 @@ impl TokenName {
     /// The place that its token has for itself.
     #[must_use]
     pub fn place(self) -> Option<StatusIndex> {
-        let [w, x, y, z, a, b, c, d, ..] = self.0;
-        StatusIndex::new(u32::from_be_bytes([a, b, c, d])).filter(|_| [w, x, y, z] == NAMED)
+        let (mark, rest) = self.0.split_first_chunk()?;
+        StatusIndex::new(u32::from_be_bytes(*rest.first_chunk()?)).filter(|_| *mark == NAMED)
     }
 }
 
