@@ -33,7 +33,9 @@ use crate::clock::Timestamp;
 use crate::dpop::{self, Expected, Fence, Htu, NonceRule, Nonces, ProofFault, ProofKeys, Remedy, VerifiedProof};
 use crate::ident::Audience;
 use crate::secret::sha256_parts;
-use crate::token::{self, Form, KeyLookup, TokenExpectation, TokenFault, VerifiedToken, VerifyError};
+use crate::token::{
+    self, Form, KeyLookup, Renew, RevocationsFault, TokenExpectation, TokenFault, VerifiedToken, VerifyError,
+};
 use crate::unavailable::Unavailable;
 
 mod challenge;
@@ -141,10 +143,12 @@ impl Resource {
     fn check_revoked(&self, token: &VerifiedToken, now: Timestamp) -> Result<(), Stop> {
         let (issuer, _) = self.issuer(token.issuer())?;
         let Some(revocations) = &issuer.revocations else { return Ok(()) };
-        if revocations.is_revoked(token, now).map_err(Stop::Unavailable)? {
-            return Err(Denial::Token(TokenFault::Revoked).into());
+        match revocations.is_revoked(token, now) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Denial::Token(TokenFault::Revoked).into()),
+            Err(RevocationsFault::Unavailable(cause)) => Err(Stop::Unavailable(cause)),
+            Err(RevocationsFault::Outdated(list)) => Err(Stop::KeysOutdated(list)),
         }
-        Ok(())
     }
 
     /// Judges a good token by what the rule asks for.
@@ -200,8 +204,8 @@ enum Stop {
     Refused(Denial),
     /// We could not tell.
     Unavailable(Unavailable),
-    /// We cannot tell with the keys at hand; here are newer ones.
-    KeysOutdated(Arc<dyn KeyLookup>),
+    /// We cannot tell with the keys or the status list at hand; here are newer ones.
+    KeysOutdated(Arc<dyn Renew>),
     /// Somebody must be asked first.
     Unresolved(Unresolved),
     /// It was for us: the metadata of the resource are asked for.
@@ -226,7 +230,7 @@ impl Stop {
         match error {
             VerifyError::Refused(fault) => Self::Refused(Denial::Token(fault)),
             VerifyError::Unavailable(cause) => Self::Unavailable(cause),
-            VerifyError::KeysOutdated => Self::KeysOutdated(Arc::clone(keys)),
+            VerifyError::KeysOutdated => Self::KeysOutdated(Arc::clone(keys) as Arc<dyn Renew>),
         }
     }
 }

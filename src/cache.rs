@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::jose::{Algorithm, PublicKey, SigningKey};
-    use crate::token::{KeyLookup, KeysFault, TokenExpectation, TokenProfile, verify};
+    use crate::token::{KeyLookup, KeysFault, Renew, TokenExpectation, TokenProfile, verify};
 
     struct Noon;
 
@@ -142,6 +142,8 @@ mod tests {
     }
 
     struct Key(PublicKey);
+
+    impl Renew for Key {}
 
     impl KeyLookup for Key {
         fn keys(&self, _: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, KeysFault> {

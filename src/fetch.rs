@@ -156,6 +156,8 @@ pub struct Fetcher {
     limits: FetchLimits,
     /// Whether documents of other media types are refused.
     json_only: bool,
+    /// What may come.
+    accept: &'static str,
     /// What is shown to whoever is asked.
     token_file: Option<Arc<Path>>,
 }
@@ -188,13 +190,19 @@ impl Fetcher {
             .dns_resolver(Arc::new(Resolver(reach)))
             .build()
             .map_err(FetcherFault)?;
-        Ok(Self { client, reach, limits, json_only: false, token_file: None })
+        Ok(Self { client, reach, limits, json_only: false, accept: "application/json", token_file: None })
     }
 
     /// The same fetcher, for documents that say that they are JSON: `application/json` or `application/…+json`.
     #[must_use]
     pub fn for_json_only(self) -> Self {
         Self { json_only: true, ..self }
+    }
+
+    /// The same fetcher, for documents of that media type.
+    #[must_use]
+    pub fn accepting(self, media_type: &'static str) -> Self {
+        Self { accept: media_type, ..self }
     }
 
     /// The same fetcher, which shows the access token in a file. It is read each time: platforms renew such files.
@@ -246,7 +254,7 @@ impl Fetcher {
         if !self.reach.admits_host(&url.0) {
             return Err(FetchFault::Address);
         }
-        let response = request.header(ACCEPT, "application/json").send().await.map_err(|error| fault(&error))?;
+        let response = request.header(ACCEPT, self.accept).send().await.map_err(|error| fault(&error))?;
         let (status, max_age) = (response.status().as_u16(), max_age(response.headers()));
         if self.json_only && status == 200 && !is_json(response.headers()) {
             return Err(FetchFault::Unfit);

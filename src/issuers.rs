@@ -15,16 +15,18 @@ use crate::current::Current;
 use crate::fetch::{FetchFault, FetchLimits, FetchUrl, Fetcher, Got, Keeping, Kept};
 use crate::ident::IssuerName;
 use crate::jose::{Json, PublicKey, object};
-use crate::token::{KeyLookup, KeysFault, TokenProfile};
+use crate::token::{KeyLookup, KeysFault, Renew, TokenProfile};
 use crate::unavailable::Unavailable;
 
 mod credential;
 mod discovery;
 mod introspection;
+mod status_lists;
 
 pub use credential::{Authenticating, ClientCredential};
 use discovery::Discovery;
 pub use introspection::{ANSWERS_KEPT, Introspection, IntrospectionSettings, QUESTIONS};
+pub use status_lists::{LISTS_KEPT, StatusLists};
 
 /// How many keys of a set are looked at.
 pub const KEYS_LIMIT: usize = 100;
@@ -43,6 +45,8 @@ pub struct IssuerSettings {
     pub profile: TokenProfile,
     /// How it is asked about tokens that are no JWTs; they do not count if it is not.
     pub introspection: Option<Arc<IntrospectionSettings>>,
+    /// How long a status list of it counts that cannot be fetched again.
+    pub status_list_stale: Duration,
     /// What a request to it may cost.
     pub limits: FetchLimits,
 }
@@ -155,7 +159,6 @@ impl IssuerKeys {
     }
 }
 
-#[async_trait]
 impl KeyLookup for IssuerKeys {
     fn keys(&self, kid: Option<&str>, now: Timestamp) -> Result<Vec<PublicKey>, KeysFault> {
         let keys = self.kept.at_hand(now).ok_or_else(|| self.missing(now))?;
@@ -173,7 +176,10 @@ impl KeyLookup for IssuerKeys {
     fn check_fresh(&self, now: Timestamp) -> Result<(), KeysFault> {
         if self.kept.at_hand(now).is_some() { Ok(()) } else { Err(self.missing(now)) }
     }
+}
 
+#[async_trait]
+impl Renew for IssuerKeys {
     async fn renew(&self, now: Timestamp) {
         self.kept.renew(now).await;
     }
@@ -189,8 +195,11 @@ impl IssuerKeys {
 /// The issuers whose keys are looked after, which may become others.
 pub type LookedAfter = Arc<Current<Vec<Arc<IssuerKeys>>>>;
 
-/// Keeps keys fresh for as long as it is polled: those of an issuer that nobody has asked for in a while, too.
-pub async fn look_after(issuers: LookedAfter, clock: Arc<dyn Clock>) {
+/// The status lists that are looked after, which may become others.
+pub type ListsLookedAfter = Arc<Current<Vec<Arc<StatusLists>>>>;
+
+/// Keeps keys and status lists fresh for as long as it is polled: those of an issuer that nobody has asked for in a while, too.
+pub async fn look_after((issuers, lists): (LookedAfter, ListsLookedAfter), clock: Arc<dyn Clock>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -198,6 +207,9 @@ pub async fn look_after(issuers: LookedAfter, clock: Arc<dyn Clock>) {
         let now = clock.now();
         for issuer in issuers.get().iter() {
             issuer.kept.look_after(now);
+        }
+        for lists in lists.get().iter() {
+            lists.look_after(now);
         }
     }
 }

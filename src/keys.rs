@@ -20,7 +20,7 @@ use crate::entropy::Entropy;
 use crate::jose::{Algorithm, Json, PublicKey, SigningKey};
 use crate::secret::seal::RootKey;
 use crate::store::{KeyRecord, Store, Unavailable};
-use crate::token::{KeyLookup, KeysFault};
+use crate::token::{KeyLookup, KeysFault, Renew};
 
 mod schedule;
 
@@ -285,6 +285,8 @@ impl Held {
         now >= self.record.published_at && self.record.state(now) != KeyState::Dropped
     }
 }
+
+impl Renew for SigningKeys {} // our own are never fetched
 
 /// Our own gate asks here, without a detour over HTTP.
 impl KeyLookup for SigningKeys {

@@ -56,6 +56,7 @@ mod request_object;
 mod revoke;
 mod sign_out;
 mod standard_claims;
+mod status;
 mod token;
 mod userinfo;
 mod words;
@@ -85,6 +86,7 @@ pub use rates::{RateLimits, Tally};
 pub use refusal::Refusal;
 pub use register::{ClientInformation, Registration, RegistrationAccess, RegistrationRequest};
 pub use revoke::{Revocation, RevocationAnswer};
+pub use status::StatusLists;
 pub use token::{Asked, TokenAnswer, TokenRequest};
 pub use userinfo::{UserInfoAnswer, UserInfoRequest};
 pub use words::Words;
@@ -164,6 +166,8 @@ pub struct Settings {
     pub rate_limits: RateLimits,
     /// What clients may be whose `client_id` is the URL of a document, if they may.
     pub client_id_documents: Option<ClientIdDocuments>,
+    /// How others are told which access tokens were revoked, if they are.
+    pub status_lists: Option<StatusLists>,
     /// How clients may register themselves, if they may.
     pub registration: Option<Registration>,
     /// The origin at which clients with certificates find the endpoints (RFC 8705 §5), if it is another.
@@ -254,6 +258,8 @@ pub struct AuthorizationServer {
     /// What the secret of an unknown client is compared with, so that it takes as long as that of a known one.
     decoy_secret: ClientSecretHash,
     decoy_keys: client_assertion::Decoys,
+    /// Places in status lists that this process may hand out.
+    places: status::Places,
 }
 
 impl AuthorizationServer {
@@ -296,6 +302,7 @@ impl AuthorizationServer {
             userinfo_url: settings.url(metadata::USERINFO),
             decoy_secret: ClientSecretHash::of("no client has this secret"),
             decoy_keys: client_assertion::Decoys::new(),
+            places: status::Places::default(),
             settings,
             store,
             endings,

@@ -21,6 +21,7 @@ mod memory;
 mod postgres;
 mod record;
 mod sqlite;
+mod status;
 
 pub use endings::{ENDINGS_EVERY, Ended, Endings};
 pub use handles::RecordedTokens;
@@ -32,6 +33,7 @@ pub use record::{
     SenderConstraint, SessionClient, SessionId, SessionRecord, TokenName, TransactionId,
 };
 pub use sqlite::{BackupError, OpenError, SqliteStore};
+pub use status::{STATUS_BLOCK, STATUS_BLOCKS, StatusBlock};
 
 /// How much a store holds at most, and for how long after its end. A full store answers [`Unavailable::Full`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -350,6 +352,11 @@ pub trait Store: Send + Sync {
     /// What has ended since a moment, that one included, and is still kept: grants, and access tokens that were revoked by
     /// name.
     async fn ended_since(&self, since: Timestamp) -> Result<Ended, Unavailable>;
+
+    /// Leases a block of places in status lists to one caller, until `over`: by then whatever was issued with its places must
+    /// be over, but for grants, which keep theirs for as long as they are kept. The block whose lease was over first is taken
+    /// once more, and a new one is begun if there is none, or if little is left in those.
+    async fn lease_status_block(&self, now: Timestamp, over: Timestamp) -> Result<StatusBlock, Unavailable>;
 
     /// Fails with [`Unavailable::Full`] if there is no room for another access token that is a handle. Asked before anything
     /// is spent for one: a code whose token could not be recorded would be lost.

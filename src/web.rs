@@ -27,6 +27,7 @@ pub(crate) mod respond;
 mod revoke;
 mod router;
 mod stall;
+mod status;
 mod tls;
 mod token;
 mod userinfo;

@@ -15,7 +15,7 @@ use tollgate::dpop::{Fence, Nonces, Window};
 use tollgate::jose::{Algorithm, PublicKey, SigningKey};
 use tollgate::secret::seal::RootKey;
 use tollgate::store::Endings;
-use tollgate::token::{KeyLookup, KeysFault, TOKEN_ALGORITHMS, TokenProfile};
+use tollgate::token::{KeyLookup, KeysFault, Renew, TOKEN_ALGORITHMS, TokenProfile};
 
 use crate::client::Client;
 use crate::floor::Floor;
@@ -100,6 +100,8 @@ fn request<'a>(authorization: &'a str, proof: &'a str) -> Request<'a> {
 
 /// The one key of the issuer.
 struct Keys(PublicKey);
+
+impl Renew for Keys {}
 
 impl KeyLookup for Keys {
     fn keys(&self, _: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, KeysFault> {

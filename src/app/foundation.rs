@@ -12,7 +12,7 @@ use crate::current::Current;
 use crate::dpop::{Fence, ProofKeys};
 use crate::entropy::Entropy;
 use crate::identity::{Login, People};
-use crate::issuers::LookedAfter;
+use crate::issuers::{ListsLookedAfter, LookedAfter};
 use crate::jose::{Algorithm, SigningKey};
 use crate::keys::{KeysError, SigningKeys, root_secrets};
 use crate::oauth::{LogoutNotices, Tally};
@@ -40,6 +40,8 @@ pub(super) struct Foundation {
     pub(super) tokens: Arc<Current<Tokens>>,
     /// The keys of others that the configuration in force names.
     pub(super) issuers: LookedAfter,
+    /// The status lists that are looked after.
+    pub(super) lists: ListsLookedAfter,
     /// Those of them without which the gate can judge no token of theirs.
     pub(super) needed: LookedAfter,
     /// What tests put in the place of the configured login.
@@ -121,6 +123,7 @@ impl Foundation {
             tally: Arc::default(),
             tokens: Arc::new(Current::new(Arc::new(tokens))),
             issuers,
+            lists: ListsLookedAfter::default(),
             needed: LookedAfter::default(),
             people: seams.people.take(),
             metrics: Arc::new(metrics),

@@ -10,8 +10,8 @@ use crate::cache::Tokens;
 use crate::dpop::Nonces;
 use crate::fetch::{Fetcher, Reach};
 use crate::grpc::CheckService;
-use crate::issuers::{Introspection, IssuerKeys, IssuerSettings, KeyForm};
-use crate::token::KeyLookup;
+use crate::issuers::{Introspection, IssuerKeys, IssuerSettings, KeyForm, StatusLists};
+use crate::token::{KeyLookup, Revocations};
 
 /// What a gate needs, beside its foundation and what it is to protect.
 pub(super) struct Parts<'a> {
@@ -55,7 +55,9 @@ impl Foundation {
         let known = |settings: IssuerSettings| {
             let same = |known: &&Known| known.settings == settings;
             match before.and_then(|before| before.0.iter().find(same)) {
-                Some(known) => Ok(Known { settings, keys: Arc::clone(&known.keys), issuer: Arc::clone(&known.issuer) }),
+                Some(Known { keys, lists, issuer, .. }) => {
+                    Ok(Known { settings, keys: Arc::clone(keys), lists: Arc::clone(lists), issuer: Arc::clone(issuer) })
+                }
                 None => self.other(settings),
             }
         };
@@ -72,14 +74,18 @@ impl Foundation {
             let (asked, entropy) = (Arc::clone(asked), Arc::clone(&self.entropy));
             OpaqueTokens::Introspected(Arc::new(Introspection::new(name.clone(), asked, fetcher, entropy)))
         });
+        let signed =
+            (Arc::clone(&keys) as Arc<dyn KeyLookup>, settings.profile.algorithms.clone(), settings.profile.skew);
+        let times = (settings.limits.time, settings.status_list_stale);
+        let lists = Arc::new(StatusLists::new(name.clone(), signed, times)?);
         let issuer = Arc::new(TokenIssuer {
             name: name.clone(),
             profile: settings.profile.clone(),
             keys: Arc::clone(&keys) as Arc<dyn KeyLookup>,
-            revocations: None,
+            revocations: Some(Arc::clone(&lists) as Arc<dyn Revocations>),
             opaque,
         });
-        Ok(Known { settings, keys, issuer })
+        Ok(Known { settings, keys, lists, issuer })
     }
 }
 
@@ -90,6 +96,7 @@ pub(super) struct Others(Vec<Known>);
 struct Known {
     settings: IssuerSettings,
     keys: Arc<IssuerKeys>,
+    lists: Arc<StatusLists>,
     issuer: Arc<TokenIssuer>,
 }
 
@@ -102,5 +109,10 @@ impl Others {
     /// Their keys, which somebody must look after.
     pub(super) fn keys(&self) -> impl Iterator<Item = Arc<IssuerKeys>> {
         self.0.iter().map(|known| Arc::clone(&known.keys))
+    }
+
+    /// Their status lists, which somebody must look after.
+    pub(super) fn lists(&self) -> impl Iterator<Item = Arc<StatusLists>> {
+        self.0.iter().map(|known| Arc::clone(&known.lists))
     }
 }

@@ -17,7 +17,7 @@ use super::serving::{Changing, Serving};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::grpc::{AdminService, CheckService};
-use crate::issuers::LookedAfter;
+use crate::issuers::{ListsLookedAfter, LookedAfter};
 use crate::store::Limits;
 use crate::web::{Switched, Tls, TlsFault};
 
@@ -118,6 +118,7 @@ impl Reloader {
     pub(super) fn new(foundation: Foundation, (fixed, serving): (Fixed, Serving), live: Live) -> Self {
         foundation.tokens.replace(Arc::clone(&serving.tokens));
         foundation.issuers.replace(Arc::new(serving.issuers()));
+        foundation.lists.replace(Arc::new(serving.lists()));
         foundation.needed.replace(Arc::new(serving.needed()));
         Self { foundation, fixed, in_force: Mutex::new(serving), live }
     }
@@ -168,6 +169,7 @@ impl Reloader {
     fn show(&self, next: &Serving) {
         self.foundation.tokens.replace(Arc::clone(&next.tokens));
         self.foundation.issuers.replace(Arc::new(next.issuers()));
+        self.foundation.lists.replace(Arc::new(next.lists()));
         self.foundation.needed.replace(Arc::new(next.needed()));
         if let (Some(live), Some(check)) = (&self.live.check, &next.check) {
             live.replace(check);
@@ -181,7 +183,8 @@ impl Reloader {
     }
 
     /// The keys of others, which somebody must look after, and the clock by which they are fresh.
-    pub(super) fn issuers(&self) -> (LookedAfter, Arc<dyn Clock>) {
-        (Arc::clone(&self.foundation.issuers), Arc::clone(&self.foundation.clock))
+    pub(super) fn issuers(&self) -> ((LookedAfter, ListsLookedAfter), Arc<dyn Clock>) {
+        let lists = Arc::clone(&self.foundation.lists);
+        ((Arc::clone(&self.foundation.issuers), lists), Arc::clone(&self.foundation.clock))
     }
 }

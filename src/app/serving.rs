@@ -18,7 +18,7 @@ use crate::fetch::{FetchLimits, Fetcher, Reach};
 use crate::grpc::{AdminService, CheckService, Installation};
 use crate::ident::{IssuerName, Subject};
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, OidcSettings, People, RememberedPeople};
-use crate::issuers::{IssuerKeys, IssuerSettings};
+use crate::issuers::{IssuerKeys, IssuerSettings, StatusLists};
 use crate::oauth::{AuthorizationServer, Dependencies, Settings};
 use crate::store::{EndedBy, RecordedTokens, Store};
 use crate::token::{KeyLookup, Revocations, TOKEN_ALGORITHMS, TokenProfile};
@@ -84,6 +84,11 @@ impl Serving {
             feed: foundation.feed.clone(),
         };
         Some(AdminService::new(Arc::clone(server), Arc::clone(&state.keys), installation))
+    }
+
+    /// The status lists of others, which somebody must look after.
+    pub(super) fn lists(&self) -> Vec<Arc<StatusLists>> {
+        self.others.lists().collect()
     }
 
     /// The keys of others, which somebody must look after.

@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::dpop::{Fence, NonceText, ProofFault, VerifiedProof};
 use crate::jose::Thumbprint;
 use crate::replay::{ReplayKey, Seen};
-use crate::token::{KeyLookup, VerifiedToken};
+use crate::token::{Renew, VerifiedToken};
 use crate::unavailable::Unavailable;
 
 /// What is known about a request by the time it is decided; for logs, metrics and the proxy's metadata.
@@ -166,16 +166,17 @@ pub enum Finding {
     /// The token says nothing by itself: [`Unresolved::resolve`], then
     /// [`Enforcer::decide_resolved`](super::Enforcer::decide_resolved).
     Unresolved(Unresolved, Context),
-    /// It takes newer keys of an issuer to tell: [`KeysWanted::renew`], then decide once more.
+    /// It takes newer keys, or a newer status list, of an issuer to tell: [`KeysWanted::renew`], then decide once more.
     KeysWanted(KeysWanted, Context),
 }
 
-/// The keys of an issuer that has signed a token, perhaps, with one that is not at hand.
+/// The keys of an issuer that has signed a token, perhaps, with one that is not at hand; or the list of those that it has
+/// revoked.
 #[must_use]
-pub struct KeysWanted(pub(super) Arc<dyn KeyLookup>);
+pub struct KeysWanted(pub(super) Arc<dyn Renew>);
 
 impl KeysWanted {
-    /// Waits until newer keys are at hand, or could not be had.
+    /// Waits until newer ones are at hand, or could not be had.
     pub async fn renew(&self, now: Timestamp) {
         self.0.renew(now).await;
     }

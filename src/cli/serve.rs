@@ -75,11 +75,7 @@ impl Serve {
 
 /// Serves until SIGTERM or SIGINT, then drains; at a second one drops everything. At SIGHUP, and when a file changes, it
 /// goes on with what the files say then; `log` is there if they say what is logged.
-async fn serve(
-    (config, seams): (Config, Seams),
-    mut source: Source,
-    log: Option<&Logging>,
-) -> Result<(), ServeError> {
+async fn serve((config, seams): (Config, Seams), mut source: Source, log: Option<&Logging>) -> Result<(), ServeError> {
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
     let app = App::start(config, seams).await?.announce()?;
     let reloader = app.reloader();

@@ -7,7 +7,7 @@ use super::check::Judge;
 use super::client_certificate::Certificates;
 use super::file::{
     AuthorizationServerFile, ClientDocumentsFile, DpopFile, LoginFile, PrivateAddresses, RateLimitsFile, ServerNonce,
-    SigningAlgorithm, SigningFile, TokensFile,
+    SigningAlgorithm, SigningFile, StatusListsFile, TokensFile,
 };
 use super::given::Given;
 use super::mistake::{Mistake, Place};
@@ -25,7 +25,7 @@ use crate::keys::KeySchedule;
 use crate::oauth::id_token::OPENID_SCOPES;
 use crate::oauth::{
     self, Client, ClientIdDocuments, DpopSettings, ExternalEndpoint, Lifetimes, NonceMode, RateLimits, Registration,
-    Settings, Words,
+    Settings, StatusLists, Words,
 };
 use crate::scope::{Scope, Scopes};
 use crate::uri::{HttpUri, Origin};
@@ -97,6 +97,7 @@ pub(super) fn judge(
         profile,
         rate_limits: rate_limits(judge, file.rate_limits.as_ref()),
         registration,
+        status_lists: file.status_lists.as_ref().map(|given| status_lists(judge, &given.value)),
         client_id_documents,
         mtls_origin: mtls_origin(judge, file, certificates),
         mutual_tls: false,
@@ -214,6 +215,18 @@ fn client_documents(judge: &mut Judge<'_>, given: Option<&Given<ClientDocumentsF
     };
     let timeout = judge.duration(file.timeout.as_ref(), FetchLimits::default().time, Some(Duration::from_secs(30)));
     ClientDocuments { reach, timeout }
+}
+
+fn status_lists(judge: &mut Judge<'_>, file: &StatusListsFile) -> StatusLists {
+    let ttl = judge.duration(file.ttl.as_ref(), Duration::from_secs(10), Some(15 * MINUTE));
+    if let Some(given) = file.ttl.as_ref().filter(|_| ttl < Duration::from_secs(1)) {
+        judge.report(Mistake::about(&given.place, "is shorter than a second"));
+    }
+    let life = judge.duration(file.lifetime.as_ref(), ttl.max(5 * MINUTE), Some(DAY));
+    if let Some(given) = file.lifetime.as_ref().filter(|_| life < ttl) {
+        judge.report(Mistake::about(&given.place, "is shorter than `ttl`: gates would be without a list in between"));
+    }
+    StatusLists { ttl, life }
 }
 
 fn rate_limits(judge: &mut Judge<'_>, given: Option<&Given<RateLimitsFile>>) -> RateLimits {

@@ -25,7 +25,7 @@ mod workload_issuer;
 
 pub(super) use authorization_server::{
     AuthorizationServerFile, BrandingFile, DetailTypeFile, DpopFile, Profile, RateLimitsFile, ServerNonce,
-    SigningAlgorithm, SigningFile, TokensFile,
+    SigningAlgorithm, SigningFile, StatusListsFile, TokensFile,
 };
 pub(super) use client::{AuthMethod, ClientFile, GrantTypeWord, KeySetFile, RotationWord, SubjectTypeWord};
 pub(super) use client_documents::{ClientDocumentsFile, PrivateAddresses};

@@ -21,7 +21,13 @@ const LONGEST_FETCH: Duration = Duration::from_secs(30);
 /// How long the answers of an introspection endpoint count unless somebody says otherwise.
 const ANSWERS_COUNT: Duration = Duration::from_secs(30);
 
+/// How long a status list counts that cannot be fetched again, unless somebody says otherwise.
+const LISTS_COUNT: Duration = Duration::from_mins(1);
+
 /// How long they may be told to count.
+const LONGEST_LISTS_COUNT: Duration = Duration::from_hours(1);
+
+/// How long answers may be told to count.
 const LONGEST_ANSWERS_COUNT: Duration = Duration::from_mins(5);
 
 /// Judges all entries, and adds the issuers that are named by resources only. `own` is the issuer of the same file.
@@ -39,7 +45,14 @@ pub(super) fn all(
     for name in named {
         if all.iter().all(|known| known.name != name) {
             let (keys, limits) = (KeySource::Discovery, FetchLimits::default());
-            all.push(IssuerSettings { name, keys, profile: profile(skew), introspection: None, limits });
+            all.push(IssuerSettings {
+                name,
+                keys,
+                profile: profile(skew),
+                introspection: None,
+                status_list_stale: LISTS_COUNT,
+                limits,
+            });
         }
     }
     check_introspection(judge, file, &all);
@@ -131,6 +144,7 @@ fn issuer(
         keys: file.jwks_uri.as_ref().map_or(KeySource::Discovery, |url| KeySource::JwksUri(url.value.0.clone())),
         profile,
         introspection,
+        status_list_stale: judge.duration(file.status_list_stale.as_ref(), LISTS_COUNT, Some(LONGEST_LISTS_COUNT)),
         limits: FetchLimits { time, ..limits },
     })
 }

@@ -178,9 +178,11 @@ impl Gate {
     /// Decides about a request, and spends its proof last.
     async fn decide(&self, request: &Request<'_>, now: Timestamp, deadline: Option<Instant>) -> Decision {
         let mut finding = self.enforcer.decide(request, now);
-        if let Finding::KeysWanted(keys, _) = &finding
-            && tokio::time::timeout(patience(deadline), keys.renew(now)).await.is_ok()
-        {
+        for _ in 0..RENEWALS {
+            let Finding::KeysWanted(wanted, _) = &finding else { break };
+            if tokio::time::timeout(patience(deadline), wanted.renew(now)).await.is_err() {
+                break;
+            }
             finding = self.enforcer.decide(request, now);
         }
         let finding = match finding {
@@ -223,6 +225,9 @@ async fn resolve(unresolved: &Unresolved, now: Timestamp, deadline: Option<Insta
     let answer = tokio::time::timeout(patience(deadline), unresolved.resolve(now)).await;
     answer.unwrap_or(Err(Unavailable::Late))
 }
+
+/// How often one request waits for what others must say: for the keys of its issuer, and for its status list.
+const RENEWALS: u32 = 2;
 
 /// How long there is to wait for somebody else's answer.
 fn patience(deadline: Option<Instant>) -> Duration {

@@ -137,17 +137,21 @@ impl AuthorizationServer {
     }
 
     /// The grant that begins with an approval, and its first refresh token.
-    fn begin_grant(&self, approval: Approval, exchange: &Exchange<'_>) -> (Grant, RefreshToken) {
-        let handle = self.entropy.draw();
+    async fn begin_grant(
+        &self,
+        approval: Approval,
+        exchange: &Exchange<'_>,
+    ) -> Result<(Grant, RefreshToken), Unavailable> {
+        let handle = self.grant_handle(exchange.now).await?;
         let tag_key = self.entropy.draw();
-        let token = RefreshToken::first(handle, &tag_key, &*self.entropy);
+        let token = RefreshToken::first(handle.0, &tag_key, &*self.entropy);
         let lifetimes = &self.settings.lifetimes;
         // Without refresh tokens a grant is only as good as its one access token, and need not be kept any longer.
         let refreshes = exchange.client.may_use(GrantType::RefreshToken);
         let lifetime = if refreshes { lifetimes.refresh_token } else { lifetimes.access_token };
         let expires_at = exchange.now + lifetime;
         let grant = Grant {
-            handle: GrantHandle(handle),
+            handle,
             client_id: exchange.client.id.clone(),
             subject: approval.subject,
             scopes: approval.scopes,
@@ -166,7 +170,7 @@ impl AuthorizationServer {
             expires_at,
             ended: None,
         };
-        (grant, token)
+        Ok((grant, token))
     }
 
     /// The scopes of a request that may narrow `granted` and never widen it (RFC 6749 §3.3, §6). What the operator has

@@ -59,8 +59,10 @@ impl TokenResponse {
 }
 
 impl AuthorizationServer {
-    /// Fails if an access token for this client would have to be recorded and there is no room: before anything is spent.
-    pub(super) async fn check_room(&self, client: &AuthenticatedClient) -> Result<(), Unavailable> {
+    /// Fails if an access token for this client would have to be recorded, or to have a place in a status list, and there is
+    /// no room: before anything is spent.
+    pub(super) async fn check_room(&self, client: &AuthenticatedClient, now: Timestamp) -> Result<(), Unavailable> {
+        self.lease_places(now).await?;
         match client.access_token_format {
             AccessTokenFormat::Jwt if self.settings.opaque_resources.is_empty() => Ok(()),
             AccessTokenFormat::Jwt | AccessTokenFormat::Opaque => self.store.check_room_for_access_token().await,
@@ -79,6 +81,11 @@ impl AuthorizationServer {
         let longest = now + self.settings.lifetimes.access_token;
         let expires = delegation.map_or(longest, |delegation| delegation.until.min(longest));
         let subject = self.subject_of(authorization, exchange.client);
+        let format = self.format(exchange.client, &authorization.resource);
+        let status = match format {
+            AccessTokenFormat::Jwt => self.status(authorization.grant, now).await?,
+            AccessTokenFormat::Opaque => None, // whoever asks about it is told
+        };
         let claims = AccessTokenClaims {
             iss: self.settings.issuer.as_str(),
             sub: subject.as_str(),
@@ -93,9 +100,10 @@ impl AuthorizationServer {
             auth_time: authorization.auth_time.map(Timestamp::seconds),
             acr: authorization.acr.as_ref().map(Acr::as_str),
             act: delegation.map(|delegation| &delegation.act),
+            status,
             cnf: authorization.binding.map(Into::into),
         };
-        let access_token = match self.format(exchange.client, &authorization.resource) {
+        let access_token = match format {
             AccessTokenFormat::Jwt => signer.sign(ACCESS_TOKEN_TYPE, &claims),
             AccessTokenFormat::Opaque => self.record(&claims, expires).await?,
         };

@@ -40,6 +40,10 @@ pub const INTROSPECT: &str = "/oauth/introspect";
 pub const REGISTER: &str = "/oauth/register";
 /// What the paths of registered clients begin with, below the issuer; their `client_id` follows.
 pub const REGISTERED: &str = "/oauth/register/";
+/// What the paths of status lists begin with, below the issuer; the number of the list follows.
+pub const STATUS_LIST: &str = "/oauth/status/";
+/// The path at which all status lists are named, below the issuer.
+pub const STATUS_LIST_AGGREGATION: &str = "/oauth/status";
 /// The path of the key set, below the issuer.
 pub const JWKS: &str = "/oauth/jwks";
 
@@ -149,6 +153,10 @@ impl AuthorizationServer {
         }
         if settings.client_id_documents.is_some() {
             document["client_id_metadata_document_supported"] = true.into();
+        }
+        if settings.status_lists.is_some() {
+            // draft-ietf-oauth-status-list-20 §9.1
+            document["status_list_aggregation_endpoint"] = settings.url(STATUS_LIST_AGGREGATION).into();
         }
         if settings.registration.is_some() {
             document["registration_endpoint"] = settings.url(REGISTER).into();

@@ -123,7 +123,7 @@ impl AuthorizationServer {
             return Err(Refusal::CertificateMissing.into());
         }
         let signer = self.keys.signer(now)?; // before a code, a refresh token or a proof is spent
-        self.check_room(&client).await?; // so is this
+        self.check_room(&client, now).await?; // so is this
         let exchange = Exchange { client: &client, proof, certificate: request.certificate, now };
         let authorization = self.redeem(grant_type, request.parameters, &exchange).await?;
         Ok(self.issue(&authorization, &exchange, &signer).await?)

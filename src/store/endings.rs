@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use super::{GrantHandle, Store, TokenName, Unavailable};
 use crate::clock::Timestamp;
-use crate::jose::Json;
-use crate::secret::{from_base64url, sha256};
-use crate::token::{Revocations, VerifiedToken};
+use crate::secret::from_base64url;
+use crate::token::{Revocations, RevocationsFault, StatusIndex, VerifiedToken};
 
 /// How often endings are read from the store: those that another process has written, or of which nobody waited for the
 /// answer, are known so much later.
@@ -79,6 +78,22 @@ impl Endings {
         Ok(())
     }
 
+    /// Whether the store was read within that time.
+    #[must_use]
+    pub fn are_known(&self, now: Timestamp, within: Duration) -> bool {
+        let read_at = *self.read_at.lock().unwrap_or_else(PoisonError::into_inner);
+        read_at.is_some_and(|at| now.since(at) <= within)
+    }
+
+    /// The places in one status list whose tokens have ended.
+    #[must_use]
+    pub fn places(&self, list: u32) -> Vec<StatusIndex> {
+        let mut places = self.grants.all(|grant| grant.place());
+        places.extend(self.tokens.all(|token| token.place()));
+        places.retain(|place| place.list() == list);
+        places
+    }
+
     /// Notes a grant that has just ended.
     pub fn note_grant(&self, grant: GrantHandle, now: Timestamp) {
         self.grants.note([(grant, now + self.kept)]);
@@ -91,7 +106,7 @@ impl Endings {
 }
 
 impl Revocations for Endings {
-    fn is_revoked(&self, token: &VerifiedToken, _: Timestamp) -> Result<bool, Unavailable> {
+    fn is_revoked(&self, token: &VerifiedToken, _: Timestamp) -> Result<bool, RevocationsFault> {
         Ok(GrantHandle::of(token).is_some_and(|grant| self.grants.holds(&grant))
             || (!self.tokens.is_empty() && self.tokens.holds(&TokenName::of(token))))
     }
@@ -103,15 +118,6 @@ impl GrantHandle {
     pub fn of(token: &VerifiedToken) -> Option<Self> {
         let handle = from_base64url(token.claims().get("grant_id")?.as_str()?)?;
         handle.try_into().ok().map(Self)
-    }
-}
-
-impl TokenName {
-    /// The name by which a token of ours is revoked.
-    #[must_use]
-    pub fn of(token: &VerifiedToken) -> Self {
-        let jti = token.claims().get("jti").and_then(Json::as_str).unwrap_or_default();
-        Self(sha256(jti.as_bytes()))
     }
 }
 
@@ -135,6 +141,11 @@ impl<K: Eq + Hash> Until<K> {
 
     fn is_empty(&self) -> bool {
         self.held.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// What each key gives.
+    fn all<T>(&self, of: impl Fn(&K) -> Option<T>) -> Vec<T> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).keys().filter_map(of).collect()
     }
 
     fn note(&self, endings: impl IntoIterator<Item = (K, Timestamp)>) {

@@ -10,10 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
+use super::status::BLOCKS_TRIED;
 use super::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
     GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated,
-    Rotation, SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
+    Rotation, STATUS_BLOCKS, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName, TransactionId,
+    Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -53,6 +55,8 @@ struct Held {
     assertions: Shelf<[u8; 32], Timestamp>,
     revocations: Shelf<[u8; 32], Revocation>,
     access_tokens: Shelf<[u8; 32], AccessTokenRecord>,
+    /// When the lease of each block of places is over.
+    status_blocks: Vec<Timestamp>,
     keys: BTreeMap<u64, KeyRecord>,
     root_key: Option<Vec<u8>>,
     last_alive: Option<LastAlive>,
@@ -484,6 +488,30 @@ impl Store for MemoryStore {
             grants: held.grants.records.values().filter_map(ended).collect(),
             tokens: revoked.map(|(name, revocation)| (TokenName(*name), revocation.expires)).collect(),
         })
+    }
+
+    async fn lease_status_block(&self, now: Timestamp, over: Timestamp) -> Result<StatusBlock, Unavailable> {
+        let held = &mut *self.held();
+        let mut crowded = Vec::new();
+        while crowded.len() < BLOCKS_TRIED {
+            let ended = (0_u32..).zip(held.status_blocks.iter_mut()).filter(|(_, until)| **until < now);
+            let Some((number, until)) = ended.min_by_key(|(number, until)| (**until, *number)) else { break };
+            *until = over;
+            let (first, behind) = StatusBlock::bounds(number);
+            let within = held.grants.records.keys().filter(|handle| (first..behind).contains(handle));
+            let block = StatusBlock::new(number, within.map(|handle| GrantHandle(*handle)));
+            if !block.is_crowded() {
+                return Ok(block);
+            }
+            crowded.push(block);
+        }
+        match u32::try_from(held.status_blocks.len()).ok().filter(|number| *number < STATUS_BLOCKS) {
+            Some(number) => {
+                held.status_blocks.push(over);
+                Ok(StatusBlock::new(number, []))
+            }
+            None => StatusBlock::roomiest(crowded).ok_or(Unavailable::Full),
+        }
     }
 
     async fn check_room_for_access_token(&self) -> Result<(), Unavailable> {

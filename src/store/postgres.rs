@@ -13,7 +13,7 @@ use self::database::Database;
 use super::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
     GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated,
-    Rotation, SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
+    Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -42,6 +42,7 @@ mod session_clients;
 mod sessions;
 mod settings;
 mod signing_keys;
+mod status_blocks;
 mod sweep;
 
 pub use connect::PostgresError;
@@ -277,6 +278,11 @@ impl Store for PostgresStore {
         let tokens = revocations::recorded_since(&self.database, since).await;
         let tokens = tokens.map_err(|fault| fault.report("ended_since"))?;
         Ok(Ended { grants, tokens })
+    }
+
+    async fn lease_status_block(&self, now: Timestamp, over: Timestamp) -> Result<StatusBlock, Unavailable> {
+        let answer = status_blocks::lease(&self.database, now, over).await;
+        answer.map_err(|fault| fault.report("lease_status_block"))
     }
 
     async fn check_room_for_access_token(&self) -> Result<(), Unavailable> {

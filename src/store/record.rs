@@ -18,19 +18,19 @@ use crate::secret::{
 };
 use crate::token::{AuthorizationDetails, RequestedClaims};
 
-/// The name of a grant: 16 random bytes. Not a secret; it opens nothing.
+/// The name of a grant: 16 random bytes, or its place in a status list and 8 of them. Not a secret; it opens nothing.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct GrantHandle(pub [u8; 16]);
 
-/// Prints the first eight hexadecimal digits, enough to correlate.
+/// Prints eight random hexadecimal digits, enough to correlate.
 impl fmt::Debug for GrantHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("grant ")?;
-        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0[4..8].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-/// The name of an access token: the SHA-256 of its `jti`. Opens nothing.
+/// The name of an access token: the SHA-256 of its `jti`, of which a place in a status list takes some. Opens nothing.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct TokenName(pub [u8; 32]);
 

@@ -16,7 +16,7 @@ use self::writer::Writer;
 use super::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
     GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated,
-    Rotation, SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
+    Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -44,6 +44,7 @@ mod revocations;
 mod session_clients;
 mod sessions;
 mod signing_keys;
+mod status_blocks;
 mod sweep;
 mod writer;
 
@@ -342,6 +343,10 @@ impl Store for SqliteStore {
             Ok(Ended { grants, tokens })
         };
         self.readers.read("ended_since", read).await
+    }
+
+    async fn lease_status_block(&self, now: Timestamp, over: Timestamp) -> Result<StatusBlock, Unavailable> {
+        self.writer.run("lease_status_block", move |connection| status_blocks::lease(connection, now, over)).await
     }
 
     async fn check_room_for_access_token(&self) -> Result<(), Unavailable> {

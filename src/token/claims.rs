@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::AuthorizationDetails;
+use super::{AuthorizationDetails, Status};
 use crate::certificate::CertificateThumbprint;
 use crate::jose::{Json, Thumbprint};
 
@@ -43,6 +43,9 @@ pub struct AccessTokenClaims<'a> {
     /// Who acts for the subject (RFC 8693 §4.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub act: Option<&'a Json>,
+    /// Where it is told whether it was revoked (draft-ietf-oauth-status-list-20 §6.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
     /// What its bearer must prove (RFC 7800).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cnf: Option<Confirmation>,

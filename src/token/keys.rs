@@ -11,7 +11,7 @@ use crate::unavailable::Unavailable;
 pub enum KeysFault {
     /// There are none to ask, or none fresh enough, and it was tried to get them.
     Unavailable(Unavailable),
-    /// Those at hand will not do, and there may be newer ones: [`KeyLookup::renew`], then ask again.
+    /// Those at hand will not do, and there may be newer ones: [`Renew::renew`], then ask again.
     Outdated,
 }
 
@@ -21,9 +21,18 @@ impl From<Unavailable> for KeysFault {
     }
 }
 
-/// Where the keys of an issuer come from.
+/// Something of somebody else's that is kept at hand, and may be had again.
 #[async_trait]
-pub trait KeyLookup: Send + Sync {
+pub trait Renew: Send + Sync {
+    /// Waits until a newer one is at hand, or could not be had. In bounded time, and with bounded work however often it is
+    /// called.
+    async fn renew(&self, now: Timestamp) {
+        let _ = now;
+    }
+}
+
+/// Where the keys of an issuer come from.
+pub trait KeyLookup: Renew {
     /// The keys that may verify: those with this `kid`, or all of them when the token names none. Never waits. That there is
     /// no such key is an answer: none.
     ///
@@ -38,11 +47,5 @@ pub trait KeyLookup: Send + Sync {
     fn check_fresh(&self, now: Timestamp) -> Result<(), KeysFault> {
         let _ = now;
         Ok(())
-    }
-
-    /// Waits until newer keys are at hand, or could not be had. In bounded time, and with bounded work however often it is
-    /// called.
-    async fn renew(&self, now: Timestamp) {
-        let _ = now;
     }
 }

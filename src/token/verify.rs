@@ -217,7 +217,7 @@ pub enum VerifyError {
     Refused(TokenFault),
     /// We could not tell.
     Unavailable(Unavailable),
-    /// We cannot tell with the keys at hand, and there may be newer ones: [`KeyLookup::renew`].
+    /// We cannot tell with the keys at hand, and there may be newer ones: [`Renew::renew`](super::Renew).
     KeysOutdated,
 }
 

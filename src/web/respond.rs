@@ -22,6 +22,7 @@ use crate::jose::PROOF_ALGORITHMS;
 use crate::oauth::{Error, ErrorCode, Refusal};
 use crate::secret::{base64url, sha256};
 use crate::telemetry::MetricsFormat;
+use crate::token::STATUS_LIST_MEDIA_TYPE;
 
 /// A response with its whole body.
 pub type Response = http::Response<Full<Bytes>>;
@@ -64,8 +65,19 @@ fn readable_across_origins(response: &mut Response) {
 /// A public document that may be kept for a while; 304 if the caller has this very one (RFC 9110 §13.1.2).
 pub(super) fn document(document: &impl Serialize, keep_for: Duration, request: &Received) -> Response {
     let body = serde_json::to_vec(document).expect("our documents are plain JSON");
+    public(body, "application/json", (keep_for, request))
+}
+
+/// A status list (draft-ietf-oauth-status-list-20 §8.1), which may be kept until there is a newer one.
+pub(super) fn status_list(list: String, keep_for: Duration, request: &Received) -> Response {
+    public(list.into_bytes(), STATUS_LIST_MEDIA_TYPE, (keep_for, request))
+}
+
+/// What everybody may read and keep for a while.
+fn public(body: Vec<u8>, media_type: &'static str, (keep_for, request): (Duration, &Received)) -> Response {
     let tag = format!("\"{}\"", base64url(&sha256(&body)[..12]));
     let mut response = json_text(StatusCode::OK, body);
+    set(&mut response, CONTENT_TYPE, media_type);
     if request.header(IF_NONE_MATCH).any(|known| known == tag) {
         response = Response::new(Full::default());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -233,7 +245,7 @@ fn refusal_json(refusal: Refusal) -> Response {
     response
 }
 
-fn unavailable_json() -> Response {
+pub(super) fn unavailable_json() -> Response {
     let body = json!({
         "error": "temporarily_unavailable",
         "error_description": "something that this server depends on does not answer, try again shortly",

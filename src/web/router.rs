@@ -11,13 +11,14 @@ use super::cookie::Cookies;
 use super::pages::{Pages, Place};
 use super::{
     Branding, Received, Refused, Response, Site, account, activate, authorize, consent, device_authorization,
-    introspect, login, logout, metadata, openapi, par, register, respond, revoke, token, userinfo,
+    introspect, login, logout, metadata, openapi, par, register, respond, revoke, status, token, userinfo,
 };
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
 use crate::oauth::metadata::{
     ACCOUNT, ACCOUNT_CALLBACK, ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, INTROSPECT, JWKS,
-    LOGIN_CALLBACK, LOGOUT, PUSHED_AUTHORIZATION_REQUEST, REGISTER, REGISTERED, REVOKE, TOKEN, USERINFO,
+    LOGIN_CALLBACK, LOGOUT, PUSHED_AUTHORIZATION_REQUEST, REGISTER, REGISTERED, REVOKE, STATUS_LIST,
+    STATUS_LIST_AGGREGATION, TOKEN, USERINFO,
 };
 use crate::telemetry::IssuerMetrics;
 use crate::uri::HttpUri;
@@ -76,6 +77,11 @@ impl AuthorizationSite {
     /// Whether clients may register themselves.
     fn registers(&self) -> bool {
         self.server.settings().registration.is_some()
+    }
+
+    /// Whether others are told which access tokens were revoked.
+    fn tells_status(&self) -> bool {
+        self.server.settings().status_lists.is_some()
     }
 
     /// Whether people reach the server over https.
@@ -180,6 +186,10 @@ impl Site for AuthorizationSite {
                 get(&request, || respond::document(description, openapi::KEEP_FOR, &request))
             }
             JWKS => get(&request, || metadata::key_set(self, &request)),
+            STATUS_LIST_AGGREGATION if self.tells_status() => get(&request, || status::aggregation(self, &request)),
+            path if self.tells_status() && path.starts_with(STATUS_LIST) => {
+                get(&request, || status::list(self, &request, &path[STATUS_LIST.len()..]))
+            }
             REGISTER if self.registers() => match request.method {
                 Method::POST => register::register(self, &request).await,
                 Method::OPTIONS => respond::preflight("POST"),

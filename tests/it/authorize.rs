@@ -137,6 +137,7 @@ fn settings(url: &str) -> Settings {
             session_idle: minutes(480),
         },
         require_pushed_requests: false,
+        status_lists: None,
         profile: Profile::Default,
         registration: None,
         client_id_documents: None,

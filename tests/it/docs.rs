@@ -99,6 +99,13 @@ fn the_readme_names_the_limits_that_hold() {
         ("remembered client assertions", settable(kept.assertions)),
         ("revoked access tokens that have no grant", settable(kept.revocations)),
         ("opaque access tokens", settable(kept.access_tokens)),
+        (
+            "places in status lists, each free again when its token or grant is over",
+            grouped(token::StatusIndex::COUNT.into()),
+        ),
+        ("status lists that are kept of each other issuer", grouped(issuers::LISTS_KEPT)),
+        ("status list", size(token::STATUS_LIST_LIMITS.0 as u64)),
+        ("status list, unpacked", size(token::STATUS_LIST_LIMITS.1 as u64)),
         ("requests a second of one client", settable(rates.client.into())),
         ("requests a second from one address", settable(rates.address.into())),
         ("wrong secrets a minute for one client from one address", settable(rates.wrong_secrets.into())),

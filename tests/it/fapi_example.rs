@@ -153,7 +153,7 @@ async fn every_client_of_the_example_reaches_the_api_in_its_way() {
 async fn oauth4webapi_is_known_by_its_certificate_and_reaches_the_api_with_it() {
     let example = Example::start().await;
     let way = WAYS.into_iter().find(|way| way.by_certificate && way.bound_to_certificate).expect("a way");
-    let plan = example.plan(way);
+    let plan = example.plan(way.name);
     let mut client = node("mutual-tls.mjs");
     client
         .current_dir(repository("tests/interop"))

@@ -22,7 +22,7 @@ use tollgate::jose::{Algorithm, Members, PublicKey, SigningKey};
 use tollgate::replay::{LocalReplayGuard, ReplayGuard, ReplayKey, Seen};
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{base64url, sha256};
-use tollgate::token::{KeyLookup, KeysFault, TOKEN_ALGORITHMS, TokenLookup, TokenProfile};
+use tollgate::token::{KeyLookup, KeysFault, Renew, TOKEN_ALGORITHMS, TokenLookup, TokenProfile};
 use tollgate::unavailable::Unavailable;
 
 use crate::world::TestClock;
@@ -43,6 +43,8 @@ pub const NONCE_LIFE: Duration = Duration::from_mins(5);
 
 /// Keys of one issuer; none at all when there is an outage.
 struct Keys(Vec<PublicKey>);
+
+impl Renew for Keys {}
 
 impl KeyLookup for Keys {
     fn keys(&self, kid: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, KeysFault> {

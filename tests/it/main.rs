@@ -90,6 +90,7 @@ mod revoke;
 mod session;
 mod shutdown;
 mod sidecar;
+mod status;
 mod store;
 mod tap;
 mod token_endpoint;

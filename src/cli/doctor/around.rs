@@ -13,7 +13,7 @@ use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::config::Config;
 use crate::fetch::{Fetcher, Reach};
 use crate::issuers::{IssuerKeys, KeyForm};
-use crate::token::KeyLookup as _;
+use crate::token::Renew as _;
 
 /// How long somebody has to answer.
 const PATIENCE: Duration = Duration::from_secs(5);

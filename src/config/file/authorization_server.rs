@@ -64,12 +64,27 @@ pub(in crate::config) struct AuthorizationServerFile {
     pub(in crate::config) clients: Option<Given<Vec<Given<ClientFile>>>>,
     /// Clients whose `client_id` is the URL of a document about them. Default: off.
     pub(in crate::config) client_id_metadata_documents: Option<Given<MetadataDocumentsFile>>,
+    /// Status lists, by which gates without this store learn which access tokens were revoked. Default: off.
+    pub(in crate::config) status_lists: Option<Given<StatusListsFile>>,
     /// Dynamic registration of clients. Default: off.
     pub(in crate::config) registration: Option<Given<RegistrationFile>>,
     /// How documents are fetched that clients keep elsewhere.
     pub(in crate::config) client_documents: Option<Given<ClientDocumentsFile>>,
     /// What the pages for people look like.
     pub(in crate::config) branding: Option<Given<BrandingFile>>,
+}
+
+/// Token Status Lists, at `/oauth/status/0` and so on: access tokens that are JWTs name their places in them (`status`).
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct StatusListsFile {
+    /// How old a list becomes before gates fetch a newer one, and so how much later they know that a token was revoked; from
+    /// 1s to 15m.
+    #[schemars(extend("default" = "10s"))]
+    pub(in crate::config) ttl: Option<Given<Lifetime>>,
+    /// How long a list counts at gates that cannot fetch a newer one, if they allow as much; at least `ttl`, at most 24h.
+    #[schemars(extend("default" = "5m"))]
+    pub(in crate::config) lifetime: Option<Given<Lifetime>>,
 }
 
 /// What the pages for people look like.
@@ -149,7 +164,7 @@ pub(in crate::config) enum Profile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct TokensFile {
-    /// Access tokens. Short, as the gate does not see that one was revoked before it ends.
+    /// Access tokens. Short, as a gate without this store may not know that one was revoked before it ends.
     #[schemars(extend("default" = "5m"))]
     pub(in crate::config) access_token: Option<Given<Lifetime>>,
     /// Grants, counted from approval: afterwards the person is asked again, whatever was refreshed.

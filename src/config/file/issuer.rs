@@ -35,6 +35,10 @@ pub(in crate::config) struct IssuerFile {
     /// How it is asked about tokens that are no JWTs (RFC 7662). Without it such tokens do not count. A resource may accept one
     /// issuer with it.
     pub(in crate::config) introspection: Option<Given<IntrospectionFile>>,
+    /// How long a status list of it counts that cannot be fetched again; at most 1h. Then the tokens that name the list are
+    /// answered with 503.
+    #[schemars(extend("default" = "1m"))]
+    pub(in crate::config) status_list_stale: Option<Given<Lifetime>>,
     /// How long a request to it may take; at most 30s. Nobody waits for more than two seconds.
     #[schemars(extend("default" = "5s"))]
     pub(in crate::config) timeout: Option<Given<Lifetime>>,

@@ -53,7 +53,7 @@ impl Request<'_> {
 
         server.spend(exchange).await?;
         let nonce = record.nonce.clone();
-        let (grant, refresh_token) = server.begin_grant(record.into_approval(), exchange);
+        let (grant, refresh_token) = server.begin_grant(record.into_approval(), exchange).await?;
         match server.store.redeem_code(code, &grant, exchange.now).await? {
             Redeemed::First => {}
             Redeemed::Replayed(earlier) => {

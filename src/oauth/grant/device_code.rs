@@ -69,7 +69,7 @@ impl Request<'_> {
             session: None,
             origin: GrantOrigin::Device { address: record.address },
         };
-        let (grant, refresh_token) = server.begin_grant(approval, exchange);
+        let (grant, refresh_token) = server.begin_grant(approval, exchange).await?;
         if !server.store.redeem_device(code, &grant, exchange.now).await? {
             return Err(Refusal::DeviceCodeUnknown.into());
         }

@@ -14,6 +14,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("V1__state", include_str!("migrations/V1__state.sql")),
     ("V2__endings", include_str!("migrations/V2__endings.sql")),
     ("V3__clients", include_str!("migrations/V3__clients.sql")),
+    ("V5__status_blocks", include_str!("migrations/V5__status_blocks.sql")),
 ];
 
 /// How long to wait for another replica that brings the schema up to date.

@@ -1,0 +1,198 @@
+//! Status lists: a gate that has no store learns what was revoked, from a list and in time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tollgate::clock::{Clock as _, Timestamp};
+use tollgate::oauth::{Settings, StatusLists};
+use tollgate::token::STATUS_LISTS;
+
+use crate::check::{Proxy, Verdict};
+use crate::client::{Answer, CLIENT_CREDENTIALS, Client, REVOKE, claims, code_request, http, refresh_request};
+use crate::envoy::eventually;
+use crate::other_issuers::serve;
+use crate::world::{End, TestClock, World};
+
+const ORDERS: &str = "https://api.example.com/orders/7";
+
+/// How old lists become at gates.
+const TTL: Duration = Duration::from_secs(10);
+
+pub fn with_lists(settings: &mut Settings) {
+    settings.status_lists = Some(StatusLists { ttl: TTL, life: Duration::from_mins(5) });
+}
+
+fn url_of(token: &str) -> String {
+    claims(token)["status"]["status_list"]["uri"].as_str().expect("a place in a list").to_owned()
+}
+
+fn place(token: &str) -> (String, u64) {
+    (url_of(token), claims(token)["status"]["status_list"]["idx"].as_u64().expect("a place in a list"))
+}
+
+/// What the list says at the place of a token.
+async fn status(token: &str) -> bool {
+    let (url, idx) = place(token);
+    let list = http().get(&url).send().await.expect("an answer");
+    assert_eq!(list.headers()["content-type"], "application/statuslist+jwt");
+    let said = claims(&list.text().await.expect("a list"));
+    assert_eq!(said["sub"], url);
+    let lst = said["status_list"]["lst"].as_str().expect("a list");
+    let packed = tollgate::secret::from_base64url(lst).expect("base64url");
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::ZlibDecoder::new(&*packed), &mut bytes).expect("zlib");
+    assert_eq!(bytes.len(), 131_072, "every list is as long as any");
+    bytes[usize::try_from(idx / 8).expect("few")] >> (idx % 8) & 1 == 1
+}
+
+async fn adas_tokens(world: &World, client: &Client) -> Answer {
+    let code = world.code(client).await;
+    client.request(world.clock.now(), &code_request(&code)).send().await.expect_tokens()
+}
+
+async fn refresh(world: &World, client: &Client, tokens: &Answer) -> Answer {
+    client.request(world.clock.now(), &refresh_request(tokens.text("refresh_token"))).send().await.expect_tokens()
+}
+
+async fn own_token(world: &World, client: &Client) -> String {
+    let answer = client.request(world.clock.now(), &CLIENT_CREDENTIALS).send().await.expect_tokens();
+    answer.text("access_token").to_owned()
+}
+
+async fn revoke(world: &World, client: &Client, token: &str) {
+    client.about(REVOKE, token, world.clock.now()).send().await.expect(200, "");
+}
+
+#[tokio::test]
+async fn a_grant_has_one_place_whatever_is_refreshed_and_one_bit_ends_it() {
+    let world = World::start_with(with_lists).await;
+    let (spa, bound) = (world.client("spa"), world.client("bound"));
+    let first = adas_tokens(&world, &spa).await;
+    let next = refresh(&world, &spa, &first).await;
+    let other = adas_tokens(&world, &spa).await;
+    let own = own_token(&world, &bound).await;
+    let access = |tokens: &Answer| tokens.text("access_token").to_owned();
+    assert_eq!(place(&access(&first)), place(&access(&next)));
+    let places = [place(&access(&first)), place(&access(&other)), place(&own), place(&own_token(&world, &bound).await)];
+    assert!((0..4).all(|one| (0..one).all(|other| places[one] != places[other])), "{places:?}");
+    for token in [&access(&first), &access(&next), &access(&other), &own] {
+        assert!(!status(token).await);
+    }
+
+    revoke(&world, &spa, next.text("refresh_token")).await;
+    world.clock.advance(Duration::from_secs(1));
+    assert!(status(&access(&first)).await && status(&access(&next)).await);
+    assert!(!status(&access(&other)).await && !status(&own).await);
+    revoke(&world, &bound, &own).await;
+    world.clock.advance(Duration::from_secs(1));
+    assert!(status(&own).await && !status(&access(&other)).await);
+
+    // Another life knows what ended in an earlier one, and hands out none of its places.
+    let world = world.restart_with(End::Killed, with_lists).await;
+    assert!(status(&own).await && status(&access(&first)).await && !status(&access(&other)).await);
+    world.clock.advance(Duration::from_secs(30)); // the fence is behind us
+    let later = own_token(&world, &world.client("bound")).await;
+    assert!(!places.contains(&place(&later)));
+}
+
+#[tokio::test]
+async fn the_lists_are_found_and_may_be_kept_for_their_ttl() {
+    let world = World::start_with(with_lists).await;
+    let get = async |url: &str| http().get(url).send().await.expect("an answer");
+    let discovery = format!("{}/.well-known/oauth-authorization-server", world.issuer);
+    let metadata: Value = get(&discovery).await.json().await.expect("metadata");
+    let aggregation = metadata["status_list_aggregation_endpoint"].as_str().expect("a URL").to_owned();
+    let names: Value = get(&aggregation).await.json().await.expect("names");
+    let names = names["status_lists"].as_array().expect("a list").clone();
+    assert_eq!(names.len(), STATUS_LISTS as usize);
+    let url = url_of(&own_token(&world, &world.client("bound")).await);
+    assert!(names.contains(&url.as_str().into()), "{url}");
+
+    let list = get(&url).await;
+    assert_eq!(list.headers()["cache-control"], "public, max-age=10");
+    let (tag, text) = (list.headers()["etag"].clone(), list.text().await.expect("a list"));
+    let said = claims(&text);
+    let now = world.clock.now().seconds();
+    assert_eq!(json!([said["iat"], said["exp"], said["ttl"]]), json!([now, now + 300, 10]));
+    assert_eq!(said["status_list"]["bits"], 1);
+    assert_eq!(said["status_list"]["aggregation_uri"], aggregation.as_str());
+    assert!(text.len() < 2_000, "a list with little in it is short: {}", text.len());
+    let again = http().get(&url).header("if-none-match", tag).send().await.expect("an answer");
+    assert_eq!(again.status().as_u16(), 304);
+    for none in ["16", "01", "-1", "x", "", "0/"] {
+        let answer = get(&format!("{aggregation}/{none}")).await;
+        assert_eq!(answer.status().as_u16(), 404, "{none}");
+    }
+}
+
+#[tokio::test]
+async fn without_lists_there_is_none_and_tokens_name_none() {
+    let world = World::start().await;
+    let token = own_token(&world, &world.client("bound")).await;
+    assert_eq!(claims(&token).get("status"), None);
+    let answer = http().get(format!("{}/oauth/status/0", world.issuer)).send().await.expect("an answer");
+    assert_eq!(answer.status().as_u16(), 404);
+}
+
+/// A gate of its own, which has no store, for the tokens of this issuer.
+fn gate(issuer: &str) -> String {
+    format!(
+        r#"
+listen: {{ admin: {{ address: "127.0.0.1:0" }}, ext_authz: [ {{ address: "127.0.0.1:0" }} ] }}
+issuers: [ {{ issuer: "{issuer}", timeout: 1s }} ]
+protected_resources:
+  - resource: https://api.example.com
+    authorization_servers: ["{issuer}"]
+    rules: [ {{ path: "/orders/**", scope: "orders:read" }} ]
+"#
+    )
+}
+
+async fn call(gate: &mut Proxy, client: &Client, token: &str, now: Timestamp) -> Verdict {
+    let proof = client.resource_proof("GET", ORDERS, token, now);
+    let headers = [("authorization", &*format!("DPoP {token}")), ("dpop", &*proof)];
+    gate.ask("api.example.com", "/orders/7", &headers).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_without_a_store_refuses_what_was_revoked_and_does_not_open_when_it_cannot_know() {
+    let world = World::start_with(with_lists).await;
+    let clock = Arc::clone(&world.clock);
+    let (_serving, mut gate) = serve(&gate(&world.issuer), &clock).await;
+    clock.advance(Duration::from_secs(11)); // the fence of the gate is behind us
+    let (spa, bound) = (world.client("spa"), world.client("bound"));
+    let tokens = adas_tokens(&world, &spa).await;
+    let adas = tokens.text("access_token");
+    let (own, another) = (own_token(&world, &bound).await, own_token(&world, &bound).await);
+    // The first request waits for keys and list.
+    assert_eq!(call(&mut gate, &spa, adas, clock.now()).await.status, 200);
+    assert_eq!(call(&mut gate, &bound, &own, clock.now()).await.status, 200);
+
+    revoke(&world, &spa, tokens.text("refresh_token")).await;
+    revoke(&world, &bound, &own).await;
+    clock.advance(TTL);
+    eventually_refuses(&mut gate, &spa, adas, &clock).await;
+    let refused = call(&mut gate, &bound, &own, clock.now()).await;
+    assert_eq!(refused.status, 401);
+    assert!(refused.header("www-authenticate").is_some_and(|text| text.contains("invalid_token")), "{refused:?}");
+    assert_eq!(call(&mut gate, &bound, &another, clock.now()).await.status, 200, "another is as good as before");
+
+    // The issuer is gone. Its list counts for a minute, and then nobody can tell.
+    let issuer = world.issuer.clone();
+    drop(world);
+    eventually("the issuer is gone", async || http().get(&issuer).send().await.err()).await;
+    clock.advance(Duration::from_secs(45));
+    assert_eq!(call(&mut gate, &bound, &another, clock.now()).await.status, 200);
+    clock.advance(Duration::from_secs(16));
+    assert_eq!(call(&mut gate, &bound, &another, clock.now()).await.status, 503);
+}
+
+async fn eventually_refuses(gate: &mut Proxy, client: &Client, token: &str, clock: &TestClock) {
+    for _ in 0..6_000 {
+        if call(gate, client, token, clock.now()).await.status == 401 {
+            return;
+        }
+    }
+    panic!("the gate does not learn that the token was revoked");
+}
