@@ -32,7 +32,7 @@ mod check;
 mod question;
 mod socket;
 
-pub use admin::{AdminService, Installation};
+pub use admin::{AdminService, Installation, WATCHERS};
 pub use check::CheckService;
 pub use socket::Access;
 use socket::Socket;

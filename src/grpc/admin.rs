@@ -47,6 +47,7 @@ use v1::key_service_server::KeyServiceServer;
 use v1::person_service_server::PersonServiceServer;
 use v1::session_service_server::SessionServiceServer;
 use v1::status_service_server::StatusServiceServer;
+pub use watch::WATCHERS;
 
 /// The largest message that is read, in bytes: twice the longest authorization request, which a form can be.
 const MESSAGE_LIMIT: usize = 128 * 1_024;
@@ -99,7 +100,7 @@ impl AdminService {
             keys,
             clock,
             installation: Arc::new(installation),
-            watchers: Arc::new(Semaphore::new(watch::WATCHERS)),
+            watchers: Arc::new(Semaphore::new(WATCHERS)),
             closing: Arc::clone(&closing),
         };
         let mut services = HashMap::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use tollgate::{cache, certificate, config, dpop, fetch, issuers, oauth, replay, store, telemetry, token, web};
+use tollgate::{cache, certificate, config, dpop, fetch, grpc, issuers, oauth, replay, store, telemetry, token, web};
 
 const README: &str = include_str!("../../README.md");
 
@@ -80,6 +80,8 @@ fn the_readme_names_the_limits_that_hold() {
         ("remembered proofs", settable(replay::DEFAULT_ENTRIES as u64)),
         ("checks that wait to be written to a Redis", grouped(replay::REDIS_WAITING as u64)),
         ("log that waits for its reader", size(telemetry::WAITING_LIMIT as u64)),
+        ("watchers of events", grouped(grpc::WATCHERS as u64)),
+        ("events that wait for each of them", grouped(telemetry::FEED_LIMIT as u64)),
         ("live authorization codes", settable(kept.codes)),
         ("live grants", settable(kept.grants)),
         ("live grants of one person at one client", settable(kept.grants_per_person)),

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::telemetry::Heard;
 
 /// How many watch at once.
-pub(super) const WATCHERS: usize = 16;
+pub const WATCHERS: usize = 16;
 
 /// How many events are on their way to one watcher, beside those that wait in the feed.
 const ON_THE_WAY: usize = 16;
