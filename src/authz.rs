@@ -16,7 +16,7 @@
 //! | proof there at all | `Proof(Missing)`, `Proof(Repeated)` |
 //! | token | `Token(…)`, `CertificateMismatch`, `BoundTokenAsBearer`, `BearerRefused`, `UnboundTokenAsDpop` |
 //! | proof | `Proof(…)`, `KeyMismatch` |
-//! | scopes | `ScopeInsufficient` |
+//! | what the rule asks of the token | `ScopeInsufficient`, `DetailsInsufficient`, `ClaimRefused`, `AuthenticationTo…` |
 //! | guard | `Proof(Replayed)` |
 //!
 //! Invariant: what does not match is denied, and nothing but a [`Permit`] lets a request pass.
@@ -46,6 +46,7 @@ mod lookup;
 mod metadata;
 mod path;
 mod policy;
+mod requirement;
 mod resource;
 mod upstream;
 
@@ -57,11 +58,13 @@ pub use headers::{Headers, Single};
 pub use lookup::{Resolved, Unresolved};
 pub use metadata::{Described, ResourceMetadata};
 pub use policy::{Access, Method, MethodFault, PathPattern, PatternFault, Rule};
+pub use requirement::{ClaimRequirement, DetailRequirement, Requirements};
 pub use resource::{AcceptedIssuer, DpopRequirement, GateNonce, OpaqueTokens, ResourceSettings, TokenIssuer};
 pub use upstream::{HeaderFault, IdentityHeader, UpstreamAuthorization, UpstreamChanges, UpstreamView};
 
 use credentials::Credentials;
 use metadata::PreparedMetadata;
+use requirement::Circumstances;
 use upstream::PreparedView;
 
 /// One request, as the proxy describes it.
@@ -129,6 +132,12 @@ impl Resource {
             Err(RevocationsFault::Unavailable(cause)) => Err(Stop::Unavailable(cause)),
             Err(RevocationsFault::Outdated(list)) => Err(Stop::KeysOutdated(list)),
         }
+    }
+
+    /// Judges a good token by what the rule asks for.
+    fn check(&self, token: &VerifiedToken, wanted: &Requirements, now: Timestamp) -> Result<(), Denial> {
+        let skew = self.issuer(token.issuer())?.0.profile.skew;
+        wanted.check(token, Circumstances { resource: self.settings.audience.as_str(), now, skew })
     }
 
     /// Whose token this would be. Where there are several issuers a JWT must say it itself. Nothing is believed for that: it
@@ -281,7 +290,7 @@ impl Enforcer {
         let matches = |rule: &Rule| rule.matches(request.method, &path);
         let rule = resource.settings.rules.iter().position(matches).ok_or(Denial::NoRule)?;
         context.rule = Some(rule);
-        let Access::Token { scopes } = &resource.settings.rules[rule].access else { return Ok(Cleared::Anyone) };
+        let Access::Token(wanted) = &resource.settings.rules[rule].access else { return Ok(Cleared::Anyone) };
 
         let credentials = Credentials::read(&request.headers)?;
         context.scheme = Some(credentials.scheme);
@@ -298,7 +307,7 @@ impl Enforcer {
         check_certificate(token, request.certificate)?;
         let Some(proof) = proof else {
             check_bearer(token, resource)?;
-            check_scopes(token, scopes)?;
+            resource.check(token, wanted, now)?;
             return Ok(Cleared::Bearer(credentials));
         };
         let bound_to = token.key().ok_or(Denial::UnboundTokenAsDpop)?;
@@ -308,7 +317,7 @@ impl Enforcer {
         if proof.key() != bound_to {
             return Err(Denial::KeyMismatch.into());
         }
-        check_scopes(token, scopes)?;
+        resource.check(token, wanted, now)?;
         Ok(Cleared::Bound(credentials, proof))
     }
 
@@ -423,11 +432,6 @@ fn check_bearer(token: &VerifiedToken, resource: &Resource) -> Result<(), Denial
         (None, Some(_), DpopRequirement::OrCertificate)
         | (None, _, DpopRequirement::Allowed | DpopRequirement::Off) => Ok(()),
     }
-}
-
-/// The token must allow all that the rule asks for (RFC 6750 §3.1).
-fn check_scopes(token: &VerifiedToken, wanted: &crate::scope::Scopes) -> Result<(), Denial> {
-    if wanted.is_within(token.scopes()) { Ok(()) } else { Err(Denial::ScopeInsufficient) }
 }
 
 /// Refuses a `Connection` that names other headers: in an upgrade it survives to the next hop, which would drop the

@@ -50,6 +50,7 @@ mod protected_resource;
 mod reference;
 mod registration;
 mod replay;
+mod rule;
 mod store;
 mod tree;
 mod words;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tollgate::authz::{
     AcceptedIssuer, Access, DpopRequirement, Enforcer, Finding, GateNonce, Headers, IdentityHeader, OpaqueTokens,
-    Request, ResourceSettings, Rule, TokenIssuer, UpstreamAuthorization, UpstreamView,
+    Request, Requirements, ResourceSettings, Rule, TokenIssuer, UpstreamAuthorization, UpstreamView,
 };
 use tollgate::cache::{DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, SystemClock, Timestamp};
@@ -99,7 +99,7 @@ fn enforcer(issuer: &SigningKey) -> Enforcer {
         methods: methods.iter().map(|method| method.parse().expect("a method")).collect(),
         access,
     };
-    let scope = |scope: &str| Access::Token { scopes: scope.parse().expect("scopes") };
+    let scope = |scope: &str| Access::Token(Requirements::scopes(scope.parse().expect("scopes")));
     let header = |(name, claim)| IdentityHeader::new(name, claim).expect("a header");
     let settings = ResourceSettings {
         audience: API.parse().expect("a name"),

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::credentials::Scheme;
-use super::{ChallengeError, Denial, Denied, DpopRequirement, Headers, Outage, Resource};
+use super::{ChallengeError, Denial, Denied, DpopRequirement, Headers, Outage, Requirements, Resource};
 use crate::jose::{Algorithm, PROOF_ALGORITHMS};
 
 /// Seconds after which a request that met an outage is worth a retry (RFC 9110 §10.2.3).
@@ -88,8 +88,13 @@ impl Denied {
             parameters.push(("error_description", self.denial.description().to_owned()));
         }
         // What a rule asks for is told to who sent nothing or too little, not to who holds a token that is not theirs.
-        if matches!(self.denial, Denial::CredentialsMissing | Denial::ScopeInsufficient) {
+        let steps_up = matches!(self.denial, Denial::AuthenticationTooWeak | Denial::AuthenticationTooOld);
+        if steps_up || matches!(self.denial, Denial::CredentialsMissing | Denial::ScopeInsufficient) {
             parameters.extend(self.context.wanted_scopes().map(|scopes| ("scope", scopes)));
+        }
+        if steps_up {
+            // RFC 9470 §3: both, if both are wanted, so that one more sign-in is enough.
+            parameters.extend(self.context.requirements().into_iter().flat_map(Requirements::step_up));
         }
         match scheme {
             Scheme::Dpop => parameters.push(("algs", algorithm_names())),
@@ -105,7 +110,7 @@ impl Denied {
         let mut line = name.to_owned();
         for (index, (name, value)) in parameters.iter().enumerate() {
             let separator = if index == 0 { " " } else { ", " };
-            // Descriptions, scopes (RFC 6749 §3.3), hosts and algorithm names have no quotes and no backslashes.
+            // Descriptions, scopes (RFC 6749 §3.3), configured `acr` values, hosts and algorithm names have no quotes and no backslashes.
             write!(line, "{separator}{name}=\"{value}\"").expect("a string takes any text");
         }
         line

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::credentials::Scheme;
 use super::metadata::Described;
 use super::policy::{Access, Rule};
+use super::requirement::Requirements;
 use super::{Denial, Resource, Unresolved, UpstreamChanges};
 use crate::clock::Timestamp;
 use crate::dpop::{Fence, NonceText, ProofFault, VerifiedProof};
@@ -76,9 +77,15 @@ impl Context {
 
     /// The scopes that the rule asks for, as they stand in a challenge.
     pub(super) fn wanted_scopes(&self) -> Option<String> {
+        let scopes = self.requirements()?.wanted_scopes();
+        (!scopes.is_empty()).then(|| scopes.to_string())
+    }
+
+    /// What the rule asks of tokens.
+    pub(super) fn requirements(&self) -> Option<&Requirements> {
         match &self.matched()?.access {
-            Access::Token { scopes } if !scopes.is_empty() => Some(scopes.to_string()),
-            Access::Token { .. } | Access::Anyone => None,
+            Access::Token(requirements) => Some(requirements),
+            Access::Anyone => None,
         }
     }
 }

@@ -49,6 +49,14 @@ pub enum Denial {
     CertificateMismatch,
     /// RFC 6750 §3.1: the token does not allow what the rule asks for.
     ScopeInsufficient,
+    /// RFC 9396 §9.1: `authorization_details` of the token do not hold what the rule asks for.
+    DetailsInsufficient,
+    /// A claim of the token does not say what the rule asks for.
+    ClaimRefused,
+    /// RFC 9470 §3: the person signed in in another way than the rule asks for.
+    AuthenticationTooWeak,
+    /// RFC 9470 §3: the person signed in longer ago than the rule allows.
+    AuthenticationTooOld,
     /// RFC 9068 §4: the token itself is at fault.
     Token(TokenFault),
     /// RFC 9449 §4.3: the proof itself is at fault.
@@ -64,6 +72,8 @@ pub enum ChallengeError {
     InvalidToken,
     /// RFC 6750 §3.1.
     InsufficientScope,
+    /// RFC 9470 §3.
+    InsufficientUserAuthentication,
     /// RFC 9449 §7.1.
     InvalidDpopProof,
     /// RFC 9449 §9.
@@ -78,6 +88,7 @@ impl ChallengeError {
             Self::InvalidRequest => "invalid_request",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
+            Self::InsufficientUserAuthentication => "insufficient_user_authentication",
             Self::InvalidDpopProof => "invalid_dpop_proof",
             Self::UseDpopNonce => "use_dpop_nonce",
         }
@@ -86,7 +97,7 @@ impl ChallengeError {
 
 impl Denial {
     /// The denials that embed nothing.
-    const PLAIN: [Self; 20] = [
+    const PLAIN: [Self; 24] = [
         Self::CheckMalformed,
         Self::CheckTooLarge,
         Self::ResourceUnknown,
@@ -107,6 +118,10 @@ impl Denial {
         Self::KeyMismatch,
         Self::CertificateMismatch,
         Self::ScopeInsufficient,
+        Self::DetailsInsufficient,
+        Self::ClaimRefused,
+        Self::AuthenticationTooWeak,
+        Self::AuthenticationTooOld,
     ];
 
     /// Every denial.
@@ -140,6 +155,10 @@ impl Denial {
             Self::KeyMismatch => "key_mismatch",
             Self::CertificateMismatch => "certificate_mismatch",
             Self::ScopeInsufficient => "scope_insufficient",
+            Self::DetailsInsufficient => "authorization_details_insufficient",
+            Self::ClaimRefused => "claim_refused",
+            Self::AuthenticationTooWeak => "authentication_too_weak",
+            Self::AuthenticationTooOld => "authentication_too_old",
             Self::Token(fault) => fault.name(),
             Self::Proof(fault) => fault.name(),
         }
@@ -160,7 +179,8 @@ impl Denial {
             | Self::ConnectionNamesHeaders
             | Self::NoRule
             | Self::CredentialsMissing
-            | Self::CredentialsTooLong => None,
+            | Self::CredentialsTooLong
+            | Self::ClaimRefused => None,
             Self::CredentialsRepeated | Self::CredentialsMalformed => Some(ChallengeError::InvalidRequest),
             Self::BoundTokenAsBearer
             | Self::BearerRefused
@@ -168,7 +188,10 @@ impl Denial {
             | Self::KeyMismatch
             | Self::CertificateMismatch
             | Self::Token(_) => Some(ChallengeError::InvalidToken),
-            Self::ScopeInsufficient => Some(ChallengeError::InsufficientScope),
+            Self::ScopeInsufficient | Self::DetailsInsufficient => Some(ChallengeError::InsufficientScope),
+            Self::AuthenticationTooWeak | Self::AuthenticationTooOld => {
+                Some(ChallengeError::InsufficientUserAuthentication)
+            }
             Self::Proof(fault) => match fault.remedy() {
                 Remedy::AnotherProof => Some(ChallengeError::InvalidDpopProof),
                 Remedy::FreshNonce => Some(ChallengeError::UseDpopNonce),
@@ -192,13 +215,17 @@ impl Denial {
             | Self::UnboundTokenAsDpop
             | Self::KeyMismatch
             | Self::CertificateMismatch
+            | Self::AuthenticationTooWeak
+            | Self::AuthenticationTooOld
             | Self::Token(_)
             | Self::Proof(_) => 401,
             Self::ResourceUnknown
             | Self::HostUnknown
             | Self::MethodRefused
             | Self::NoRule
-            | Self::ScopeInsufficient => 403,
+            | Self::ScopeInsufficient
+            | Self::DetailsInsufficient
+            | Self::ClaimRefused => 403,
             Self::PathTooLong => 414,
             Self::CheckTooLarge | Self::CredentialsTooLong => 431,
         }
@@ -228,6 +255,10 @@ impl Denial {
             Self::KeyMismatch => "Invalid DPoP key binding",
             Self::CertificateMismatch => "the token is bound to another client certificate",
             Self::ScopeInsufficient => "the token lacks a scope that is required here",
+            Self::DetailsInsufficient => "the authorization_details of the token do not allow this",
+            Self::ClaimRefused => "the token is good, but not for this",
+            Self::AuthenticationTooWeak => "a stronger authentication is required",
+            Self::AuthenticationTooOld => "a more recent authentication is required",
             Self::Token(fault) => fault.description(),
             Self::Proof(fault) => fault.description(),
         }

@@ -1,10 +1,12 @@
 //! Metadata of protected resources (RFC 9728): what a client must know before it has a token. The gate itself answers with
 //! it, so no proxy and no service need a route for it.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::challenge::Answer;
-use super::{Access, Context, DpopRequirement, ResourceSettings};
+use super::{Access, Context, DpopRequirement, Requirements, ResourceSettings};
 use crate::jose::{Algorithm, PROOF_ALGORITHMS};
 use crate::scope::Scopes;
 use crate::uri::HttpUri;
@@ -83,6 +85,10 @@ fn document(settings: &ResourceSettings, described: &ResourceMetadata) -> String
     if !scopes.is_empty() {
         members.insert("scopes_supported".to_owned(), scopes.iter().map(ToString::to_string).collect());
     }
+    let types = detail_types(settings);
+    if !types.is_empty() {
+        members.insert("authorization_details_types_supported".to_owned(), types.into_iter().collect());
+    }
     members.insert("bearer_methods_supported".to_owned(), json!(["header"]));
     if settings.dpop != DpopRequirement::Off {
         let algorithms: Value = PROOF_ALGORITHMS.iter().copied().map(Algorithm::name).collect();
@@ -108,11 +114,20 @@ fn document(settings: &ResourceSettings, described: &ResourceMetadata) -> String
 
 /// What the rules ask for. Clients ask for all of it, so it is no more than that.
 fn scopes(settings: &ResourceSettings) -> Scopes {
-    let wanted = settings.rules.iter().filter_map(|rule| match &rule.access {
-        Access::Token { scopes } => Some(scopes),
+    wanted(settings).flat_map(|wanted| wanted.wanted_scopes().iter().cloned().collect::<Vec<_>>()).collect()
+}
+
+/// The types of `authorization_details` that the rules ask for (RFC 9396 §10).
+fn detail_types(settings: &ResourceSettings) -> BTreeSet<&str> {
+    wanted(settings).flat_map(|wanted| &wanted.details).map(|detail| detail.detail_type.as_str()).collect()
+}
+
+/// What the rules ask of tokens.
+fn wanted(settings: &ResourceSettings) -> impl Iterator<Item = &Requirements> {
+    settings.rules.iter().filter_map(|rule| match &rule.access {
+        Access::Token(requirements) => Some(requirements),
         Access::Anyone => None,
-    });
-    wanted.flat_map(Scopes::iter).cloned().collect()
+    })
 }
 
 /// A request for the metadata of a resource, and the answer to it.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::path::is_ambiguous;
-use crate::scope::Scopes;
+use super::requirement::Requirements;
 use crate::uri::normalize_path;
 
 /// Who may send a request that a rule matches.
@@ -12,11 +12,8 @@ use crate::uri::normalize_path;
 pub enum Access {
     /// Anybody, with or without credentials.
     Anyone,
-    /// Who holds a token for this resource with all of these scopes.
-    Token {
-        /// What the token must allow; may be empty.
-        scopes: Scopes,
-    },
+    /// Who holds a token for this resource that allows and says what is asked for.
+    Token(Requirements),
 }
 
 /// One rule. The first one that matches decides, in the order of the file.

@@ -20,6 +20,30 @@ pub(super) struct KnownTypes {
     incomplete: bool,
 }
 
+impl KnownTypes {
+    /// Reports a type that does not exist, or actions that it does not have.
+    pub(super) fn check(&self, judge: &mut Judge<'_>, name: &Given<String>, actions: &[&Given<String>]) {
+        let Some(found) = self.types.get(&name.value) else {
+            if !self.incomplete {
+                judge.report(unknown(name));
+            }
+            return;
+        };
+        let known = found.values.get("actions").filter(|known| !known.is_empty());
+        for action in actions.iter().filter(|action| known.is_some_and(|known| !known.contains(&action.value))) {
+            let mistake =
+                Mistake::about(&action.place, format!("is `{}`, which `{}` does not have", action.value, name.value));
+            judge.report(mistake.help("add it to the `actions` of the type, or take it out here"));
+        }
+    }
+}
+
+/// A type that nobody has described.
+fn unknown(name: &Given<String>) -> Mistake {
+    let predicate = format!("is `{}`, which is not in `authorization_server.authorization_details_types`", name.value);
+    Mistake::about(&name.place, predicate).help("describe it there")
+}
+
 /// Judges the types that exist.
 pub(super) fn known(judge: &mut Judge<'_>, server: &Given<AuthorizationServerFile>) -> KnownTypes {
     let Some(given) = &server.value.authorization_details_types else {
@@ -67,11 +91,7 @@ fn is_known_everywhere(member: &str) -> bool {
 pub(super) fn of_client(judge: &mut Judge<'_>, client: &ClientFile, known: &KnownTypes) -> Vec<String> {
     let given = client.authorization_details_types.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
     for unknown in given.iter().filter(|one| !known.incomplete && !known.types.contains_key(&one.value)) {
-        let mistake = Mistake::about(
-            &unknown.place,
-            format!("is `{}`, which is not in `authorization_server.authorization_details_types`", unknown.value),
-        );
-        judge.report(mistake.help("describe it there"));
+        judge.report(self::unknown(unknown));
     }
     judge.once(given.iter().map(|one| (one.value.as_str(), &one.place)), "is given twice");
     given.iter().map(|one| one.value.clone()).collect()

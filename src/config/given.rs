@@ -214,7 +214,7 @@ impl de::Error for Fault {
 
 /// Keys that this version has not, but a later one will have: a misspelling would be bad advice. Each is named with a
 /// key that is known beside it.
-const PLANNED: &[(&str, &str)] = &[("when", "path"), ("max_age", "path"), ("acr", "path")];
+const PLANNED: &[(&str, &str)] = &[("when", "path")];
 
 fn is_planned(key: &str, known: &[&str]) -> bool {
     PLANNED.iter().any(|(planned, beside)| *planned == key && known.contains(beside))

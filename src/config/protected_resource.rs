@@ -2,15 +2,16 @@
 
 use super::authorization_server::{KnownScopes, dpop};
 use super::check::Judge;
+use super::detail_types::{self, KnownTypes};
 use super::file::{
-    AllowWord, DpopWord, File, GateNonceWord, MetadataFile, ResourceFile, ResourceUri, RuleFile,
-    UpstreamAuthorizationWord, UpstreamFile,
+    DpopWord, File, GateNonceWord, MetadataFile, ResourceFile, ResourceUri, UpstreamAuthorizationWord, UpstreamFile,
 };
 use super::given::{Given, Parsed};
 use super::issuer;
-use super::mistake::{Mistake, Place};
+use super::mistake::Mistake;
+use super::rule::{self, Known};
 use crate::authz::{
-    AcceptedIssuer, Access, DpopRequirement, GateNonce, IdentityHeader, ResourceMetadata, ResourceSettings, Rule,
+    AcceptedIssuer, DpopRequirement, GateNonce, IdentityHeader, ResourceMetadata, ResourceSettings,
     UpstreamAuthorization, UpstreamView,
 };
 use crate::dpop::Window;
@@ -78,6 +79,7 @@ pub(super) struct Own {
     present: bool,
     pub(super) issuer: Option<Issuer>,
     scopes: Option<KnownScopes>,
+    types: Option<KnownTypes>,
     /// The age at which proofs are accepted; the same without an authorization server.
     pub(super) window: Window,
 }
@@ -90,7 +92,8 @@ impl Own {
         // Mistakes in here are reported where the authorization server is judged.
         let dpop = dpop(&mut Judge::aside(&mut Vec::new()), server.and_then(|server| server.dpop.as_ref()));
         let present = given.is_some() || file.place.lost("authorization_server");
-        Self { present, issuer, scopes: given.map(KnownScopes::of), window: dpop.window }
+        let types = given.map(|given| detail_types::known(&mut Judge::aside(&mut Vec::new()), given));
+        Self { present, issuer, scopes: given.map(KnownScopes::of), types, window: dpop.window }
     }
 }
 
@@ -104,8 +107,9 @@ fn resource(judge: &mut Judge<'_>, given: &Given<ResourceFile>, own: &Own) -> Op
     let metadata = file.metadata.as_ref().map(|given| metadata(judge, given, resource.as_ref()));
     // Others may know scopes that this file does not.
     let ours = |one: &AcceptedIssuer| own.issuer.as_ref().is_some_and(|own| own.as_str() == one.name.as_str());
-    let known = own.scopes.as_ref().filter(|_| issuers.iter().all(ours));
-    let rules = rules(judge, given, known);
+    let all_ours = issuers.iter().all(ours);
+    let known = own.scopes.as_ref().filter(|_| all_ours);
+    let rules = rule::all(judge, given, &Known { scopes: known, types: own.types.as_ref().filter(|_| all_ours) });
     let resource = resource?;
     Some(ResourceSettings {
         audience: resource.audience,
@@ -178,71 +182,4 @@ fn upstream(judge: &mut Judge<'_>, given: Option<&Given<UpstreamFile>>, issuers:
         }
     };
     UpstreamView { authorization, headers }
-}
-
-fn rules(judge: &mut Judge<'_>, resource: &Given<ResourceFile>, known: Option<&KnownScopes>) -> Vec<Rule> {
-    let Some(given) = judge.required(&resource.place, "rules", resource.value.rules.as_ref()) else {
-        return Vec::new();
-    };
-    if given.value.is_empty() && given.place.gaps.is_empty() {
-        let mistake = Mistake::about(&given.place, "is empty: every request would be denied");
-        judge.report(mistake.help("add a rule, such as `{ path: \"/**\", allow: authenticated }`"));
-    }
-    let mut rules: Vec<(Rule, &Place)> = Vec::new();
-    for one in &given.value {
-        let Some(rule) = rule(judge, one, known) else { continue };
-        if let Some((_, earlier)) = rules.iter().find(|(earlier, _)| earlier.covers(&rule)) {
-            let mistake = Mistake::about(&one.place, format!("can never match: `{}` comes first", earlier.path));
-            judge.report(mistake.help("the first rule that matches decides: put this one before it, or leave it out"));
-        }
-        rules.push((rule, &one.place));
-    }
-    rules.into_iter().map(|(rule, _)| rule).collect()
-}
-
-/// Judges one rule. `None` only if there are mistakes.
-fn rule(judge: &mut Judge<'_>, given: &Given<RuleFile>, known: Option<&KnownScopes>) -> Option<Rule> {
-    let Given { value: file, place } = given;
-    let path = judge.required(place, "path", file.path.as_ref()).map(|path| path.value.0.clone());
-    if let Some(methods) = file.methods.as_ref().filter(|given| given.value.is_empty() && given.place.gaps.is_empty()) {
-        judge.report(
-            Mistake::about(&methods.place, "is empty: the rule would match nothing").help("leave it out for all"),
-        );
-    }
-    let access = access(judge, given, known);
-    let methods = file.methods.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
-    let methods = methods.iter().map(|method| method.value.0.clone()).collect();
-    Some(Rule { path: path?, methods, access: access? })
-}
-
-fn access(judge: &mut Judge<'_>, given: &Given<RuleFile>, known: Option<&KnownScopes>) -> Option<Access> {
-    let Given { value: file, place } = given;
-    match (&file.scope, &file.allow) {
-        (Some(scope), None) => {
-            let scopes = scope.value.0.clone();
-            if let Some(known) = known {
-                known.check(judge, &scope.place, &scopes);
-            }
-            if scopes.is_empty() {
-                let mistake = Mistake::about(&scope.place, "is empty");
-                judge.report(mistake.help("say `allow: authenticated` for whoever has a valid token"));
-            }
-            Some(Access::Token { scopes })
-        }
-        (None, Some(allow)) => Some(match allow.value {
-            AllowWord::Anyone => Access::Anyone,
-            AllowWord::Authenticated => Access::Token { scopes: crate::scope::Scopes::default() },
-        }),
-        (Some(_), Some(allow)) => {
-            judge.report(Mistake::about(&allow.place, "stands beside `scope`").help("give only one of them"));
-            None
-        }
-        (None, None) => {
-            if !place.lost("scope") && !place.lost("allow") {
-                let mistake = Mistake::about(place, "says neither `scope` nor `allow`");
-                judge.report(mistake.help("add `scope: \"...\"`, `allow: authenticated` or `allow: anyone`"));
-            }
-            None
-        }
-    }
 }

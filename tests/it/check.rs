@@ -1019,6 +1019,10 @@ async fn a_socket_and_a_port_are_one_gate() {
 #[test]
 fn the_tables_reach_every_denial() {
     let elsewhere = [
+        Denial::DetailsInsufficient, // `gate_rules.rs`, and the next three
+        Denial::ClaimRefused,
+        Denial::AuthenticationTooWeak,
+        Denial::AuthenticationTooOld,
         Denial::CertificateMismatch, // `mutual_tls.rs`
         Denial::CheckMalformed,
         Denial::CheckTooLarge,

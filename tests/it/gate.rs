@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tollgate::authz::{
-    AcceptedIssuer, Access, DpopRequirement, Enforcer, GateNonce, IdentityHeader, OpaqueTokens, ResourceMetadata,
-    ResourceSettings, Rule, TokenIssuer, UpstreamAuthorization, UpstreamView,
+    AcceptedIssuer, Access, DpopRequirement, Enforcer, GateNonce, IdentityHeader, OpaqueTokens, Requirements,
+    ResourceMetadata, ResourceSettings, Rule, TokenIssuer, UpstreamAuthorization, UpstreamView,
 };
 use tollgate::cache::{KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, Timestamp};
@@ -282,7 +282,7 @@ fn api_rules() -> Vec<Rule> {
 
 fn rule(path: &str, methods: &[&str], scope: Option<&str>) -> Rule {
     let access = match scope {
-        Some(scope) => Access::Token { scopes: scope.parse().expect("scopes") },
+        Some(scope) => Access::Token(Requirements::scopes(scope.parse().expect("scopes"))),
         None => Access::Anyone,
     };
     let methods = methods.iter().map(|method| method.parse().expect("a method")).collect();

@@ -38,6 +38,7 @@ mod form_post;
 mod fuzz;
 mod gate;
 mod gate_only;
+mod gate_rules;
 mod hygiene;
 mod inject;
 mod injector;

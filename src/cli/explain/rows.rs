@@ -1065,6 +1065,30 @@ pub(super) const AT_THE_GATE: &[Row] = &[
         "Ask for a token with the scopes in the challenge; the client must be registered for them.",
     ),
     row(
+        "authorization_details_insufficient",
+        "RFC 9396 §9.1",
+        "The token is good, but its `authorization_details` have no object of the type, actions and location that the rule asks for.",
+        "Ask for a token with such an object; the client must be registered for its type.",
+    ),
+    row(
+        "claim_refused",
+        "`claims` of the rule",
+        "The token is good, but a claim that the rule looks at is not there, or has another value.",
+        "Look at `claims` of the rule, and at what the issuer says of this subject. No other request of the client helps.",
+    ),
+    row(
+        "authentication_too_weak",
+        "RFC 9470 §3",
+        "`acr` of the token is none of those of the rule: the person signed in otherwise, or the client acts for itself.",
+        "Start an authorization with the `acr_values` of the challenge. If it changes nothing, see what `login` can say.",
+    ),
+    row(
+        "authentication_too_old",
+        "RFC 9470 §3",
+        "`auth_time` of the token is older than the rule allows, or is not there: renewed tokens keep that of their sign-in.",
+        "Start an authorization with the `max_age` of the challenge; a refresh does not help.",
+    ),
+    row(
         "token_malformed",
         "RFC 9068 §4, RFC 7515 §7.1",
         "The token is neither a JWT nor a handle of ours: cut off, encoded twice, or an opaque token of somebody else.",

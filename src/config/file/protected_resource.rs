@@ -1,15 +1,19 @@
 //! What the file may say about what the gate protects.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
+use super::super::duration::Lifetime;
 use super::super::given::{Given, Parsed};
 use super::client::AccessTokenFormatWord;
 use crate::authz::{Method, PathPattern};
-use crate::ident::Audience;
+use crate::ident::{Acr, Audience};
+use crate::jose::Json;
 use crate::scope::Scopes;
 
 /// A resource that the gate protects.
@@ -116,7 +120,8 @@ pub(in crate::config) enum UpstreamAuthorizationWord {
     Keep,
 }
 
-/// Who may send a kind of request. Exactly one of `scope` and `allow`.
+/// Who may send a kind of request. Beside `path` and `methods`, either `allow`, or what is asked of tokens, or
+/// `allow: authenticated` with it; a token must meet all that is asked.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct RuleFile {
@@ -127,8 +132,65 @@ pub(in crate::config) struct RuleFile {
     pub(in crate::config) methods: Option<Given<Vec<Given<Parsed<Method>>>>>,
     /// The scopes that a token must have, separated by spaces; all of them.
     pub(in crate::config) scope: Option<Given<Parsed<Scopes>>>,
+    /// Scopes of which one is enough. Each item may be several scopes, separated by spaces, all of which it takes then.
+    /// Challenges and metadata name the first item only: clients ask for all that they are told.
+    pub(in crate::config) any_scope: Option<Given<Vec<Given<Parsed<Scopes>>>>>,
+    /// What must be among the `authorization_details` of a token (RFC 9396): all of these.
+    pub(in crate::config) authorization_details: Option<Given<Vec<Given<DetailFile>>>>,
+    /// Claims that a token must have, each with the value, or with a list of values of which one is enough. A claim that is
+    /// a list itself must hold one of them. Texts, numbers and truth values are compared as they are.
+    pub(in crate::config) claims: Option<Given<BTreeMap<String, Given<ClaimValues>>>>,
+    /// How people must have signed in: one of these `acr` values, the best first. A client whose user has not is told to
+    /// have him sign in so (RFC 9470).
+    pub(in crate::config) acr: Option<Given<Vec<Given<Parsed<Acr>>>>>,
+    /// How long ago people may have signed in. A client whose user has not is told to have him sign in again (RFC 9470).
+    /// Renewing a token is no sign-in.
+    pub(in crate::config) max_age: Option<Given<Lifetime>>,
     /// Who may come without a particular scope.
     pub(in crate::config) allow: Option<Given<AllowWord>>,
+}
+
+/// What must be among the `authorization_details` of a token.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct DetailFile {
+    /// Its `type`.
+    #[serde(rename = "type")]
+    #[schemars(required)]
+    pub(in crate::config) detail_type: Option<Given<String>>,
+    /// What its `actions` must hold, all of it. Default: nothing.
+    pub(in crate::config) actions: Option<Given<Vec<Given<String>>>>,
+}
+
+/// Values of a claim, of which one is enough.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct ClaimValues(pub(in crate::config) Vec<Json>);
+
+impl<'de> Deserialize<'de> for ClaimValues {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let values = match Json::deserialize(deserializer)? {
+            Json::Array(values) => values,
+            value => vec![value],
+        };
+        let plain = |value: &Json| matches!(value, Json::String(_) | Json::Number(_) | Json::Bool(_));
+        if values.is_empty() || !values.iter().all(plain) {
+            return Err(D::Error::custom("must be text, a number, true or false, or a list of them"));
+        }
+        Ok(Self(values))
+    }
+}
+
+impl JsonSchema for ClaimValues {
+    fn schema_name() -> Cow<'static, str> {
+        "ClaimValues".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let plain = ["string", "number", "boolean"];
+        schemars::json_schema!({ "anyOf": [
+            { "type": plain }, { "type": "array", "minItems": 1, "items": { "type": plain } },
+        ] })
+    }
 }
 
 /// Who may come without a particular scope.

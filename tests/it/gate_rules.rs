@@ -1,0 +1,226 @@
+//! What rules may ask of tokens, and what clients are told that bring too little.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tollgate::clock::Clock;
+
+use crate::check::{Proxy, Verdict};
+use crate::envoy::{Envoy, Reply, eventually};
+use crate::gate::Holder;
+use crate::other_issuers::serve;
+use crate::provider::Provider;
+use crate::upstream::Upstream;
+use crate::world::{Events, TestClock};
+
+pub const API: &str = "https://api.example.com";
+
+/// A gate with one resource, the issuer of its tokens, and somebody who holds a key.
+pub struct Story {
+    pub acme: Provider,
+    pub clock: Arc<TestClock>,
+    pub ada: Holder,
+    pub events: Events,
+    pub proxy: Proxy,
+    pub socket: PathBuf,
+    _folder: TempDir,
+    _listening: tracing::subscriber::DefaultGuard,
+    _gate: JoinSet<()>,
+}
+
+impl Story {
+    /// `resource` is what the configuration says of it, but for its name and issuer.
+    pub async fn start(resource: &str) -> Self {
+        let clock = Arc::new(TestClock::default());
+        let acme = Provider::start(clock.now()).await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("authz.sock");
+        let text = format!(
+            r#"
+listen: {{ admin: {{ address: "127.0.0.1:0" }}, ext_authz: [ {{ address: "127.0.0.1:0" }}, {{ address: "unix:{}" }} ] }}
+protected_resources:
+  - resource: {API}
+    authorization_servers: ["{}"]
+{resource}"#,
+            socket.display(),
+            acme.issuer
+        );
+        let (events, listening) = Events::listen();
+        let (gate, proxy) = serve(&text, &clock).await;
+        let fetched = || acme.script().requests.iter().any(|(head, _)| head.starts_with("GET /jwks "));
+        eventually("the keys are fetched", async || fetched().then_some(())).await;
+        // The fence is behind us.
+        clock.advance(Duration::from_mins(1));
+        let ada = Holder::new("app");
+        Self { acme, clock, ada, events, proxy, socket, _folder: folder, _listening: listening, _gate: gate }
+    }
+
+    pub fn now(&self) -> i64 {
+        self.clock.now().seconds()
+    }
+
+    /// A good token that says these things too.
+    pub fn token(&self, more: &Value) -> String {
+        let now = self.now();
+        let mut claims = json!({
+            "iss": self.acme.issuer, "sub": "ada", "aud": API, "client_id": "app", "scope": "orders:read", "jti": "1",
+            "iat": now, "exp": now + 3_600, "cnf": { "jkt": self.ada.thumbprint() },
+        });
+        for (name, value) in more.as_object().expect("an object") {
+            claims[name] = value.clone();
+        }
+        self.acme.script().key.sign("at+jwt", &claims)
+    }
+
+    /// The two headers of a request with this token and a fresh proof.
+    pub fn credentials(&self, method: &str, path: &str, token: &str) -> [(&'static str, String); 2] {
+        let proof = self.ada.proof(method, &format!("{API}{path}"), token, self.now());
+        [("authorization", format!("DPoP {token}")), ("dpop", proof)]
+    }
+
+    pub async fn get(&mut self, path: &str, token: &str) -> Verdict {
+        let credentials = self.credentials("GET", path, token);
+        let headers = credentials.each_ref().map(|(name, value)| (*name, value.as_str()));
+        self.proxy.ask("api.example.com", path, &headers).await
+    }
+}
+
+/// The real Envoy before a story, and an API behind it.
+pub struct Behind {
+    pub envoy: Envoy,
+    pub upstream: Upstream,
+}
+
+impl Behind {
+    pub async fn envoy(story: &Story) -> Self {
+        let upstream = Upstream::start().await;
+        Self { envoy: Envoy::recommended(&story.socket, upstream.port).await, upstream }
+    }
+
+    /// A GET request with these headers, and what of it reached the API.
+    pub async fn get(&self, path: &str, headers: &[(&str, String)]) -> (Reply, Option<String>) {
+        let mut wire = format!("GET {path} HTTP/1.1\r\nhost: api.example.com\r\n");
+        wire.extend(headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
+        wire.push_str("\r\n");
+        let reply = self.envoy.send(wire.as_bytes()).await;
+        (reply, self.upstream.take().pop())
+    }
+}
+
+const RULES: &str = r#"
+    metadata: {}
+    rules:
+      - { path: /any, any_scope: ["orders:admin", "orders:read orders:audit"], scope: "orders:see" }
+      - { path: /mfa, acr: ["urn:hardware", "urn:mfa"], scope: "orders:read" }
+      - { path: /recent, max_age: 5m, acr: ["urn:mfa"], allow: authenticated }
+      - { path: /team, claims: { department: [ops, dev], level: 2, roles: owner } }
+      - { path: /pay, authorization_details: [ { type: payment, actions: [initiate] }, { type: account } ] }
+"#;
+
+#[tokio::test]
+async fn a_token_must_meet_all_that_its_rule_asks_for() {
+    let mut story = Story::start(RULES).await;
+    let now = story.now();
+    let team = |department: Value, level: Value, roles: Value| json!({ "department": department, "level": level, "roles": roles });
+    let pay = |details: Value| json!({ "authorization_details": details });
+    let payment = json!({ "type": "payment", "actions": ["initiate"], "locations": [API] });
+    for (path, claims, reason) in [
+        ("/any", json!({ "scope": "orders:see orders:admin" }), "allowed"),
+        ("/any", json!({ "scope": "orders:see orders:read orders:audit" }), "allowed"),
+        ("/any", json!({ "scope": "orders:see orders:read" }), "scope_insufficient"),
+        ("/any", json!({ "scope": "orders:admin" }), "scope_insufficient"),
+        ("/mfa", json!({ "acr": "urn:mfa" }), "allowed"),
+        ("/mfa", json!({ "acr": "urn:hardware" }), "allowed"),
+        ("/mfa", json!({ "acr": "urn:password" }), "authentication_too_weak"),
+        ("/mfa", json!({ "acr": ["urn:mfa"] }), "authentication_too_weak"),
+        ("/mfa", json!({}), "authentication_too_weak"),
+        ("/mfa", json!({ "scope": "profile" }), "scope_insufficient"),
+        ("/recent", json!({ "acr": "urn:mfa", "auth_time": now - 300 }), "allowed"),
+        ("/recent", json!({ "acr": "urn:mfa", "auth_time": now - 311 }), "authentication_too_old"),
+        ("/recent", json!({ "acr": "urn:mfa", "auth_time": now + 60 }), "authentication_too_old"),
+        ("/recent", json!({ "acr": "urn:mfa", "auth_time": "now" }), "authentication_too_old"),
+        ("/recent", json!({ "acr": "urn:mfa" }), "authentication_too_old"),
+        ("/team", team("ops".into(), 2.into(), json!(["guest", "owner"])), "allowed"),
+        ("/team", team("dev".into(), 2.into(), "owner".into()), "allowed"),
+        ("/team", team("hr".into(), 2.into(), "owner".into()), "claim_refused"),
+        ("/team", team("ops".into(), "2".into(), "owner".into()), "claim_refused"),
+        ("/team", team("ops".into(), 2.into(), json!([])), "claim_refused"),
+        ("/team", json!({ "department": "ops", "level": 2 }), "claim_refused"),
+        ("/pay", pay(json!([payment, { "type": "account" }])), "allowed"),
+        ("/pay", pay(json!([payment])), "authorization_details_insufficient"),
+        ("/pay", json!({}), "authorization_details_insufficient"),
+    ] {
+        let token = story.token(&claims);
+        let verdict = story.get(path, &token).await;
+        assert_eq!(verdict.reason(), reason, "{path} {claims}: {verdict:?}");
+        assert_eq!(verdict.header("x-auth-subject"), (reason == "allowed").then_some("ada"), "{path} {claims}");
+        let status = match reason {
+            "allowed" => 200,
+            "authentication_too_weak" | "authentication_too_old" => 401,
+            _ => 403,
+        };
+        assert_eq!(verdict.status, status, "{path} {claims}");
+    }
+}
+
+#[tokio::test]
+async fn who_must_sign_in_again_is_told_how_and_others_are_not() {
+    let mut story = Story::start(RULES).await;
+    let metadata = r#"resource_metadata="https://api.example.com/.well-known/oauth-protected-resource""#;
+    let behind = format!(r#"algs="ES256 PS256 EdDSA Ed25519", {metadata}"#);
+    let step_up = |text: &str, rest: &str| {
+        format!(r#"DPoP error="insufficient_user_authentication", error_description="{text}", {rest}, {behind}"#)
+    };
+    let (weak, old) = ("a stronger authentication is required", "a more recent authentication is required");
+    for (path, claims, challenge) in [
+        ("/mfa", json!({}), step_up(weak, r#"scope="orders:read", acr_values="urn:hardware urn:mfa""#)),
+        ("/recent", json!({ "acr": "urn:mfa" }), step_up(old, r#"acr_values="urn:mfa", max_age="300""#)),
+        (
+            "/any",
+            json!({}),
+            format!(
+                r#"DPoP error="insufficient_scope", error_description="the token lacks a scope that is required here", scope="orders:admin orders:see", {behind}"#
+            ),
+        ),
+    ] {
+        let token = story.token(&claims);
+        assert_eq!(story.get(path, &token).await.challenges(), [challenge], "{path}");
+    }
+    // RFC 9470 §8: nothing about it to somebody whose token is not good.
+    let expired = story.token(&json!({ "exp": story.now() - 60 }));
+    let verdict = story.get("/recent", &expired).await;
+    assert_eq!(verdict.reason(), "token_expired");
+    assert!(!verdict.challenges()[0].contains("max_age"), "{verdict:?}");
+    assert_eq!(story.events.last("denial").as_deref(), Some("token_expired"));
+    // What no sign-in repairs has no challenge.
+    let token = story.token(&json!({}));
+    let verdict = story.get("/team", &token).await;
+    assert_eq!((verdict.status, verdict.challenges().len()), (403, 0), "{verdict:?}");
+
+    let document = story.proxy.ask("api.example.com", "/.well-known/oauth-protected-resource", &[]).await;
+    let document: Value = serde_json::from_str(&document.body).expect("JSON");
+    assert_eq!(document["authorization_details_types_supported"], json!(["account", "payment"]));
+    assert_eq!(document["scopes_supported"], json!(["orders:admin", "orders:read", "orders:see"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_hands_the_step_up_on_and_keeps_the_request() {
+    let story = Story::start(RULES).await;
+    let behind = Behind::envoy(&story).await;
+    let get = async |auth_time: i64| {
+        let token = story.token(&json!({ "acr": "urn:mfa", "auth_time": auth_time }));
+        behind.get("/recent", &story.credentials("GET", "/recent", &token)).await
+    };
+    let (reply, arrived) = get(story.now() - 400).await;
+    assert_eq!((reply.status, arrived), (401, None), "{reply:?}");
+    let challenge = reply.header("www-authenticate").expect("a challenge");
+    assert!(challenge.contains(r#"error="insufficient_user_authentication""#), "{challenge}");
+    assert!(challenge.contains(r#"acr_values="urn:mfa", max_age="300""#), "{challenge}");
+    let (reply, arrived) = get(story.now() - 10).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert!(arrived.is_some());
+}
