@@ -58,7 +58,7 @@ async fn an_operator_is_told_which_rule_decides_and_why() {
         ),
         (
             &["--request", order, "--claims", r#"{"scope":"orders:read"}"#],
-            &["401 authentication_too_old", r#"insufficient_user_authentication"#, r#"max_age="300""#],
+            &["401 authentication_too_old", "insufficient_user_authentication", r#"max_age="300""#],
         ),
         (
             &["--request", order, "--claims", r#"{"scope":"profile"}"#],
