@@ -70,7 +70,10 @@ pub use resource::{
     AcceptedIssuer, DpopRequirement, Enforcement, GateNonce, OpaqueTokens, Preflight, ResourceSettings, TokenIssuer,
 };
 pub use trial::{Outcome, Trial, attempt};
-pub use upstream::{ClaimsHeader, HeaderFault, IdentityHeader, UpstreamAuthorization, UpstreamChanges, UpstreamView};
+pub use upstream::{
+    CLAIMS_LIMIT, ClaimsHeader, HeaderFault, IdentityHeader, UpstreamAuthorization, UpstreamChanges, UpstreamView,
+    VALUE_LIMIT,
+};
 pub use upstream_token::UpstreamTokens;
 
 use credentials::Credentials;

@@ -196,6 +196,9 @@ fn parse(language: &Env, text: &str) -> Result<Program, ConditionFault> {
     parsed.ok_or_else(gave_up)?.map_err(|faults| {
         faults.errors.into_iter().next().map_or_else(gave_up, |fault| {
             let (line, column) = fault.pos;
+            if fault.msg.contains("Recursion limit") {
+                return ConditionFault::TooLarge; // it counts levels that `nesting` does not
+            }
             ConditionFault::Syntax { line, column, message: fault.msg }
         })
     })

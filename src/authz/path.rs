@@ -36,29 +36,25 @@ pub(super) fn is_ambiguous(path: &str) -> bool {
     if path.split('/').any(|segment| matches!(segment, "." | "..")) {
         return true;
     }
-    path.contains('%') && (encodes_delimiter(path) || !encodes_utf8(path))
+    path.contains('%') && (encodes_delimiter(path) || changes_again(path))
 }
 
-/// Whether an encoded octet would be a delimiter, a control or another escape to whoever decodes it once too often.
+/// Whether an encoded octet would be a delimiter or a control to whoever decodes it.
 fn encodes_delimiter(path: &str) -> bool {
-    encoded_octets(path).any(|(octet, rest)| match octet {
-        0x00..=0x1f | 0x7f | b'/' | b'\\' | b'.' | b';' | b'?' | b'#' => true,
-        b'%' => hex_octet(rest.as_bytes()).is_some(),
-        _ => false,
-    })
+    encoded_octets(path).any(|octet| matches!(octet, 0x00..=0x1f | 0x7f | b'/' | b'\\' | b'.' | b';' | b'?' | b'#'))
 }
 
-/// Whether the octets are UTF-8 once decoded: a lenient decoder reads the overlong `%c0%af` as a slash.
-fn encodes_utf8(path: &str) -> bool {
-    percent_encoding::percent_decode_str(path).decode_utf8().is_ok()
+/// Whether a path once decoded is another one to whoever decodes again: it holds escapes still, however their own octets
+/// were encoded (`%25%32%65`), or is no UTF-8, of which a lenient decoder reads the overlong `%c0%af` as a slash.
+fn changes_again(path: &str) -> bool {
+    percent_encoding::percent_decode_str(path)
+        .decode_utf8()
+        .map_or(true, |decoded| encoded_octets(&decoded).next().is_some())
 }
 
-/// Each encoded octet with what stands behind it. Malformed escapes are left to [`normalize_path`].
-fn encoded_octets(path: &str) -> impl Iterator<Item = (u8, &str)> {
-    path.match_indices('%').filter_map(|(index, _)| {
-        let octet = hex_octet(&path.as_bytes()[index + 1..])?;
-        Some((octet, &path[index + 3..]))
-    })
+/// Each encoded octet. Malformed escapes are left to [`normalize_path`].
+fn encoded_octets(path: &str) -> impl Iterator<Item = u8> {
+    path.match_indices('%').filter_map(|(index, _)| hex_octet(&path.as_bytes()[index + 1..]))
 }
 
 /// Reads two hexadecimal digits.
@@ -119,6 +115,8 @@ mod tests {
             "/a#f",
             "/a%23f",
             "/a%252e",
+            "/a%25%32%65",
+            "/a%2525",
             "/a%c0%af",
             "/a%ff",
         ] {

@@ -13,10 +13,10 @@ use crate::token::VerifiedToken;
 const DASH_LIMIT: usize = 5;
 
 /// The longest identity header value; a longer one counts as no value.
-const VALUE_LIMIT: usize = 4 * 1024;
+pub const VALUE_LIMIT: usize = 4 * 1024;
 
 /// The longest header with many claims.
-const CLAIMS_LIMIT: usize = 8 * 1024;
+pub const CLAIMS_LIMIT: usize = 8 * 1024;
 
 /// What becomes of the client's `Authorization` header. The `DPoP` header is always removed: it is spent.
 #[derive(Clone, Debug)]

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use tollgate::{cache, certificate, config, dpop, fetch, grpc, issuers, oauth, replay, store, telemetry, token, web};
+use tollgate::{
+    authz, cache, certificate, config, dpop, fetch, grpc, issuers, oauth, replay, store, telemetry, token, web,
+};
 
 const README: &str = include_str!("../../README.md");
 
@@ -71,6 +73,9 @@ fn the_readme_names_the_limits_that_hold() {
         ("body of a request to the authorization server", size(doors.body as u64)),
         ("connections to the authorization server at once", grouped(doors.connections as u64)),
         ("DPoP proof", size(dpop::PROOF_LIMIT as u64)),
+        ("condition of a rule", size(authz::CONDITION_LIMIT as u64)),
+        ("header of the gate's with one claim", size(authz::VALUE_LIMIT as u64)),
+        ("header of the gate's with many claims", size(authz::CLAIMS_LIMIT as u64)),
         ("access token", size(token::TOKEN_LIMIT as u64)),
         ("certificate of a client", size(certificate::CERTIFICATE_LIMIT as u64)),
         ("key set that a client publishes", size(cache::ClientKeySets::SIZE as u64)),

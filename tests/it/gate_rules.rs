@@ -233,7 +233,7 @@ async fn a_condition_that_cannot_be_evaluated_is_not_met() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn what_is_only_observed_passes_and_says_nothing_of_who_it_is() {
     let rules = r#"
     enforcement: observe

@@ -15,7 +15,10 @@ use crate::store::{CodeRecord, Grant, GrantHandle, Limits, Recorded, Redeemed};
 pub(super) async fn record(database: &Database, code: &CodeRecord, limit: u64) -> Result<Recorded, Fault> {
     let insert = "WITH answered AS (
            UPDATE pushed_requests SET spent = true, parameters = ''
-           WHERE transaction_id = $2 AND NOT spent AND holds('codes') < $18 RETURNING 1)
+           WHERE transaction_id = $2 AND NOT spent AND holds('codes') < $18
+             AND NOT EXISTS (SELECT FROM codes WHERE transaction_id = $2)
+             AND NOT EXISTS (SELECT FROM ended_transactions WHERE transaction_id = $2)
+           RETURNING 1)
          INSERT INTO codes (digest, transaction_id, client_id, redirect_uri, challenge, subject, auth_time, acr, scope,
                             resource, authorization_details, dpop_jkt, nonce, claims, session_id, expires_at,
                             spent_for)
