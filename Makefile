@@ -68,6 +68,7 @@ tools: $(NODE_MODULES) ## install Envoy, Chromium, PostgreSQL, Redis, Helm and t
 	@scripts/install-postgres >/dev/null
 	@scripts/install-redis >/dev/null
 	@scripts/install-python python tests/interop/requirements.txt
+	@CARGO_TARGET_DIR=.tools/openidconnect cargo build --quiet --locked --manifest-path tests/interop/openidconnect/Cargo.toml
 	@scripts/install-python openapi scripts/requirements/openapi.txt
 	@scripts/install-python kubernetes scripts/requirements/kubernetes.txt
 	@scripts/install-helm

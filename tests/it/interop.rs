@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
@@ -11,7 +12,7 @@ use crate::browser::Browser;
 use crate::chromium::chromium;
 use crate::envoy::Envoy;
 use crate::machine::{Machine, Running, between};
-use crate::process::{Installation, PASSWORD, run};
+use crate::process::{Installation, PASSWORD, eventually, run};
 use crate::world::{SECRET, World, free_port};
 use oauth2::basic::BasicClient;
 use oauth2::{
@@ -192,6 +193,39 @@ async fn the_crate_oauth2_redeems_a_code_and_refreshes() {
     let refresh = RefreshToken::new(tokens.refresh_token().expect("a refresh token").secret().clone());
     let refreshed = client.exchange_refresh_token(&refresh).request_async(&send).await.expect("tokens");
     assert_ne!(refreshed.access_token().secret(), tokens.access_token().secret());
+}
+
+#[tokio::test]
+async fn the_crate_openidconnect_signs_a_person_in() {
+    let world = World::start_with(|settings| {
+        for client in &mut settings.clients {
+            client.scopes = "openid profile email orders:read".parse().expect("scopes");
+        }
+    })
+    .await;
+    let mut client = Command::new(installed(".tools/openidconnect/debug/openidconnect-client"));
+    client
+        .env("ISSUER", &world.issuer)
+        .env("CLIENT_ID", "backend")
+        .env("CLIENT_SECRET", SECRET)
+        .env("REDIRECT_URI", "https://app.example/cb")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    let mut client = client.spawn().expect("the client");
+    let mut lines = BufReader::new(client.stdout.take().expect("a pipe")).lines();
+    let mut said = Vec::new();
+    while let Some(line) = eventually("a line", lines.next_line()).await.expect("text") {
+        if let Some(url) = line.strip_prefix("open ") {
+            let path = url.strip_prefix(&world.issuer).expect("our endpoint");
+            let code = Browser::new(&world.issuer).approve(path, "ada", "ada").await.code();
+            let mut input = client.stdin.take().expect("a pipe");
+            input.write_all(format!("{code}\n").as_bytes()).await.expect("the client reads");
+        }
+        said.push(line);
+    }
+    assert!(eventually("its end", client.wait()).await.expect("a status").success(), "{said:?}");
+    assert_eq!(said.iter().filter(|line| line.starts_with("ok ")).count(), 4, "{said:?}");
 }
 
 #[tokio::test]
