@@ -1,6 +1,6 @@
 //! The pushed authorization request endpoint (RFC 9126 §2), in this order:
 //!
-//! 1. limits, content type, repeated parameters (the door and [`Parameters`]);
+//! 1. limits, content type, repeated parameters (the door and [`Parameters`](super::Parameters));
 //! 2. the proof, if there is one, without a memory;
 //! 3. client authentication, which spends an assertion;
 //! 4. no `request_uri`; the request object, if there is one (RFC 9101);

@@ -4,7 +4,7 @@
 //! 2. the token: the initial access token, unless registration is open to everybody; or the registration access token of
 //!    this very client;
 //! 3. how often this address has registered a client, where it is open;
-//! 4. the form, and the metadata ([`client_metadata`](super::client_metadata));
+//! 4. the form, and the metadata ([`client_metadata`]);
 //! 5. the record.
 //!
 //! | a registration that is open to everybody | so that |

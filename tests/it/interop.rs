@@ -197,15 +197,12 @@ async fn the_crate_oauth2_redeems_a_code_and_refreshes() {
 
 #[tokio::test]
 async fn the_crate_openidconnect_signs_a_person_in() {
-    let world = World::start_with(|settings| {
-        for client in &mut settings.clients {
-            client.scopes = "openid profile email orders:read".parse().expect("scopes");
-        }
-    })
-    .await;
+    let installation = Installation::new();
+    let scope = "authorization_server.clients.2.scope=\"openid profile email orders:read\""; // of `backend`
+    let process = installation.start(&["--set", scope]).await;
     let mut client = Command::new(installed(".tools/openidconnect/debug/openidconnect-client"));
     client
-        .env("ISSUER", &world.issuer)
+        .env("ISSUER", &installation.issuer)
         .env("CLIENT_ID", "backend")
         .env("CLIENT_SECRET", SECRET)
         .env("REDIRECT_URI", "https://app.example/cb")
@@ -217,14 +214,16 @@ async fn the_crate_openidconnect_signs_a_person_in() {
     let mut said = Vec::new();
     while let Some(line) = eventually("a line", lines.next_line()).await.expect("text") {
         if let Some(url) = line.strip_prefix("open ") {
-            let path = url.strip_prefix(&world.issuer).expect("our endpoint");
-            let code = Browser::new(&world.issuer).approve(path, "ada", "ada").await.code();
+            let path = url.strip_prefix(&installation.issuer).expect("our endpoint");
+            let code = Browser::new(&installation.issuer).approve(path, "ada", PASSWORD).await.code();
             let mut input = client.stdin.take().expect("a pipe");
             input.write_all(format!("{code}\n").as_bytes()).await.expect("the client reads");
         }
         said.push(line);
     }
     assert!(eventually("its end", client.wait()).await.expect("a status").success(), "{said:?}");
+    process.signal("TERM").await;
+    process.ended().await;
     assert_eq!(said.iter().filter(|line| line.starts_with("ok ")).count(), 4, "{said:?}");
 }
 
