@@ -1,10 +1,13 @@
 //! The command line: one file a verb. Exit codes: 0 done, 1 something failed while running, 2 a configuration or usage
 //! that cannot be right.
 
+use std::error::Error;
+use std::iter;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use miette::{Diagnostic, Report};
 
 mod admin;
@@ -137,15 +140,39 @@ fn report(error: impl Diagnostic + Send + Sync + 'static) -> ExitCode {
 }
 
 /// Reports what failed, with its causes, and gives the exit code for it.
-fn failed(error: &dyn std::error::Error) -> ExitCode {
-    eprint!("tollgate: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        eprint!(": {error}");
-        cause = error.source();
-    }
-    eprintln!();
+fn failed(error: &dyn Error) -> ExitCode {
+    eprintln!("tollgate: {}", in_full(error));
     ExitCode::FAILURE
+}
+
+/// An error with its causes.
+fn in_full(error: &dyn Error) -> String {
+    causes(error).fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// What is behind an error, the nearest cause first.
+fn causes<'a>(error: &'a dyn Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    iter::successors(error.source(), |cause: &&'a (dyn Error + 'static)| (*cause).source())
+}
+
+/// How to report.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// A time span in its largest unit.
+fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
 }
 
 /// A word of a command line, quoted for a POSIX shell if it must be.

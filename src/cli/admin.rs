@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use miette::Diagnostic;
 use serde_json::Value;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::channel::connect;
-use super::validate;
+use super::{Output, causes, span, validate};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::grpc::ListenAddress;
 
@@ -49,15 +49,6 @@ struct Reach {
     /// How to report
     #[arg(long, value_enum, default_value_t = Output::Text, global = true)]
     output: Output,
-}
-
-/// How to report.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum Output {
-    /// A table for people
-    Text,
-    /// For programs
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -174,11 +165,7 @@ async fn reach(address: &ListenAddress) -> Result<Channel, AdminError> {
 
 /// What is at the bottom of an error of the transport, whose own words say nothing.
 fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
+    causes(error).last().unwrap_or(error).to_string()
 }
 
 impl Call {
@@ -201,15 +188,15 @@ impl Call {
     }
 }
 
-/// A time span in its largest unit.
-pub(super) fn span(span: Duration) -> String {
-    let seconds = span.as_secs();
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
-    }
+/// Which page of a list.
+#[derive(Debug, Args)]
+struct Page {
+    /// How many at most
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    limit: u32,
+    /// What the page before has said
+    #[arg(long, value_name = "PAGE", default_value = "", allow_hyphen_values = true)]
+    page: String,
 }
 
 /// Says on standard error how to see what did not fit on the page.

@@ -6,10 +6,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use reqwest::Url;
 use serde_json::json;
 
+use super::Output;
 use super::validate::{self, Override};
 
 mod around;
@@ -29,18 +30,9 @@ pub(super) struct Doctor {
     /// The admin address of Envoy, whose filters are to be looked at
     #[arg(long, value_name = "URL")]
     envoy: Option<Url>,
-    /// How to report
+    /// How to report; for programs that is a list of objects with `section`, `outcome`, `what` and `help`
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-/// How to report.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Output {
-    /// For people
-    Text,
-    /// For programs: a list of objects with `section`, `outcome`, `what` and `help`
-    Json,
 }
 
 /// What was found.

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use miette::Diagnostic;
 use serde_json::json;
 
-use super::validate;
+use super::{Output, span, validate};
 use crate::app::{self, AppError};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::config::{Config, Store};
@@ -52,15 +52,6 @@ struct Installation {
     /// How to report
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-/// How to report.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Output {
-    /// A table for people
-    Text,
-    /// For programs
-    Json,
 }
 
 /// Why nothing was done.
@@ -206,15 +197,4 @@ fn document(records: &[KeyRecord], now: Timestamp) -> serde_json::Value {
         })
     };
     json!({ "keys": records.iter().map(key).collect::<Vec<_>>() })
-}
-
-/// A time span in its largest unit.
-fn span(span: std::time::Duration) -> String {
-    let seconds = span.as_secs();
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
-    }
 }

@@ -87,12 +87,6 @@ fn report(cause: &'static str, mistakes: &Mistakes) {
 
 /// Logs why a configuration without a mistake is not in force.
 fn refused(cause: &'static str, error: &ReloadError) {
-    let mut because = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        because.push(cause.to_string());
-        next = cause.source();
-    }
-    let because = Some(because.join(": ")).filter(|because| !because.is_empty());
+    let because = error.source().map(super::in_full);
     tracing::error!(cause, because, "{error}: the configuration before it stays in force");
 }

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use reqwest::{Method, Url};
 use serde_json::Value;
 
+use super::Output;
 use super::client::{Certificates, Transport};
 
 /// How long an instance has to answer.
@@ -21,15 +22,6 @@ pub(super) struct Status {
     /// How to report
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-/// How to report.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Output {
-    /// For people
-    Text,
-    /// For programs
-    Json,
 }
 
 impl Status {

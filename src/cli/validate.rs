@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use super::Output;
 use crate::config::{Config, Document, Mistakes};
 
 /// What to validate.
@@ -25,18 +26,9 @@ pub(super) struct Validate {
     /// Override a setting, as `serve` would: a path, `=`, and the value in JSON or YAML
     #[arg(long, value_name = "KEY=JSON", value_parser = Override::parse)]
     set: Vec<Override>,
-    /// How to report
+    /// How to report; for programs that is the list of mistakes, on standard output
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-/// How to report.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Output {
-    /// For people.
-    Text,
-    /// For programs: the list of mistakes on standard output.
-    Json,
 }
 
 impl Validate {

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::table::{facts, table};
-use super::{AdminError, Call, tell_of_more};
+use super::{AdminError, Call, Page, tell_of_more};
 use crate::cli::quote;
 use crate::grpc::admin::v1::client_service_client::ClientServiceClient;
 use crate::grpc::admin::v1::{Client, ClientOrigin, GetClientRequest, ListClientsRequest};
@@ -13,14 +13,7 @@ use crate::grpc::admin::v1::{Client, ClientOrigin, GetClientRequest, ListClients
 #[derive(Debug, Subcommand)]
 pub(super) enum Clients {
     /// List them by name
-    List {
-        /// How many at most
-        #[arg(long, value_name = "NUMBER", default_value_t = 100)]
-        limit: u32,
-        /// What the page before has said
-        #[arg(long, value_name = "PAGE", default_value = "", allow_hyphen_values = true)]
-        page: String,
-    },
+    List(Page),
     /// Show one of them
     Show {
         /// Its `client_id`
@@ -34,7 +27,7 @@ impl Clients {
     pub(super) async fn run(self, call: &Call) -> Result<(), AdminError> {
         let mut service = ClientServiceClient::new(call.channel.clone());
         match self {
-            Self::List { limit, page } => {
+            Self::List(Page { limit, page }) => {
                 let request = ListClientsRequest { page_size: limit, page_token: page };
                 let page = service.list_clients(request).await?.into_inner();
                 let rows = || page.clients.iter().map(row);

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::table::table;
-use super::{AdminError, Call, tell_of_more};
+use super::{AdminError, Call, Page, tell_of_more};
 use crate::cli::quote;
 use crate::grpc::admin::v1::device_service_client::DeviceServiceClient;
 use crate::grpc::admin::v1::{DenyDeviceRequest, Device, ListDevicesRequest};
@@ -13,14 +13,7 @@ use crate::grpc::admin::v1::{DenyDeviceRequest, Device, ListDevicesRequest};
 #[derive(Debug, Subcommand)]
 pub(super) enum Devices {
     /// List those on which nobody has decided yet
-    List {
-        /// How many at most
-        #[arg(long, value_name = "NUMBER", default_value_t = 100)]
-        limit: u32,
-        /// What the page before has said
-        #[arg(long, value_name = "PAGE", default_value = "", allow_hyphen_values = true)]
-        page: String,
-    },
+    List(Page),
     /// Turn one away, as if a person had
     Deny {
         /// Its name
@@ -34,7 +27,7 @@ impl Devices {
     pub(super) async fn run(self, call: &Call) -> Result<(), AdminError> {
         let mut service = DeviceServiceClient::new(call.channel.clone());
         match self {
-            Self::List { limit, page } => {
+            Self::List(Page { limit, page }) => {
                 let request = ListDevicesRequest { page_size: limit, page_token: page };
                 let page = service.list_devices(request).await?.into_inner();
                 let rows = || page.devices.iter().map(|device| row(call, device));

@@ -4,7 +4,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::table::{facts, table};
-use super::{AdminError, Call, tell_of_more};
+use super::{AdminError, Call, Page, tell_of_more};
 use crate::cli::quote;
 use crate::grpc::admin::v1::grant_service_client::GrantServiceClient;
 use crate::grpc::admin::v1::revoke_grants_request::Of;
@@ -23,12 +23,8 @@ pub(super) enum Grants {
         /// Only those of this client
         #[arg(long, value_name = "CLIENT_ID", default_value = "")]
         client: String,
-        /// How many at most
-        #[arg(long, value_name = "NUMBER", default_value_t = 100)]
-        limit: u32,
-        /// What the page before has said
-        #[arg(long, value_name = "PAGE", default_value = "", allow_hyphen_values = true)]
-        page: String,
+        #[command(flatten)]
+        page: Page,
     },
     /// Show one of them, ended or not
     Show {
@@ -60,7 +56,7 @@ impl Grants {
     pub(super) async fn run(self, call: &Call) -> Result<(), AdminError> {
         let mut service = GrantServiceClient::new(call.channel.clone());
         match self {
-            Self::List { subject, client, limit, page } => {
+            Self::List { subject, client, page: Page { limit, page } } => {
                 let request = ListGrantsRequest { subject, client_id: client, page_size: limit, page_token: page };
                 let page = service.list_grants(request).await?.into_inner();
                 let rows = || page.grants.iter().map(|grant| row(call, grant));

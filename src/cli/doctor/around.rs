@@ -121,18 +121,10 @@ async fn clock(findings: &mut Findings, url: &Url) {
     }
 }
 
-/// A date as HTTP has it (RFC 9110 §5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// A date as HTTP has it (RFC 9110 §5.6.7), in the form that it is sent in: `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn date_of(text: &str) -> Option<Timestamp> {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let words: Vec<_> = text.split([' ', ':']).collect();
-    let [_, day, month, year, hour, minute, second, "GMT"] = words[..] else { return None };
-    let number = |word: &str| word.parse::<i64>().ok();
-    let month = i64::try_from(MONTHS.iter().position(|name| *name == month)?).ok()? + 1;
-    let (year, day) = (number(year)?, number(day)?);
-    // Days since 1970-01-01 in the Gregorian calendar, counted from March so that the leap day comes last.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
-    Some(Timestamp::from_seconds(days * 86_400 + number(hour)? * 3_600 + number(minute)? * 60 + number(second)?))
+    let date = httpdate::parse_http_date(text).ok()?;
+    (httpdate::fmt_http_date(date) == text).then(|| date.into())
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! What is on this machine: files, sockets, state.
 
-use std::error::Error;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Findings;
 use crate::app;
-use crate::cli::healthcheck;
+use crate::cli::{healthcheck, in_full};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, Store};
 use crate::grpc::ListenAddress;
@@ -96,16 +95,4 @@ pub(super) async fn state(findings: &mut Findings, config: Config) {
         Ok(None) => {}
         Err(error) => findings.bad(SECTION, in_full(&error), "see docs/operations.md"),
     }
-}
-
-/// An error with its causes.
-fn in_full(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
