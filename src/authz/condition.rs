@@ -89,9 +89,11 @@ pub(super) struct Facts<'a> {
 /// A condition that was understood. Two are equal if they were written alike.
 #[derive(Clone)]
 pub struct Condition {
-    text: String,
+    text: Arc<str>,
     program: Arc<Program>,
     language: Arc<Env>,
+    /// Which of [`VARIABLES`] it names.
+    names: [bool; VARIABLES.len()],
     size: Size,
 }
 
@@ -118,10 +120,9 @@ impl Condition {
 
     /// Whether the facts meet the condition.
     pub(super) fn holds(&self, facts: &Facts<'_>) -> Result<bool, Inconclusive> {
-        let needs = self.program.references();
         let mut context = Context::with_env(Arc::clone(&self.language));
         let mut longest = 0;
-        for name in VARIABLES.into_iter().filter(|name| needs.has_variable(name)) {
+        for (name, _) in VARIABLES.into_iter().zip(self.names).filter(|(_, named)| *named) {
             let value = match name {
                 "claims" => object(facts.claims, &mut longest),
                 "request" => request(facts, &mut longest),
@@ -155,7 +156,10 @@ impl FromStr for Condition {
         let program = parse(&language, text)?;
         let mut size = Size::default();
         measure(program.expression(), &mut Surroundings::default(), &mut size)?;
-        Ok(Self { text: text.to_owned(), program: Arc::new(program), language, size })
+        let named = program.references();
+        let names = VARIABLES.map(|name| named.has_variable(name));
+        drop(named);
+        Ok(Self { text: text.into(), program: Arc::new(program), language, names, size })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the upstream gets to see: identity headers that nobody but the gate can set, and no credentials it could replay.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -69,8 +70,7 @@ impl ClaimsHeader {
     /// The object, unless it is longer than a header may be.
     fn value(&self, claims: &Members) -> Option<String> {
         let chosen = |name: &String| self.claims.is_empty() || self.claims.contains(name);
-        let chosen: Members =
-            claims.iter().filter(|(name, _)| chosen(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
+        let chosen: BTreeMap<_, _> = claims.iter().filter(|(name, _)| chosen(name)).collect();
         let value = ascii(&serde_json::to_string(&chosen).ok()?);
         (value.len() <= CLAIMS_LIMIT && value.bytes().all(is_sendable)).then_some(value)
     }
