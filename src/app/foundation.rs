@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::serving::Serving;
 use super::{AppError, Seams, gauges};
 use crate::cache::{DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, Tokens};
 use crate::clock::Clock;
@@ -109,7 +110,7 @@ impl Foundation {
                 (Some(state), Some(round), Fence::after(seen_until, now), root)
             }
         };
-        let tokens = Tokens::new(DEFAULT_TOKENS, Arc::clone(&clock)).counted_by(metrics.tokens.clone());
+        let tokens = no_tokens(&clock, &metrics);
         let upstream_key = SigningKey::generate(Algorithm::Es256).map_err(|_| KeysError::NotMade)?;
         let foundation = Self {
             upstream_key: Arc::new(upstream_key),
@@ -140,8 +141,20 @@ impl Foundation {
 
     /// A cache of verified tokens in which nothing is yet.
     pub(super) fn no_tokens(&self) -> Tokens {
-        Tokens::new(DEFAULT_TOKENS, Arc::clone(&self.clock)).counted_by(self.metrics.tokens.clone())
+        no_tokens(&self.clock, &self.metrics)
     }
+
+    /// Keeps what this configuration needs, from now on.
+    pub(super) fn follow(&self, serving: &Serving) {
+        self.tokens.replace(Arc::clone(&serving.tokens));
+        self.issuers.replace(Arc::new(serving.issuers()));
+        self.lists.replace(Arc::new(serving.lists()));
+        self.needed.replace(Arc::new(serving.needed()));
+    }
+}
+
+fn no_tokens(clock: &Arc<dyn Clock>, metrics: &Metrics) -> Tokens {
+    Tokens::new(DEFAULT_TOKENS, Arc::clone(clock)).counted_by(metrics.tokens.clone())
 }
 
 /// Where used proofs are remembered.

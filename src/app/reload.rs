@@ -116,10 +116,7 @@ pub struct Reloader {
 impl Reloader {
     /// Shows what answers first.
     pub(super) fn new(foundation: Foundation, (fixed, serving): (Fixed, Serving), live: Live) -> Self {
-        foundation.tokens.replace(Arc::clone(&serving.tokens));
-        foundation.issuers.replace(Arc::new(serving.issuers()));
-        foundation.lists.replace(Arc::new(serving.lists()));
-        foundation.needed.replace(Arc::new(serving.needed()));
+        foundation.follow(&serving);
         Self { foundation, fixed, in_force: Mutex::new(serving), live }
     }
 
@@ -167,10 +164,7 @@ impl Reloader {
 
     /// Hands each door what it answers with.
     fn show(&self, next: &Serving) {
-        self.foundation.tokens.replace(Arc::clone(&next.tokens));
-        self.foundation.issuers.replace(Arc::new(next.issuers()));
-        self.foundation.lists.replace(Arc::new(next.lists()));
-        self.foundation.needed.replace(Arc::new(next.needed()));
+        self.foundation.follow(next);
         if let (Some(live), Some(check)) = (&self.live.check, &next.check) {
             live.replace(check);
         }

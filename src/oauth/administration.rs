@@ -173,9 +173,7 @@ impl AuthorizationServer {
     /// [`Unavailable`].
     pub async fn revoke_grants_of_client(&self, client: &ClientId, now: Timestamp) -> Result<u64, Unavailable> {
         let ended = self.store.end_grants_of_client(client, EndedBy::Administrator, now).await?;
-        if ended > 0 {
-            self.endings.read_since(&*self.store, now).await?;
-        }
+        self.learn_endings(ended, now).await?;
         Ok(ended)
     }
 

@@ -123,7 +123,7 @@ impl ClientMetadata {
             return Err(Refusal::MetadataRedirectUriWrong); // §2: such clients "MUST register" them
         }
         let algorithm = algorithm(members, "token_endpoint_auth_signing_alg", policy.profile)?;
-        let object_algorithm = algorithm_of_objects(members, policy.profile)?;
+        let object_algorithm = self::algorithm(members, "request_object_signing_alg", policy.profile)?;
         let signed_only = flag(members, "require_signed_request_object")?;
         let keys = keys(members, policy.reach)?;
         let needs_keys = method == Method::PrivateKeyJwt || signed_only || object_algorithm.is_some();
@@ -348,11 +348,6 @@ fn algorithm(members: &Members, name: &str, profile: Profile) -> Result<Option<A
     let Some(text) = text(members, name)? else { return Ok(None) };
     let known = Algorithm::among(profile.assertion_algorithms(), text);
     known.map(Some).ok_or(Refusal::MetadataKeysWrong)
-}
-
-/// `request_object_signing_alg`.
-fn algorithm_of_objects(members: &Members, profile: Profile) -> Result<Option<Algorithm>, Refusal> {
-    algorithm(members, "request_object_signing_alg", profile)
 }
 
 /// `jwks` or `jwks_uri`, not both (RFC 7591 §2).

@@ -117,19 +117,20 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<u64, Unavailable> {
         let ended = self.store.end_grants_of(subject, why, now).await?;
-        if ended > 0 {
-            self.endings.read_since(&*self.store, now).await?;
-        }
+        self.learn_endings(ended, now).await?;
         Ok(ended)
     }
 
     /// Removes a client that has registered itself and ends its live grants; gives how many, `None` if there is no such client.
     pub(super) async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Unavailable> {
         let ended = self.store.delete_client(id, now).await?;
-        if ended.is_some_and(|grants| grants > 0) {
-            self.endings.read_since(&*self.store, now).await?;
-        }
+        self.learn_endings(ended.unwrap_or_default(), now).await?;
         Ok(ended)
+    }
+
+    /// Reads which grants they are that have just ended, if there are any.
+    pub(super) async fn learn_endings(&self, ended: u64, now: Timestamp) -> Result<(), Unavailable> {
+        if ended > 0 { self.endings.read_since(&*self.store, now).await } else { Ok(()) }
     }
 
     /// Revokes an access token by its name.

@@ -84,6 +84,18 @@ impl MemoryStore {
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Ends those live grants, and gives how many.
+    fn end_live(&self, held: &mut Held, is_one: impl Fn(&Grant) -> bool, (now, why): (Timestamp, EndedBy)) -> u64 {
+        let Shelf { records, due } = &mut held.grants;
+        let mut ended = 0;
+        for grant in records.values_mut().filter(|grant| is_one(grant) && grant.is_live(now)) {
+            grant.ended = Some((now, why));
+            due.insert((self.limits.grant_due(grant), grant.handle.0));
+            ended += 1;
+        }
+        ended
+    }
 }
 
 impl Held {
@@ -388,25 +400,11 @@ impl Store for MemoryStore {
     }
 
     async fn end_grants_of_client(&self, client: &ClientId, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
-        let Shelf { records, due } = &mut self.held().grants;
-        let mut ended = 0;
-        for grant in records.values_mut().filter(|grant| grant.client_id == *client && grant.is_live(now)) {
-            grant.ended = Some((now, why));
-            due.insert((self.limits.grant_due(grant), grant.handle.0));
-            ended += 1;
-        }
-        Ok(ended)
+        Ok(self.end_live(&mut self.held(), |grant| grant.client_id == *client, (now, why)))
     }
 
     async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
-        let Shelf { records, due } = &mut self.held().grants;
-        let mut ended = 0;
-        for grant in records.values_mut().filter(|grant| grant.subject == *subject && grant.is_live(now)) {
-            grant.ended = Some((now, why));
-            due.insert((self.limits.grant_due(grant), grant.handle.0));
-            ended += 1;
-        }
-        Ok(ended)
+        Ok(self.end_live(&mut self.held(), |grant| grant.subject == *subject, (now, why)))
     }
 
     async fn register_client(&self, client: &ClientRecord) -> Result<(), Unavailable> {
@@ -440,17 +438,11 @@ impl Store for MemoryStore {
     }
 
     async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Unavailable> {
-        let Held { clients, grants: Shelf { records, due }, .. } = &mut *self.held();
-        if clients.remove(id).is_none() {
+        let mut held = self.held();
+        if held.clients.remove(id).is_none() {
             return Ok(None);
         }
-        let mut ended = 0;
-        for grant in records.values_mut().filter(|grant| grant.client_id == *id && grant.is_live(now)) {
-            grant.ended = Some((now, EndedBy::ClientDeleted));
-            due.insert((self.limits.grant_due(grant), grant.handle.0));
-            ended += 1;
-        }
-        Ok(Some(ended))
+        Ok(Some(self.end_live(&mut held, |grant| grant.client_id == *id, (now, EndedBy::ClientDeleted))))
     }
 
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable> {
