@@ -2,12 +2,12 @@
 
 import os
 import time
-from urllib.parse import urlsplit
 
 import requests
 from authlib.integrations.requests_client import OAuth2Session, OAuthError
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from browser import authorize
+from environment import check, metadata_url
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
@@ -17,22 +17,7 @@ REDIRECT_URI = os.environ["REDIRECT_URI"]
 RESOURCE = os.environ["RESOURCE"]
 
 
-def step(text):
-    """Print the step that has just been seen to work."""
-    print(f"ok  {text}")
-
-
-def check(condition, text):
-    """Fail with `text` unless `condition` holds; unlike `assert`, also under `python -O`."""
-    if not condition:
-        raise SystemExit(f"FAILED  {text}")
-    step(text)
-
-
-parts = urlsplit(ISSUER)
-metadata = requests.get(
-    f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path.rstrip('/')}", timeout=10
-).json()
+metadata = requests.get(metadata_url(ISSUER), timeout=10).json()
 
 
 def session(secret):

@@ -2,10 +2,10 @@
 
 import os
 import time
-from urllib.parse import urlsplit
 
 import requests
 from browser import decide
+from environment import check, metadata_url, step
 from requests_oauth2client import (
     DeviceAuthorizationPollingJob,
     DPoPKey,
@@ -20,22 +20,7 @@ SCOPE = os.environ["SCOPE"]
 RESOURCE = os.environ["RESOURCE"]
 
 
-def step(text):
-    """Print the step that has just been seen to work."""
-    print(f"ok  {text}")
-
-
-def check(condition, text):
-    """Fail with `text` unless `condition` holds; unlike `assert`, also under `python -O`."""
-    if not condition:
-        raise SystemExit(f"FAILED  {text}")
-    step(text)
-
-
-parts = urlsplit(ISSUER)
-metadata = requests.get(
-    f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path.rstrip('/')}", timeout=10
-).json()
+metadata = requests.get(metadata_url(ISSUER), timeout=10).json()
 client = OAuth2Client.from_discovery_document(
     metadata,
     issuer=ISSUER,

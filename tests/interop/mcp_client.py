@@ -4,6 +4,7 @@ import asyncio
 import os
 
 from browser import authorize, parameters
+from environment import check
 from mcp import Client
 from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
 from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
@@ -11,18 +12,6 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata
 
 RESOURCE = os.environ["RESOURCE"]
 REDIRECT_URI = os.environ["REDIRECT_URI"]
-
-
-def step(text):
-    """Print the step that has just been seen to work."""
-    print(f"ok  {text}")
-
-
-def check(condition, text):
-    """Fail with `text` unless `condition` holds; unlike `assert`, also under `python -O`."""
-    if not condition:
-        raise SystemExit(f"FAILED  {text}")
-    step(text)
 
 
 class Storage:

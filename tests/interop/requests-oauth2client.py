@@ -2,9 +2,9 @@
 
 import json
 import os
-from urllib.parse import urlsplit
 
 import requests
+from environment import check, metadata_url, step
 from jwskate import Jwk, JwkSet, SignedJwt
 from requests_oauth2client import DPoPKey, DPoPToken, OAuth2Client, PrivateKeyJwt
 from requests_oauth2client.exceptions import EndpointError, InvalidScope
@@ -13,24 +13,6 @@ ISSUER = os.environ["ISSUER"]
 CLIENT_ID = os.environ["CLIENT_ID"]
 SCOPE = os.environ["SCOPE"]
 RESOURCE = os.environ["RESOURCE"]
-
-
-def step(text):
-    """Print the step that has just been seen to work."""
-    print(f"ok  {text}")
-
-
-def metadata_url(issuer):
-    """Where RFC 8414 §3 puts the metadata: between the host and the path of the issuer."""
-    parts = urlsplit(issuer)
-    return f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path.rstrip('/')}"
-
-
-def check(condition, text):
-    """Fail with `text` unless `condition` holds; unlike `assert`, also under `python -O`."""
-    if not condition:
-        raise SystemExit(f"FAILED  {text}")
-    step(text)
 
 
 with open(os.environ["CLIENT_KEY"], encoding="utf-8") as file:

@@ -12,7 +12,7 @@ use crate::browser::Browser;
 use crate::chromium::chromium;
 use crate::envoy::Envoy;
 use crate::machine::{Machine, Running, between};
-use crate::process::{Installation, PASSWORD, eventually, run};
+use crate::process::{Installation, PASSWORD, Process, eventually, run};
 use crate::world::{SECRET, World, free_port};
 use oauth2::basic::BasicClient;
 use oauth2::{
@@ -77,10 +77,15 @@ async fn satisfies_at(installation: &Installation, mut client: Command, settings
         .env("SCOPE", "orders:read orders:write")
         .env("RESOURCE", "https://api.example.com")
         .kill_on_drop(true);
+    succeeds(client, process).await;
+}
+
+/// Runs somebody's client to its end, and then ends the program beside it.
+async fn succeeds(mut client: Command, process: Process) {
     let output = run(&mut client).await;
-    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     process.signal("TERM").await;
     let (_, log) = process.ended().await;
+    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}{complained}\nthe program said:\n{log}");
     assert!(said.lines().any(|line| line.starts_with("ok ")), "{said}{complained}");
     println!("{said}");
@@ -310,13 +315,8 @@ async fn reaches_an_mcp_server(mut client: Command) {
         .env("SCOPE", "orders:read")
         .env("RESOURCE", &resource)
         .kill_on_drop(true);
-    let output = run(&mut client).await;
-    process.signal("TERM").await;
-    let (_, log) = process.ended().await;
+    succeeds(client, process).await;
     drop(envoy);
-    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}{complained}\nthe program said:\n{log}");
-    assert!(said.lines().any(|line| line.starts_with("ok ")), "{said}{complained}");
 }
 
 #[tokio::test]
@@ -345,10 +345,5 @@ async fn authlib_is_a_client_with_bearer_tokens() {
         .env("SCOPE", "orders:read orders:write")
         .env("RESOURCE", "https://api.example.com")
         .kill_on_drop(true);
-    let output = run(&mut client).await;
-    process.signal("TERM").await;
-    let (_, log) = process.ended().await;
-    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}{complained}\nthe program said:\n{log}");
-    assert!(said.lines().any(|line| line.starts_with("ok ")), "{said}{complained}");
+    succeeds(client, process).await;
 }
