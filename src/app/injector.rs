@@ -104,7 +104,7 @@ impl Injector {
             if announced {
                 let delay = self.delay.as_secs();
                 tracing::info!(delay, "told to stop: readiness fails, and reviews are answered for {delay} s more");
-                tokio::time::sleep(self.delay).await;
+                let _ = tokio::time::timeout(self.delay, std::future::pending::<()>()).await;
             }
             stop.send_replace(true);
         };
