@@ -13,6 +13,7 @@ mod browser;
 mod canary;
 mod certification;
 mod chart;
+mod chart_upgrade;
 mod check;
 mod chromium;
 mod cli;
