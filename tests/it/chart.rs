@@ -110,8 +110,9 @@ async fn every_configuration_in_it_is_one_that_the_program_accepts() {
     for version in HELMS {
         for values in value_sets() {
             let objects = objects(&render(version, &values, &["--kube-version", "1.37"]).await.expect("manifests"));
-            let configurations =
-                objects.iter().filter(|object| object["kind"] == "ConfigMap" && !object["data"]["tollgate.yaml"].is_null());
+            let configurations = objects
+                .iter()
+                .filter(|object| object["kind"] == "ConfigMap" && !object["data"]["tollgate.yaml"].is_null());
             for map in configurations {
                 let name = map["metadata"]["name"].as_str().expect("a name");
                 let (path, arguments) = started(&objects, name, &folder);
@@ -239,8 +240,8 @@ async fn alerts_and_dashboard_are_those_of_the_files() {
         let dashboard = object(&objects, "ConfigMap", "tollgate-dashboard");
         assert_eq!(dashboard["metadata"]["labels"]["grafana_dashboard"], "1");
         let text = dashboard["data"]["tollgate.json"].as_str().expect("a text");
-        let [given, written] = [text, &read("dashboard.json")]
-            .map(|text| serde_json::from_str::<Value>(text).expect("JSON"));
+        let [given, written] =
+            [text, &read("dashboard.json")].map(|text| serde_json::from_str::<Value>(text).expect("JSON"));
         assert_eq!(given, written, "Helm {version}");
         let linked = render(version, "gate-values.yaml", &[]).await.expect("manifests");
         assert!(linked.contains("runbook_url: https://docs.example.com/tollgate/metrics.md#tollgatedown"));

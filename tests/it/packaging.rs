@@ -104,7 +104,11 @@ fn both_images_start_the_same_program_in_the_same_way_and_one_recipe_builds_it()
     let last = |path: &str| {
         let text = read(path);
         let stage = text.split("\nFROM scratch\n").nth(1).expect("a stage of its own").to_owned();
-        stage.lines().filter(|line| ["USER", "ENTR", "CMD "].iter().any(|word| line.starts_with(word))).collect::<Vec<_>>().join("\n")
+        stage
+            .lines()
+            .filter(|line| ["USER", "ENTR", "CMD "].iter().any(|word| line.starts_with(word)))
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     assert_eq!(last("Containerfile"), last("packaging/Containerfile.release"));
     let recipe = "scripts/build-static \"$machine\"";
