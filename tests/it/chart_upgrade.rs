@@ -86,7 +86,7 @@ async fn the_certificate_of_the_injector_is_made_once_and_kept_over_upgrades() {
     for version in HELMS {
         let cluster = Cluster::of(&kinds).await;
         let installed = cluster.would_get(version, &[]).await;
-        assert_eq!(cluster.server.asked(SECRET), 1, "Helm {version} has not looked");
+        assert!(cluster.server.asked(SECRET) > 0, "Helm {version} has not looked");
         let made = object(&installed, "Secret", "tollgate-injector-tls");
         assert_eq!(trusted(&installed), BTreeSet::from([made["data"]["ca.crt"].as_str().expect("an authority")]));
         // It was not written: another installation would have another one.
