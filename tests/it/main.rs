@@ -88,6 +88,7 @@ mod request_object;
 mod resource_metadata;
 mod restart;
 mod revoke;
+mod runbooks;
 mod session;
 mod shutdown;
 mod sidecar;
