@@ -14,7 +14,7 @@ use tollgate::store::Limits;
 
 use crate::client::{Answer, CLIENT_CREDENTIALS, Client, http, refresh_request};
 use crate::cluster::SHARED;
-use crate::envoy::{Envoy, exchange};
+use crate::envoy::{Envoy, Reply, exchange};
 use crate::interop::repository;
 use crate::process::{Installation, Process, run};
 use crate::redis::{Redis, until};
@@ -75,11 +75,19 @@ impl Staged {
 
     /// The status that the API, or the gate before it, answers.
     async fn call(&self, client: &Client, token: &str, now: Timestamp) -> u16 {
+        self.asked(client, token, now, None).await.status
+    }
+
+    /// What the API, or the gate before it, answers to a proof with a nonce or without.
+    async fn asked(&self, client: &Client, token: &str, now: Timestamp, nonce: Option<&str>) -> Reply {
         let proof = client.resource_proof("GET", "https://api.example.com/orders/1", token, now);
+        let mut claims = crate::client::claims(&proof);
+        nonce.iter().for_each(|nonce| claims["nonce"] = (*nonce).into());
+        let proof = client.sign_proof(&claims);
         let request = format!(
             "GET /orders/1 HTTP/1.1\r\nhost: api.example.com\r\nauthorization: DPoP {token}\r\ndpop: {proof}\r\n\r\n"
         );
-        exchange(self.envoy.port, request.as_bytes()).await.expect("an answer").status
+        exchange(self.envoy.port, request.as_bytes()).await.expect("an answer")
     }
 
     async fn readiness(&self) -> (u16, String) {
@@ -183,7 +191,9 @@ async fn the_database_does_not_answer() {
     let shared = tokio::task::spawn_blocking(|| &*SHARED).await.expect("a server");
     let way = Way::to(shared.port).await;
     let url = shared.new_schema().await;
-    let installation = Installation::on_postgres(&url.replace(&format!(":{}", shared.port), &format!(":{}", way.port)));
+    let (_, options) = url.split_once(" user=").expect("a user");
+    let url = format!("host=127.0.0.1 port={} user={options}", way.port);
+    let installation = Installation::on_postgres(&url);
     let store = installation.open_store(Limits::default()).await;
     let staged = Staged::with(installation, &[]).await;
     let (client, spa) = (staged.installation.client("bound"), staged.installation.client("spa"));
@@ -221,7 +231,10 @@ async fn the_replay_store_does_not_answer() {
     let installation = Installation::new();
     fs::write(installation.path("redis-url"), redis.url()).expect("a file");
     let settings = "store: { memory: {} }\nreplay: { redis: { url_file: redis-url } }";
-    let public = ("    rules: [ { path: \"/orders/**\"", "    rules: [ { path: /orders/public, allow: anyone }, { path: \"/orders/**\"");
+    let public = (
+        "    rules: [ { path: \"/orders/**\"",
+        "    rules: [ { path: /orders/public, allow: anyone }, { path: \"/orders/**\"",
+    );
     let staged = Staged::with(installation, &[("store: { memory: {} }", settings), public]).await;
     let client = staged.installation.client("bound");
     // As good clients do, who ask again with the nonce that they are given.
@@ -268,29 +281,26 @@ async fn a_clock_is_wrong() {
     let behind = || Timestamp::from_millis(SystemClock.now().millis() - 600_000);
 
     runbook.says("refuses what is more than `dpop.clock_skew` (10 s) ahead or older than `dpop.proof_lifetime` (60 s)");
-    staged.token(&client, ahead()).await.expect(400, "invalid_dpop_proof");
-    staged.token(&client, behind()).await.expect(400, "invalid_dpop_proof");
-    for fault in ["proof_early", "proof_stale"] {
-        let name = runbook.says(fault);
-        assert!(staged.counted(runbook.says("tollgate_refusals_total"), name).await >= 1.0, "{name}");
-    }
-    assert_eq!(staged.call(&client, &token, ahead()).await, 401);
-    assert_eq!(staged.call(&client, &token, behind()).await, 401);
-    for fault in ["proof_early", "proof_stale"] {
-        assert!(staged.counted(runbook.says("tollgate_checks_total"), fault).await >= 1.0, "{fault}");
+    for (now, fault) in [(ahead(), "proof_early"), (behind(), "proof_stale")] {
+        assert_eq!(staged.call(&client, &token, now).await, 401);
+        assert!(staged.counted(runbook.says("tollgate_checks_total"), runbook.says(fault)).await >= 1.0, "{fault}");
     }
 
-    runbook.says("Clients whose clocks you cannot set: `nonce: required`");
-    let nonce = ("  resources: [\"https://files.example.com\"]", "  dpop: { nonce: required }\n  resources: [\"https://files.example.com\"]");
-    change(&staged.installation, &[nonce]);
-    staged.process.signal("HUP").await;
-    until("nonces are asked for", || async {
-        staged.token(&client, SystemClock.now()).await.error() == "use_dpop_nonce"
-    })
-    .await;
+    runbook.says("The token endpoint asks such clients for a nonce instead (`proof_nonce_missing`)");
     let asked = staged.token(&client, ahead()).await.expect(400, "use_dpop_nonce");
+    assert!(staged.counted(runbook.says("tollgate_refusals_total"), "proof_nonce_missing").await >= 1.0);
     runbook.says("The nonce then carries our time, and `iat` is not judged");
     let mut claims = client.proof_claims(ahead());
     claims["nonce"] = asked.header("dpop-nonce").expect("a nonce").into();
-    client.request(SystemClock.now(), &CLIENT_CREDENTIALS).proof(&client.sign_proof(&claims)).send().await.expect_tokens();
+    let proof = client.sign_proof(&claims);
+    client.request(SystemClock.now(), &CLIENT_CREDENTIALS).proof(&proof).send().await.expect_tokens();
+
+    runbook.says("Clients whose clocks you cannot set: `nonce: required` at the resource");
+    let resource = "  - resource: https://api.example.com\n";
+    change(&staged.installation, &[(resource, &format!("{resource}    nonce: required\n"))]);
+    staged.process.signal("HUP").await;
+    until("nonces are asked for", || async { staged.call(&client, &token, SystemClock.now()).await == 401 }).await;
+    let asked = staged.asked(&client, &token, ahead(), None).await;
+    let nonce = asked.header("dpop-nonce").expect("a nonce");
+    assert_eq!(staged.asked(&client, &token, ahead(), Some(nonce)).await.status, 200);
 }
