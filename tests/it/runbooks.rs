@@ -82,7 +82,9 @@ impl Staged {
     async fn asked(&self, client: &Client, token: &str, now: Timestamp, nonce: Option<&str>) -> Reply {
         let proof = client.resource_proof("GET", "https://api.example.com/orders/1", token, now);
         let mut claims = crate::client::claims(&proof);
-        nonce.iter().for_each(|nonce| claims["nonce"] = (*nonce).into());
+        if let Some(nonce) = nonce {
+            claims["nonce"] = nonce.into();
+        }
         let proof = client.sign_proof(&claims);
         let request = format!(
             "GET /orders/1 HTTP/1.1\r\nhost: api.example.com\r\nauthorization: DPoP {token}\r\ndpop: {proof}\r\n\r\n"
