@@ -36,9 +36,14 @@ async fn the_archive_has_what_it_should_and_is_the_same_each_time() {
     }
     assert!(fs::read(&archives[0]).expect("an archive") == fs::read(&archives[1]).expect("an archive"));
     let files = succeeded(&run(Command::new("tar").arg("tzf").arg(&archives[0])).await);
-    for file in
-        ["tollgate", "LICENSE", "CHANGELOG.md", "completions/tollgate.bash", "completions/tollgate.zsh", "man/tollgate.1"]
-    {
+    for file in [
+        "tollgate",
+        "LICENSE",
+        "CHANGELOG.md",
+        "completions/tollgate.bash",
+        "completions/tollgate.zsh",
+        "man/tollgate.1",
+    ] {
         let path = format!("tollgate-1.2.3-x86_64-unknown-linux-musl/{file}");
         assert!(files.lines().any(|line| line == path), "{path}:\n{files}");
     }
@@ -50,15 +55,19 @@ async fn the_notes_of_a_release_are_what_the_changelog_says_about_it() {
     let changelog = folder.path().join("CHANGELOG.md");
     let text = "# Changelog\n\n## 1.2.3 (2026-11-26)\n\n- New.\n\n## 1.2.2\n\n- Old.\n\n## 1.2.1\n";
     fs::write(&changelog, text).expect("a file");
-    let notes =
-        async |version: &str| run(Command::new(repository("scripts/release-notes")).arg(version).env("CHANGELOG", &changelog)).await;
+    let notes = async |version: &str| {
+        run(Command::new(repository("scripts/release-notes")).arg(version).env("CHANGELOG", &changelog)).await
+    };
     assert_eq!(succeeded(&notes("1.2.3").await).trim(), "- New.");
     assert_eq!(succeeded(&notes("1.2.2").await).trim(), "- Old.");
     for missing in ["1.2", "1.2.1", "2"] {
         assert!(!notes(missing).await.status.success(), "{missing}");
     }
     for name in ["package-deb", "package-archive", "release-notes"] {
-        assert!(read(".github/workflows/release.yml").contains(&format!("scripts/{name} ")), "{name} is not what makes a release");
+        assert!(
+            read(".github/workflows/release.yml").contains(&format!("scripts/{name} ")),
+            "{name} is not what makes a release"
+        );
     }
 }
 
@@ -71,10 +80,7 @@ async fn the_debian_package_has_what_it_should_and_is_the_same_each_time() {
         let into = folder.path().join(name);
         fs::create_dir(&into).expect("a folder");
         let mut pack = Command::new(repository("scripts/package-deb"));
-        pack.arg(&small)
-            .args(["1.2.3", "arm64"])
-            .arg(&into)
-            .env("SOURCE_DATE_EPOCH", "1700000000");
+        pack.arg(&small).args(["1.2.3", "arm64"]).arg(&into).env("SOURCE_DATE_EPOCH", "1700000000");
         let path = succeeded(&run(&mut pack).await).trim().to_owned();
         assert_eq!(Path::new(&path), into.join("tollgate_1.2.3_arm64.deb"));
         packages.push(path);
