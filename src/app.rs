@@ -40,7 +40,7 @@ mod upkeep;
 mod workloads;
 
 use foundation::{Foundation, Opening};
-pub use injector::{Injector, InjectorSettings};
+pub use injector::{Injector, InjectorCertificate, InjectorSettings};
 use reload::{Fixed, Live};
 pub use reload::{ReloadError, Reloader};
 use serving::Changing;

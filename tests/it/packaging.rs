@@ -86,7 +86,7 @@ fn one_version_is_everywhere() {
 
 #[test]
 fn what_the_workflows_use_is_pinned_and_may_do_little() {
-    for name in ["ci.yml", "release.yml"] {
+    for name in ["book.yml", "ci.yml", "release.yml"] {
         let text = read(&format!(".github/workflows/{name}"));
         assert!(text.contains("\npermissions: {}\n"), "{name}");
         for action in text.split("uses: ").skip(1) {
@@ -97,4 +97,21 @@ fn what_the_workflows_use_is_pinned_and_may_do_little() {
         let checkouts = text.matches("uses: actions/checkout@").count();
         assert_eq!(text.matches("persist-credentials: false").count(), checkouts, "{name}");
     }
+}
+
+#[test]
+fn both_images_start_the_same_program_in_the_same_way_and_one_recipe_builds_it() {
+    let last = |path: &str| {
+        let text = read(path);
+        let stage = text.split("\nFROM scratch\n").nth(1).expect("a stage of its own").to_owned();
+        stage
+            .lines()
+            .filter(|line| ["USER", "ENTR", "CMD "].iter().any(|word| line.starts_with(word)))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    assert_eq!(last("Containerfile"), last("packaging/Containerfile.release"));
+    let recipe = "scripts/build-static \"$machine\"";
+    assert!(read("Containerfile").contains(recipe), "the image is built in another way");
+    assert!(!read(".github/workflows/release.yml").contains("cargo build"), "a release is built in another way");
 }
