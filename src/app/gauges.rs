@@ -79,7 +79,8 @@ pub(super) fn of_status_lists(metrics: &mut Metrics, lists: &ListsLookedAfter, c
         };
         lists.iter().map(age).collect()
     });
-    let help = "How long ago the oldest status list of another issuer that is kept was fetched, or confirmed; 0 if none is";
+    let help =
+        "How long ago the oldest status list of another issuer that is kept was fetched, or confirmed; 0 if none is";
     metrics.gauge_in_seconds("tollgate_status_list_age", help, ages);
 }
 
