@@ -59,6 +59,7 @@ mod words;
 mod workload_issuer;
 
 pub use document::{Document, FILE_LIMIT};
+pub use duration::{Delay, DelayFault};
 pub use mistake::{Mistake, Mistakes, Placed};
 pub use reference::{markdown, schema};
 
