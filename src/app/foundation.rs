@@ -94,6 +94,8 @@ impl Foundation {
         gauges::of_configuration(&mut metrics, &standing);
         let issuers = LookedAfter::default();
         gauges::of_issuers(&mut metrics, &issuers, &clock);
+        let lists = ListsLookedAfter::default();
+        gauges::of_status_lists(&mut metrics, &lists, &clock);
         let (state, round, fence, root) = match store.zip(signing) {
             None => (None, None, Fence::without_store(now, skew), RootKey::from_bytes(entropy.draw())),
             Some((store, config::Signing { schedule, encryption_key })) => {
@@ -124,7 +126,7 @@ impl Foundation {
             tally: Arc::default(),
             tokens: Arc::new(Current::new(Arc::new(tokens))),
             issuers,
-            lists: ListsLookedAfter::default(),
+            lists,
             needed: LookedAfter::default(),
             people: seams.people.take(),
             metrics: Arc::new(metrics),
