@@ -107,8 +107,8 @@ impl Seen {
 
     /// The error in its challenges, and the status.
     pub fn refusal(&self) -> (u16, Option<&str>) {
-        let lines = self.headers.get_all("www-authenticate").iter().filter_map(|line| line.to_str().ok());
-        let error = lines.filter_map(|line| line.split("error=\"").nth(1)?.split('"').next()).next();
+        let mut lines = self.headers.get_all("www-authenticate").iter().filter_map(|line| line.to_str().ok());
+        let error = lines.find_map(|line| line.split("error=\"").nth(1)?.split('"').next());
         (self.status.as_u16(), error)
     }
 }

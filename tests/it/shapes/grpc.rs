@@ -241,7 +241,7 @@ async fn a_stream_is_checked_when_it_opens_and_browsers_read_a_denial() {
     assert_eq!(watch(&world, &proof).await.expect_err("a replay").code(), Code::Unauthenticated);
 
     // gRPC-Web: a message of one text field in a frame.
-    let http = reqwest::Client::new();
+    let http = reqwest::Client::builder().build().expect("a client");
     let frame = [&[0, 0, 0, 0, 3, 10, 1][..], b"7"].concat();
     let send = |proof: Option<String>| {
         let url = format!("http://127.0.0.1:{}/shop.v1.Orders/Get", world.envoy.port);
