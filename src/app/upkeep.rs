@@ -78,7 +78,8 @@ impl Upkeep {
     }
 
     async fn reload_certificate(&self) {
-        for tls in self.tls.iter().cloned() {
+        for tls in &self.tls {
+            let tls = tls.clone();
             match tokio::task::spawn_blocking(move || tls.reload()).await {
                 Ok(Ok(true)) => tracing::info!("a listener shows a new certificate"),
                 Ok(Ok(false)) | Err(_) => {}

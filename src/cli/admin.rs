@@ -208,7 +208,7 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, AddressFault> {
         match text.parse() {
             Ok(ListenAddress::Unix(path)) => Ok(Self::Socket(path)),
-            Ok(ListenAddress::Tcp(_)) | Err(_) => text.parse().map(Self::Https).map_err(|_| AddressFault),
+            Ok(ListenAddress::Tcp(_)) | Err(_) => text.parse().map(Self::Https),
         }
     }
 }
@@ -216,7 +216,7 @@ impl FromStr for Address {
 /// A text that is no address of an installation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("must be `unix:/path/of/socket` or `https://host:port`")]
-pub(super) struct AddressFault;
+pub(in crate::cli) struct AddressFault;
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

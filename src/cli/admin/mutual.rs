@@ -14,6 +14,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Error, Uri};
 
+use super::AddressFault;
+
 /// `https://host:port`.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct HttpsAddress {
@@ -22,11 +24,11 @@ pub(in crate::cli) struct HttpsAddress {
 }
 
 impl FromStr for HttpsAddress {
-    type Err = ();
+    type Err = AddressFault;
 
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let uri: Uri = text.parse().map_err(|_| ())?;
-        let host = uri.host().filter(|_| uri.scheme_str() == Some("https") && uri.path() == "/").ok_or(())?;
+    fn from_str(text: &str) -> Result<Self, AddressFault> {
+        let uri: Uri = text.parse().map_err(|_| AddressFault)?;
+        let host = uri.host().filter(|_| uri.scheme_str() == Some("https") && uri.path() == "/").ok_or(AddressFault)?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(Self { host, port: uri.port_u16().unwrap_or(443) })
     }
