@@ -297,7 +297,7 @@ impl World {
             people: people_are_ours.then(|| Arc::clone(&people).as_seams()),
             ..Seams::default()
         };
-        let app = App::start(config, seams).await.expect("a start");
+        let app = Box::pin(App::start(config, seams)).await.expect("a start");
         let addresses = app.addresses().expect("addresses");
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(app.run(async {
