@@ -16,7 +16,7 @@ use crate::config::{self, Config};
 use crate::courier::Round;
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::fetch::FetcherFault;
-use crate::grpc::{self, AdminService, CheckService};
+use crate::grpc::{self, AdminService, Admission, CheckService};
 use crate::identity::{Login, People, UsersFault};
 use crate::issuers;
 use crate::keys::{KeysError, SigningKeys};
@@ -97,7 +97,7 @@ pub enum AppError {
     /// A gRPC listener could not be bound; the cause names it.
     #[error(transparent)]
     BindGrpc(io::Error),
-    /// The certificate of the public listener cannot be used.
+    /// The certificate of a listener cannot be used.
     #[error("cannot speak TLS")]
     Tls(#[from] TlsFault),
     /// The store could not be opened.
@@ -228,12 +228,10 @@ impl App {
         };
         // It has nothing to offer where nothing is issued.
         let admin_api = match &listen.admin_api {
-            Some(api) if server.is_some() => {
-                let door = grpc::Door::bind_admin(&api.path, api.access).await.map_err(AppError::BindGrpc)?;
-                Some(door.draining_within(shutdown.deadline))
-            }
+            Some(api) if server.is_some() => Some(admin_door(api, &seams.clock, shutdown).await?),
             Some(_) | None => None,
         };
+        let (admin_api, admin_tls) = admin_api.unzip();
         let store_name = fixed.store.name();
         let signing = server.map(|server| server.signing.clone());
         let interval = signing.as_ref().map(|signing| signing.schedule.interval());
@@ -266,7 +264,7 @@ impl App {
             tokens: Arc::clone(&foundation.tokens),
             clock: Arc::clone(&foundation.clock),
             takes_writes,
-            tls: tls.clone(),
+            tls: tls.iter().cloned().chain(admin_tls.flatten()).collect(),
         });
         let endings = foundation.state.as_ref().map(|state| (Arc::clone(&state.endings), Arc::clone(&state.store)));
         let site = serving.site.clone().map(|site| Arc::new(Switched::new(site)));
@@ -427,6 +425,28 @@ async fn public_door(
         Some(tls) => (Some(tls.clone()), door.encrypted(tls)),
         None => (None, door),
     })
+}
+
+/// The door of our own API, and what it encrypts with.
+async fn admin_door(
+    api: &config::AdminApi,
+    clock: &Arc<dyn Clock>,
+    shutdown: config::Shutdown,
+) -> Result<(grpc::Door, Option<Tls>), AppError> {
+    let (door, tls) = match api {
+        config::AdminApi::Socket { path, access } => (grpc::Door::bind_admin(path, *access).await, None),
+        config::AdminApi::Port { address, tls, authorities, clients } => {
+            let tls = Tls::new(tls.clone(), true)?;
+            let admission = Admission {
+                tls: tls.clone(),
+                authorities: authorities.clone(),
+                clients: clients.clone(),
+                clock: Arc::clone(clock),
+            };
+            (grpc::Door::bind_admin_port(*address, admission).await, Some(tls))
+        }
+    };
+    Ok((door.map_err(AppError::BindGrpc)?.draining_within(shutdown.deadline), tls))
 }
 
 async fn bind_within(address: SocketAddr, limits: web::Limits) -> Result<Door, AppError> {

@@ -226,6 +226,30 @@ pub enum CertificateSubject {
     Email(String),
 }
 
+/// A text that is no subject of a certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "must be `dns:`, `uri:`, `email:`, `ip:` or `dn:` and a name, such as `dns:ops.example.com` or `dn:CN=ops,O=Example`"
+)]
+pub struct CertificateSubjectFault;
+
+/// Reads the kind of a name, a colon, and the name.
+impl FromStr for CertificateSubject {
+    type Err = CertificateSubjectFault;
+
+    fn from_str(text: &str) -> Result<Self, CertificateSubjectFault> {
+        let (kind, name) = text.split_once(':').filter(|(_, name)| !name.is_empty()).ok_or(CertificateSubjectFault)?;
+        match kind {
+            "dns" => Ok(Self::Dns(name.to_owned())),
+            "uri" => Ok(Self::Uri(name.to_owned())),
+            "email" => Ok(Self::Email(name.to_owned())),
+            "ip" => name.parse().map(Self::Ip).map_err(|_| CertificateSubjectFault),
+            "dn" => name.parse().map(Self::Dn).map_err(|_| CertificateSubjectFault),
+            _ => Err(CertificateSubjectFault),
+        }
+    }
+}
+
 impl CertificateSubject {
     fn is(&self, name: &GeneralName) -> bool {
         match (self, name) {
@@ -299,7 +323,11 @@ fn comparable(value: &Any) -> Vec<u8> {
 
 /// The authorities whose word about a certificate counts.
 #[derive(Clone)]
-pub struct Authorities(Arc<dyn ClientCertVerifier>);
+pub struct Authorities {
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// That of the text that they were read from.
+    digest: [u8; 32],
+}
 
 impl Authorities {
     /// The certificates of a PEM text.
@@ -312,7 +340,8 @@ impl Authorities {
             roots.add(root.map_err(|_| AuthoritiesFault)?).map_err(|_| AuthoritiesFault)?;
         }
         let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build();
-        verifier.map(|verifier| Self(verifier as Arc<dyn ClientCertVerifier>)).map_err(|_| AuthoritiesFault)
+        let verifier = verifier.map_err(|_| AuthoritiesFault)?;
+        Ok(Self { verifier, digest: sha256(text.as_bytes()) })
     }
 
     /// Whether a chain leads from the certificate to one of them, and all of it holds now.
@@ -321,7 +350,14 @@ impl Authorities {
         let Some((own, others)) = certificate.chain.split_first() else { return false };
         let seconds = u64::try_from(now.seconds()).unwrap_or_default();
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-        self.0.verify_client_cert(own, others, now).is_ok()
+        self.verifier.verify_client_cert(own, others, now).is_ok()
+    }
+}
+
+/// Those are equal that were read from the same text.
+impl PartialEq for Authorities {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
     }
 }
 

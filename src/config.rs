@@ -14,6 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::authz::ResourceSettings;
+use crate::certificate::{Authorities, CertificateSubject};
 use crate::fetch::{FetchLimits, Reach};
 use crate::grpc::{Access, GateListener};
 use crate::identity::{OidcSettings, ProxyHeaders};
@@ -111,13 +112,27 @@ pub struct Listen {
     pub admin_api: Option<AdminApi>,
 }
 
-/// The socket of our own API.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct AdminApi {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Who may connect.
-    pub access: Access,
+/// The door of our own API.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AdminApi {
+    /// A Unix socket.
+    Socket {
+        /// Where it is.
+        path: PathBuf,
+        /// Who may connect.
+        access: Access,
+    },
+    /// A port, for those with certificates.
+    Port {
+        /// Where it listens.
+        address: SocketAddr,
+        /// What it encrypts with.
+        tls: TlsFiles,
+        /// Who vouches for certificates.
+        authorities: Authorities,
+        /// Whom a certificate must name: one of these.
+        clients: Vec<CertificateSubject>,
+    },
 }
 
 /// The listener of the authorization server.

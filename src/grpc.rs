@@ -29,11 +29,14 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 pub mod admin;
 mod check;
+mod mutual;
 mod question;
 mod socket;
 
 pub use admin::{AdminService, Installation, WATCHERS};
 pub use check::CheckService;
+pub use mutual::Admission;
+use mutual::MutualListener;
 pub use socket::Access;
 use socket::Socket;
 
@@ -149,6 +152,8 @@ pub struct Door {
     unix: Vec<Socket>,
     /// TCP listeners.
     tcp: Vec<TcpIncoming>,
+    /// A TCP listener for those with certificates.
+    mutual: Option<MutualListener>,
     /// What health checks are told.
     health: Health,
     /// How long calls in flight may take to end once it closes.
@@ -188,9 +193,23 @@ impl Door {
         Ok(door)
     }
 
+    /// Binds a port of our own API, for those with certificates.
+    ///
+    /// # Errors
+    /// That of the operating system, with the address in its text.
+    pub async fn bind_admin_port(address: SocketAddr, admission: Admission) -> io::Result<Self> {
+        let mut door = Self::unbound(admin::SERVICES);
+        let listener = MutualListener::bind(address, admission).await;
+        door.mutual = Some(
+            listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?,
+        );
+        door.health.set(ServingStatus::NotServing).await;
+        Ok(door)
+    }
+
     fn unbound(services: &'static [&'static str]) -> Self {
         let health = Health { reporter: HealthReporter::new(), services };
-        Self { unix: Vec::new(), tcp: Vec::new(), health, drain: DRAIN_LIMIT }
+        Self { unix: Vec::new(), tcp: Vec::new(), mutual: None, health, drain: DRAIN_LIMIT }
     }
 
     /// The same door, whose calls in flight may take so long to end once it closes.
@@ -260,7 +279,7 @@ impl Door {
     where
         S: Behind + Clone + Send + Sync + 'static,
     {
-        let Self { unix, tcp, health, drain: limit } = self;
+        let Self { unix, tcp, mutual, health, drain: limit } = self;
         let health_service = HealthServer::new(HealthService::from_health_reporter(health.reporter.clone()));
         let services = Services { service, health: health_service };
         let (stop, stopped) = watch::channel(());
@@ -277,6 +296,14 @@ impl Door {
             ));
         }
         for incoming in tcp.into_iter().map(unhurried) {
+            servers.spawn(server.clone().serve_with_incoming_shutdown(
+                services.clone(),
+                incoming,
+                closed(stopped.clone()),
+            ));
+        }
+        if let Some(mutual) = mutual {
+            let incoming = mutual.incoming();
             servers.spawn(server.clone().serve_with_incoming_shutdown(
                 services.clone(),
                 incoming,

@@ -40,6 +40,7 @@ pub use injector::InjectorSite;
 pub use openapi::openapi;
 pub use request::{Received, Refused};
 pub use router::AuthorizationSite;
+pub(crate) use tls::presented;
 pub use tls::{Identity, Prepared, Tls, TlsFault, TlsFiles};
 
 use std::sync::Arc;

@@ -17,7 +17,7 @@ use crate::web::Tls;
 /// How often what is over is swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
-/// How often the certificate of the public listener is read again.
+/// How often the certificates of the listeners are read again.
 const CERTIFICATES_EVERY: Duration = Duration::from_mins(1);
 
 /// How many records one batch removes at most, so that nobody waits long for the writer.
@@ -41,8 +41,8 @@ pub(super) struct Upkeep {
     pub(super) clock: Arc<dyn Clock>,
     /// Whether the last note of life could be written: readiness depends on it.
     pub(super) takes_writes: Arc<AtomicBool>,
-    /// What the public listener shows: read again, since certificates are renewed.
-    pub(super) tls: Option<Tls>,
+    /// What the listeners show: read again, since certificates are renewed.
+    pub(super) tls: Vec<Tls>,
 }
 
 impl Upkeep {
@@ -78,11 +78,13 @@ impl Upkeep {
     }
 
     async fn reload_certificate(&self) {
-        let Some(tls) = self.tls.clone() else { return };
-        match tokio::task::spawn_blocking(move || tls.reload()).await {
-            Ok(Ok(true)) => tracing::info!("the public listener shows a new certificate"),
-            Ok(Ok(false)) | Err(_) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the certificate could not be read again; the old one stays"),
+        for tls in &self.tls {
+            let tls = tls.clone();
+            match tokio::task::spawn_blocking(move || tls.reload()).await {
+                Ok(Ok(true)) => tracing::info!("a listener shows a new certificate"),
+                Ok(Ok(false)) | Err(_) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a certificate could not be read again; the old one stays"),
+            }
         }
     }
 

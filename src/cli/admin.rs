@@ -1,7 +1,9 @@
 //! `tollgate admin`: what a running installation has given and to whom, and the end of it, through its own API.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -10,15 +12,18 @@ use serde_json::Value;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use self::mutual::{HttpsAddress, Mutual, MutualFault};
 use super::channel::connect;
 use super::{Output, causes, span, validate};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::config::AdminApi;
 use crate::grpc::ListenAddress;
 
 mod clients;
 mod devices;
 mod grants;
 mod keys;
+mod mutual;
 mod sessions;
 mod status;
 mod table;
@@ -43,9 +48,18 @@ struct Reach {
     /// The configuration file, of which `listen.admin.grpc` counts
     #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG", default_value = "tollgate.yaml", global = true)]
     config: PathBuf,
-    /// Where to call, instead of what the configuration says: `unix:/path/of/socket`
+    /// Where to call, instead of what the configuration says: `unix:/path/of/socket`, or `https://host:port`
     #[arg(long, value_name = "ADDRESS", global = true)]
-    address: Option<ListenAddress>,
+    address: Option<Address>,
+    /// For https: a file with the certificate to show, and those that lead from it to an authority, in PEM
+    #[arg(long, value_name = "FILE", global = true)]
+    cert: Option<PathBuf>,
+    /// For https: a file with the private key of that certificate, in PEM
+    #[arg(long, value_name = "FILE", global = true)]
+    key: Option<PathBuf>,
+    /// For https: a file with the certificates of the authorities that vouch for the installation, in PEM
+    #[arg(long, value_name = "FILE", global = true)]
+    ca: Option<PathBuf>,
     /// How to report
     #[arg(long, value_enum, default_value_t = Output::Text, global = true)]
     output: Output,
@@ -83,14 +97,22 @@ pub(super) enum AdminError {
         "set `listen: {{ admin: {{ grpc: \"unix:/run/tollgate/admin.sock\" }} }}` and restart tollgate"
     ))]
     NoDoor,
+    /// The configuration does not say what a caller shows.
+    #[error("this configuration opens the admin API at a port, for those with certificates")]
+    #[diagnostic(help("tollgate admin --address https://HOST:PORT --cert FILE --key FILE --ca FILE"))]
+    NeedsCertificate,
+    /// Nothing was given to show.
+    #[error("an https address needs `--cert`, `--key` and `--ca`")]
+    NoCertificate,
+    /// What is to be shown cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] MutualFault),
     /// Nobody answers there.
     #[error("cannot reach the admin API at {address}: {cause}")]
-    #[diagnostic(help(
-        "tollgate must be running, and only its own user may open the socket unless `grpc_access` says otherwise"
-    ))]
+    #[diagnostic(help("{}", address.help()))]
     Unreachable {
         /// Where.
-        address: ListenAddress,
+        address: Address,
         /// The cause.
         cause: String,
     },
@@ -136,11 +158,17 @@ impl Admin {
         let address = match self.reach.address {
             Some(address) => address,
             None => match validate::load(&self.reach.config, &[]) {
-                Ok(config) => ListenAddress::Unix(config.listen.admin_api.ok_or(AdminError::NoDoor)?.path),
+                Ok(config) => match config.listen.admin_api.ok_or(AdminError::NoDoor)? {
+                    AdminApi::Socket { path, .. } => Address::Socket(path),
+                    AdminApi::Port { .. } => return Err(AdminError::NeedsCertificate),
+                },
                 Err(mistakes) => return Ok(validate::refuse(&mistakes)),
             },
         };
-        let call = Call { channel: reach(&address).await?, output: self.reach.output, now: SystemClock.now() };
+        let shown = self.reach.cert.zip(self.reach.key).zip(self.reach.ca);
+        let shown = shown.map(|((certificate, key), authorities)| Mutual { certificate, key, authorities });
+        let channel = reach(&address, shown.as_ref()).await?;
+        let call = Call { channel, output: self.reach.output, now: SystemClock.now() };
         match self.part {
             Part::Status => status::show(&call).await?,
             Part::Clients(part) => part.run(&call).await?,
@@ -154,11 +182,66 @@ impl Admin {
     }
 }
 
-async fn reach(address: &ListenAddress) -> Result<Channel, AdminError> {
+/// Where an installation is called.
+#[derive(Clone, Debug)]
+pub(super) enum Address {
+    Socket(PathBuf),
+    Https(HttpsAddress),
+}
+
+impl Address {
+    const fn help(&self) -> &'static str {
+        match self {
+            Self::Socket(_) => {
+                "tollgate must be running, and only its own user may open the socket unless `grpc_access` says otherwise"
+            }
+            Self::Https(_) => {
+                "tollgate must be running; if it hangs up, its log says what it has against the certificate"
+            }
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressFault;
+
+    fn from_str(text: &str) -> Result<Self, AddressFault> {
+        match text.parse() {
+            Ok(ListenAddress::Unix(path)) => Ok(Self::Socket(path)),
+            Ok(ListenAddress::Tcp(_)) | Err(_) => text.parse().map(Self::Https),
+        }
+    }
+}
+
+/// A text that is no address of an installation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("must be `unix:/path/of/socket` or `https://host:port`")]
+pub(in crate::cli) struct AddressFault;
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "unix:{}", path.display()),
+            Self::Https(address) => address.fmt(f),
+        }
+    }
+}
+
+async fn reach(address: &Address, shown: Option<&Mutual>) -> Result<Channel, AdminError> {
     let unreachable = |cause| AdminError::Unreachable { address: address.clone(), cause };
-    match tokio::time::timeout(PATIENCE, connect(address)).await {
-        Ok(Ok(channel)) => Ok(channel),
-        Ok(Err(error)) => Err(unreachable(root_cause(&error))),
+    let connection = async {
+        match address {
+            Address::Socket(path) => Ok(connect(&ListenAddress::Unix(path.clone())).await),
+            Address::Https(https) => {
+                let shown = shown.ok_or(AdminError::NoCertificate)?;
+                Ok::<_, AdminError>(shown.connect(https)?.await)
+            }
+        }
+    };
+    match tokio::time::timeout(PATIENCE, connection).await {
+        Ok(Ok(Ok(channel))) => Ok(channel),
+        Ok(Ok(Err(error))) => Err(unreachable(root_cause(&error))),
+        Ok(Err(error)) => Err(error),
         Err(_) => Err(unreachable(format!("no answer within {} s", PATIENCE.as_secs()))),
     }
 }

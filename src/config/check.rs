@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::client_certificate::Certificates;
 use super::duration::{self, Lifetime};
 use super::file::{
-    AdminFile, AuthorizationServerFile, ExtAuthzFile, File, ListenFile, ShutdownFile, SocketAccess, SocketMode, TlsFile,
+    AdminFile, AdminTlsFile, AuthorizationServerFile, ExtAuthzFile, File, ListenFile, ShutdownFile, SocketAccess,
+    SocketMode,
 };
 use super::given::{Given, Parsed};
 use super::listen_address::TcpAddress;
@@ -130,7 +131,9 @@ fn check_admin_api(
             let mistake = Mistake::about(place, "is `external` and lacks the socket through which that login comes");
             judge.report(mistake.help("set `listen: { admin: { grpc: \"unix:/run/tollgate/admin.sock\" } }`"));
         }
-        (Some(api), _) if listen.ext_authz.iter().any(|gate| gate.address == ListenAddress::Unix(api.path.clone())) => {
+        (Some(AdminApi::Socket { path, .. }), _)
+            if listen.ext_authz.iter().any(|gate| gate.address == ListenAddress::Unix(path.clone())) =>
+        {
             let grpc = admin.and_then(|given| given.value.grpc.as_ref());
             let place = grpc.map_or(&given.place, |grpc| &grpc.place);
             let mistake = Mistake::about(place, "is taken: `listen.ext_authz` is there");
@@ -254,6 +257,10 @@ fn listen(judge: &mut Judge<'_>, given: Option<&Given<ListenFile>>) -> (Listen, 
         ListenAddress::Unix(_) => None,
     };
     taken.extend(ext_authz.iter().filter_map(tcp));
+    if let Some((AdminApi::Port { address, .. }, place)) = &admin_api {
+        taken.push(("admin.grpc", *address, Some(place.clone())));
+    }
+    let admin_api = admin_api.map(|(api, _)| api);
     check_taken(judge, &taken);
     let tls = public_file.and_then(|given| given.value.tls.as_ref());
     let forwarded = public_file.and_then(|given| given.value.forwarded_certificates.as_ref());
@@ -278,35 +285,67 @@ fn listen(judge: &mut Judge<'_>, given: Option<&Given<ListenFile>>) -> (Listen, 
         judge.report(mistake.help("name the proxy beside it: `trusted_proxies: [127.0.0.1]`"));
     }
     let trusted_proxies = proxies.iter().map(|one| one.value.0.0).collect();
-    let tls = tls.and_then(|tls| self::tls(judge, tls));
+    let tls = tls.and_then(|tls| {
+        let files = (tls.value.certificate.as_ref(), tls.value.private_key.as_ref());
+        tls_files(judge, &tls.place, files)
+    });
     let public = PublicListener { address: public, trusted_proxies, forwarded_certificates: forwarded.is_some(), tls };
     let ext_authz = ext_authz.into_iter().map(|(gate, _)| gate).collect();
     (Listen { public, ext_authz, admin, admin_api }, client_ca)
 }
 
-/// The socket of our own API: no port, since whoever may connect can sign anybody in.
-fn admin_api(judge: &mut Judge<'_>, given: &Given<AdminFile>) -> Option<AdminApi> {
-    let AdminFile { grpc, grpc_access, .. } = &given.value;
-    let Some(grpc) = grpc else {
-        let opened = grpc_access.as_ref().filter(|access| access.value == SocketAccess::Group);
-        if let Some(access) = opened.filter(|_| !given.place.lost("grpc")) {
-            let mistake = Mistake::about(&access.place, "is for a socket that is not there");
-            judge.report(mistake.help("set `grpc: \"unix:/run/tollgate/admin.sock\"` beside it"));
+/// The door of our own API, and where it is given.
+fn admin_api(judge: &mut Judge<'_>, given: &Given<AdminFile>) -> Option<(AdminApi, Place)> {
+    let AdminFile { grpc, grpc_access, grpc_tls, .. } = &given.value;
+    let is_tcp = grpc.as_ref().is_some_and(|grpc| matches!(grpc.value.0, ListenAddress::Tcp(_)));
+    let opened = grpc_access.as_ref().filter(|access| is_tcp || access.value == SocketAccess::Group);
+    if let Some(access) = opened.filter(|_| (grpc.is_none() || is_tcp) && !given.place.lost("grpc")) {
+        let mistake = Mistake::about(&access.place, "is for a socket that is not there");
+        judge.report(mistake.help("set `grpc: \"unix:/run/tollgate/admin.sock\"` beside it"));
+    }
+    if let Some(tls) = grpc_tls.as_ref().filter(|_| !is_tcp && !given.place.lost("grpc")) {
+        let mistake = Mistake::about(&tls.place, "is for `grpc` at an address and a port, which is not there");
+        judge.report(mistake.help("set `grpc: 0.0.0.0:9443` beside it"));
+    }
+    let grpc = grpc.as_ref()?;
+    let api = match &grpc.value.0 {
+        ListenAddress::Unix(path) => {
+            let path = judge.directory.join(path);
+            check_socket_path(judge, &path, &grpc.place);
+            let access = match grpc_access.as_ref().map(|given| given.value) {
+                None | Some(SocketAccess::Owner) => Access::Owner,
+                Some(SocketAccess::Group) => Access::Group,
+            };
+            AdminApi::Socket { path, access }
         }
-        return None;
+        ListenAddress::Tcp(address) => {
+            let Some(tls) = grpc_tls else {
+                if !given.place.lost("grpc_tls") {
+                    let fault = "is a port and lacks `grpc_tls`: whoever may connect can end anything";
+                    let help = "name certificates and clients in `grpc_tls`, or take `unix:/run/tollgate/admin.sock`";
+                    judge.report(Mistake::about(&grpc.place, fault).help(help));
+                }
+                return None;
+            };
+            admin_port(judge, *address, tls)?
+        }
     };
-    let ListenAddress::Unix(path) = &grpc.value.0 else {
-        let mistake = Mistake::about(&grpc.place, "must be a socket: whoever may connect can sign anybody in");
-        judge.report(mistake.help("such as `unix:/run/tollgate/admin.sock`"));
-        return None;
-    };
-    let path = judge.directory.join(path);
-    check_socket_path(judge, &path, &grpc.place);
-    let access = match grpc_access.as_ref().map(|given| given.value) {
-        None | Some(SocketAccess::Owner) => Access::Owner,
-        Some(SocketAccess::Group) => Access::Group,
-    };
-    Some(AdminApi { path, access })
+    Some((api, grpc.place.clone()))
+}
+
+/// A port of our own API: with certificates on both sides, or not at all.
+fn admin_port(judge: &mut Judge<'_>, address: SocketAddr, given: &Given<AdminTlsFile>) -> Option<AdminApi> {
+    let AdminTlsFile { certificate, private_key, client_ca, clients } = &given.value;
+    let tls = tls_files(judge, &given.place, (certificate.as_ref(), private_key.as_ref()));
+    let authorities = judge.required(&given.place, "client_ca", client_ca.as_ref());
+    let authorities = authorities.and_then(|given| named_file::authorities(judge, given));
+    let clients = judge.required(&given.place, "clients", clients.as_ref())?;
+    if clients.value.is_empty() && clients.place.gaps.is_empty() {
+        let mistake = Mistake::about(&clients.place, "names nobody: nobody could call");
+        judge.report(mistake.help("name one, such as `dns:ops.example.com`"));
+    }
+    let clients = clients.value.iter().map(|client| client.value.0.clone()).collect();
+    Some(AdminApi::Port { address, tls: tls?, authorities: authorities?, clients })
 }
 
 fn check_socket_path(judge: &mut Judge<'_>, path: &Path, place: &Place) {
@@ -316,9 +355,13 @@ fn check_socket_path(judge: &mut Judge<'_>, path: &Path, place: &Place) {
 }
 
 /// Certificate and key are tried: what cannot be used now would stop the start.
-fn tls(judge: &mut Judge<'_>, given: &Given<TlsFile>) -> Option<TlsFiles> {
-    let certificate = judge.required(&given.place, "certificate", given.value.certificate.as_ref());
-    let private_key = judge.required(&given.place, "private_key", given.value.private_key.as_ref());
+fn tls_files(
+    judge: &mut Judge<'_>,
+    place: &Place,
+    (certificate, private_key): (Option<&Given<String>>, Option<&Given<String>>),
+) -> Option<TlsFiles> {
+    let certificate = judge.required(place, "certificate", certificate);
+    let private_key = judge.required(place, "private_key", private_key);
     let (certificate, private_key) = (certificate?, private_key?);
     let files = TlsFiles { certificate: judge.file(&certificate.value), private_key: judge.file(&private_key.value) };
     if let Err(fault) = files.read() {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::duration::{Delay, Lifetime};
 use super::given::{Given, Parsed};
 use super::listen_address::{ProxyNetwork, TcpAddress};
+use crate::certificate::CertificateSubject;
 use crate::grpc::ListenAddress;
 use crate::telemetry::LogFilter;
 
@@ -178,12 +179,33 @@ pub(super) struct AdminFile {
     #[schemars(extend("default" = "127.0.0.1:9090"))]
     pub(super) address: Option<Given<Parsed<TcpAddress>>>,
     /// Where `tollgate admin`, an external login and a user directory call `tollgate.admin.v1` over gRPC: `unix:` and the path
-    /// of a socket, such as `unix:/run/tollgate/admin.sock`. Whoever may connect can end anything, and with `login: external`
-    /// sign anybody in. Nowhere if it is absent.
+    /// of a socket, such as `unix:/run/tollgate/admin.sock`, or, with `grpc_tls`, an IP address and a port. Whoever may connect
+    /// can end anything, and with `login: external` sign anybody in. Nowhere if it is absent.
     pub(super) grpc: Option<Given<Parsed<ListenAddress>>>,
     /// Who may connect to that socket.
     #[schemars(extend("default" = "owner"))]
     pub(super) grpc_access: Option<Given<SocketAccess>>,
+    /// What `grpc` at an IP address and a port needs: TLS with certificates on both sides.
+    pub(super) grpc_tls: Option<Given<AdminTlsFile>>,
+}
+
+/// TLS on which both sides show certificates. Its own is read again every minute, so it may be renewed in place.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AdminTlsFile {
+    /// A file with the certificate and those that lead from it to an authority, in PEM.
+    #[schemars(required)]
+    pub(super) certificate: Option<Given<String>>,
+    /// A file with the private key of the certificate, in PEM.
+    #[schemars(required)]
+    pub(super) private_key: Option<Given<String>>,
+    /// A file with the certificates of the authorities that vouch for those who call, in PEM.
+    #[schemars(required)]
+    pub(super) client_ca: Option<Given<String>>,
+    /// Who may call: the certificate must name one of these, such as `dns:ops.example.com`, `uri:spiffe://example.com/ops`,
+    /// `email:ada@example.com`, `ip:192.0.2.7`, or `dn:CN=ops,O=Example` for its subject.
+    #[schemars(required)]
+    pub(super) clients: Option<Given<Vec<Given<Parsed<CertificateSubject>>>>>,
 }
 
 /// Who may connect to a socket.

@@ -18,6 +18,7 @@ use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 use tracing::{error, info};
 
+use super::mutual::Caller;
 use super::{Answering, Never};
 use crate::audit;
 use crate::clock::{Clock, Timestamp};
@@ -169,8 +170,11 @@ pub(super) struct Api {
     closing: Arc<Closing>,
 }
 
-/// Who calls, as far as the connection tells: the user of a process on this machine.
+/// Who calls, as far as the connection tells: the user of a process on this machine, or who holds the key of a certificate.
 fn caller<T>(call: &Request<T>) -> String {
+    if let Some(Caller(thumbprint)) = call.extensions().get::<Caller>() {
+        return format!("certificate {thumbprint}");
+    }
     let peer = call.extensions().get::<UdsConnectInfo>().and_then(|peer| peer.peer_cred);
     peer.map_or_else(|| "unknown".to_owned(), |peer| format!("uid {}", peer.uid()))
 }

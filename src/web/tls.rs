@@ -158,7 +158,7 @@ impl Tls {
     }
 
     /// Shakes hands.
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let acceptor = self.acceptor.read().unwrap_or_else(PoisonError::into_inner).clone();
         acceptor.accept(stream).await
     }
@@ -171,7 +171,7 @@ impl fmt::Debug for Tls {
 }
 
 /// The certificate that the client of a connection has presented.
-pub(super) fn presented(stream: &TlsStream<TcpStream>) -> Option<ClientCertificate> {
+pub(crate) fn presented(stream: &TlsStream<TcpStream>) -> Option<ClientCertificate> {
     let (_, session) = stream.get_ref();
     session.peer_certificates().and_then(|chain| ClientCertificate::presented(chain).ok())
 }

@@ -4,6 +4,7 @@
 mod acceptance;
 mod account;
 mod admin;
+mod admin_port;
 mod admission_policy;
 mod architecture;
 mod authorization_details;

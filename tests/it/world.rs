@@ -282,7 +282,8 @@ impl World {
         let folder = tempfile::tempdir().expect("a folder");
         let login = if external { Some(config::Login::External) } else { login };
         let people_are_ours = login.is_none();
-        config.listen.admin_api = Some(AdminApi { path: folder.path().join("admin.sock"), access: Access::Owner });
+        config.listen.admin_api =
+            Some(AdminApi::Socket { path: folder.path().join("admin.sock"), access: Access::Owner });
         if login.is_some() {
             // Whoever stands in front says for whom it asks; whose word counts about who signed in is another matter.
             config.listen.public.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
@@ -296,7 +297,7 @@ impl World {
             people: people_are_ours.then(|| Arc::clone(&people).as_seams()),
             ..Seams::default()
         };
-        let app = App::start(config, seams).await.expect("a start");
+        let app = Box::pin(App::start(config, seams)).await.expect("a start");
         let addresses = app.addresses().expect("addresses");
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(app.run(async {
