@@ -133,20 +133,6 @@ impl Cluster {
         self.wait_until_it_serves();
     }
 
-    /// Waits until nobody is connected: what a client that is gone has sent may still be at work.
-    pub async fn until_nobody_is_connected(&self) {
-        const OTHERS: &str =
-            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
-        let (client, connection) = tokio_postgres::connect(&self.url("public"), NoTls).await.expect("a connection");
-        let connection = tokio::spawn(connection);
-        crate::redis::until("the end of all connections", || async {
-            client.query_one(OTHERS, &[]).await.expect("a count").get::<_, i64>(0) == 0
-        })
-        .await;
-        drop(client);
-        connection.await.expect("no panic").expect("a clean end");
-    }
-
     /// Makes a standby the primary, and waits until it is.
     pub fn promote(&self) {
         as_server(&program("pg_ctl")).args(["promote", "--wait", "--pgdata"]).arg(self.folder.join("data")).succeed();

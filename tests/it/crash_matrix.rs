@@ -19,10 +19,12 @@ use rusqlite::Connection;
 use serde_json::Value;
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::interval;
+use tokio_postgres::NoTls;
 
 use crate::client::{answer, http, refresh_request};
 use crate::cluster::Cluster;
 use crate::process::{Installation, Process, eventually, program};
+use crate::redis::until;
 use cast::Cast;
 use dice::Dice;
 use disk::{Disk, Honesty};
@@ -148,7 +150,7 @@ impl Story {
         let mut busy = JoinSet::new();
         for cast in self.casts.drain(..) {
             let life = Arc::clone(&life);
-            busy.spawn(async move { cast.live(&life).await });
+            busy.spawn(async move { Box::pin(cast.live(&life)).await });
         }
         let rotation = self.dice.percent(40).then(|| self.begin_rotation());
         eventually("the end of a life", life.is_due()).await;
@@ -211,7 +213,7 @@ impl Story {
         match (&mut self.ground, crash) {
             (Ground::Disk(disk), Crash::PowerCut) => disk.cut(&mut self.dice),
             (Ground::Disk(_), _) => {}
-            (Ground::Cluster(cluster), Crash::Kill) => cluster.until_nobody_is_connected().await,
+            (Ground::Cluster(cluster), Crash::Kill) => until_nobody_is_connected(cluster).await,
             (Ground::Cluster(cluster), _) => block_in_place(|| cluster.recover()),
         }
         self.casts = self.casts.drain(..).map(Cast::reconnected).collect();
@@ -242,7 +244,7 @@ impl Story {
     async fn complaints(&mut self, crash: Crash) -> Vec<String> {
         let mut busy = JoinSet::new();
         for cast in self.casts.drain(..) {
-            busy.spawn(async move { cast.ask_about_everything(&Life::for_ever()).await });
+            busy.spawn(async move { Box::pin(cast.ask_about_everything(&Life::for_ever())).await });
         }
         self.casts = eventually("all answers", busy.join_all()).await;
         if crash.is_ours() {
@@ -267,6 +269,20 @@ impl Story {
     }
 }
 
+/// Waits until nobody is connected: what a process that is gone has sent may still be at work.
+async fn until_nobody_is_connected(cluster: &Cluster) {
+    const OTHERS: &str =
+        "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    let (client, connection) = tokio_postgres::connect(&cluster.url("public"), NoTls).await.expect("a connection");
+    let connection = tokio::spawn(connection);
+    until("the end of all connections", || async {
+        client.query_one(OTHERS, &[]).await.expect("a count").get::<_, i64>(0) == 0
+    })
+    .await;
+    drop(client);
+    connection.await.expect("no panic").expect("a clean end");
+}
+
 /// The names of the keys of a set that count.
 fn names(set: &Value, counts: impl Fn(&Value) -> bool) -> BTreeSet<String> {
     let keys = set["keys"].as_array().expect("a list").iter().filter(|key| counts(key));
@@ -283,13 +299,12 @@ fn number(name: &str) -> Option<u64> {
 /// Goes through all rounds, so many on a store.
 async fn crash_again_and_again(story: impl AsyncFn(u64) -> Story, crashes: &[Crash]) {
     let rounds = number("TOLLGATE_CRASH_ROUNDS").map_or(ROUNDS, |rounds| usize::try_from(rounds).expect("64 bits"));
-    let mut seed = number("TOLLGATE_CRASH_SEED").unwrap_or(1);
-    for done in (0..rounds).step_by(ROUNDS_OF_A_STORE) {
+    let seeds = number("TOLLGATE_CRASH_SEED").unwrap_or(1)..;
+    for (seed, done) in seeds.zip((0..rounds).step_by(ROUNDS_OF_A_STORE)) {
         let rounds = ROUNDS_OF_A_STORE.min(rounds - done);
         println!("TOLLGATE_CRASH_SEED={seed} TOLLGATE_CRASH_ROUNDS={rounds}");
         let complaints = story(seed).await.play(rounds, crashes).await;
         assert!(complaints.is_empty(), "{}", complaints.join("\n"));
-        seed += 1;
     }
 }
 
@@ -320,7 +335,7 @@ async fn the_journal_of_the_disk_tells_everything() {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     let life = Life::new(Mortality::Immortal, 100);
     let cast = story.casts.pop().expect("a cast");
-    let (cast, ()) = tokio::join!(cast.live(&life), async {
+    let (cast, ()) = tokio::join!(Box::pin(cast.live(&life)), async {
         life.is_due().await;
         life.ended();
     });

@@ -21,6 +21,12 @@ use super::dice::Dice;
 /// What a disk writes whole or not at all, in bytes.
 const SECTOR: usize = 512;
 
+/// The index of the log, which the first process after a power cut makes anew.
+const INDEX: &str = "tollgate.db-shm";
+
+/// The lock of the process that serves.
+const LOCK: &str = "tollgate.db.lock";
+
 /// What a journal says happened.
 #[derive(Debug)]
 enum Event {
@@ -107,14 +113,13 @@ impl Disk {
     fn on_disk(&self) -> Files {
         let names = fs::read_dir(&self.folder).expect("a folder");
         let names = names.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
-        let ours =
-            |name: &String| name.starts_with("tollgate.db") && !name.ends_with("-shm") && !name.ends_with(".lock");
+        let ours = |name: &String| name.starts_with("tollgate.db") && ![INDEX, LOCK].contains(&name.as_str());
         names.filter(ours).map(|name| (name.clone(), fs::read(self.folder.join(name)).expect("a file"))).collect()
     }
 
     /// The index of the log, which the first process after a power cut makes anew.
     fn shared_memory(&self) -> Option<String> {
-        let name = "tollgate.db-shm".to_owned();
+        let name = INDEX.to_owned();
         self.folder.join(&name).exists().then_some(name)
     }
 

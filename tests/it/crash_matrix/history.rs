@@ -105,23 +105,20 @@ impl State {
             },
 
             // A code that comes twice ends its grant (RFC 6749 §4.1.2); a device code does not.
-            (S::Granted(_), C::Redeem) => (S::Over, Reply::Refused),
-            (S::Granted(_) | S::Over, C::Poll) => (self.clone(), Reply::Refused),
-            (S::Over, C::Redeem | C::Refresh(_)) => (S::Over, Reply::Refused),
+            (S::Granted(_) | S::Over, C::Redeem) | (S::Over, C::Refresh(_) | C::Open | C::Spend | C::Prove) => {
+                (S::Over, Reply::Refused)
+            }
             (S::Waiting, C::Poll) => (S::Waiting, Reply::Pending),
             (S::Declined, C::Poll) => (S::Declined, Reply::Declined),
-            (S::Waiting, C::Approve) => (S::Good, Reply::Done),
+            (S::Waiting, C::Approve) | (S::Good, C::Return) => (S::Good, Reply::Done),
             (S::Waiting, C::Decline) => (S::Declined, Reply::Done),
-            (_, C::Approve | C::Decline) => (self.clone(), Reply::Refused),
+            (_, C::Approve | C::Decline) | (S::Granted(_) | S::Over, C::Poll) => (self.clone(), Reply::Refused),
             // Whatever the token is, the answer is the same (RFC 7009 §2.2).
             (S::Granted(chain), C::Revoke(token)) if chain.contains(&Some(*token)) => (S::Over, Reply::Done),
             (_, C::Revoke(_)) => (self.clone(), Reply::Done),
             (S::Waiting, C::Open) => (S::Waiting, Reply::Done),
-            (S::Over, C::Open | C::Spend) => (S::Over, Reply::Refused),
             (S::Waiting, C::Prove) if reply == Some(&Reply::Refused) => (S::Waiting, Reply::Refused),
-            (S::Over, C::Prove) => (S::Over, Reply::Refused),
             (S::Waiting, C::Spend | C::Prove) => (S::Over, Reply::Done),
-            (S::Good, C::Return) => (S::Good, Reply::Done),
             _ => return None,
         };
         reply.is_none_or(|reply| *reply == answer).then_some(next)
@@ -214,8 +211,8 @@ impl History {
     /// What happened, up to where that shows.
     pub fn check(&self) -> Result<(), String> {
         let Err(number) = self.states() else { return Ok(()) };
-        let told = self.steps.iter().take(number + 1).map(|step| format!("\n  {step:?}")).collect::<String>();
-        Err(format!("{}: nothing explains the last of these answers:{told}", self.what))
+        let told: Vec<_> = self.steps.iter().take(number + 1).map(|step| format!("{step:?}")).collect();
+        Err(format!("{}: nothing explains the last of these answers:\n  {}", self.what, told.join("\n  ")))
     }
 }
 
