@@ -25,7 +25,7 @@ use crate::client::{answer, http, refresh_request};
 use crate::cluster::Cluster;
 use crate::process::{Installation, Process, eventually, program};
 use crate::redis::until;
-use cast::Cast;
+use cast::{Cast, Tally, count};
 use dice::Dice;
 use disk::{Disk, Honesty};
 use history::{Call, History, Reply, State};
@@ -129,7 +129,23 @@ impl Story {
         }
         process.kill().await;
         self.check_the_file();
+        self.check_the_tally(rounds);
         Vec::new()
+    }
+
+    /// Fails if there was too little to see: of each kind of thing there must have been some, and calls that nobody answered.
+    fn check_the_tally(&self, rounds: usize) {
+        let mut tally = Tally::new();
+        count(&mut tally, &self.keys);
+        for (what, (calls, unanswered)) in self.casts.iter().flat_map(Cast::tally) {
+            let entry = tally.entry(what).or_default();
+            *entry = (entry.0 + calls, entry.1 + unanswered);
+        }
+        println!("{rounds} rounds; calls, and those without an answer: {tally:?}");
+        if rounds == ROUNDS_OF_A_STORE {
+            assert_eq!(tally.len(), 7, "{tally:?}");
+            assert!(tally.values().map(|(_, unanswered)| unanswered).sum::<usize>() >= rounds, "{tally:?}");
+        }
     }
 
     /// Starts the server, and reads its keys.

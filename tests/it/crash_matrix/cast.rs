@@ -1,7 +1,7 @@
 //! Who talks to the server: ada in a browser, the application that she uses there, her television, and two services. They
 //! do what comes to their mind, note what they were answered, and after a restart ask about all that they hold.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -106,6 +106,16 @@ enum Heard {
     Reply(Reply),
 }
 
+/// For each kind of thing, how many calls there were, and how many without an answer.
+pub type Tally = BTreeMap<&'static str, (usize, usize)>;
+
+/// Adds the calls of a history.
+pub fn count(tally: &mut Tally, history: &History) {
+    let (calls, unanswered) = history.calls();
+    let entry = tally.entry(history.what).or_default();
+    *entry = (entry.0 + calls, entry.1 + unanswered);
+}
+
 /// Everybody who talks to the server at the same time as the other casts.
 pub struct Cast {
     dice: Dice,
@@ -117,6 +127,8 @@ pub struct Cast {
     web: Client,
     backend: Client,
     things: Vec<Thing>,
+    /// Of what is forgotten: how many calls there were about each kind of thing, and how many without an answer.
+    forgotten: Tally,
     /// The keys by which the server has signed since this was asked last.
     signers: BTreeSet<String>,
 }
@@ -133,6 +145,7 @@ impl Cast {
             web: client("web"),
             backend: client("backend"),
             things: Vec::new(),
+            forgotten: Tally::new(),
             signers: BTreeSet::new(),
         }
     }
@@ -159,7 +172,7 @@ impl Cast {
     /// Does what comes to mind until the life is over.
     pub async fn live(mut self, life: &Life) -> Self {
         while !life.is_over() {
-            self.things.retain(|thing| !thing.is_late());
+            self.forget_what_is_late();
             if self.things.is_empty() || (self.things.len() < THINGS && self.dice.percent(40)) {
                 self.begin(life).await;
                 continue;
@@ -180,7 +193,7 @@ impl Cast {
 
     /// Asks about everything that is held.
     pub async fn ask_about_everything(mut self, life: &Life) -> Self {
-        self.things.retain(|thing| !thing.is_late());
+        self.forget_what_is_late();
         self.come_back(life).await;
         let mut thing = 0;
         while thing < self.things.len() {
@@ -210,10 +223,26 @@ impl Cast {
         self
     }
 
-    /// Forgets most of what is over, and some of the rest. What has a complaint is kept.
+    /// Forgets most of what is over, and some of the rest.
     pub fn forget(&mut self) {
-        let dice = &mut self.dice;
-        self.things.retain(|thing| !dice.percent(if thing.history.is_over() { 70 } else { 15 }));
+        let Self { dice, things, forgotten, .. } = self;
+        let forget = |thing: &mut Thing| dice.percent(if thing.history.is_over() { 70 } else { 15 });
+        for thing in things.extract_if(.., forget) {
+            count(forgotten, &thing.history);
+        }
+    }
+
+    fn forget_what_is_late(&mut self) {
+        for thing in self.things.extract_if(.., |thing| thing.is_late()) {
+            count(&mut self.forgotten, &thing.history);
+        }
+    }
+
+    /// How many calls there were about each kind of thing, and how many without an answer.
+    pub fn tally(&self) -> Tally {
+        let mut tally = self.forgotten.clone();
+        self.things.iter().map(|thing| &thing.history).chain(&self.session).for_each(|each| count(&mut tally, each));
+        tally
     }
 
     /// Begins something new.

@@ -200,6 +200,12 @@ impl History {
         Ok(states)
     }
 
+    /// How many calls there were, and how many of them without an answer.
+    pub fn calls(&self) -> (usize, usize) {
+        let calls = self.steps.iter().flatten();
+        (calls.clone().count(), calls.filter(|(_, reply)| reply.is_none()).count())
+    }
+
     /// Whether nothing is left to ask of it.
     pub fn is_over(&self) -> bool {
         self.states().is_ok_and(|states| states.iter().all(|state| *state == State::Over))
