@@ -4,10 +4,11 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build static image demo pod roll-out newcomer certification book test fuzz lint audit bench fmt tools clean-tools
+.PHONY: help build static image demo pod roll-out newcomer certification book test fuzz crash lint audit bench fmt tools clean-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_CASES ?= 40000
+CRASH_ROUNDS ?= 200
 NODE_MODULES := tests/interop/node_modules/.package-lock.json examples/external-login/node_modules/.package-lock.json
 
 help: ## list the targets
@@ -52,6 +53,10 @@ test: tools ## run every test; installs what it needs
 fuzz: ## try many more broken requests than `make test` does, others each time; FUZZ_CASES says how many
 	TOLLGATE_FUZZ_CASES=$(FUZZ_CASES) TOLLGATE_FUZZ_SEED="$$(date +%s)" \
 	  cargo test --locked --test it fuzz::a_good_request -- --nocapture
+
+crash: ## crash process, database and power many more times than `make test` does, otherwise each time; CRASH_ROUNDS says how often
+	POSTGRES_BIN="$$(scripts/install-postgres)" TOLLGATE_CRASH_ROUNDS=$(CRASH_ROUNDS) TOLLGATE_CRASH_SEED="$$(date +%s)" \
+	  cargo test --locked --test it crash_matrix::killed -- --nocapture
 
 lint: ## check format, lints, documentation, dependencies, spelling, shell, YAML, images and workflows
 	cargo fmt --check

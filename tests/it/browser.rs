@@ -47,6 +47,11 @@ impl Browser {
         self.send(Method::GET, path, None, &[]).await
     }
 
+    /// The same at a server that may die meanwhile.
+    pub async fn try_open(&mut self, path: &str) -> Option<Page> {
+        self.try_send(Method::GET, path, None, &[]).await
+    }
+
     /// Posts a form that is on no page.
     pub async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Page {
         self.send(Method::POST, path, Some(form), &[]).await
@@ -54,6 +59,11 @@ impl Browser {
 
     /// Fills in the first form of a page and submits it; a field that is in it already is replaced.
     pub async fn submit(&mut self, page: &Page, fields: &[(&str, &str)]) -> Page {
+        self.try_submit(page, fields).await.expect("an answer")
+    }
+
+    /// The same at a server that may die meanwhile.
+    pub async fn try_submit(&mut self, page: &Page, fields: &[(&str, &str)]) -> Option<Page> {
         let (action, hidden) = page.form();
         let mut form: Vec<_> = hidden.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         form.retain(|(name, _)| !fields.iter().any(|(replaced, _)| replaced == name));
@@ -61,7 +71,7 @@ impl Browser {
         let mut headers = Vec::new();
         headers.extend(self.origin.clone().map(|origin| ("origin", origin)));
         headers.extend(self.fetch_site.clone().map(|site| ("sec-fetch-site", site)));
-        self.send(Method::POST, &action, Some(&form), &headers).await
+        self.try_send(Method::POST, &action, Some(&form), &headers).await
     }
 
     /// Goes where a page sends the browser, as long as that is to the issuer.
@@ -89,6 +99,17 @@ impl Browser {
         form: Option<&[(&str, &str)]>,
         headers: &[(&str, String)],
     ) -> Page {
+        self.try_send(method, path, form, headers).await.expect("an answer")
+    }
+
+    /// `None` if no whole answer came back.
+    async fn try_send(
+        &mut self,
+        method: Method,
+        path: &str,
+        form: Option<&[(&str, &str)]>,
+        headers: &[(&str, String)],
+    ) -> Option<Page> {
         let mut request = self.http.request(method.clone(), format!("{}{path}", self.issuer));
         if !self.cookies.is_empty() {
             let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -103,8 +124,9 @@ impl Browser {
         if let Some(form) = form {
             request = request.form(form);
         }
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await.ok()?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let html = response.text().await.ok()?;
         for line in headers.get_all("set-cookie") {
             let line = line.to_str().expect("visible ASCII");
             let (name, value) = line.split(';').next().and_then(|pair| pair.split_once('=')).expect("a cookie");
@@ -114,10 +136,9 @@ impl Browser {
                 self.cookies.insert(name.to_owned(), value.to_owned());
             }
         }
-        let html = response.text().await.expect("a body");
         let content_type = headers.get("content-type").and_then(|value| value.to_str().ok());
         check_answer(&method, path, status, content_type, &html);
-        Page { status, headers, html }
+        Some(Page { status, headers, html })
     }
 }
 

@@ -361,15 +361,20 @@ impl TokenCall<'_> {
 
 /// Sends a request and reads a JSON answer; `null` stands for a body that is none.
 pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    try_answer(request).await.expect("an answer")
+}
+
+/// The same of a server that may die meanwhile: `None` if no whole answer came back.
+pub async fn try_answer(request: reqwest::RequestBuilder) -> Option<Answer> {
     let (http, request) = request.build_split();
     let request = request.expect("a request");
     let (method, path) = (request.method().clone(), request.url().path().to_owned());
-    let response = http.execute(request).await.expect("an answer");
+    let response = http.execute(request).await.ok()?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let content_type = headers.get("content-type").and_then(|value| value.to_str().ok());
-    let body = response.text().await.expect("a body");
+    let body = response.text().await.ok()?;
     check_answer(&method, &path, status, content_type, &body);
-    Answer { status, headers, body: serde_json::from_str(&body).unwrap_or(Value::Null) }
+    Some(Answer { status, headers, body: serde_json::from_str(&body).unwrap_or(Value::Null) })
 }
 
 /// The claims of a JWT, unverified.

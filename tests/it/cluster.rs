@@ -1,6 +1,7 @@
 //! PostgreSQL servers of our own: each in a temporary folder, and gone with the test, however that ends.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,12 +16,19 @@ use tollgate::store::{PostgresSettings, PostgresStore};
 
 use crate::world::free_port;
 
-/// Runs the server until nobody holds the other end of the pipe, however that comes; then nothing is left of it.
+/// Runs the server until nobody holds the other end of the pipe, however that comes; then nothing is left of it. Each line
+/// that comes through the pipe starts it again after it has failed.
 const KEEPER: &str = r#"
 trap '' INT
-"$2/postgres" -D "$1/data" >>"$1/log" 2>&1 &
-echo $! >"$1/pid"
-read -r _
+serve() {
+    "$2/postgres" -D "$1/data" >>"$1/log" 2>&1 &
+    echo $! >"$1/pid"
+}
+serve "$1" "$2"
+while read -r _; do
+    wait $!
+    serve "$1" "$2"
+done
 kill -QUIT $! 2>/dev/null
 wait $!
 rm -rf "$1"
@@ -109,6 +117,20 @@ impl Cluster {
     pub fn kill(&self, processes: &[String]) {
         let killed = Command::new("kill").arg("-KILL").args(processes).status();
         assert!(killed.is_ok(), "the server on port {} lives, or what is left of it", self.port);
+    }
+
+    /// Ends the server in the middle of everything: its own processes do so when they hear of it, and repair nothing.
+    pub fn stop_at_once(&self) {
+        as_server(&program("pg_ctl"))
+            .args(["stop", "--mode=immediate", "--pgdata"])
+            .arg(self.folder.join("data"))
+            .succeed();
+    }
+
+    /// Starts a server that has failed, and waits until it has recovered.
+    pub fn recover(&self) {
+        self.keeper.stdin.as_ref().expect("a pipe").write_all(b"again\n").expect("a keeper");
+        self.wait_until_it_serves();
     }
 
     /// Makes a standby the primary, and waits until it is.

@@ -25,6 +25,7 @@ mod concurrency;
 mod config;
 mod cors;
 mod crash;
+mod crash_matrix;
 mod device;
 mod disk;
 mod docs;

@@ -124,9 +124,30 @@ impl Installation {
         command
     }
 
-    /// Starts the program with room for very many grants of one person at one client, and waits until it serves.
+    /// The command that serves with room for very many grants of one person at one client.
+    pub fn serve_roomy(&self) -> Command {
+        self.serve(&["--set", &self.store(",\"limits\":{\"grants_per_person\":2000}")])
+    }
+
+    /// Starts that, and waits until it serves.
     pub async fn start_roomy(&self) -> Process {
-        self.start(&["--set", &self.store(",\"limits\":{\"grants_per_person\":2000}")]).await
+        Process::start(self.serve_roomy()).await
+    }
+
+    /// Writes the configuration with its store in it, for verbs that take no `--set`; gives its path.
+    pub fn with_its_store(&self) -> PathBuf {
+        let text = std::fs::read_to_string(self.path("tollgate.yaml")).expect("a file");
+        assert!(text.contains("store: { memory: {} }"));
+        let store = match &self.postgres {
+            Some(_) => {
+                "store: { postgres: { url_file: database.url } }\nreplay: { local: { replicas: each_takes_a_proof_once } }"
+                    .to_owned()
+            }
+            None => format!("store: {{ sqlite: {{ path: \"{}\" }} }}", self.database().display()),
+        };
+        let path = self.path("with-its-store.yaml");
+        std::fs::write(&path, text.replace("store: { memory: {} }", &store)).expect("a file");
+        path
     }
 
     /// Starts the program and waits until it serves.

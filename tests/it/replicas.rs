@@ -1,22 +1,26 @@
 //! Several processes on one PostgreSQL database: what one has done, the others know; one that is gone, or sleeps, stops
 //! nobody; and the database itself may fail over.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::sync::{Barrier, watch};
 use tokio::task::JoinSet;
 use tokio::time::interval;
-use tollgate::clock::{Clock as _, SystemClock};
+use tollgate::clock::{Clock as _, SystemClock, Timestamp};
 use tollgate::entropy::{Entropy, SystemEntropy};
-use tollgate::secret::AuthorizationCode;
+use tollgate::secret::{AuthorizationCode, base64url, from_base64url, sha256};
 use tollgate::store::{Decision, Limits, Store};
 
 use crate::client::{
-    Answer, Client, DEVICE_AUTHORIZATION, INTROSPECT, REVOKE, code_request, poll_request, refresh_request,
+    Answer, CLIENT_CREDENTIALS, Client, DEVICE_AUTHORIZATION, INTROSPECT, REVOKE, answer, code_request, poll_request,
+    refresh_request,
 };
 use crate::cluster::{Cluster, SHARED};
-use crate::process::{Installation, Process, eventually};
+use crate::process::{Installation, Process, eventually, program, run};
+use crate::proxy::Proxy;
 use crate::world::{decide, free_port, record_code};
 
 /// Two processes of one installation, and its store.
@@ -29,8 +33,10 @@ struct Replicas {
 
 impl Replicas {
     async fn start() -> Self {
-        let shared = tokio::task::spawn_blocking(|| &*SHARED).await.expect("a server");
-        let installation = Installation::on_postgres(&shared.new_schema().await);
+        Self::start_on(new_installation().await).await
+    }
+
+    async fn start_on(installation: Installation) -> Self {
         let mut replicas = Self {
             store: installation.open_store(Limits::default()).await,
             installation,
@@ -69,6 +75,11 @@ impl Replicas {
     }
 }
 
+async fn new_installation() -> Installation {
+    let shared = tokio::task::spawn_blocking(|| &*SHARED).await.expect("a server");
+    Installation::on_postgres(&shared.new_schema().await)
+}
+
 async fn redeem(client: &Client, code: &str) -> Answer {
     ask(client, &code_request(code)).await
 }
@@ -103,7 +114,7 @@ async fn what_one_replica_has_done_the_other_knows() {
 
     // So is what was signed, and a nonce.
     let [_, resource_server] = replicas.client("backend");
-    let own = resource_server.bearer_request(SystemClock.now(), &crate::client::CLIENT_CREDENTIALS).send().await;
+    let own = resource_server.bearer_request(SystemClock.now(), &CLIENT_CREDENTIALS).send().await;
     let [asker, _] = replicas.client("backend");
     let known = asker.about(INTROSPECT, own.expect_tokens().text("access_token"), SystemClock.now()).send().await;
     assert_eq!(known.body["active"], true, "{known:?}");
@@ -126,11 +137,10 @@ async fn what_one_replica_has_done_the_other_knows() {
     // An assertion is good once.
     let [one, other] = replicas.client("web");
     let assertion = one.sign_assertion(&one.assertion_claims(SystemClock.now()));
-    let with =
-        |client: &Client| client.bare_request(&crate::client::CLIENT_CREDENTIALS).assertion(&assertion).into_request();
-    let first = crate::client::answer(with(&one)).await;
+    let with = |client: &Client| client.bare_request(&CLIENT_CREDENTIALS).assertion(&assertion).into_request();
+    let first = answer(with(&one)).await;
     first.expect_tokens();
-    crate::client::answer(with(&other)).await.expect(401, "invalid_client");
+    answer(with(&other)).await.expect(401, "invalid_client");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -182,7 +192,7 @@ async fn a_replica_that_sleeps_stops_nobody_and_wakes_to_the_truth() {
     replicas.processes[0].signal("STOP").await;
     let late = tokio::spawn({
         let request = sleeper.request(SystemClock.now(), &code_request(&codes[1])).into_request();
-        crate::client::answer(request)
+        answer(request)
     });
     let redeemed = redeem(&other, &codes[1]).await.expect_tokens();
     let next = refresh(&other, tokens.text("refresh_token")).await.expect_tokens();
@@ -230,6 +240,118 @@ async fn a_replica_that_is_killed_leaves_everything_to_the_other() {
             redeem(&other, &code).await.expect(400, "invalid_grant");
         }
     }
+}
+
+/// What one replica says about the keys of both, and what its gate says about tokens.
+struct Observer {
+    client: Client,
+    gate: Proxy,
+}
+
+impl Observer {
+    /// The names of the keys that it publishes.
+    async fn keys(&self) -> BTreeSet<String> {
+        let set = answer(self.client.http.get(format!("{}/oauth/jwks", self.client.issuer))).await.body;
+        let keys = set["keys"].as_array().expect("a list").iter();
+        keys.map(|key| key["kid"].as_str().expect("a kid").to_owned()).collect()
+    }
+
+    /// What its gate answers to a token that comes with a new proof; `None` for an allow.
+    async fn refuses(&mut self, token: &str) -> Option<String> {
+        let url = "https://api.example.com/orders/7";
+        let now = SystemClock.now();
+        let mut verdict = self.gate.get("/orders/7", Some(token), Some(&self.proof(url, token, None, now))).await;
+        if let Some(nonce) = verdict.header("dpop-nonce").filter(|_| verdict.status == 401).map(str::to_owned) {
+            verdict = self.gate.get("/orders/7", Some(token), Some(&self.proof(url, token, Some(&nonce), now))).await;
+        }
+        (verdict.status != 200).then(|| format!("{verdict:?}"))
+    }
+
+    fn proof(&self, url: &str, token: &str, nonce: Option<&str>, now: Timestamp) -> String {
+        let ath = base64url(&sha256(token.as_bytes()));
+        let mut claims =
+            json!({ "jti": self.client.fresh(), "htm": "GET", "htu": url, "iat": now.seconds(), "ath": ath });
+        if let Some(nonce) = nonce {
+            claims["nonce"] = nonce.into();
+        }
+        self.client.sign_proof(&claims)
+    }
+}
+
+/// The name of the key that signed a token.
+fn signer(token: &str) -> String {
+    let header = from_base64url(token.split('.').next().expect("a header")).expect("base64url");
+    let header: Value = serde_json::from_slice(&header).expect("JSON");
+    header["kid"].as_str().expect("a kid").to_owned()
+}
+
+/// Runs `tollgate keys rotate`; gives the name of the newest key, and what it says beside the keys.
+async fn rotate(installation: &Installation, more: &[&str]) -> (String, String) {
+    let mut command = program();
+    command.args(["keys", "rotate", "--output", "json", "--config"]).arg(installation.with_its_store()).args(more);
+    let output = run(&mut command).await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let keys: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let newest = keys["keys"].as_array().and_then(|keys| keys.last()).expect("a key");
+    (newest["kid"].as_str().expect("a kid").to_owned(), said)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_knows_the_next_key_before_another_signs_with_it() {
+    let installation = new_installation().await;
+    let path = installation.path("tollgate.yaml");
+    let text = std::fs::read_to_string(&path).expect("a file");
+    let text = text.replace("encryption_key_file: kek", "encryption_key_file: kek, announce: 6s");
+    assert!(text.contains("announce: 6s"));
+    std::fs::write(&path, text).expect("a file");
+    let replicas = Replicas::start_on(installation).await;
+    let [client, other] = replicas.client("backend");
+    let gate = replicas.installation.path(&format!("authz-{}.sock", replicas.ports[1]));
+    let mut other = Observer { client: other, gate: Proxy::over_socket(&gate).await };
+    let token = async || ask(&client, &CLIENT_CREDENTIALS).await.expect_tokens().text("access_token").to_owned();
+
+    // Before each token the other replica knows its key, and its gate lets it pass.
+    let (next, _) = rotate(&replicas.installation, &[]).await;
+    let (mut signed_by_old, mut ticks) = (0, interval(Duration::from_millis(50)));
+    eventually("a token by the next key", async {
+        loop {
+            let known = other.keys().await;
+            let token = token().await;
+            assert!(known.contains(&signer(&token)), "{} is not in {known:?}", signer(&token));
+            assert_eq!(other.refuses(&token).await, None);
+            if signer(&token) == next {
+                break;
+            }
+            signed_by_old += 1;
+            ticks.tick().await;
+        }
+    })
+    .await;
+    assert!(signed_by_old > 0, "it was announced first");
+    let token_before = token().await;
+
+    // In an emergency nobody is asked first, and whoever rotates is told so.
+    let (emergency, said) = rotate(&replicas.installation, &["--now"]).await;
+    for warning in
+        ["the tokens signed before are withdrawn", "That is not instant", "trusts the old key for up to 30 s"]
+    {
+        assert!(said.contains(warning), "{said}");
+    }
+    eventually("the end of the other keys", async {
+        while other.keys().await != BTreeSet::from([emergency.clone()]) {
+            ticks.tick().await;
+        }
+    })
+    .await;
+    assert!(other.refuses(&token_before).await.is_some_and(|verdict| verdict.contains("invalid_token")));
+    eventually("a token by the new key", async {
+        while signer(&token().await) != emergency {
+            ticks.tick().await;
+        }
+    })
+    .await;
+    assert_eq!(other.refuses(&token().await).await, None);
 }
 
 /// A primary dies in the middle of a thousand redemptions, and its synchronous standby takes its place.

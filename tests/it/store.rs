@@ -1995,8 +1995,15 @@ async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
     seen.join("\n")
 }
 
+/// How many sequences of calls are tried: `PROPTEST_CASES`, or a few.
+fn cases() -> u32 {
+    #[expect(clippy::disallowed_methods, reason = "whoever wants more says so")]
+    let given = std::env::var("PROPTEST_CASES");
+    given.map_or(24, |cases| cases.parse().expect("a number"))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     /// What one store answers, the others answer.
     #[test]
