@@ -48,11 +48,14 @@ pub(crate) fn measure(report: &mut Report, floor: &Floor, tollgate: &Installatio
 /// metadata of the resource, which needs no verification.
 pub(crate) fn measure_more(report: &mut Report, floor: &Floor, runtime: &Runtime, redis: Option<&Path>) {
     let server = redis.map(|program| runtime.block_on(Redis::start(program)));
-    let shared: Vec<_> = server.iter().map(Redis::setting).collect();
+    let shared: Vec<_> = server.iter().flat_map(Redis::settings).collect();
     let start = |setup: Setup<'_>| runtime.block_on(Installation::start_as(setup));
     let (with_redis, with_jwt) = (
         start(Setup { settings: &shared, ..Setup::default() }),
-        start(Setup { resource: "upstream: { authorization: internal_jwt }", ..Setup::default() }),
+        start(Setup {
+            edit: ("    rules:", "    upstream: { authorization: internal_jwt }\n    rules:"),
+            ..Setup::default()
+        }),
     );
     let allow = runtime.block_on(Contender::always_allow(&with_jwt));
     let ask = |tollgate, question| runtime.block_on(Contender::new(tollgate, question));

@@ -51,8 +51,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) postgres: Option<&'a str>,
     /// Settings as `--set` takes them.
     pub(crate) settings: &'a [String],
-    /// A member of the protected resource, in YAML.
-    pub(crate) resource: &'a str,
+    /// What stands in the configuration, and what is to stand there.
+    pub(crate) edit: (&'a str, &'a str),
     /// So many codes in the place of one for each client at once.
     pub(crate) codes: Option<usize>,
     /// So many codes whose time is over, for the sweeper.
@@ -95,7 +95,7 @@ impl Installation {
         let socket = folder.path().join("authz.sock");
         let config = write_configuration(folder.path(), public, admin, &batch_key);
         let text = fs::read_to_string(&config).expect("the file");
-        fs::write(&config, text.replace("    rules:", &format!("    {}\n    rules:", setup.resource))).expect("a file");
+        fs::write(&config, text.replacen(setup.edit.0, setup.edit.1, 1)).expect("a file");
         let mut settings = setup.settings.to_vec();
         if let Some(url) = setup.postgres {
             fs::write(folder.path().join("database.url"), url).expect("a file");
@@ -112,8 +112,15 @@ impl Installation {
 
         let caller = Arc::new(Client::new());
         let mut connection = Connection::open(public).await.expect("a connection");
-        let token = connection.exchange(&client_credentials(&batch_key, &caller)).await.expect("an answer");
-        let token = member(&token.expect_ok(), "access_token");
+        // Who shares memory that is new asks for a nonce while there may be proofs of before, and these clients have none.
+        let mut token = Vec::new();
+        eventually(async || {
+            let answer = connection.exchange(&client_credentials(&batch_key, &caller)).await.expect("an answer");
+            token = answer.body;
+            answer.status == 200
+        })
+        .await;
+        let token = member(&token, "access_token");
         Self { process, socket, public, batch_key, caller, token, config, codes, _folder: folder }
     }
 

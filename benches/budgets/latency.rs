@@ -36,10 +36,13 @@ const COPY_EVERY: Duration = Duration::from_secs(2);
 
 /// Measures both.
 pub(crate) fn measure(report: &mut Report, runtime: &Runtime) {
-    let settings = ["authorization_server.signing.announce=\"4s\"".to_owned()];
     let start = |setup| runtime.block_on(Installation::start_as(setup));
     let mut quiet = start(Setup::default());
-    let mut busy = start(Setup { settings: &settings, old_codes: OLD_CODES, ..Setup::default() });
+    let mut busy = start(Setup {
+        edit: ("encryption_key_file: kek", "encryption_key_file: kek, announce: 4s"),
+        old_codes: OLD_CODES,
+        ..Setup::default()
+    });
     let (mut quiet_checks, mut busy_checks) = (Vec::new(), Vec::new());
     let [quiet_tokens, busy_tokens] = take_turns(
         ROUNDS,
@@ -91,7 +94,7 @@ async fn disturb(config: PathBuf) {
 
 async fn tollgate(config: &Path, arguments: &[&str]) {
     let mut command = Command::new(TOLLGATE);
-    command.args(arguments).arg("--config").arg(config).stdout(Stdio::null()).kill_on_drop(true);
+    command.args(arguments).arg("--config").arg(config).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     assert!(command.status().await.expect("it starts").success(), "{arguments:?}");
 }
 

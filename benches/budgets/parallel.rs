@@ -3,7 +3,7 @@
 use tokio::task::JoinSet;
 
 /// How many are under way.
-const AT_ONCE: usize = 256;
+const AT_ONCE: usize = 2_048;
 
 /// Works through all of them.
 pub(crate) async fn for_each<T, Work>(items: impl IntoIterator<Item = T>, work: impl Fn(T) -> Work)

@@ -48,11 +48,14 @@ impl Redis {
         Self { _process: process, folder, url: format!("unix://{socket}") }
     }
 
-    /// The setting by which an installation uses it.
-    pub(crate) fn setting(&self) -> String {
+    /// The settings by which an installation uses it, and asks for nonces for a second only.
+    pub(crate) fn settings(&self) -> [String; 2] {
         let file = self.folder.path().join("redis.url");
         std::fs::write(&file, &self.url).expect("a file");
-        format!("replay={{\"redis\":{{\"url_file\":\"{}\"}}}}", file.display())
+        [
+            format!("replay={{\"redis\":{{\"url_file\":\"{}\"}}}}", file.display()),
+            "authorization_server.dpop={\"clock_skew\":\"1s\"}".to_owned(),
+        ]
     }
 }
 
