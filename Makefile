@@ -1,10 +1,10 @@
 # What people and CI run. Tools are pinned and go to .tools/; only Rust, Python 3.10, Node.js 20 and, unless apt can
-# install them, Chromium, PostgreSQL and Redis must be there before.
+# install them, Chromium, PostgreSQL, Redis and promtool must be there before.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo pod certification book test fuzz lint audit bench fmt tools clean-tools
+.PHONY: help build static image demo pod roll-out newcomer certification book test fuzz lint audit bench fmt tools clean-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_CASES ?= 40000
@@ -19,6 +19,9 @@ build: ## build the release binary
 demo: build ## see a stolen token refused: Tollgate, a real Envoy and a small upstream on this machine
 	envoy=$$(scripts/install-envoy); ENVOY_BIN="$$envoy" $(TARGET_DIR)/release/tollgate dev --story
 
+newcomer: ## time the path from a clone to a protected pod, with everything built and fetched anew (root, Linux)
+	scripts/newcomer
+
 certification: build ## run examples/fapi2.yaml and examples/openid-provider.yaml for a certification suite to drive
 	TOLLGATE_BIN=$(TARGET_DIR)/release/tollgate scripts/certification
 
@@ -28,9 +31,19 @@ book: ## make the book of docs/ in target/book, to be read in a browser
 	PATH="$$PWD/.tools/bin:$$PATH" mdbook build
 	mv target/book-files/files target/book/files
 
-pod: build ## run the containers of the injected pod with crun, and steal a token from it (root, Linux)
+static: ## build the static program of a release, for this kind of machine
+	scripts/build-static
+
+image: ## build the image of a release from it, with buildah (root)
+	program=$$(scripts/build-static); scripts/build-image "$$program" $(TARGET_DIR)
+
+pod: image ## run the containers of the injected pod with crun, and steal a token from it (root, Linux)
 	scripts/install-python kubernetes scripts/requirements/kubernetes.txt
-	PATH="$$PWD/.tools/kubernetes/bin:$$PATH" scripts/run-pod $(TARGET_DIR)/release/tollgate
+	PATH="$$PWD/.tools/kubernetes/bin:$$PATH" scripts/run-pod $(TARGET_DIR)/image
+
+roll-out: image ## replace two such pods by two others while clients call them, and count what is lost (root, Linux)
+	scripts/install-python kubernetes scripts/requirements/kubernetes.txt
+	PATH="$$PWD/.tools/kubernetes/bin:$$PATH" scripts/roll-out $(TARGET_DIR)/image
 
 test: tools ## run every test; installs what it needs
 	ENVOY_BIN="$$(scripts/install-envoy)" CHROMIUM_BIN="$$(scripts/install-chromium)" \
@@ -40,7 +53,7 @@ fuzz: ## try many more broken requests than `make test` does, others each time; 
 	TOLLGATE_FUZZ_CASES=$(FUZZ_CASES) TOLLGATE_FUZZ_SEED="$$(date +%s)" \
 	  cargo test --locked --test it fuzz::a_good_request -- --nocapture
 
-lint: ## check format, lints, documentation, dependencies, spelling, shell and YAML
+lint: ## check format, lints, documentation, dependencies, spelling, shell, YAML and workflows
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
@@ -50,7 +63,10 @@ lint: ## check format, lints, documentation, dependencies, spelling, shell and Y
 	scripts/install-python lint scripts/requirements/lint.txt
 	.tools/lint/bin/typos
 	.tools/lint/bin/python -m yamllint --strict .
-	.tools/lint/bin/shellcheck $$(grep -rl '^#!.*bash' .ci scripts)
+	.tools/lint/bin/shellcheck --external-sources $$(grep -rl '^#!.*bash' .ci scripts)
+	.tools/lint/bin/zizmor --offline --quiet .github/workflows
+	actionlint=$$(scripts/install-actionlint); "$$actionlint" -shellcheck .tools/lint/bin/shellcheck
+	go=$$(scripts/install-go); test -z "$$("$$(dirname "$$go")/gofmt" -l examples)"
 
 audit: ## ask the RustSec database about our dependencies (needs the network)
 	scripts/install-cargo-tools
@@ -63,11 +79,13 @@ bench: ## print every speed budget beside its floor, measured in the same run
 fmt: ## format the code
 	cargo fmt
 
-tools: $(NODE_MODULES) ## install Envoy, Chromium, PostgreSQL, Redis, Helm and the Node and Python clients that the tests run
+tools: $(NODE_MODULES) ## install Envoy, Chromium, PostgreSQL, Redis, promtool, Go, Helm and the Node and Python clients that the tests run
 	@scripts/install-envoy >/dev/null
 	@scripts/install-chromium >/dev/null
 	@scripts/install-postgres >/dev/null
 	@scripts/install-redis >/dev/null
+	@scripts/install-promtool >/dev/null
+	@scripts/install-go >/dev/null
 	@scripts/install-python python tests/interop/requirements.txt
 	@CARGO_TARGET_DIR=.tools/openidconnect cargo build --quiet --locked --manifest-path tests/interop/openidconnect/Cargo.toml
 	@scripts/install-python openapi scripts/requirements/openapi.txt

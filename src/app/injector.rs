@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{AppError, bind_within, told};
+use super::{AppError, LAST_PROBE, Stop, bind_within, told};
 use crate::clock::SystemClock;
 use crate::inject::Template;
 use crate::telemetry::Metrics;
@@ -31,6 +31,8 @@ pub struct InjectorSettings {
     pub tls: TlsFiles,
     /// What every pod gets.
     pub template: Template,
+    /// How long reviews are still answered once it is told to stop, so that the API server learns of it.
+    pub delay: Duration,
 }
 
 /// A webhook whose listeners are bound.
@@ -38,6 +40,9 @@ pub struct Injector {
     webhook: (Door, Arc<dyn Site>),
     admin: (Door, Arc<dyn Site>),
     tls: Tls,
+    delay: Duration,
+    /// Whether this process is about to end.
+    ending: Arc<AtomicBool>,
 }
 
 impl Injector {
@@ -49,7 +54,8 @@ impl Injector {
         let tls = Tls::new(settings.tls, false)?;
         let limits = Limits { body: BODY_LIMIT, ..Limits::default() };
         let webhook = bind_within(settings.address, limits).await?.encrypted(tls.clone());
-        let admin = bind_within(settings.admin, Limits::default()).await?;
+        let admin = bind_within(settings.admin, Limits { drain: LAST_PROBE, ..Limits::default() }).await?;
+        let ending = Arc::new(AtomicBool::new(false));
         let health = AdminSite {
             store: None,
             keys: None,
@@ -59,10 +65,11 @@ impl Injector {
             metrics: Arc::new(Metrics::new()),
             standing: None,
             issuers: Arc::default(),
-            ending: Arc::default(),
+            ending: Arc::clone(&ending),
         };
         let site = Arc::new(InjectorSite { template: settings.template });
-        Ok(Self { webhook: (webhook, site), admin: (admin, Arc::new(health)), tls })
+        let (webhook, admin) = ((webhook, site as Arc<dyn Site>), (admin, Arc::new(health) as Arc<dyn Site>));
+        Ok(Self { webhook, admin, tls, delay: settings.delay, ending })
     }
 
     /// Where it listens: the webhook, and health.
@@ -79,19 +86,30 @@ impl Injector {
         InjectorCertificate(self.tls.clone())
     }
 
-    /// Answers until `shutdown` resolves, then lets reviews in flight finish.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    /// Answers until `shutdown` resolves, then fails readiness; if it is to be announced, reviews are answered for a while
+    /// longer, since the API server picks a replica from a list that lags behind. Then reviews in flight finish. Health is
+    /// told to the end.
+    pub async fn run(self, shutdown: impl Future<Output = Stop>) {
         let certificate = self.certificate();
-        let stop = watch::Sender::new(false);
+        let (stop, drained) = (watch::Sender::new(false), watch::Sender::new(false));
         let (webhook, site) = self.webhook;
         let (admin, health) = self.admin;
-        let serve = async { tokio::join!(webhook.serve(site, told(&stop)), admin.serve(health, told(&stop))) };
+        let answer = async {
+            webhook.serve(site, told(&stop)).await;
+            drained.send_replace(true);
+        };
         let until = async {
-            shutdown.await;
+            let announced = shutdown.await == Stop::Announced;
+            self.ending.store(true, Ordering::Relaxed);
+            if announced {
+                let delay = self.delay.as_secs();
+                tracing::info!(delay, "told to stop: readiness fails, and reviews are answered for {delay} s more");
+                let _ = tokio::time::timeout(self.delay, std::future::pending::<()>()).await;
+            }
             stop.send_replace(true);
         };
         tokio::select! {
-            _ = async { tokio::join!(serve, until) } => {}
+            _ = async { tokio::join!(answer, admin.serve(health, told(&drained)), until) } => {}
             () = renew(certificate) => {}
         }
     }

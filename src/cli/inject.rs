@@ -7,9 +7,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 use miette::Diagnostic;
+use tokio::sync::oneshot;
 
 use super::signals::{Signals, Told};
-use crate::app::{AppError, Injector, InjectorSettings};
+use crate::app::{AppError, Injector, InjectorCertificate, InjectorSettings, Stop};
+use crate::config::Delay;
 use crate::inject::{self, ManifestFault, Template, inject_into_manifest};
 use crate::telemetry::{self, Feed, LogFilter};
 use crate::web::TlsFiles;
@@ -41,6 +43,9 @@ pub(super) struct Inject {
     /// The private key of the certificate, in PEM
     #[arg(long, value_name = "FILE", requires = "serve")]
     private_key: Option<PathBuf>,
+    /// How long reviews are still answered after SIGTERM, while the API server learns that it should ask elsewhere; at most 5m
+    #[arg(long, value_name = "DURATION", default_value = "5s", requires = "serve")]
+    shutdown_delay: Delay,
     /// What to log, with --serve
     #[arg(long, value_name = "FILTER", env = "TOLLGATE_LOG", default_value = "info", requires = "serve")]
     log: LogFilter,
@@ -67,6 +72,9 @@ pub(super) enum InjectVerbError {
     /// The webhook cannot write its log, or listen to signals.
     #[error("cannot serve the webhook")]
     Serve(#[source] io::Error),
+    /// Somebody was in a hurry.
+    #[error("told to stop a second time: reviews in flight were cut off")]
+    CutOff,
 }
 
 impl Inject {
@@ -81,7 +89,9 @@ impl Inject {
         if let (Some(address), Some(certificate), Some(private_key)) = (self.serve, self.certificate, self.private_key)
         {
             let tls = TlsFiles { certificate, private_key };
-            return serve(InjectorSettings { address, admin: self.admin, tls, template }, &self.log).await;
+            let delay = self.shutdown_delay.0;
+            let settings = InjectorSettings { address, admin: self.admin, tls, template, delay };
+            return serve(settings, &self.log).await;
         }
         let mut text = String::new();
         let read = if self.file.as_os_str() == "-" {
@@ -105,7 +115,7 @@ impl Inject {
     }
 }
 
-/// Serves until SIGTERM or SIGINT. At SIGHUP the certificate is read again.
+/// Serves until SIGTERM or SIGINT, then drains; at a second one drops everything. At SIGHUP the certificate is read again.
 async fn serve(settings: InjectorSettings, log: &LogFilter) -> Result<ExitCode, InjectVerbError> {
     let _log =
         telemetry::init(log, &Feed::default()).map_err(|error| InjectVerbError::Serve(io::Error::other(error)))?;
@@ -114,11 +124,25 @@ async fn serve(settings: InjectorSettings, log: &LogFilter) -> Result<ExitCode, 
     let (webhook, admin) = injector.addresses().map_err(InjectVerbError::Serve)?;
     tracing::info!(%webhook, %admin, "tollgate serves");
     let certificate = injector.certificate();
-    let told_to_stop = async {
-        while signals.next().await == Told::Hangup {
-            certificate.read_again().await;
-        }
+    let (stop, stopped) = oneshot::channel();
+    let told_twice = async {
+        let told = told_to_stop(&mut signals, &certificate).await;
+        let _ = stop.send(told); // or it has ended by itself
+        told_to_stop(&mut signals, &certificate).await;
     };
-    injector.run(told_to_stop).await;
-    Ok(ExitCode::SUCCESS)
+    tokio::select! {
+        () = injector.run(async { stopped.await.unwrap_or(Stop::AtOnce) }) => Ok(ExitCode::SUCCESS),
+        () = told_twice => Err(InjectVerbError::CutOff),
+    }
+}
+
+/// Resolves at SIGTERM, which comes from who has others to tell as well, or SIGINT, at which a person waits.
+async fn told_to_stop(signals: &mut Signals, certificate: &InjectorCertificate) -> Stop {
+    loop {
+        match signals.next().await {
+            Told::Terminate => return Stop::Announced,
+            Told::Interrupt => return Stop::AtOnce,
+            Told::Hangup => certificate.read_again().await,
+        }
+    }
 }

@@ -115,12 +115,12 @@ impl FromStr for Wait {
 
 /// How long something goes on that need not: like [`Lifetime`], up to five minutes, and `0s`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Delay(pub(super) Duration);
+pub struct Delay(pub Duration);
 
 /// A text that is no delay.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("must be \"0s\" to \"5m\"")]
-pub(super) struct DelayFault;
+pub struct DelayFault;
 
 /// The longest delay.
 const LONGEST_DELAY: Duration = Duration::from_mins(5);

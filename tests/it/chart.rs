@@ -62,7 +62,7 @@ async fn both_helms_render_what_the_strict_schemas_of_kubernetes_accept() {
     assert_eq!(
         strictly_valid(&files).await,
         "cert-manager.io/v1/Certificate cert-manager.io/v1/Issuer monitoring.coreos.com/v1/PodMonitor \
-         monitoring.coreos.com/v1/ServiceMonitor"
+         monitoring.coreos.com/v1/PrometheusRule monitoring.coreos.com/v1/ServiceMonitor"
     );
     let custom = fs::read_to_string(folder.path().join("helm-4-1.37-gate-values.yaml")).expect("manifests")
         + &fs::read_to_string(folder.path().join("helm-4-1.37-cert-manager-values.yaml")).expect("manifests");
@@ -110,7 +110,10 @@ async fn every_configuration_in_it_is_one_that_the_program_accepts() {
     for version in HELMS {
         for values in value_sets() {
             let objects = objects(&render(version, &values, &["--kube-version", "1.37"]).await.expect("manifests"));
-            for map in objects.iter().filter(|object| object["kind"] == "ConfigMap") {
+            let configurations = objects
+                .iter()
+                .filter(|object| object["kind"] == "ConfigMap" && !object["data"]["tollgate.yaml"].is_null());
+            for map in configurations {
                 let name = map["metadata"]["name"].as_str().expect("a name");
                 let (path, arguments) = started(&objects, name, &folder);
                 let mut validate = program();
@@ -145,6 +148,14 @@ async fn what_the_chart_starts_serves_and_is_ready() {
         let answer = reqwest::get(format!("http://{}/{probe}", process.admin)).await.expect("an answer");
         assert_eq!(answer.status(), 200, "{probe}");
     }
+    // The Service is where the process is.
+    let test = object(&objects, "Pod", "tollgate-test");
+    let mut check = program();
+    for argument in test["spec"]["containers"][0]["args"].as_array().expect("arguments") {
+        let argument = argument.as_str().expect("a text");
+        check.arg(argument.replace("http://tollgate:80/", &format!("http://{}/", process.announced("public"))));
+    }
+    succeeded(&run(&mut check).await);
     process.signal("TERM").await;
     assert!(process.ended().await.0.success());
 }
@@ -170,6 +181,8 @@ async fn values_that_nobody_knows_or_that_cannot_be_are_refused() {
         ("injector.certificates.caBundle=-----BEGIN", "caBundle"),
         ("metrics.podMonitor.interval=often", "interval"),
         ("metrics.podMonitor.labels.release=1", "release"),
+        ("metrics.prometheusRule.documents=docs", "documents"),
+        ("metrics.dashboard.labels.grafana_dashboard=1", "grafana_dashboard"),
     ];
     for version in HELMS {
         for (set, named) in cases {
@@ -220,6 +233,27 @@ async fn what_would_not_protect_is_refused_with_a_sentence() {
             let Err(said) = render(version, values, &arguments).await else { panic!("Helm {version} takes {sets:?}") };
             assert!(said.contains(sentence), "{values} {sets:?}: {said}");
         }
+    }
+}
+
+#[tokio::test]
+async fn alerts_and_dashboard_are_those_of_the_files() {
+    let read = |name: &str| fs::read_to_string(repository("k8s/chart/observability").join(name)).expect("a file");
+    for version in HELMS {
+        let rendered = render(version, "gate-values.yaml", &["--set", "metrics.prometheusRule.documents="]).await;
+        let objects = objects(&rendered.expect("manifests"));
+        let rule = object(&objects, "PrometheusRule", "tollgate");
+        assert_eq!(rule["spec"], crate::manifests::objects(&read("rules.yaml"))[0], "Helm {version}");
+        assert_eq!(rule["metadata"]["labels"]["release"], "prometheus");
+        let dashboard = object(&objects, "ConfigMap", "tollgate-dashboard");
+        assert_eq!(dashboard["metadata"]["labels"]["grafana_dashboard"], "1");
+        let text = dashboard["data"]["tollgate.json"].as_str().expect("a text");
+        let [given, written] =
+            [text, &read("dashboard.json")].map(|text| serde_json::from_str::<Value>(text).expect("JSON"));
+        assert_eq!(given, written, "Helm {version}");
+        let linked = render(version, "gate-values.yaml", &[]).await.expect("manifests");
+        assert!(linked.contains("runbook_url: https://docs.example.com/tollgate/metrics.md#tollgatedown"));
+        assert!(!linked.contains("runbook_url: docs/"), "a link that leads nowhere");
     }
 }
 

@@ -235,6 +235,13 @@ async fn the_clients_of_the_guides_call_the_api() {
     let said = satisfied(python, &demo, "reports").await;
     assert!(said.starts_with("200 ") && said.contains("\"x-auth-client\":\"reports\""), "{said}");
 
+    let go = run(&mut Command::new(repository("scripts/install-go"))).await;
+    let go = String::from_utf8(go.stdout).expect("a path");
+    let mut go = Command::new(go.trim());
+    go.args(["run", "."]).current_dir(repository("examples/clients/go")).env("GOFLAGS", "-mod=readonly");
+    let said = satisfied(go, &demo, "reports").await;
+    assert!(said.starts_with("200 ") && said.contains("\"x-auth-client\":\"reports\""), "{said}");
+
     let secret = fs::read_to_string(demo.folder.join("reports.secret")).expect("a secret");
     let called = rust_client::orders(&demo.issuer, ("reports", &secret), &demo.resource).await;
     let (status, said) = called.expect("an answer");

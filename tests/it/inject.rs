@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tollgate::app::{Injector, InjectorSettings};
+use tollgate::app::{Injector, InjectorSettings, Stop};
 use tollgate::inject::Template;
 use tollgate::web::TlsFiles;
 
@@ -72,12 +73,16 @@ impl Webhook {
             admin: ([127, 0, 0, 1], 0).into(),
             tls: TlsFiles { certificate: path("tls.crt"), private_key: path("tls.key") },
             template: Template { image: IMAGE.to_owned() },
+            delay: Duration::from_secs(5),
         })
         .await
         .expect("a webhook");
         let (address, _) = injector.addresses().expect("addresses");
         let (stop, stopped) = oneshot::channel::<()>();
-        let ended = tokio::spawn(injector.run(async { drop(stopped.await) }));
+        let ended = tokio::spawn(injector.run(async {
+            drop(stopped.await);
+            Stop::AtOnce
+        }));
         // The API server trusts the bundle of the webhook's configuration, and nobody else.
         let bundle = reqwest::Certificate::from_pem(key.cert.pem().as_bytes()).expect("PEM");
         let http = reqwest::Client::builder().tls_certs_only([bundle]).build().expect("a client");

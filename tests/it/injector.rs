@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +14,7 @@ use crate::envoy::eventually;
 use crate::interop::repository;
 use crate::manifests::{VERSIONS, helm, object, objects, strictly_valid, succeeded};
 use crate::process::{Process, program, run};
+use crate::redis::until;
 
 /// What the API server calls the webhook.
 const NAME: &str = "tollgate-injector.tollgate-system.svc";
@@ -34,7 +36,7 @@ impl Webhook {
         let file = |name: &str| folder.path().join(name).display().to_string();
         let mut command = program();
         command.args(["inject", "--serve", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--image", "tollgate:1"]);
-        command.args(["--certificate", &file("tls.crt"), "--private-key", &file("tls.key")]);
+        command.args(["--certificate", &file("tls.crt"), "--private-key", &file("tls.key"), "--shutdown-delay", "3s"]);
         let process = Process::start(command).await;
         let said = process.announced("webhook");
         let port = said.rsplit_once(':').expect("an address").1.parse().expect("a port");
@@ -75,8 +77,9 @@ impl Webhook {
         pod
     }
 
+    /// Ends it as a person does, who waits for no API server.
     async fn end(self) {
-        self.process.signal("TERM").await;
+        self.process.signal("INT").await;
         assert!(self.process.ended().await.0.success());
         drop(self.folder);
     }
@@ -224,4 +227,41 @@ async fn hostile_pods_are_refused_and_huge_ones_are_patched() {
     );
     webhook.admit(&api_server, &pod).await;
     webhook.end().await;
+}
+
+#[tokio::test]
+async fn told_to_stop_it_answers_until_the_api_server_has_heard_of_it() {
+    let (certificate, key) = certificate();
+    let webhook = Webhook::start(&certificate, &key).await;
+    let pod = golden("pod.yaml");
+    // Each review over a connection of its own, as an API server makes that has just learned of this replica.
+    let review = async || webhook.admit(&webhook.api_server(&certificate), &pod).await;
+    review().await;
+    let told = Instant::now();
+    webhook.process.signal("TERM").await;
+    let probe = async |path: &str| {
+        let answer = reqwest::get(format!("http://{}/{path}", webhook.process.admin)).await.expect("an answer");
+        answer.status().as_u16()
+    };
+    until("readiness fails", || async { probe("readyz").await == 503 }).await;
+    assert_eq!(probe("livez").await, 200);
+    for _ in 0..10 {
+        review().await;
+    }
+    let (status, said) = webhook.process.ended().await;
+    assert!(told.elapsed() >= Duration::from_secs(3), "it did not wait");
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("reviews are answered for 3 s more"), "{said}");
+}
+
+#[tokio::test]
+async fn told_to_stop_twice_it_ends_at_once() {
+    let (certificate, key) = certificate();
+    let webhook = Webhook::start(&certificate, &key).await;
+    webhook.process.signal("TERM").await;
+    webhook.process.until_it_says("told to stop").await;
+    webhook.process.signal("TERM").await;
+    let (status, said) = webhook.process.ended().await;
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("a second time"), "{said}");
 }

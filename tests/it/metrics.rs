@@ -11,6 +11,7 @@ use tollgate::clock::Clock as _;
 use crate::browser::Browser;
 use crate::client::{AUTHORIZATION_REQUEST, CLIENT_CREDENTIALS, answer, code_request, http, refresh_request};
 use crate::interop::{installed, repository};
+use crate::manifests::succeeded;
 use crate::process::{Installation, run};
 use crate::proxy::Proxy;
 use crate::world::World;
@@ -222,8 +223,8 @@ fn expressions(value: &Value, found: &mut Vec<String>) {
 async fn dashboard_and_alerts_speak_of_metrics_that_exist() {
     let families = families().await;
     let read = |path: &str| fs::read_to_string(repository(path)).expect("a file");
-    let dashboard: Value = serde_json::from_str(&read("k8s/observability/dashboard.json")).expect("JSON");
-    let rules: Value = serde_saphyr::from_str(&read("k8s/observability/rules.yaml")).expect("YAML");
+    let dashboard: Value = serde_json::from_str(&read("k8s/chart/observability/dashboard.json")).expect("JSON");
+    let rules: Value = serde_saphyr::from_str(&read("k8s/chart/observability/rules.yaml")).expect("YAML");
     for (what, document) in [("dashboard.json", &dashboard), ("rules.yaml", &rules)] {
         let mut found = Vec::new();
         expressions(document, &mut found);
@@ -246,5 +247,24 @@ async fn dashboard_and_alerts_speak_of_metrics_that_exist() {
         let runbook = rule["annotations"]["runbook_url"].as_str().unwrap_or_default();
         assert!(runbook.ends_with(&format!("docs/metrics.md#{}", name.to_lowercase())), "{name}: {runbook}");
         assert!(page.contains(&format!("\n### {name}\n")), "docs/metrics.md says nothing about {name}");
+    }
+}
+
+#[tokio::test]
+async fn prometheus_takes_the_alerts_and_each_fires_when_it_should() {
+    let found = succeeded(&run(&mut Command::new(repository("scripts/install-promtool"))).await);
+    let promtool = async |arguments: &[&str]| {
+        let mut command = Command::new(found.trim());
+        succeeded(&run(command.args(arguments).current_dir(repository("tests/interop"))).await)
+    };
+    let said = promtool(&["check", "rules", "--lint-fatal", "../../k8s/chart/observability/rules.yaml"]).await;
+    assert!(said.contains("11 rules found"), "{said}");
+    let said = promtool(&["test", "rules", "rules.test.yaml"]).await;
+    assert!(said.contains("SUCCESS"), "{said}");
+    let read = |path: &str| fs::read_to_string(repository(path)).expect("a file");
+    let rules = read("k8s/chart/observability/rules.yaml");
+    for name in rules.split("- alert: ").skip(1).filter_map(|rest| rest.lines().next()) {
+        let fires = format!("alertname: {name}\n        exp_alerts:\n");
+        assert!(read("tests/interop/rules.test.yaml").contains(&fires), "nothing makes {name} fire");
     }
 }
