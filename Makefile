@@ -79,7 +79,8 @@ audit: ## ask the RustSec database about our dependencies (needs the network)
 	PATH="$$PWD/.tools/bin:$$PATH" cargo deny check advisories
 
 bench: ## print every speed budget beside its floor, measured in the same run
-	ENVOY_BIN="$$(scripts/install-envoy)" POSTGRES_BIN="$$(scripts/install-postgres)" cargo bench --locked
+	ENVOY_BIN="$$(scripts/install-envoy)" POSTGRES_BIN="$$(scripts/install-postgres)" REDIS_BIN="$$(scripts/install-redis)" \
+	  cargo bench --locked
 
 fmt: ## format the code
 	cargo fmt

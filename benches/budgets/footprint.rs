@@ -35,7 +35,7 @@ pub(crate) fn measure(report: &mut Report, runtime: &Runtime) {
             let (folder, admin) = (folder(), free_address());
             let config = write_configuration(folder.path(), free_address(), admin, &key);
             let began = Instant::now();
-            let process = serve(&config);
+            let process = serve(&config, &[]);
             runtime.block_on(ready(admin));
             let took = began.elapsed();
             resident.push(as_f64(process.resident_kib()) / 1024.0);

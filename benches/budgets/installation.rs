@@ -9,16 +9,18 @@ use std::time::{Duration, Instant};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 use tokio::time::interval;
-use tollgate::clock::{Clock as _, SystemClock};
+use tollgate::clock::{Clock as _, SystemClock, Timestamp};
 use tollgate::entropy::{Entropy, SystemEntropy};
 use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::secret::{AuthorizationCode, from_base64url};
-use tollgate::store::{CodeRecord, Limits, Recorded, SqliteStore, Store as _, TransactionId};
+use tollgate::store::{CodeRecord, Limits, PostgresStore, Recorded, SqliteStore, Store, TransactionId};
 use tollgate::token::{AuthorizationDetails, RequestedClaims};
 
 use crate::IN_FLIGHT;
 use crate::client::{Client, assertion};
+use crate::cluster;
 use crate::http1::Connection;
+use crate::parallel::for_each;
 use crate::process::Process;
 
 /// The issuer in the configuration. Clients connect to the port on loopback; TLS ends elsewhere.
@@ -42,6 +44,21 @@ const USERS: &str = include_str!("../../examples/users.yaml");
 /// How long something that was started may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How an installation differs from the plain one.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Setup<'a> {
+    /// The URL of a PostgreSQL database in the place of the file.
+    pub(crate) postgres: Option<&'a str>,
+    /// Settings as `--set` takes them.
+    pub(crate) settings: &'a [String],
+    /// What stands in the configuration, and what is to stand there.
+    pub(crate) edit: (&'a str, &'a str),
+    /// So many codes in the place of one for each client at once.
+    pub(crate) codes: Option<usize>,
+    /// So many codes whose time is over, for the sweeper.
+    pub(crate) old_codes: usize,
+}
+
 /// A Tollgate that serves.
 pub(crate) struct Installation {
     /// The process.
@@ -56,29 +73,55 @@ pub(crate) struct Installation {
     pub(crate) caller: Arc<Client>,
     /// That token.
     pub(crate) token: String,
-    /// Codes that somebody approved for the client `shop`, one for each client at once.
+    /// Its configuration.
+    pub(crate) config: PathBuf,
+    /// Codes that somebody approved for the client `shop`.
     codes: Vec<AuthorizationCode>,
     /// Its files.
     _folder: TempDir,
 }
 
 impl Installation {
-    /// Starts one, with codes for as many clients as come at once.
+    /// Starts the plain one.
     pub(crate) async fn start() -> Self {
+        Self::start_as(Setup::default()).await
+    }
+
+    /// Starts one that differs.
+    pub(crate) async fn start_as(setup: Setup<'_>) -> Self {
         let folder = folder();
         let batch_key = SigningKey::generate(Algorithm::Es256).expect("a key");
         let (public, admin) = (free_address(), free_address());
         let socket = folder.path().join("authz.sock");
         let config = write_configuration(folder.path(), public, admin, &batch_key);
-        let codes = approve_codes(&folder.path().join("tollgate.db")).await;
-        let process = serve(&config);
+        let text = fs::read_to_string(&config).expect("the file");
+        fs::write(&config, text.replacen(setup.edit.0, setup.edit.1, 1)).expect("a file");
+        let mut settings = setup.settings.to_vec();
+        if let Some(url) = setup.postgres {
+            fs::write(folder.path().join("database.url"), url).expect("a file");
+            settings.push("store={\"postgres\":{\"url_file\":\"database.url\"}}".to_owned());
+            settings.push("replay.local.replicas=\"only_one\"".to_owned());
+        }
+        let store = open_store(folder.path(), setup.postgres).await;
+        let (now, minutes) = (SystemClock.now(), Duration::from_mins(5));
+        approve_codes(&store, setup.old_codes, now.before(Duration::from_hours(1))).await;
+        let codes = approve_codes(&store, setup.codes.unwrap_or(IN_FLIGHT), now + minutes).await;
+        drop(store);
+        let process = serve(&config, &settings);
         ready(admin).await;
 
         let caller = Arc::new(Client::new());
         let mut connection = Connection::open(public).await.expect("a connection");
-        let token = connection.exchange(&client_credentials(&batch_key, &caller)).await.expect("an answer");
-        let token = member(&token.expect_ok(), "access_token");
-        Self { process, socket, public, batch_key, caller, token, codes, _folder: folder }
+        // Who shares memory that is new asks for a nonce while there may be proofs of before, and these clients have none.
+        let mut token = Vec::new();
+        eventually(async || {
+            let answer = connection.exchange(&client_credentials(&batch_key, &caller)).await.expect("an answer");
+            token = answer.body;
+            answer.status == 200
+        })
+        .await;
+        let token = member(&token, "access_token");
+        Self { process, socket, public, batch_key, caller, token, config, codes, _folder: folder }
     }
 
     /// Connections to the authorization server, one for each client at once.
@@ -90,20 +133,20 @@ impl Installation {
         connections
     }
 
-    /// Requests that redeem the codes: for each a client, its request, and one client a code.
-    pub(crate) fn redemptions(&self) -> Vec<(Client, String)> {
-        let redemption = |code: &AuthorizationCode| {
-            let client = Client::new();
-            let code = code.reveal();
-            let form = format!(
-                "grant_type=authorization_code&client_id=shop&code={code}&code_verifier={VERIFIER}\
-                 &redirect_uri=https%3A%2F%2Fshop.example.com%2Fcallback"
-            );
-            let request = token_request(&client, &form);
-            (client, request)
-        };
-        self.codes.iter().map(redemption).collect()
+    /// The codes that nobody has redeemed yet, as many as asked for.
+    pub(crate) fn take_codes(&mut self, count: usize) -> Vec<AuthorizationCode> {
+        self.codes.split_off(self.codes.len() - count)
     }
+}
+
+/// The request by which `client` redeems a code.
+pub(crate) fn redemption(client: &Client, code: &AuthorizationCode) -> String {
+    let code = code.reveal();
+    let form = format!(
+        "grant_type=authorization_code&client_id=shop&code={code}&code_verifier={VERIFIER}\
+         &redirect_uri=https%3A%2F%2Fshop.example.com%2Fcallback"
+    );
+    token_request(client, &form)
 }
 
 /// The empty folder of an installation, on the disk that the build is on.
@@ -111,10 +154,15 @@ pub(crate) fn folder() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
 }
 
-/// Starts Tollgate with a configuration file.
-pub(crate) fn serve(config: &Path) -> Process {
+/// The program.
+pub(crate) const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
+
+/// Starts Tollgate with a configuration file, and settings beside it.
+pub(crate) fn serve(config: &Path, settings: &[String]) -> Process {
     let log = config.with_extension("log");
-    Process::start(env!("CARGO_BIN_EXE_tollgate"), &["serve", "--config", &config.to_string_lossy()], &log)
+    let mut arguments = vec!["serve".to_owned(), "--config".to_owned(), config.to_string_lossy().into_owned()];
+    arguments.extend(settings.iter().flat_map(|setting| ["--set".to_owned(), setting.clone()]));
+    Process::start(TOLLGATE, &arguments, &log)
 }
 
 /// Waits until the process behind this administration port is ready; once a millisecond is often enough.
@@ -174,6 +222,7 @@ authorization_server:
       dpop_bound_access_tokens: true
 protected_resources:
   - resource: {API}
+    metadata: {{ resource_name: Orders }}
     rules:
       - {{ path: /healthz, methods: [GET], allow: anyone }}
       - {{ path: "/orders/**", methods: [GET], scope: "orders:read" }}
@@ -190,37 +239,53 @@ protected_resources:
     config
 }
 
-/// Puts codes into the store as if the person of the examples had approved them; that is before the server opens it.
-async fn approve_codes(database: &Path) -> Vec<AuthorizationCode> {
-    let (entropy, now): (&dyn Entropy, _) = (&SystemEntropy, SystemClock.now());
-    let store = SqliteStore::open(database, Limits::default()).expect("a store");
-    let challenge = from_base64url(CHALLENGE).and_then(|bytes| bytes.try_into().ok()).expect("32 bytes");
-    let mut codes = Vec::with_capacity(IN_FLIGHT);
-    for _ in 0..IN_FLIGHT {
-        let code = AuthorizationCode::draw(entropy);
-        let record = CodeRecord {
-            digest: code.digest(),
-            transaction: TransactionId(entropy.draw()),
-            client_id: "shop".parse().expect("a name"),
-            redirect_uri: "https://shop.example.com/callback".to_owned(),
-            challenge: Some(challenge),
-            subject: "0b6f".parse().expect("a name"),
-            auth_time: now,
-            acr: None,
-            scopes: "orders:read orders:write".parse().expect("scopes"),
-            resource: API.parse().expect("a resource"),
-            details: AuthorizationDetails::default(),
-            dpop_jkt: None,
-            nonce: None,
-            claims: RequestedClaims::default(),
-            session: None,
-            expires_at: now + Duration::from_mins(5),
-            spent_for: None,
-        };
-        assert_eq!(store.record_code(&record).await, Ok(Recorded::First));
-        codes.push(code);
+/// The store of an installation, before it starts.
+async fn open_store(folder: &Path, postgres: Option<&str>) -> Arc<dyn Store> {
+    match postgres {
+        Some(url) => {
+            let store = PostgresStore::open(&cluster::settings(url), Limits::default()).await;
+            Arc::new(store.expect("a store"))
+        }
+        None => Arc::new(SqliteStore::open(&folder.join("tollgate.db"), Limits::default()).expect("a store")),
     }
+}
+
+/// Puts codes into the store as if the person of the examples had approved them.
+async fn approve_codes(store: &Arc<dyn Store>, count: usize, expires_at: Timestamp) -> Vec<AuthorizationCode> {
+    let entropy: &dyn Entropy = &SystemEntropy;
+    let codes: Vec<_> = (0..count).map(|_| AuthorizationCode::draw(entropy)).collect();
+    let records: Vec<_> = codes.iter().map(|code| code_record(code, expires_at)).collect();
+    for_each(records, |record| {
+        let store = Arc::clone(store);
+        async move { assert_eq!(store.record_code(&record).await, Ok(Recorded::First)) }
+    })
+    .await;
     codes
+}
+
+/// A code of the client `shop`.
+pub(crate) fn code_record(code: &AuthorizationCode, expires_at: Timestamp) -> CodeRecord {
+    let entropy: &dyn Entropy = &SystemEntropy;
+    let challenge = from_base64url(CHALLENGE).and_then(|bytes| bytes.try_into().ok()).expect("32 bytes");
+    CodeRecord {
+        digest: code.digest(),
+        transaction: TransactionId(entropy.draw()),
+        client_id: "shop".parse().expect("a name"),
+        redirect_uri: "https://shop.example.com/callback".to_owned(),
+        challenge: Some(challenge),
+        subject: "0b6f".parse().expect("a name"),
+        auth_time: SystemClock.now(),
+        acr: None,
+        scopes: "orders:read orders:write".parse().expect("scopes"),
+        resource: API.parse().expect("a resource"),
+        details: AuthorizationDetails::default(),
+        dpop_jkt: None,
+        nonce: None,
+        claims: RequestedClaims::default(),
+        session: None,
+        expires_at,
+        spent_for: None,
+    }
 }
 
 /// A token request with a proof.

@@ -5,7 +5,7 @@
 //! and not an error: machines differ. Only what does not work ends the run.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,12 +16,17 @@ mod client;
 #[expect(dead_code, unreachable_pub, reason = "tests do more with it")]
 mod cluster;
 mod decide;
+mod documents;
 mod envoy;
 mod floor;
 mod footprint;
+mod growth;
 mod http1;
 mod installation;
+mod latency;
+mod parallel;
 mod process;
+mod replay;
 mod report;
 mod rounds;
 mod store;
@@ -69,10 +74,12 @@ fn compare(only: Option<&str>) {
     if wanted("idle") {
         footprint::measure(&mut report, &runtime);
     }
+    let redis = std::env::var_os("REDIS_BIN").map(PathBuf::from);
     if ["check", "envoy", "client_credentials", "refresh"].into_iter().any(wanted) {
-        let installation = runtime.block_on(Installation::start());
+        let mut installation = runtime.block_on(Installation::start());
         if wanted("check") {
             check::measure(&mut report, &floor, &installation, &runtime);
+            check::measure_more(&mut report, &floor, &runtime, redis.as_deref());
         }
         if wanted("envoy") {
             match std::env::var_os("ENVOY_BIN") {
@@ -84,16 +91,38 @@ fn compare(only: Option<&str>) {
             token_endpoint::measure_client_credentials(&mut report, &floor, &installation, &runtime);
         }
         if wanted("refresh") {
-            token_endpoint::measure_refresh(&mut report, &installation, &runtime);
+            token_endpoint::measure_refresh(&mut report, &mut installation, &runtime);
         }
     }
     if wanted("refresh") {
         store::measure(&mut report, &runtime);
         match std::env::var_os("POSTGRES_BIN") {
-            Some(_) => store::measure_postgres(&mut report, &runtime),
+            Some(_) => {
+                store::measure_postgres(&mut report, &runtime);
+                token_endpoint::measure_refresh_on_postgres(&mut report, &runtime);
+            }
             None => report
                 .note("refresh: rotation, PostgreSQL: left out, because POSTGRES_BIN names none; `make bench` sets it"),
         }
+    }
+    if wanted("redemption") {
+        token_endpoint::measure_redemption(&mut report, &runtime);
+    }
+    if wanted("replay") {
+        replay::measure(&mut report, &runtime);
+        match &redis {
+            Some(redis) => replay::measure_redis(&mut report, &runtime, redis),
+            None => report.note("replay: in Redis: left out, because REDIS_BIN names none; `make bench` sets it"),
+        }
+    }
+    if wanted("documents") {
+        documents::measure(&report, &runtime);
+    }
+    if wanted("latency") {
+        latency::measure(&mut report, &runtime);
+    }
+    if wanted("grants") {
+        growth::measure(&mut report, &runtime);
     }
     report.end();
 }

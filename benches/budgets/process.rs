@@ -22,11 +22,7 @@ impl Process {
     /// The CPU time that its threads have used, in nanoseconds resolution; right when they are at rest.
     pub(crate) fn cpu(&self) -> Duration {
         let threads = fs::read_dir(format!("/proc/{}/task", self.0.id())).expect("the process lives");
-        let nanoseconds = threads.filter_map(|thread| {
-            let path = thread.ok()?.path().join("schedstat");
-            fs::read_to_string(path).ok()?.split(' ').next()?.parse::<u64>().ok()
-        });
-        Duration::from_nanos(nanoseconds.sum())
+        threads.filter_map(|thread| cpu(&thread.ok()?.path())).sum()
     }
 
     /// Its resident memory in KiB.
@@ -40,6 +36,22 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// The CPU time of all processes of one name that live, of each its first thread.
+pub(crate) fn cpu_of_all(name: &str) -> Duration {
+    let processes = fs::read_dir("/proc").expect("processes");
+    let of_that_name = processes.filter_map(|process| {
+        let path = process.ok()?.path();
+        (fs::read_to_string(path.join("comm")).ok()?.trim_end() == name).then(|| cpu(&path))?
+    });
+    of_that_name.sum()
+}
+
+/// The CPU time of a thread, by its folder in `/proc`; `None` if it has ended.
+fn cpu(folder: &Path) -> Option<Duration> {
+    let text = fs::read_to_string(folder.join("schedstat")).ok()?;
+    text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
 }
 
 /// The resident memory of a process, by its id or `self`, in KiB.

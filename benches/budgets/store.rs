@@ -9,15 +9,16 @@ use tollgate::clock::{Clock as _, SystemClock, Timestamp};
 use tollgate::entropy::{Entropy, SystemEntropy};
 use tollgate::secret::AuthorizationCode;
 use tollgate::store::{
-    CodeRecord, Grant, GrantHandle, GrantOrigin, Limits, PostgresStore, Previous, Recorded, Redeemed, RefreshState,
-    Rotated, Rotation, SenderConstraint, SqliteStore, Store, TransactionId,
+    Grant, GrantHandle, GrantOrigin, Limits, PostgresStore, Previous, Recorded, Redeemed, RefreshState, Rotated,
+    Rotation, SenderConstraint, SqliteStore, Store,
 };
 use tollgate::token::{AuthorizationDetails, RequestedClaims};
 
 use crate::cluster::{Cluster, settings};
-use crate::installation::{API, folder};
+use crate::installation::{API, code_record, folder};
+use crate::process::cpu_of_all;
 use crate::report::{Budget, Report, Row};
-use crate::rounds::{as_f64, median, take_turns};
+use crate::rounds::{as_f64, median, take_turns, us_each};
 use crate::{IN_FLIGHT, TURN};
 
 const ROUNDS: usize = 3;
@@ -26,7 +27,9 @@ const ROUNDS: usize = 3;
 pub(crate) fn measure(report: &mut Report, runtime: &Runtime) {
     let folder = folder();
     let store = SqliteStore::open(&folder.path().join("tollgate.db"), Limits::default()).expect("a store");
-    let rate = rate(&(Arc::new(store) as Arc<dyn Store>), runtime);
+    let store = Arc::new(store) as Arc<dyn Store>;
+    let grants = runtime.block_on(sixty_four(&store));
+    let rate = rate(&store, &grants, runtime, drop);
     report.row(Row {
         name: "refresh: rotation, SQLite, at the store",
         measured: format!("{rate:.0}/s"),
@@ -41,23 +44,42 @@ pub(crate) fn measure_postgres(report: &mut Report, runtime: &Runtime) {
     let server = Cluster::start("");
     let settings = settings(&server.url("public"));
     let store = runtime.block_on(PostgresStore::open(&settings, Limits::default())).expect("a store");
-    let rate = rate(&(Arc::new(store) as Arc<dyn Store>), runtime);
-    report.note(&format!("refresh: rotation, PostgreSQL, at the store: {rate:.0}/s, two statements each"));
+    let store = Arc::new(store) as Arc<dyn Store>;
+    let grants = runtime.block_on(sixty_four(&store));
+    let (mut in_postgres, mut before) = (Vec::new(), cpu_of_all("postgres"));
+    let rate = rate(&store, &grants, runtime, |count| {
+        let now = cpu_of_all("postgres");
+        in_postgres.push(us_each(now.saturating_sub(before), count));
+        before = now;
+    });
+    report.note(&format!(
+        "refresh: rotation, PostgreSQL, at the store: {rate:.0}/s, two statements each; {:.0} us of CPU in PostgreSQL",
+        median(&in_postgres)
+    ));
 }
 
-/// How many rotations a second a store does for [`IN_FLIGHT`] callers.
-fn rate(store: &Arc<dyn Store>, runtime: &Runtime) -> f64 {
-    let grants: Vec<_> = runtime.block_on(async {
-        let mut grants = Vec::with_capacity(IN_FLIGHT);
-        for _ in 0..IN_FLIGHT {
-            grants.push(begin(&**store).await);
-        }
-        grants
-    });
+/// A grant for each caller.
+async fn sixty_four(store: &Arc<dyn Store>) -> Vec<GrantHandle> {
+    let mut grants = Vec::with_capacity(IN_FLIGHT);
+    for _ in 0..IN_FLIGHT {
+        grants.push(begin(&**store, "0b6f").await);
+    }
+    grants
+}
+
+/// How many rotations a second a store does for callers who have one of these grants each. `after` is told after each
+/// round how many there were.
+pub(crate) fn rate(
+    store: &Arc<dyn Store>,
+    grants: &[GrantHandle],
+    runtime: &Runtime,
+    mut after: impl FnMut(usize),
+) -> f64 {
     let [rates] = take_turns(
         ROUNDS,
         [&mut || {
-            let count = runtime.block_on(keep_rotating(store, &grants));
+            let count = runtime.block_on(keep_rotating(store, grants));
+            after(count);
             as_f64(count) / TURN.as_secs_f64()
         }],
     );
@@ -105,41 +127,24 @@ fn rotation(grant: &Grant) -> Rotation {
 }
 
 /// Puts a grant into the store in the one way there is: a code is redeemed for it.
-async fn begin(store: &dyn Store) -> GrantHandle {
+pub(crate) async fn begin(store: &dyn Store, subject: &str) -> GrantHandle {
     let (entropy, now): (&dyn Entropy, _) = (&SystemEntropy, SystemClock.now());
     let handle = GrantHandle(entropy.draw());
-    let code = AuthorizationCode::draw(entropy).digest();
-    let record = CodeRecord {
-        digest: code,
-        transaction: TransactionId(entropy.draw()),
-        client_id: "shop".parse().expect("a name"),
-        redirect_uri: "https://shop.example.com/callback".to_owned(),
-        challenge: Some(entropy.draw()),
-        subject: "0b6f".parse().expect("a name"),
-        auth_time: now,
-        acr: None,
-        scopes: "orders:read".parse().expect("scopes"),
-        resource: API.parse().expect("a resource"),
-        details: AuthorizationDetails::default(),
-        dpop_jkt: None,
-        nonce: None,
-        claims: RequestedClaims::default(),
-        session: None,
-        expires_at: now + Duration::from_mins(1),
-        spent_for: None,
-    };
+    let code = AuthorizationCode::draw(entropy);
+    let record = code_record(&code, now + Duration::from_mins(1));
     assert_eq!(store.record_code(&record).await, Ok(Recorded::First));
-    assert_eq!(store.redeem_code(code, &grant(handle, now), now).await, Ok(Redeemed::First));
+    let grant = grant(handle, subject, now);
+    assert_eq!(store.redeem_code(code.digest(), &grant, now).await, Ok(Redeemed::First));
     handle
 }
 
-fn grant(handle: GrantHandle, now: Timestamp) -> Grant {
+fn grant(handle: GrantHandle, subject: &str, now: Timestamp) -> Grant {
     const DAY: Duration = Duration::from_hours(24);
     let entropy: &dyn Entropy = &SystemEntropy;
     Grant {
         handle,
         client_id: "shop".parse().expect("a name"),
-        subject: "0b6f".parse().expect("a name"),
+        subject: subject.parse().expect("a name"),
         scopes: "orders:read".parse().expect("scopes"),
         resource: API.parse().expect("a resource"),
         details: AuthorizationDetails::default(),

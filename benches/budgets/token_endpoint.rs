@@ -5,16 +5,20 @@ use std::time::Instant;
 
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
+use tollgate::secret::AuthorizationCode;
 
 use crate::client::Client;
+use crate::cluster::Cluster;
 use crate::floor::Floor;
 use crate::http1::{Connection, keep_busy};
-use crate::installation::{Installation, client_credentials, member, token_request};
+use crate::installation::{Installation, Setup, client_credentials, member, redemption, token_request};
 use crate::report::{Budget, Report, Row};
 use crate::rounds::{as_f64, median, median_by_round, take_turns, us_each};
 use crate::{IN_FLIGHT, TURN};
 
 const ROUNDS: usize = 5;
+
+const REDEMPTION_ROUNDS: usize = 3;
 
 /// Compares client credentials, with `private_key_jwt` and DPoP, with the two verifications and the signature they need.
 pub(crate) fn measure_client_credentials(
@@ -55,14 +59,15 @@ pub(crate) fn measure_client_credentials(
 }
 
 /// A public client that goes from one refresh token to the next.
-struct Session {
+pub(crate) struct Session {
     client: Client,
     connection: Connection,
     refresh_token: String,
 }
 
 impl Session {
-    async fn refresh(&mut self) {
+    /// Goes to the next one.
+    pub(crate) async fn refresh(&mut self) {
         let form = format!("grant_type=refresh_token&client_id=shop&refresh_token={}", self.refresh_token);
         let answer = self.connection.exchange(&token_request(&self.client, &form)).await.expect("an answer");
         let next = member(&answer.expect_ok(), "refresh_token");
@@ -72,20 +77,8 @@ impl Session {
 }
 
 /// Measures refreshes with rotation, by public clients with a DPoP key each.
-pub(crate) fn measure_refresh(report: &mut Report, tollgate: &Installation, runtime: &Runtime) {
-    let sessions = Mutex::new(runtime.block_on(begin(tollgate)));
-    let mut cpu = Vec::new();
-    let [rates] = take_turns(
-        ROUNDS,
-        [&mut || {
-            let before = tollgate.process.cpu();
-            let mine = std::mem::take(&mut *sessions.lock().expect("nobody panics with it"));
-            let (mine, count) = runtime.block_on(keep_refreshing(mine));
-            *sessions.lock().expect("nobody panics with it") = mine;
-            cpu.push(us_each(tollgate.process.cpu().saturating_sub(before), count));
-            as_f64(count) / TURN.as_secs_f64()
-        }],
-    );
+pub(crate) fn measure_refresh(report: &mut Report, tollgate: &mut Installation, runtime: &Runtime) {
+    let (rates, cpu) = refreshes(tollgate, runtime);
     report.row(Row {
         name: "refresh: rotation, SQLite, DPoP, over HTTP",
         measured: format!("{:.0}/s", median(&rates)),
@@ -99,12 +92,91 @@ pub(crate) fn measure_refresh(report: &mut Report, tollgate: &Installation, runt
     ));
 }
 
-/// Redeems the codes.
-async fn begin(tollgate: &Installation) -> Vec<Session> {
+/// The same with the state in a PostgreSQL of this machine, which shares the processors.
+pub(crate) fn measure_refresh_on_postgres(report: &mut Report, runtime: &Runtime) {
+    let server = Cluster::start("");
+    let setup = Setup { postgres: Some(&server.url("public")), ..Setup::default() };
+    let mut tollgate = runtime.block_on(Installation::start_as(setup));
+    let (rates, cpu) = refreshes(&mut tollgate, runtime);
+    report.note(&format!(
+        "refresh: rotation, PostgreSQL, DPoP, over HTTP: {:.0}/s, {:.1} us of CPU each in Tollgate",
+        median(&rates),
+        median(&cpu)
+    ));
+}
+
+/// So many refreshes a second, and so much CPU for each, round by round.
+fn refreshes(tollgate: &mut Installation, runtime: &Runtime) -> (Vec<f64>, Vec<f64>) {
+    let sessions = Mutex::new(runtime.block_on(begin(tollgate, IN_FLIGHT)));
+    let mut cpu = Vec::new();
+    let [rates] = take_turns(
+        ROUNDS,
+        [&mut || {
+            let before = tollgate.process.cpu();
+            let mine = std::mem::take(&mut *sessions.lock().expect("nobody panics with it"));
+            let (mine, count) = runtime.block_on(keep_refreshing(mine));
+            *sessions.lock().expect("nobody panics with it") = mine;
+            cpu.push(us_each(tollgate.process.cpu().saturating_sub(before), count));
+            as_f64(count) / TURN.as_secs_f64()
+        }],
+    );
+    (rates, cpu)
+}
+
+/// How many codes are redeemed in one turn.
+const CODES: usize = 5_000;
+
+/// Measures redemptions of codes, with PKCE and DPoP, by public clients.
+pub(crate) fn measure_redemption(report: &mut Report, runtime: &Runtime) {
+    let setup = Setup { codes: Some(CODES * REDEMPTION_ROUNDS), ..Setup::default() };
+    let mut tollgate = runtime.block_on(Installation::start_as(setup));
+    let mut cpu = Vec::new();
+    let [rates] = take_turns(
+        REDEMPTION_ROUNDS,
+        [&mut || {
+            let codes = tollgate.take_codes(CODES);
+            let connections = runtime.block_on(tollgate.connections());
+            let (before, began) = (tollgate.process.cpu(), Instant::now());
+            runtime.block_on(redeem(connections, codes));
+            let rate = as_f64(CODES) / began.elapsed().as_secs_f64();
+            cpu.push(us_each(tollgate.process.cpu().saturating_sub(before), CODES));
+            rate
+        }],
+    );
+    report.row(Row {
+        name: "redemption: code, SQLite, DPoP, over HTTP",
+        measured: format!("{:.0}/s", median(&rates)),
+        floor: String::new(),
+        judged: median(&rates),
+        budget: Budget::AtLeast(2_500.0),
+    });
+    report.note(&format!("{IN_FLIGHT} public clients; {:.1} us of CPU a redemption in Tollgate", median(&cpu)));
+}
+
+/// Redeems the codes over these connections, each by a client of its own.
+async fn redeem(connections: Vec<Connection>, codes: Vec<AuthorizationCode>) {
+    let mut tasks = JoinSet::new();
+    let codes = Arc::new(Mutex::new(codes));
+    for mut connection in connections {
+        let codes = Arc::clone(&codes);
+        tasks.spawn(async move {
+            let client = Client::new();
+            let next = || codes.lock().expect("nobody panics with it").pop();
+            while let Some(code) = next() {
+                connection.exchange(&redemption(&client, &code)).await.expect("an answer").expect_ok();
+            }
+        });
+    }
+    tasks.join_all().await;
+}
+
+/// Redeems a code for each of so many clients.
+pub(crate) async fn begin(tollgate: &mut Installation, count: usize) -> Vec<Session> {
     let connections = tollgate.connections().await;
-    let mut sessions = Vec::with_capacity(IN_FLIGHT);
-    for ((client, request), mut connection) in tollgate.redemptions().into_iter().zip(connections) {
-        let answer = connection.exchange(&request).await.expect("an answer");
+    let mut sessions = Vec::with_capacity(count);
+    for (code, mut connection) in tollgate.take_codes(count).into_iter().zip(connections) {
+        let client = Client::new();
+        let answer = connection.exchange(&redemption(&client, &code)).await.expect("an answer");
         let refresh_token = member(&answer.expect_ok(), "refresh_token");
         sessions.push(Session { client, connection, refresh_token });
     }
