@@ -31,6 +31,7 @@ pub mod admin;
 mod check;
 mod question;
 mod socket;
+mod span;
 
 pub use admin::{AdminService, Installation, WATCHERS};
 pub use check::CheckService;
