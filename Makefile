@@ -1,10 +1,10 @@
 # What people and CI run. Tools are pinned and go to .tools/; only Rust, Python 3.10, Node.js 20 and, unless apt can
-# install them, Chromium, PostgreSQL and Redis must be there before.
+# install them, Chromium, PostgreSQL, Redis and promtool must be there before.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build static image demo pod roll-out certification book test fuzz lint audit bench fmt tools clean-tools
+.PHONY: help build static image demo pod roll-out newcomer certification book test fuzz lint audit bench fmt tools clean-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_CASES ?= 40000
@@ -18,6 +18,9 @@ build: ## build the release binary
 
 demo: build ## see a stolen token refused: Tollgate, a real Envoy and a small upstream on this machine
 	envoy=$$(scripts/install-envoy); ENVOY_BIN="$$envoy" $(TARGET_DIR)/release/tollgate dev --story
+
+newcomer: ## time the path from a clone to a protected pod, with everything built and fetched anew (root, Linux)
+	scripts/newcomer
 
 certification: build ## run examples/fapi2.yaml and examples/openid-provider.yaml for a certification suite to drive
 	TOLLGATE_BIN=$(TARGET_DIR)/release/tollgate scripts/certification

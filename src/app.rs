@@ -22,7 +22,9 @@ use crate::issuers;
 use crate::keys::{KeysError, SigningKeys};
 use crate::replay::{RedisFault, ReplayGuard};
 use crate::secret::seal::RootKey;
-use crate::store::{BackupError, Limits, MemoryStore, OpenError, PostgresError, PostgresStore, SqliteStore, Store};
+use crate::store::{
+    BackupError, Endings, Limits, MemoryStore, OpenError, PostgresError, PostgresStore, SqliteStore, Store,
+};
 use crate::telemetry::{Feed, Traces};
 use crate::unavailable::Unavailable;
 use crate::web::{self, AdminSite, Door, Proxies, Site, Switched, Tls, TlsFault, TracedSite};
@@ -156,6 +158,8 @@ pub struct App {
     /// Whether this process is about to end.
     ending: Arc<AtomicBool>,
     upkeep: Option<Upkeep>,
+    /// What has ended, as far as the gate knows, and where that is read.
+    endings: Option<(Arc<Endings>, Arc<dyn Store>)>,
     round: Option<Round>,
 }
 
@@ -270,11 +274,11 @@ impl App {
             keys: Arc::clone(&state.keys),
             keys_every: interval,
             tokens: Arc::clone(&foundation.tokens),
-            endings: Arc::clone(&state.endings),
             clock: Arc::clone(&foundation.clock),
             takes_writes,
             tls: tls.clone(),
         });
+        let endings = foundation.state.as_ref().map(|state| (Arc::clone(&state.endings), Arc::clone(&state.store)));
         let site = serving.site.clone().map(|site| Arc::new(Switched::new(site)));
         let gate = gate.zip(serving.check.clone());
         let admin_api = admin_api.zip(serving.api(&foundation, store_name));
@@ -298,6 +302,7 @@ impl App {
             shutdown,
             ending,
             upkeep,
+            endings,
             round,
         })
     }
@@ -354,7 +359,11 @@ impl App {
         behind.spawn(async move { door.serve(site, probed).await });
         let mut fetching = JoinSet::new();
         let (issuers, clock) = self.reloader.issuers();
-        fetching.spawn(issuers::look_after(issuers, clock)); // until the end: requests in flight need keys
+        fetching.spawn(issuers::look_after(issuers, Arc::clone(&clock))); // until the end: requests in flight need keys
+        let endings = self.endings.as_ref().map(|(endings, _)| Arc::clone(endings));
+        if let Some((endings, store)) = self.endings {
+            fetching.spawn(async move { endings.follow(&*store, &*clock).await });
+        }
         if let Some(upkeep) = self.upkeep {
             behind.spawn(upkeep.run(told(&drained))); // its last note comes when nothing can be accepted any more
         }
@@ -372,6 +381,9 @@ impl App {
         };
         self.ending.store(true, Ordering::Relaxed);
         stop.send_replace(true);
+        if let Some(endings) = endings {
+            endings.let_go();
+        }
         while let Some(ended) = tasks.join_next().await {
             failed = failed.or(Some(ended).filter(|ended| !matches!(ended, Ok(Ok(())))));
         }
@@ -454,8 +466,9 @@ pub async fn signing_keys(config: Config, now: Timestamp) -> Result<Option<Signi
     let Some(server) = config.authorization_server else { return Ok(None) };
     let config::Signing { schedule, encryption_key } = server.signing;
     let store = open_store(config.store, config.limits, Purpose::Administer).await?;
-    let kek = encryption_key.unwrap_or_else(|| RootKey::from_bytes((&SystemEntropy as &dyn Entropy).draw()));
-    Ok(Some(SigningKeys::open(store, &kek, schedule, now).await?))
+    let entropy: &dyn Entropy = &SystemEntropy;
+    let kek = encryption_key.unwrap_or_else(|| RootKey::from_bytes(entropy.draw()).into());
+    Ok(Some(SigningKeys::open(store, kek, schedule, entropy, now).await?))
 }
 
 /// What a store is opened for.

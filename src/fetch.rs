@@ -10,7 +10,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH,
+};
 use reqwest::{RequestBuilder, Response, Url};
 
 mod kept;
@@ -146,7 +148,17 @@ pub struct Fetched {
     pub body: Vec<u8>,
     /// `max-age` of `Cache-Control` (RFC 9111 §5.2.2.1).
     pub max_age: Option<Duration>,
+    /// By what name whoever was asked knows the document (`ETag`, RFC 9110 §8.8.3).
+    pub tag: Option<String>,
+    /// Whether whoever was asked lets others wait for the next document (`Preference-Applied`, RFC 7240 §3).
+    pub waits: bool,
 }
+
+/// The longest name of a document that is kept, in bytes.
+const TAG_LIMIT: usize = 256;
+
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// Fetches. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -223,6 +235,25 @@ impl Fetcher {
         self.get_with(url, token.trim()).await
     }
 
+    /// Fetches a document other than the one that is known by that tag; `None` if there was none for as long as `wait`, if
+    /// whoever is asked lets others wait (RFC 7240 §4.3). Any status but 200 is a fault otherwise.
+    ///
+    /// # Errors
+    /// [`FetchFault`].
+    pub async fn get_other(
+        &self,
+        url: &FetchUrl,
+        known: Option<&str>,
+        wait: Duration,
+    ) -> Result<Option<Fetched>, FetchFault> {
+        let mut request = self.client.get(url.0.clone()).header(PREFER, format!("wait={}", wait.as_secs()));
+        if let Some(tag) = known {
+            request = request.header(IF_NONE_MATCH, tag).timeout(self.limits.time + wait);
+        }
+        let fetched = self.send(url, request).await?;
+        if known.is_some() && fetched.status == 304 { Ok(None) } else { fetched.ok().map(Some) }
+    }
+
     /// Fetches a JSON document with an access token (RFC 6750 §2.1); any status but 200 is a fault.
     ///
     /// # Errors
@@ -256,10 +287,11 @@ impl Fetcher {
         }
         let response = request.header(ACCEPT, self.accept).send().await.map_err(|error| fault(&error))?;
         let (status, max_age) = (response.status().as_u16(), max_age(response.headers()));
+        let (tag, waits) = (tag(response.headers()), waits(response.headers()));
         if self.json_only && status == 200 && !is_json(response.headers()) {
             return Err(FetchFault::Unfit);
         }
-        Ok(Fetched { status, body: self.read(response).await?, max_age })
+        Ok(Fetched { status, body: self.read(response).await?, max_age, tag, waits })
     }
 
     async fn read(&self, mut response: Response) -> Result<Vec<u8>, FetchFault> {
@@ -308,6 +340,17 @@ fn is_json(headers: &HeaderMap) -> bool {
     let name = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let subtype = name.strip_prefix("application/").unwrap_or_default();
     subtype == "json" || subtype.ends_with("+json")
+}
+
+fn tag(headers: &HeaderMap) -> Option<String> {
+    let tag = headers.get(ETAG)?.to_str().ok()?;
+    (tag.len() <= TAG_LIMIT).then(|| tag.to_owned())
+}
+
+fn waits(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(PREFERENCE_APPLIED).into_iter().filter_map(|line| line.to_str().ok());
+    let mut names = lines.flat_map(|line| line.split(',')).filter_map(|applied| applied.split('=').next());
+    names.any(|name| name.trim().eq_ignore_ascii_case("wait"))
 }
 
 fn max_age(headers: &HeaderMap) -> Option<Duration> {

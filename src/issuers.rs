@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Timestamp};
 use crate::current::Current;
@@ -202,14 +203,16 @@ pub type ListsLookedAfter = Arc<Current<Vec<Arc<StatusLists>>>>;
 pub async fn look_after((issuers, lists): (LookedAfter, ListsLookedAfter), clock: Arc<dyn Clock>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut waits = JoinSet::new();
     loop {
         ticks.tick().await;
+        while waits.try_join_next().is_some() {}
         let now = clock.now();
         for issuer in issuers.get().iter() {
             issuer.kept.look_after(now);
         }
         for lists in lists.get().iter() {
-            lists.look_after(now);
+            lists.look_after(&clock, &mut waits);
         }
     }
 }

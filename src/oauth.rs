@@ -86,7 +86,7 @@ pub use rates::{RateLimits, Tally};
 pub use refusal::Refusal;
 pub use register::{ClientInformation, Registration, RegistrationAccess, RegistrationRequest};
 pub use revoke::{Revocation, RevocationAnswer};
-pub use status::StatusLists;
+pub use status::{PublishedList, StatusLists};
 pub use token::{Asked, TokenAnswer, TokenRequest};
 pub use userinfo::{UserInfoAnswer, UserInfoRequest};
 pub use words::Words;

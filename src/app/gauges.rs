@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::{Clock, Timestamp};
-use crate::issuers::{IssuerKeys, LookedAfter};
+use crate::issuers::{IssuerKeys, ListsLookedAfter, LookedAfter, StatusLists};
 use crate::keys::{KeyState, SigningKeys};
 use crate::replay::ReplayGuard;
 use crate::telemetry::{Metrics, Standing};
@@ -66,6 +66,22 @@ pub(super) fn of_issuers(metrics: &mut Metrics, issuers: &LookedAfter, clock: &A
         issuers.iter().flat_map(of).collect()
     });
     metrics.counter("tollgate_issuer_fetches", "Fetches of the keys of other issuers", fetches);
+}
+
+/// Adds those of the status lists of other issuers, whichever there are when somebody asks.
+pub(super) fn of_status_lists(metrics: &mut Metrics, lists: &ListsLookedAfter, clock: &Arc<dyn Clock>) {
+    let (lists, clock) = (Arc::clone(lists), Arc::clone(clock));
+    let ages = Box::new(move || {
+        let (lists, now) = (lists.get(), clock.now());
+        let age = |lists: &Arc<StatusLists>| {
+            let age = now.since(lists.known_since().unwrap_or(now)).as_secs_f64();
+            (vec![("issuer", lists.issuer().to_owned().into())], age)
+        };
+        lists.iter().map(age).collect()
+    });
+    let help =
+        "How long ago the oldest status list of another issuer that is kept was fetched, or confirmed; 0 if none is";
+    metrics.gauge_in_seconds("tollgate_status_list_age", help, ages);
 }
 
 /// Adds those of the signing keys.

@@ -11,7 +11,7 @@ use crate::cache::Tokens;
 use crate::clock::{Clock, Timestamp};
 use crate::current::Current;
 use crate::keys::{KeyState, SigningKeys};
-use crate::store::{ALIVE_EVERY, ENDINGS_EVERY, Endings, KeyRecord, LastAlive, Store};
+use crate::store::{ALIVE_EVERY, KeyRecord, LastAlive, Store};
 use crate::web::Tls;
 
 /// How often what is over is swept.
@@ -38,8 +38,6 @@ pub(super) struct Upkeep {
     pub(super) keys_every: Duration,
     /// The tokens that the gate has verified: forgotten when a key that may have signed them is withdrawn.
     pub(super) tokens: Arc<Current<Tokens>>,
-    /// What has ended, as far as the gate knows.
-    pub(super) endings: Arc<Endings>,
     pub(super) clock: Arc<dyn Clock>,
     /// Whether the last note of life could be written: readiness depends on it.
     pub(super) takes_writes: Arc<AtomicBool>,
@@ -53,7 +51,6 @@ impl Upkeep {
         let mut stopped = std::pin::pin!(stopped);
         let mut alive = ticks(ALIVE_EVERY);
         let mut keys = ticks(self.keys_every);
-        let mut endings = ticks(ENDINGS_EVERY);
         let mut sweep = ticks(SWEEP_EVERY);
         let mut certificates = ticks(CERTIFICATES_EVERY);
         let mut began = (Instant::now(), self.clock.now());
@@ -64,7 +61,6 @@ impl Upkeep {
                 _ = alive.tick() => self.note_alive(false).await,
                 _ = keys.tick() => self.look_after_keys(&mut known).await,
                 () = self.keys.changed() => self.look_after_keys(&mut known).await,
-                _ = endings.tick() => self.read_endings().await,
                 _ = sweep.tick() => self.sweep(&mut began).await,
                 _ = certificates.tick() => self.reload_certificate().await,
             }
@@ -78,13 +74,6 @@ impl Upkeep {
         self.takes_writes.store(written, Ordering::Relaxed);
         if !written {
             tracing::warn!("a note of life could not be written");
-        }
-    }
-
-    /// A store that does not answer has said so itself; what this process ends, the gate knows anyway.
-    async fn read_endings(&self) {
-        if self.endings.read(&*self.store, self.clock.now()).await.is_err() {
-            tracing::warn!("what has ended elsewhere is not known at the gate until the store answers again");
         }
     }
 

@@ -98,6 +98,7 @@ enum Why {
 struct Document<T> {
     content: Arc<T>,
     fetched_at: Timestamp,
+    fresh_for: Duration,
     /// When it is fetched again behind the scenes, where somebody looks after it.
     ageing_from: Timestamp,
     fresh_until: Timestamp,
@@ -262,10 +263,33 @@ impl<T: Send + Sync + 'static> Kept<T> {
         }
     }
 
+    /// Puts a document in the place of the one at hand that came by other ways.
+    pub fn replace(&self, got: Got<T>, now: Timestamp) {
+        self.take(&mut self.held(), got, now);
+    }
+
+    /// Notes that a document is what its source would give now, if it is still the one at hand.
+    pub fn confirm(&self, content: &Arc<T>, now: Timestamp) {
+        let mut held = self.held();
+        if let Some(document) = held.document.as_mut().filter(|document| Arc::ptr_eq(&document.content, content)) {
+            *document = Document::fresh_from(now, Arc::clone(content), document.fresh_for, self.keeping);
+            held.failed = None;
+        }
+    }
+
     /// Fetches the document in a task of its own: who asked may go away, the others still wait for it.
     fn fetch_behind(self: &Arc<Self>, why: Why, now: Timestamp) -> JoinHandle<()> {
         let this = Arc::clone(self);
         tokio::spawn(async move { this.fetch(why, now).await })
+    }
+
+    /// Takes a document that has come.
+    fn take(&self, held: &mut Held<T>, got: Got<T>, now: Timestamp) {
+        let document = Document::new(got, self.keeping, now);
+        if let (Some(replaced), Some(old)) = (&self.replaced, &held.document) {
+            replaced(&old.content, &document.content);
+        }
+        (held.document, held.failed) = (Some(document), None);
     }
 
     /// No change is left half-made, so a poisoned lock is as good as a whole one.
@@ -292,11 +316,7 @@ impl<T: Send + Sync + 'static> Kept<T> {
         match got {
             Ok(got) => {
                 held.fetched += 1;
-                let document = Document::new(got, self.keeping, now);
-                if let (Some(replaced), Some(old)) = (&self.replaced, &held.document) {
-                    replaced(&old.content, &document.content);
-                }
-                (held.document, held.failed) = (Some(document), None);
+                self.take(&mut held, got, now);
             }
             Err(fault) => {
                 held.not_fetched += 1;
@@ -314,11 +334,16 @@ impl<T> Document<T> {
     fn new(got: Got<T>, keeping: Keeping, now: Timestamp) -> Self {
         let (least, most) = keeping.fresh;
         let fresh = got.max_age.unwrap_or(least).clamp(least, most);
+        Self::fresh_from(now, Arc::new(got.content), fresh, keeping)
+    }
+
+    fn fresh_from(now: Timestamp, content: Arc<T>, fresh: Duration, keeping: Keeping) -> Self {
         // Processes that began together need not ask together: the millisecond is as good as chance.
         let sixteenths = 11 + u32::try_from(now.millis().rem_euclid(4)).unwrap_or(0);
         Self {
-            content: Arc::new(got.content),
+            content,
             fetched_at: now,
+            fresh_for: fresh,
             ageing_from: now + fresh * sixteenths / 16,
             fresh_until: now + fresh,
             stale_from: now + fresh.max(keeping.stale),

@@ -7,18 +7,23 @@
 //! | was not named before | the request waits for it, as all do that name it meanwhile |
 //! | could not be fetched again for [`IssuerSettings::status_list_stale`](super::IssuerSettings), or past its `exp` | 503: nobody can tell |
 //!
+//! An issuer that lets others wait for news (RFC 7240 §4.3, `Preference-Applied: wait`) is asked so, all the time, by one
+//! request for each list: see [`waiting`]. What that brings takes the place of the list at hand. What is above holds whatever
+//! becomes of that request.
+//!
 //! Invariant: whoever judges a token never waits for the network; a list counts only if the issuer of the token has signed it,
 //! and never gives way to an older one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use moka::sync::Cache;
+use tokio::task::JoinSet;
 
-use crate::clock::Timestamp;
-use crate::fetch::{FetchFault, FetchLimits, FetchUrl, Fetcher, FetcherFault, Got, Keeping, Kept, Reach};
+use crate::clock::{Clock, Timestamp};
+use crate::fetch::{FetchFault, FetchLimits, FetchUrl, Fetched, Fetcher, FetcherFault, Got, Keeping, Kept, Reach};
 use crate::ident::IssuerName;
 use crate::jose::Algorithm;
 use crate::token::{
@@ -26,6 +31,10 @@ use crate::token::{
     StatusListFault, StatusReference, VerifiedToken,
 };
 use crate::unavailable::Unavailable;
+
+mod waiting;
+
+use waiting::{LONGEST_WAIT, Waiting};
 
 /// How many lists of one issuer are kept.
 pub const LISTS_KEPT: u64 = 64;
@@ -60,7 +69,29 @@ struct Source {
 }
 
 /// A list, at hand or on its way.
-struct List(Arc<Kept<StatusList>>);
+struct List {
+    kept: Arc<Kept<Copied>>,
+    origin: Arc<Origin>,
+    waiting: Mutex<Waiting>,
+}
+
+/// A list, as it came.
+struct Copied {
+    list: StatusList,
+    /// By what name its issuer knows it.
+    tag: Option<String>,
+    /// Whether its issuer lets others wait for the next one.
+    waits: bool,
+}
+
+/// Where a list comes from.
+struct Origin {
+    source: Arc<Source>,
+    url: FetchUrl,
+    near: bool,
+    /// When the newest that has come was true.
+    newest: AtomicI64,
+}
 
 impl StatusLists {
     /// The lists of this issuer, whose keys these are. Nothing is fetched yet.
@@ -92,31 +123,49 @@ impl StatusLists {
         if !near && !url.may_be_within(Reach::Public) {
             return None;
         }
-        Some(self.held.get_with(uri.to_owned(), || Arc::new(List(self.keep(url, near)))))
+        Some(self.held.get_with(uri.to_owned(), || Arc::new(self.keep(url, near))))
     }
 
-    fn keep(&self, url: FetchUrl, near: bool) -> Arc<Kept<StatusList>> {
-        let (source, newest) = (Arc::clone(&self.source), Arc::new(AtomicI64::new(i64::MIN)));
+    fn keep(&self, url: FetchUrl, near: bool) -> List {
         let keeping = Keeping { fresh: FRESH, stale: self.stale };
-        Kept::from_source(url.as_str().to_owned(), keeping, None, move |now| {
-            let (source, url, newest) = (Arc::clone(&source), url.clone(), Arc::clone(&newest));
+        let name = url.as_str().to_owned();
+        let origin = Origin { source: Arc::clone(&self.source), url, near, newest: AtomicI64::new(i64::MIN) };
+        let origin = Arc::new(origin);
+        let source = Arc::clone(&origin);
+        let kept = Kept::from_source(name, keeping, None, move |now| {
+            let origin = Arc::clone(&source);
             Box::pin(async move {
-                let list = source.fetch((&url, near), now).await?;
-                let issued = list.issued().seconds();
-                if newest.fetch_max(issued, Ordering::Relaxed) > issued {
-                    return Err(FetchFault::Unfit); // somebody keeps an old one, in which what was revoked since is good
-                }
-                let max_age = Some(list.ttl().unwrap_or(TTL));
-                Ok(Got { content: list, max_age })
+                // Nothing is known, so nobody is made to wait; but the issuer says whether it would let us.
+                let fetched = origin.ask(None, LONGEST_WAIT).await?.ok_or(FetchFault::Unfit)?;
+                origin.take(fetched, now).await
             })
-        })
+        });
+        List { kept, origin, waiting: Mutex::default() }
+    }
+}
+
+impl Origin {
+    /// Asks for a list other than the one of that tag; `None` if there was none for as long as that.
+    async fn ask(&self, known: Option<&str>, wait: Duration) -> Result<Option<Fetched>, FetchFault> {
+        let fetcher = if self.near { &self.source.near } else { &self.source.far };
+        fetcher.get_other(&self.url, known, wait).await
+    }
+
+    /// Takes a list that has come.
+    async fn take(&self, Fetched { body, tag, waits, .. }: Fetched, now: Timestamp) -> Result<Got<Copied>, FetchFault> {
+        let list = self.source.verify(&self.url, &body, now).await?;
+        let issued = list.issued().seconds();
+        if self.newest.fetch_max(issued, Ordering::Relaxed) > issued {
+            return Err(FetchFault::Unfit); // somebody keeps an old one, in which what was revoked since is good
+        }
+        let max_age = Some(list.ttl().unwrap_or(TTL));
+        Ok(Got { content: Copied { list, tag, waits }, max_age })
     }
 }
 
 impl Source {
-    async fn fetch(&self, (url, near): (&FetchUrl, bool), now: Timestamp) -> Result<StatusList, FetchFault> {
-        let fetched = if near { self.near.get(url).await? } else { self.far.get(url).await? };
-        let text = std::str::from_utf8(&fetched.body).map_err(|_| FetchFault::Unfit)?;
+    async fn verify(&self, url: &FetchUrl, body: &[u8], now: Timestamp) -> Result<StatusList, FetchFault> {
+        let text = std::str::from_utf8(body).map_err(|_| FetchFault::Unfit)?;
         let verify = || StatusList::verify(text, url.as_str(), (&*self.keys, &self.algorithms, self.skew), now);
         let verified = match verify() {
             Err(StatusListFault::KeysOutdated) => {
@@ -135,7 +184,7 @@ impl Source {
 #[async_trait]
 impl Renew for List {
     async fn renew(&self, now: Timestamp) {
-        self.0.renew(now).await;
+        self.kept.renew(now).await;
     }
 }
 
@@ -147,20 +196,38 @@ impl Revocations for StatusLists {
             Err(_) => return Ok(true),
         };
         let list = self.list(named.uri).ok_or(Unavailable::Down)?;
-        match list.0.at_hand(now).filter(|held| held.is_good(now)) {
+        match list.kept.at_hand(now).filter(|held| held.list.is_good(now)) {
             // §8.3: what is beyond the end of the list must be refused, and so is what is suspended.
-            Some(held) => Ok(held.status(named.idx) != Some(0)),
-            None if list.0.may_be_renewed(now) => Err(RevocationsFault::Outdated(list)),
+            Some(held) => Ok(held.list.status(named.idx) != Some(0)),
+            None if list.kept.may_be_renewed(now) => Err(RevocationsFault::Outdated(list)),
             None => Err(Unavailable::Down.into()),
         }
     }
 }
 
 impl StatusLists {
-    /// Fetches behind the scenes what will not be fresh for much longer.
-    pub fn look_after(&self, now: Timestamp) {
+    /// Whose lists they are.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        self.issuer.as_str()
+    }
+
+    /// When the one of them was fetched, or was last said to be the newest, for which that is longest ago; `None` if there is
+    /// none.
+    #[must_use]
+    pub fn known_since(&self) -> Option<Timestamp> {
+        self.held.iter().filter_map(|(_, list)| list.kept.fetched_at()).min()
+    }
+
+    /// Fetches behind the scenes what will not be fresh for much longer, and waits for news where that is possible: among
+    /// `waits`.
+    pub fn look_after(&self, clock: &Arc<dyn Clock>, waits: &mut JoinSet<()>) {
+        let now = clock.now();
         for (_, list) in &self.held {
-            list.0.look_after(now);
+            list.kept.look_after(now);
+            if list.begins_to_wait(now) {
+                waits.spawn(waiting::wait(Arc::downgrade(&list), Arc::clone(clock)));
+            }
         }
     }
 }

@@ -6,6 +6,10 @@
 //! that nobody can foresee; a block is leased again when whatever was issued with its places is over, and what still has a
 //! place keeps it.
 //!
+//! A gate may ask to be told when a list becomes another one (`Prefer: wait`, RFC 7240 §4.3): it has a list, names it by its
+//! tag, and is answered as soon as there is another. What one replica has ended, the others tell as well, as soon as they have
+//! read it. All have the same tag for the same list, so it does not matter which of them is asked.
+//!
 //! Invariant: no two tokens share a place that do not end together, whatever crashes; a place that nobody has looks like one
 //! whose token is good.
 
@@ -17,9 +21,10 @@ use serde_json::{Value, json};
 
 use super::metadata::{STATUS_LIST, STATUS_LIST_AGGREGATION};
 use super::{AuthorizationServer, Error};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
-use crate::store::{GrantHandle, STATUS_BLOCK, Unavailable};
+use crate::secret::{base64url, sha256};
+use crate::store::{GrantHandle, NEWS_EVERY, STATUS_BLOCK, Unavailable, Waiter};
 use crate::token::{PackedList, STATUS_LIST_TYPE, STATUS_LISTS, Status, StatusIndex, StatusListClaims};
 
 /// How long a block of places is leased.
@@ -28,8 +33,9 @@ const LEASE: Duration = Duration::from_mins(10);
 /// How far clocks of replicas may differ, and how long a grant may take from its place to the disk.
 const MARGIN: Duration = Duration::from_mins(2);
 
-/// How often a list is made anew at most: many gates may ask.
-const MADE_EVERY: Duration = Duration::from_millis(250);
+/// How often a list is made anew at most in which nothing has changed: many gates may ask. One in which something has is
+/// made every [`NEWS_EVERY`] at most.
+const MADE_EVERY: Duration = Duration::from_secs(1);
 
 /// How old what is known to have ended may be, for a list to be made of it.
 const KNOWN_FOR: Duration = Duration::from_secs(30);
@@ -60,7 +66,20 @@ struct Leased {
 /// A list that was made a moment ago.
 struct Made {
     at: Timestamp,
-    list: String,
+    /// How often the list had become another one by then.
+    changes: u64,
+    list: PublishedList,
+}
+
+/// A status list, as everybody may have it.
+#[derive(Clone, Debug)]
+pub struct PublishedList {
+    /// The list, signed.
+    pub text: String,
+    /// What is in it, and for how long it is believed: as good as the list itself for who has it. For `ETag`.
+    pub tag: String,
+    /// How long it may be kept.
+    pub ttl: Duration,
 }
 
 impl Places {
@@ -85,6 +104,14 @@ impl Places {
             leased.free.extend(free);
             leased.until = leased.until.min(until);
         }
+    }
+}
+
+impl Made {
+    /// Whether it may be told still.
+    fn is_good(&self, changes: u64, now: Timestamp) -> bool {
+        let time = if self.changes == changes { MADE_EVERY } else { NEWS_EVERY };
+        now >= self.at && now < self.at + time
     }
 }
 
@@ -148,32 +175,77 @@ impl AuthorizationServer {
         format!("{}{list}", self.settings.url(STATUS_LIST))
     }
 
-    /// A status list, signed (§5.1), and how long it may be kept; `None` if there is none of that number.
+    /// A status list, signed (§5.1); `None` if there is none of that number.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if it is not known what has ended elsewhere, or nothing can be signed.
-    pub fn status_list(&self, number: &str, now: Timestamp) -> Result<Option<(String, Duration)>, Error> {
+    pub fn status_list(&self, number: &str, now: Timestamp) -> Result<Option<PublishedList>, Error> {
+        let Some(list) = list_number(number) else { return Ok(None) };
+        Ok(self.made(list, 0, now)?.map(|(list, _)| list))
+    }
+
+    /// Waits until a list is none of those that somebody has, or for ever; not at all if there is no such list.
+    ///
+    /// What was revoked before somebody began to wait may be known to another replica only, which has told it. So a list that
+    /// differs counts only if the store was read since: it could be an older one.
+    ///
+    /// # Errors
+    /// As [`Self::status_list`], and if the store does not answer.
+    pub async fn status_list_news(
+        &self,
+        number: &str,
+        has: impl Fn(&str) -> bool,
+        clock: &dyn Clock,
+    ) -> Result<(), Error> {
+        let Some(list) = list_number(number) else { return Ok(()) };
+        let (mut is_current, mut at_least) = (false, 0);
+        loop {
+            let Some((made, changes)) = self.made(list, at_least, clock.now())? else { return Ok(()) };
+            if has(&made.tag) {
+                is_current = true;
+                let Some(changes) = self.endings.changed(list, changes).await else { return Ok(()) };
+                at_least = changes;
+            } else if is_current {
+                return Ok(());
+            } else {
+                self.endings.read_anew().await?;
+                (is_current, at_least) = (true, self.endings.changes(list));
+            }
+        }
+    }
+
+    /// Somebody who waits for a list to become another one; `None` if too many do.
+    #[must_use]
+    pub fn status_list_waiter(&self) -> Option<Waiter> {
+        self.endings.waiter()
+    }
+
+    /// A list with so many changes at least, and how many it has; `None` where there are no lists.
+    fn made(&self, list: u32, at_least: u64, now: Timestamp) -> Result<Option<(PublishedList, u64)>, Error> {
         let Some(StatusLists { ttl, life }) = self.settings.status_lists else { return Ok(None) };
-        let list = number.parse().ok().filter(|list: &u32| *list < STATUS_LISTS && list.to_string() == number);
-        let Some(list) = list else { return Ok(None) };
+        let changes = self.endings.changes(list); // before what is in the list: never after
         let mut made = lock(&self.places.made);
-        if let Some(made) = made.get(&list).filter(|made| now >= made.at && now < made.at + MADE_EVERY) {
-            return Ok(Some((made.list.clone(), ttl)));
+        if let Some(made) = made.get(&list).filter(|made| made.changes >= at_least && made.is_good(changes, now)) {
+            return Ok(Some((made.list.clone(), made.changes)));
         }
-        if !self.endings.are_known(now, KNOWN_FOR) {
-            return Err(Unavailable::Down.into());
-        }
+        // When it was true (§5.1): what others have ended since is not in it, and gates know one that is newer by this.
+        let issued = self.endings.known_at(now, KNOWN_FOR).ok_or(Unavailable::Down)?.min(now);
         let (url, aggregation) = (self.list_url(list), self.settings.url(STATUS_LIST_AGGREGATION));
+        let packed = PackedList::new(self.endings.places(list, now), &aggregation);
+        // Who revalidates a list by its tag keeps its `exp`, which must not come too soon.
+        let period = now.seconds() / i64::try_from(life.as_secs() / 2).unwrap_or(i64::MAX).max(1);
+        let tag = base64url(&sha256(format!("{period} {}", packed.places()).as_bytes())[..12]);
         let claims = StatusListClaims {
             sub: &url,
-            iat: now.seconds(),
+            iat: issued.seconds(),
             exp: (now + life).seconds(),
             ttl: ttl.as_secs().max(1),
-            status_list: PackedList::new(self.endings.places(list), &aggregation),
+            status_list: packed,
         };
-        let list_text = self.keys.signer(now)?.sign(STATUS_LIST_TYPE, &claims);
-        made.insert(list, Made { at: now, list: list_text.clone() });
-        Ok(Some((list_text, ttl)))
+        let text = self.keys.signer(now)?.sign(STATUS_LIST_TYPE, &claims);
+        let published = PublishedList { text, tag, ttl };
+        made.insert(list, Made { at: now, changes, list: published.clone() });
+        Ok(Some((published, changes)))
     }
 
     /// All status lists (§9.3); `None` where there are none.
@@ -183,6 +255,11 @@ impl AuthorizationServer {
         let all: Vec<_> = (0..STATUS_LISTS).map(|list| self.list_url(list)).collect();
         Some(json!({ "status_lists": all }))
     }
+}
+
+/// The number of a list, if there is one of that number.
+fn list_number(number: &str) -> Option<u32> {
+    number.parse().ok().filter(|list: &u32| *list < STATUS_LISTS && list.to_string() == number)
 }
 
 /// The same places in an order that nobody can foresee: a place must not tell when its token was issued.

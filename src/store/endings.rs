@@ -1,6 +1,7 @@
 //! What has ended before its time, in memory: so that a gate beside the store need not ask it about every request.
 //!
-//! Read from the store at the start and every second; what this process ends itself is noted as soon as it is on disk.
+//! Read from the store at the start and every second, five times as often while somebody waits for news; what this process
+//! ends itself is noted as soon as it is on disk.
 //!
 //! Invariant: never waits; and forgets an ending only when every access token that it ended has expired.
 
@@ -9,17 +10,27 @@ use std::hash::Hash;
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{GrantHandle, Store, TokenName, Unavailable};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::secret::from_base64url;
 use crate::token::{Revocations, RevocationsFault, StatusIndex, VerifiedToken};
 
+mod news;
+
+use news::News;
+pub use news::{NEWS_EVERY, NEWS_WAITERS, Waiter};
+
 /// How often endings are read from the store: those that another process has written, or of which nobody waited for the
 /// answer, are known so much later.
-pub const ENDINGS_EVERY: Duration = Duration::from_secs(1);
+const READ_EVERY: Duration = Duration::from_secs(1);
 
 /// How far back each reading looks: clocks of processes may differ, and what was begun earlier may be written later.
 const OVERLAP: Duration = Duration::from_secs(30);
+
+/// How far back the readings between those look: most of what they would find is known.
+const SHORT_OVERLAP: Duration = Duration::from_secs(2);
 
 /// How often what everybody would refuse by its time alone is forgotten.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
@@ -44,13 +55,40 @@ pub struct Endings {
     tokens: Until<TokenName>,
     /// When the store was read last.
     read_at: Mutex<Option<Timestamp>>,
+    news: News,
 }
 
 impl Endings {
     /// Nothing has ended yet. `kept` is how long after the end of a grant its access tokens may live.
     #[must_use]
     pub fn new(kept: Duration) -> Self {
-        Self { kept, grants: Until::default(), tokens: Until::default(), read_at: Mutex::default() }
+        Self {
+            kept,
+            grants: Until::default(),
+            tokens: Until::default(),
+            read_at: Mutex::default(),
+            news: News::default(),
+        }
+    }
+
+    /// Reads what has ended for as long as it is polled. Somebody must, or nothing is known that others have ended.
+    pub async fn follow(&self, store: &dyn Store, clock: &dyn Clock) {
+        let (mut last, mut last_whole) = (Instant::now(), Instant::now());
+        loop {
+            self.news.reading_is_due(READ_EVERY, last).await;
+            last = Instant::now();
+            let whole = last.duration_since(last_whole) >= READ_EVERY;
+            if whole {
+                last_whole = last;
+            }
+            self.news.reading_begins();
+            let read = self.read_overlapping(if whole { OVERLAP } else { SHORT_OVERLAP }, store, clock.now()).await;
+            self.news.reading_ended(read.is_ok());
+            if whole && read.is_err() {
+                // It has said so itself; what this process ends, the gate knows anyway.
+                tracing::warn!("what has ended elsewhere is not known at the gate until the store answers again");
+            }
+        }
     }
 
     /// Reads what has ended since this was last done.
@@ -58,8 +96,12 @@ impl Endings {
     /// # Errors
     /// [`Unavailable`] when the store does not answer; the next reading looks as far back.
     pub async fn read(&self, store: &dyn Store, now: Timestamp) -> Result<(), Unavailable> {
+        self.read_overlapping(OVERLAP, store, now).await
+    }
+
+    async fn read_overlapping(&self, overlap: Duration, store: &dyn Store, now: Timestamp) -> Result<(), Unavailable> {
         let read_at = *self.read_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = read_at.map_or_else(|| now.before(self.kept), |at| at.before(OVERLAP));
+        let since = read_at.map_or_else(|| now.before(self.kept), |at| at.before(overlap));
         self.read_since(store, since).await?;
         *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
         self.grants.forget(now);
@@ -73,35 +115,78 @@ impl Endings {
     /// [`Unavailable`] when the store does not answer.
     pub async fn read_since(&self, store: &dyn Store, since: Timestamp) -> Result<(), Unavailable> {
         let Ended { grants, tokens } = store.ended_since(since).await?;
-        self.grants.note(grants.into_iter().map(|(grant, ended)| (grant, ended + self.kept)));
-        self.tokens.note(tokens);
+        self.note_grants(grants.into_iter().map(|(grant, ended)| (grant, ended + self.kept)));
+        self.note_tokens(tokens);
         Ok(())
     }
 
-    /// Whether the store was read within that time.
+    /// When the store was read last, if that was within that time.
     #[must_use]
-    pub fn are_known(&self, now: Timestamp, within: Duration) -> bool {
+    pub fn known_at(&self, now: Timestamp, within: Duration) -> Option<Timestamp> {
         let read_at = *self.read_at.lock().unwrap_or_else(PoisonError::into_inner);
-        read_at.is_some_and(|at| now.since(at) <= within)
+        read_at.filter(|at| now.since(*at) <= within)
     }
 
-    /// The places in one status list whose tokens have ended.
+    /// The places in one status list whose tokens had ended, and would be good otherwise, when this minute began or have
+    /// since. Processes that know of the same endings give the same places, whenever each of them forgets.
     #[must_use]
-    pub fn places(&self, list: u32) -> Vec<StatusIndex> {
-        let mut places = self.grants.all(|grant| grant.place());
-        places.extend(self.tokens.all(|token| token.place()));
+    pub fn places(&self, list: u32, now: Timestamp) -> Vec<StatusIndex> {
+        let mut places = self.grants.all_until(minute_of(now), |grant| grant.place());
+        places.extend(self.tokens.all_until(minute_of(now), |token| token.place()));
         places.retain(|place| place.list() == list);
         places
     }
 
     /// Notes a grant that has just ended.
     pub fn note_grant(&self, grant: GrantHandle, now: Timestamp) {
-        self.grants.note([(grant, now + self.kept)]);
+        self.note_grants([(grant, now + self.kept)]);
     }
 
     /// Notes an access token that was just revoked by name, and would be good until `expires`.
     pub fn note_token(&self, token: TokenName, expires: Timestamp) {
-        self.tokens.note([(token, expires)]);
+        self.note_tokens([(token, expires)]);
+    }
+
+    fn note_grants(&self, ended: impl IntoIterator<Item = (GrantHandle, Timestamp)>) {
+        self.news.tell(self.grants.note(ended).into_iter().filter_map(GrantHandle::place));
+    }
+
+    fn note_tokens(&self, revoked: impl IntoIterator<Item = (TokenName, Timestamp)>) {
+        self.news.tell(self.tokens.note(revoked).into_iter().filter_map(TokenName::place));
+    }
+}
+
+/// For those who wait for news.
+impl Endings {
+    /// A place to wait at; `None` if too many wait, or nobody shall.
+    #[must_use]
+    pub fn waiter(&self) -> Option<Waiter> {
+        self.news.waiter()
+    }
+
+    /// How often a status list has become another one.
+    #[must_use]
+    pub fn changes(&self, list: u32) -> u64 {
+        self.news.changes(list)
+    }
+
+    /// Resolves a moment after a list has become another one than it was after so many changes, and gives how many there
+    /// were by then; the moment is [`NEWS_EVERY`], in which more may come. `None` if nobody shall wait any longer.
+    pub async fn changed(&self, list: u32, changes: u64) -> Option<u64> {
+        self.news.changed(list, changes).await
+    }
+
+    /// Resolves when the store was read anew: then it is known what had ended anywhere when this was called.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the store did not answer.
+    pub async fn read_anew(&self) -> Result<(), Unavailable> {
+        self.news.read_anew().await
+    }
+
+    /// Lets everybody go who waits, as this process is about to end.
+    pub fn let_go(&self) {
+        self.news.end();
     }
 }
 
@@ -110,6 +195,11 @@ impl Revocations for Endings {
         Ok(GrantHandle::of(token).is_some_and(|grant| self.grants.holds(&grant))
             || (!self.tokens.is_empty() && self.tokens.holds(&TokenName::of(token))))
     }
+}
+
+/// When the minute of that moment began.
+fn minute_of(now: Timestamp) -> Timestamp {
+    Timestamp::from_seconds(now.seconds() - now.seconds().rem_euclid(60))
 }
 
 impl GrantHandle {
@@ -143,23 +233,30 @@ impl<K: Eq + Hash> Until<K> {
         self.held.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// What each key gives.
-    fn all<T>(&self, of: impl Fn(&K) -> Option<T>) -> Vec<T> {
-        self.held.read().unwrap_or_else(PoisonError::into_inner).keys().filter_map(of).collect()
+    /// What each key gives that matters at that moment.
+    fn all_until<T>(&self, moment: Timestamp, of: impl Fn(&K) -> Option<T>) -> Vec<T> {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        held.iter().filter(|(_, until)| **until >= moment).filter_map(|(key, _)| of(key)).collect()
     }
 
-    fn note(&self, endings: impl IntoIterator<Item = (K, Timestamp)>) {
+    /// Notes keys; gives those that were not known.
+    fn note(&self, endings: impl IntoIterator<Item = (K, Timestamp)>) -> Vec<K>
+    where
+        K: Copy,
+    {
         let mut endings = endings.into_iter().peekable();
-        if endings.peek().is_some() {
-            self.held.write().unwrap_or_else(PoisonError::into_inner).extend(endings);
+        if endings.peek().is_none() {
+            return Vec::new();
         }
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        endings.filter_map(|(key, until)| held.insert(key, until).is_none().then_some(key)).collect()
     }
 
-    /// Forgets what does not matter any more, but not every time: each key is looked at.
+    /// Forgets what did not matter any more when this minute began, but not every time: each key is looked at.
     fn forget(&self, now: Timestamp) {
         let mut forgot_at = self.forgot_at.lock().unwrap_or_else(PoisonError::into_inner);
         if now >= *forgot_at + FORGET_EVERY {
-            self.held.write().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until >= now);
+            self.held.write().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until >= minute_of(now));
             *forgot_at = now;
         }
     }

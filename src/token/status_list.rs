@@ -154,6 +154,12 @@ impl<'a> PackedList<'a> {
         }
         Self { bits: 1, lst: base64url(&packed(&bytes)), aggregation_uri }
     }
+
+    /// The places, packed: equal if the places are.
+    #[must_use]
+    pub fn places(&self) -> &str {
+        &self.lst
+    }
 }
 
 /// DEFLATE in the ZLIB format (§4.1, RFC 1950).

@@ -19,7 +19,7 @@ use super::branding::Logo;
 use super::pages::Page;
 use super::request::{Received, Refused};
 use crate::jose::PROOF_ALGORITHMS;
-use crate::oauth::{Error, ErrorCode, Refusal};
+use crate::oauth::{Error, ErrorCode, PublishedList, Refusal};
 use crate::secret::{base64url, sha256};
 use crate::telemetry::MetricsFormat;
 use crate::token::STATUS_LIST_MEDIA_TYPE;
@@ -65,30 +65,52 @@ fn readable_across_origins(response: &mut Response) {
 /// A public document that may be kept for a while; 304 if the caller has this very one (RFC 9110 §13.1.2).
 pub(super) fn document(document: &impl Serialize, keep_for: Duration, request: &Received) -> Response {
     let body = serde_json::to_vec(document).expect("our documents are plain JSON");
-    public(body, "application/json", (keep_for, request))
+    let tag = base64url(&sha256(&body)[..12]);
+    let known = is_known(&tag, request);
+    let mut response = public(body, "application/json", (known, format!("\"{tag}\"")));
+    insert(&mut response, CACHE_CONTROL, format!("public, max-age={}", keep_for.as_secs()));
+    response
 }
 
-/// A status list (draft-ietf-oauth-status-list-20 §8.1), which may be kept until there is a newer one.
-pub(super) fn status_list(list: String, keep_for: Duration, request: &Received) -> Response {
-    public(list.into_bytes(), STATUS_LIST_MEDIA_TYPE, (keep_for, request))
+/// A status list (draft-ietf-oauth-status-list-20 §8.1), which may be kept until there is a newer one; 304 if the caller has
+/// it. `waited` is for how many seconds the caller was made to wait for it at most, if so (RFC 7240 §3, §4.3).
+pub(super) fn status_list(list: PublishedList, waited: Option<u64>, request: &Received) -> Response {
+    let PublishedList { text, tag, ttl } = list;
+    let known = is_known(&tag, request);
+    let mut response = public(text.into_bytes(), STATUS_LIST_MEDIA_TYPE, (known, format!("W/\"{tag}\"")));
+    set(&mut response, VARY, "prefer");
+    let mut scope = "public";
+    if let Some(seconds) = waited {
+        scope = "private"; // who waits at a cache hears from there what was, not what is
+        insert(&mut response, HeaderName::from_static("preference-applied"), format!("wait={seconds}"));
+    }
+    insert(&mut response, CACHE_CONTROL, format!("{scope}, max-age={}", ttl.as_secs()));
+    response
 }
 
-/// What everybody may read and keep for a while.
-fn public(body: Vec<u8>, media_type: &'static str, (keep_for, request): (Duration, &Received)) -> Response {
-    let tag = format!("\"{}\"", base64url(&sha256(&body)[..12]));
+/// Whether the caller has what this tag names: with weak comparison (RFC 9110 §13.1.2).
+pub(super) fn is_known(tag: &str, request: &Received) -> bool {
+    let mut known = request.header(IF_NONE_MATCH).flat_map(|line| line.split(',')).map(str::trim);
+    known.any(|known| known.trim_start_matches("W/").trim_matches('"') == tag)
+}
+
+/// What everybody may read; 304 if the caller has it.
+fn public(body: Vec<u8>, media_type: &'static str, (known, tag): (bool, String)) -> Response {
     let mut response = json_text(StatusCode::OK, body);
     set(&mut response, CONTENT_TYPE, media_type);
-    if request.header(IF_NONE_MATCH).any(|known| known == tag) {
+    if known {
         response = Response::new(Full::default());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
-    let cache = format!("public, max-age={}", keep_for.as_secs());
-    for (name, value) in [(ETAG, tag), (CACHE_CONTROL, cache)] {
-        let value = HeaderValue::try_from(value).expect("base64url and digits are visible ASCII");
-        response.headers_mut().insert(name, value);
-    }
+    insert(&mut response, ETAG, tag);
     readable_across_origins(&mut response);
     response
+}
+
+/// Sets a header to what we have put together.
+fn insert(response: &mut Response, name: HeaderName, value: String) {
+    let value = HeaderValue::try_from(value).expect("base64url, digits and names are visible ASCII");
+    response.headers_mut().insert(name, value);
 }
 
 /// The answer of a token endpoint (RFC 6749 §5.1), with a nonce if one is due.

@@ -217,9 +217,11 @@ impl Site for AuthorizationSite {
             }
             JWKS => get(&request, || metadata::key_set(self, &request)),
             STATUS_LIST_AGGREGATION if self.tells_status() => get(&request, || status::aggregation(self, &request)),
-            path if self.tells_status() && path.starts_with(STATUS_LIST) => {
-                get(&request, || status::list(self, &request, &path[STATUS_LIST.len()..]))
-            }
+            path if self.tells_status() && path.starts_with(STATUS_LIST) => match request.method {
+                Method::GET | Method::HEAD => status::list(self, &request, &path[STATUS_LIST.len()..]).await,
+                Method::OPTIONS => respond::preflight("GET"),
+                _ => respond::method_not_allowed("GET, HEAD"),
+            },
             REGISTER if self.registers() => match request.method {
                 Method::POST => register::register(self, &request).await,
                 Method::OPTIONS => respond::preflight("POST"),

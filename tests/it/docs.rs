@@ -113,6 +113,7 @@ fn the_readme_names_the_limits_that_hold() {
         ("status lists that are kept of each other issuer", grouped(issuers::LISTS_KEPT)),
         ("status list", size(token::STATUS_LIST_LIMITS.0 as u64)),
         ("status list, unpacked", size(token::STATUS_LIST_LIMITS.1 as u64)),
+        ("requests at once that wait for a status list to change", grouped(store::NEWS_WAITERS as u64)),
         ("requests a second of one client", settable(rates.client.into())),
         ("requests a second from one address", settable(rates.address.into())),
         ("wrong secrets a minute for one client from one address", settable(rates.wrong_secrets.into())),

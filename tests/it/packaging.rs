@@ -1,7 +1,8 @@
 //! What a release is made of: the Debian package, the image's recipe, the workflow, and one version in all of them.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
@@ -13,20 +14,73 @@ fn read(path: &str) -> String {
     fs::read_to_string(repository(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// A small program that does what the large one does, since packing is about neither.
+fn small_program(folder: &Path) -> PathBuf {
+    let path = folder.join("program");
+    fs::write(&path, format!("#!/bin/sh\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_tollgate"))).expect("a file");
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("a mode");
+    path
+}
+
+#[tokio::test]
+async fn the_archive_has_what_it_should_and_is_the_same_each_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let small = small_program(folder.path());
+    let mut archives = Vec::new();
+    for name in ["one", "two"] {
+        let into = folder.path().join(name);
+        fs::create_dir(&into).expect("a folder");
+        let mut pack = Command::new(repository("scripts/package-archive"));
+        pack.arg(&small).args(["1.2.3", "x86_64-unknown-linux-musl"]).arg(&into).env("SOURCE_DATE_EPOCH", "1700000000");
+        archives.push(succeeded(&run(&mut pack).await).trim().to_owned());
+    }
+    assert!(fs::read(&archives[0]).expect("an archive") == fs::read(&archives[1]).expect("an archive"));
+    let files = succeeded(&run(Command::new("tar").arg("tzf").arg(&archives[0])).await);
+    for file in [
+        "tollgate",
+        "LICENSE",
+        "CHANGELOG.md",
+        "completions/tollgate.bash",
+        "completions/tollgate.zsh",
+        "man/tollgate.1",
+    ] {
+        let path = format!("tollgate-1.2.3-x86_64-unknown-linux-musl/{file}");
+        assert!(files.lines().any(|line| line == path), "{path}:\n{files}");
+    }
+}
+
+#[tokio::test]
+async fn the_notes_of_a_release_are_what_the_changelog_says_about_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let changelog = folder.path().join("CHANGELOG.md");
+    let text = "# Changelog\n\n## 1.2.3 (2026-11-26)\n\n- New.\n\n## 1.2.2\n\n- Old.\n\n## 1.2.1\n";
+    fs::write(&changelog, text).expect("a file");
+    let notes = async |version: &str| {
+        run(Command::new(repository("scripts/release-notes")).arg(version).env("CHANGELOG", &changelog)).await
+    };
+    assert_eq!(succeeded(&notes("1.2.3").await).trim(), "- New.");
+    assert_eq!(succeeded(&notes("1.2.2").await).trim(), "- Old.");
+    for missing in ["1.2", "1.2.1", "2"] {
+        assert!(!notes(missing).await.status.success(), "{missing}");
+    }
+    for name in ["package-deb", "package-archive", "release-notes"] {
+        assert!(
+            read(".github/workflows/release.yml").contains(&format!("scripts/{name} ")),
+            "{name} is not what makes a release"
+        );
+    }
+}
+
 #[tokio::test]
 async fn the_debian_package_has_what_it_should_and_is_the_same_each_time() {
     let folder = tempfile::tempdir().expect("a folder");
-    // The program need not be a large one to be packed.
-    fs::write(folder.path().join("program"), "a program").expect("a file");
+    let small = small_program(folder.path());
     let mut packages = Vec::new();
     for name in ["one", "two"] {
         let into = folder.path().join(name);
         fs::create_dir(&into).expect("a folder");
         let mut pack = Command::new(repository("scripts/package-deb"));
-        pack.arg(folder.path().join("program"))
-            .args(["1.2.3", "arm64"])
-            .arg(&into)
-            .env("SOURCE_DATE_EPOCH", "1700000000");
+        pack.arg(&small).args(["1.2.3", "arm64"]).arg(&into).env("SOURCE_DATE_EPOCH", "1700000000");
         let path = succeeded(&run(&mut pack).await).trim().to_owned();
         assert_eq!(Path::new(&path), into.join("tollgate_1.2.3_arm64.deb"));
         packages.push(path);
@@ -40,6 +94,8 @@ async fn the_debian_package_has_what_it_should_and_is_the_same_each_time() {
         ("-rw-r--r-- root/root", "./usr/lib/sysusers.d/tollgate.conf"),
         ("-rw-r----- root/root", "./etc/tollgate/tollgate.yaml"),
         ("-rw-r--r-- root/root", "./usr/share/doc/tollgate/copyright"),
+        ("-rw-r--r-- root/root", "./usr/share/bash-completion/completions/tollgate"),
+        ("-rw-r--r-- root/root", "./usr/share/man/man1/tollgate-serve.1.gz"),
     ] {
         assert!(files.lines().any(|line| line.starts_with(mode) && line.ends_with(file)), "{file}:\n{files}");
     }

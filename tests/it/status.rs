@@ -1,7 +1,7 @@
 //! Status lists: a gate that has no store learns what was revoked, from a list and in time.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tollgate::clock::{Clock as _, Timestamp};
@@ -12,6 +12,7 @@ use crate::check::{Proxy, Verdict};
 use crate::client::{Answer, CLIENT_CREDENTIALS, Client, REVOKE, claims, code_request, http, refresh_request};
 use crate::envoy::eventually;
 use crate::other_issuers::serve;
+use crate::process::Installation;
 use crate::world::{End, TestClock, World};
 
 const ORDERS: &str = "https://api.example.com/orders/7";
@@ -124,6 +125,93 @@ async fn the_lists_are_found_and_may_be_kept_for_their_ttl() {
         let answer = get(&format!("{aggregation}/{none}")).await;
         assert_eq!(answer.status().as_u16(), 404, "{none}");
     }
+}
+
+/// Asks for a list as somebody who has it by that tag and would wait for another one.
+fn ask_for_news(url: &str, tag: &str, wait: &str) -> reqwest::RequestBuilder {
+    http().get(url).header("if-none-match", tag).header("prefer", wait).timeout(Duration::from_mins(1))
+}
+
+fn header<'a>(answer: &'a reqwest::Response, name: &str) -> &'a str {
+    answer.headers().get(name).map_or("", |value| value.to_str().expect("visible ASCII"))
+}
+
+#[tokio::test]
+async fn who_waits_for_another_list_is_told_at_once_and_who_does_not_is_not_made_to() {
+    let world = World::start_with(with_lists).await;
+    let bound = world.client("bound");
+    let token = own_token(&world, &bound).await;
+    let url = url_of(&token);
+    let first = http().get(&url).header("prefer", "respond-async, wait=30").send().await.expect("an answer");
+    assert_eq!((first.status().as_u16(), header(&first, "preference-applied")), (200, "wait=30"));
+    assert_eq!((header(&first, "cache-control"), header(&first, "vary")), ("private, max-age=10", "prefer"));
+    let tag = header(&first, "etag").to_owned();
+
+    // Nothing happens: it is said so when the time is over, and not before.
+    let asked = Instant::now();
+    let nothing = ask_for_news(&url, &tag, "wait=1").send().await.expect("an answer");
+    assert_eq!((nothing.status().as_u16(), header(&nothing, "preference-applied")), (304, "wait=1"));
+    assert!(asked.elapsed() >= Duration::from_secs(1));
+    let long = ask_for_news(&url, "\"another\"", "Wait = \"86400\"; x=y").send().await.expect("an answer");
+    assert_eq!((long.status().as_u16(), header(&long, "preference-applied")), (200, "wait=30"), "no longer than that");
+
+    // Whoever cannot be understood, or does not ask for it, does not wait.
+    for none in ["", "wait", "wait=x", "wait=-1", "wait=0", "waiting=5", "respond-async"] {
+        let answer = ask_for_news(&url, &tag, none).send().await.expect("an answer");
+        assert_eq!((answer.status().as_u16(), header(&answer, "preference-applied")), (304, ""), "{none}");
+    }
+
+    let waiting = tokio::spawn(ask_for_news(&url, &tag, "wait=30").send());
+    revoke(&world, &bound, &token).await;
+    let asked = Instant::now();
+    let told = waiting.await.expect("no panic").expect("an answer");
+    assert!(told.status() == 200 && header(&told, "etag") != tag && asked.elapsed() < Duration::from_secs(20));
+    assert!(status(&token).await);
+    let (tag, iat) = (header(&told, "etag").to_owned(), claims(&told.text().await.expect("a list"))["iat"].clone());
+    // The tag is that of what the list says, until its time is half over.
+    world.clock.advance(Duration::from_secs(2));
+    let again = ask_for_news(&url, &tag, "").send().await.expect("an answer");
+    assert_eq!(again.status().as_u16(), 304);
+    world.clock.advance(Duration::from_secs(150));
+    eventually("it is known what has ended since", async || {
+        let later = ask_for_news(&url, &tag, "").send().await.ok().filter(|later| later.status() == 200)?;
+        (claims(&later.text().await.ok()?)["iat"].as_i64()? >= iat.as_i64()? + 152).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_may_wait_for_news_does_not_wait_for_the_ttl() {
+    let world = World::start_with(with_lists).await;
+    let clock = Arc::clone(&world.clock);
+    let (_serving, mut gate) = serve(&gate(&world.issuer), &clock).await;
+    clock.advance(Duration::from_secs(11));
+    let bound = world.client("bound");
+    for _ in 0..3 {
+        let token = own_token(&world, &bound).await;
+        assert_eq!(call(&mut gate, &bound, &token, clock.now()).await.status, 200);
+        revoke(&world, &bound, &token).await;
+        eventually_refuses(&mut gate, &bound, &token, &clock).await; // and no time passes by its clock
+    }
+}
+
+#[tokio::test]
+async fn who_waits_does_not_keep_the_server_from_ending() {
+    let installation = Installation::new();
+    let process = installation.start(&["--set", "authorization_server.status_lists={}"]).await;
+    let url = format!("{}/oauth/status/0", installation.issuer);
+    let first = http().get(&url).send().await.expect("an answer");
+    let tag = header(&first, "etag").to_owned();
+    let waiting = tokio::spawn(ask_for_news(&url, &tag, "wait=30").send());
+    let waits = ask_for_news(&url, &tag, "wait=1").send().await.expect("an answer"); // a second later that one waits, too
+    assert_eq!(waits.status().as_u16(), 304);
+    let told = Instant::now();
+    process.signal("TERM").await;
+    let answer = waiting.await.expect("no panic").expect("an answer");
+    assert_eq!((answer.status().as_u16(), header(&answer, "preference-applied")), (304, "wait=30"));
+    let (status, said) = process.ended().await;
+    assert!(status.success() && !said.contains("requests were still in flight"), "{said}");
+    assert!(told.elapsed() < Duration::from_secs(4));
 }
 
 #[tokio::test]
