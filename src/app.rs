@@ -25,9 +25,9 @@ use crate::secret::seal::RootKey;
 use crate::store::{
     BackupError, Endings, Limits, MemoryStore, OpenError, PostgresError, PostgresStore, SqliteStore, Store,
 };
-use crate::telemetry::Feed;
+use crate::telemetry::{Feed, Traces};
 use crate::unavailable::Unavailable;
-use crate::web::{self, AdminSite, Door, Proxies, Site, Switched, Tls, TlsFault};
+use crate::web::{self, AdminSite, Door, Proxies, Site, Switched, Tls, TlsFault, TracedSite};
 
 mod foundation;
 mod gate;
@@ -66,6 +66,8 @@ pub struct Seams {
     pub people: Option<(Login, Arc<dyn People>)>,
     /// Where the events for auditors are heard.
     pub feed: Feed,
+    /// Where spans go; nowhere, if it is absent.
+    pub traces: Option<Arc<Traces>>,
 }
 
 impl Default for Seams {
@@ -78,6 +80,7 @@ impl Default for Seams {
             guard: None,
             people: None,
             feed: Feed::default(),
+            traces: None,
         }
     }
 }
@@ -146,7 +149,7 @@ pub enum AppError {
 
 /// A program whose listeners are bound and whose keys are read; it answers nobody yet.
 pub struct App {
-    public: Option<(Door, Arc<Switched>)>,
+    public: Option<(Door, Arc<dyn Site>)>,
     admin: (Door, Arc<dyn Site>),
     gate: Option<(grpc::Door, CheckService)>,
     admin_api: Option<(grpc::Door, AdminService)>,
@@ -204,8 +207,14 @@ impl App {
             ..
         } = config;
         let server = authorization_server.as_ref();
+        let proxies = Proxies {
+            networks: listen.public.trusted_proxies.clone().into(),
+            tell_certificates: listen.public.forwarded_certificates,
+        };
         let public = match server {
-            Some(server) => Some(public_door(listen.public, server.settings.mutual_tls, shutdown).await?),
+            Some(server) => {
+                Some(public_door((listen.public, proxies.clone()), server.settings.mutual_tls, shutdown).await?)
+            }
             None => None,
         };
         let (tls, public) = public.unzip();
@@ -238,6 +247,7 @@ impl App {
         let next = Changing { server: authorization_server, issuers, resources: protected_resources };
         let kept = limits.kept + LARGEST_SKEW;
         let opening = Opening { digest, store, signing, replay, skew: next.skew(), kept };
+        let traces = seams.traces.clone();
         let (foundation, round) = Foundation::open(opening, seams).await?;
         let serving = foundation.serve(next, None)?;
         if let Some(state) = &foundation.state {
@@ -276,6 +286,10 @@ impl App {
             api: admin_api.as_ref().map(|(_, api)| api.clone()),
             tls,
         };
+        let site = site.map(|site| match traces {
+            Some(traces) => Arc::new(TracedSite::new(site, traces, proxies)) as Arc<dyn Site>,
+            None => site as Arc<dyn Site>,
+        });
         let reloader = Arc::new(Reloader::new(foundation, (fixed, serving), live));
         Ok(Self {
             public: public.zip(site),
@@ -412,15 +426,13 @@ fn told(signal: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + 'stat
 
 /// The door of the authorization server, and what it encrypts with.
 async fn public_door(
-    listen: config::PublicListener,
+    (listen, proxies): (config::PublicListener, Proxies),
     asks: bool,
     shutdown: config::Shutdown,
 ) -> Result<(Option<Tls>, Door), AppError> {
     let tls = listen.tls.map(|files| Tls::new(files, asks)).transpose()?;
     let limits = web::Limits { drain: shutdown.deadline, ..web::Limits::default() };
-    let door = bind_within(listen.address, limits)
-        .await?
-        .behind(Proxies { networks: listen.trusted_proxies.into(), tell_certificates: listen.forwarded_certificates });
+    let door = bind_within(listen.address, limits).await?.behind(proxies);
     Ok(match tls {
         Some(tls) => (Some(tls.clone()), door.encrypted(tls)),
         None => (None, door),

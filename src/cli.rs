@@ -53,6 +53,8 @@ pub struct Environment {
     pub program: String,
     /// Whether colours are welcome (`NO_COLOR` is not set).
     pub colours: bool,
+    /// Whether its variables ask for spans (`OTEL_EXPORTER_OTLP_ENDPOINT`).
+    pub traces: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -103,7 +105,7 @@ impl Cli {
     pub fn run(self, environment: &Environment) -> ExitCode {
         match self.verb {
             Verb::Dev(verb) => wait_for(async { verb.run(environment).await.unwrap_or_else(report) }),
-            Verb::Serve(verb) => verb.run(),
+            Verb::Serve(verb) => verb.run(environment.traces),
             Verb::Validate(verb) => verb.run(),
             Verb::Schema(verb) => verb.run(),
             Verb::OpenApi(verb) => verb.run(),

@@ -32,6 +32,7 @@ mod check;
 mod mutual;
 mod question;
 mod socket;
+mod span;
 
 pub use admin::{AdminService, Installation, WATCHERS};
 pub use check::CheckService;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use tollgate::cli::{Cli, Environment};
+use tollgate::telemetry::Traces;
 
 fn main() -> ExitCode {
     Cli::parse().run(&environment())
@@ -17,5 +18,6 @@ fn environment() -> Environment {
     let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
     let program = env::args_os().next().unwrap_or_else(|| "tollgate".into()).to_string_lossy().into_owned();
     let colours = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()); // no-color.org
-    Environment { state_directory: state.unwrap_or_else(env::temp_dir).join("tollgate"), program, colours }
+    let traces = Traces::are_wanted(|name| env::var_os(name));
+    Environment { state_directory: state.unwrap_or_else(env::temp_dir).join("tollgate"), program, colours, traces }
 }

@@ -1,4 +1,5 @@
-//! Logs: one event a request, JSON unless a person reads along. Metrics: counters, read at the admin listener.
+//! Logs: one event a request, JSON unless a person reads along. Metrics: counters, read at the admin listener. Traces: spans,
+//! sent to a collector.
 
 use std::io::{self, IsTerminal as _};
 
@@ -19,6 +20,7 @@ mod metrics;
 mod readings;
 mod replay;
 mod standing;
+mod traces;
 
 pub use feed::{FEED_LIMIT, Feed, Heard};
 pub use filter::{FilterFault, LogFilter};
@@ -30,6 +32,8 @@ pub use metrics::{CacheMetrics, Metrics, MetricsFormat, ReplayMetrics};
 pub use readings::{Read, Sample};
 pub use replay::CountedGuard;
 pub use standing::{Facts, Standing};
+pub(crate) use traces::{CallerSpan, Traced};
+pub use traces::{Traces, TracesFault};
 
 /// Sends events to standard output: lines for people on a terminal, JSON for machines elsewhere.
 ///

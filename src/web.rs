@@ -30,6 +30,7 @@ mod stall;
 mod status;
 mod tls;
 mod token;
+mod traced;
 mod userinfo;
 
 pub use admin::AdminSite;
@@ -42,6 +43,7 @@ pub use request::{Received, Refused};
 pub use router::AuthorizationSite;
 pub(crate) use tls::presented;
 pub use tls::{Identity, Prepared, Tls, TlsFault, TlsFiles};
+pub use traced::TracedSite;
 
 use std::sync::Arc;
 
@@ -61,6 +63,12 @@ pub trait Site: Send + Sync + 'static {
     fn refuse(&self, path: &str, refused: Refused) -> Response {
         let _ = path;
         respond::refused(refused)
+    }
+
+    /// What the endpoint at a path is called, for those who read traces. A path may hold what only its sender should know.
+    fn route(&self, path: &str) -> Option<&'static str> {
+        let _ = path;
+        None
     }
 }
 
@@ -89,5 +97,9 @@ impl Site for Switched {
 
     fn refuse(&self, path: &str, refused: Refused) -> Response {
         self.0.get().refuse(path, refused)
+    }
+
+    fn route(&self, path: &str) -> Option<&'static str> {
+        self.0.get().route(path)
     }
 }

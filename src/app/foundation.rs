@@ -20,7 +20,7 @@ use crate::oauth::{LogoutNotices, Tally};
 use crate::replay::{LocalReplayGuard, RedisReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{Endings, LastAlive, Store};
-use crate::telemetry::{CountedGuard, Feed, Metrics, Standing};
+use crate::telemetry::{CountedGuard, Feed, Metrics, Standing, Traces};
 
 /// What outlives a configuration.
 pub(super) struct Foundation {
@@ -48,6 +48,8 @@ pub(super) struct Foundation {
     /// What tests put in the place of the configured login.
     pub(super) people: Option<(Login, Arc<dyn People>)>,
     pub(super) metrics: Arc<Metrics>,
+    /// Where spans go.
+    pub(super) traces: Option<Arc<Traces>>,
     /// Which configuration is in force.
     pub(super) standing: Arc<Standing>,
     /// Where the events for auditors are heard.
@@ -130,6 +132,7 @@ impl Foundation {
             needed: LookedAfter::default(),
             people: seams.people.take(),
             metrics: Arc::new(metrics),
+            traces: seams.traces.take(),
             standing,
             feed: seams.feed,
         };

@@ -46,7 +46,7 @@ impl Foundation {
         let fence = self.fence(parts.skew);
         let enforcer = Enforcer::new(resources, issuers, tokens, Arc::clone(&self.proof_keys), fence);
         let service = CheckService::new(enforcer, Arc::clone(&self.guard), Arc::clone(&self.clock));
-        service.counted_by(Arc::new(metrics))
+        service.counted_by(Arc::new(metrics)).traced_by(self.traces.clone())
     }
 
     /// Those issuers that an operator has named. Nothing is fetched yet, and whose settings are as `before` is not fetched

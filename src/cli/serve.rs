@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use tokio::sync::oneshot;
@@ -13,7 +14,7 @@ use super::source::Source;
 use super::validate::{self, Override};
 use crate::app::{App, AppError, Reloader, Seams, Stop};
 use crate::config::Config;
-use crate::telemetry::{self, LogFilter, Logging};
+use crate::telemetry::{self, LogFilter, Logging, Traces, TracesFault};
 
 /// What to serve.
 #[derive(Debug, Args)]
@@ -35,6 +36,9 @@ enum ServeError {
     /// The program did not start, or failed.
     #[error(transparent)]
     App(#[from] AppError),
+    /// Spans cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] TracesFault),
     /// Nothing could tell it to stop.
     #[error("cannot listen to signals")]
     Signals(#[source] io::Error),
@@ -44,7 +48,8 @@ enum ServeError {
 }
 
 impl Serve {
-    pub(super) fn run(self) -> ExitCode {
+    /// `traces` says whether the environment names a collector of spans.
+    pub(super) fn run(self, traces: bool) -> ExitCode {
         let mut source = Source::new(self.config, self.set);
         let by_file = self.log.is_none();
         let config = match source.load() {
@@ -61,7 +66,7 @@ impl Serve {
             Err(error) => return super::failed(&error),
         };
         descriptors::raise_limit();
-        let ended = runtime.block_on(serve((config, seams), source, by_file.then_some(&log)));
+        let ended = runtime.block_on(serve((config, seams, traces), source, by_file.then_some(&log)));
         if matches!(ended, Err(ServeError::CutOff)) {
             runtime.shutdown_background();
         }
@@ -75,8 +80,14 @@ impl Serve {
 
 /// Serves until SIGTERM or SIGINT, then drains; at a second one drops everything. At SIGHUP, and when a file changes, it
 /// goes on with what the files say then; `log` is there if they say what is logged.
-async fn serve((config, seams): (Config, Seams), mut source: Source, log: Option<&Logging>) -> Result<(), ServeError> {
+async fn serve(
+    (config, mut seams, traces): (Config, Seams, bool),
+    mut source: Source,
+    log: Option<&Logging>,
+) -> Result<(), ServeError> {
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
+    let traces = if traces { Some(Arc::new(Traces::as_told()?)) } else { None };
+    seams.traces.clone_from(&traces);
     let app = App::start(config, seams).await?.announce()?;
     let reloader = app.reloader();
     let (stop, stopped) = oneshot::channel();
@@ -87,7 +98,12 @@ async fn serve((config, seams): (Config, Seams), mut source: Source, log: Option
         told_to_stop(&mut signals, &mut source, (&reloader, log)).await;
     };
     tokio::select! {
-        ended = run => Ok(ended?),
+        ended = run => {
+            if let Some(traces) = traces {
+                let _ = tokio::task::spawn_blocking(move || traces.end()).await;
+            }
+            Ok(ended?)
+        }
         () = told_twice => Err(ServeError::CutOff),
     }
 }

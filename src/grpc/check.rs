@@ -25,8 +25,8 @@ use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::{Code, Request as Call, Response, Status};
 use tracing::{debug, info, warn};
 
-use super::Never;
 use super::question::{Question, QuestionCodec};
+use super::{Never, span};
 use crate::authz::{
     Answer, Caller, Context, Decision, Denial, Denied, Enforcer, Finding, Headers, Observed, Outage, Permit, Request,
     Resolved, Unresolved, Unspent,
@@ -34,7 +34,7 @@ use crate::authz::{
 use crate::clock::{Clock, Timestamp};
 use crate::current::Current;
 use crate::replay::ReplayGuard;
-use crate::telemetry::GateMetrics;
+use crate::telemetry::{GateMetrics, Traces};
 use crate::unavailable::Unavailable;
 
 /// The context extension by which a route names its resource.
@@ -69,6 +69,8 @@ struct Counter {
     gate: Arc<Gate>,
     /// Where decisions are counted.
     metrics: Option<Arc<GateMetrics>>,
+    /// Where they have spans.
+    traces: Option<Arc<Traces>>,
 }
 
 /// What it takes to answer.
@@ -85,13 +87,21 @@ impl CheckService {
     /// A service that asks `enforcer`, and then `guard` whether a proof is new.
     #[must_use]
     pub fn new(enforcer: Enforcer, guard: Arc<dyn ReplayGuard>, clock: Arc<dyn Clock>) -> Self {
-        Self::at(Counter { gate: Arc::new(Gate { enforcer, guard, clock }), metrics: None })
+        Self::at(Counter { gate: Arc::new(Gate { enforcer, guard, clock }), metrics: None, traces: None })
     }
 
     /// The same service, whose decisions are counted.
     #[must_use]
     pub fn counted_by(self, metrics: Arc<GateMetrics>) -> Self {
-        Self::at(Counter { gate: Arc::clone(&self.counter.get().gate), metrics: Some(metrics) })
+        let before = self.counter.get();
+        Self::at(Counter { gate: Arc::clone(&before.gate), metrics: Some(metrics), traces: before.traces.clone() })
+    }
+
+    /// The same service, whose decisions have spans, if there are any.
+    #[must_use]
+    pub fn traced_by(self, traces: Option<Arc<Traces>>) -> Self {
+        let before = self.counter.get();
+        Self::at(Counter { gate: Arc::clone(&before.gate), metrics: before.metrics.clone(), traces })
     }
 
     fn at(counter: Counter) -> Self {
@@ -151,11 +161,12 @@ impl UnaryService<Question> for Visit {
         Box::pin(async move {
             let gate = &counter.gate;
             let now = gate.clock.now();
-            let question = call.into_inner();
+            let (metadata, _, question) = call.into_parts();
             let http = match &question {
                 Question::Check(check) => check.attributes.as_ref().and_then(read),
                 Question::Malformed | Question::TooLarge => None,
             };
+            let span = counter.traces.as_ref().map(|traces| span::begin(traces, &metadata, http.as_ref()));
             let caller = http.as_ref().map(|request| Caller::of(&request.headers)).unwrap_or_default();
             let decision = match (&question, &http) {
                 (_, Some(request)) => gate.decide(request, now, deadline).await.in_force(),
@@ -167,6 +178,9 @@ impl UnaryService<Question> for Visit {
             let took = arrived.elapsed();
             if let Some(metrics) = &counter.metrics {
                 metrics.decided(&decision, took);
+            }
+            if let Some(span) = span {
+                span::end(span, &decision);
             }
             report(&decision, http.as_ref(), took);
             Ok(Response::new(respond(&decision, caller)))

@@ -21,9 +21,14 @@ pub struct Proxies {
 }
 
 impl Proxies {
+    /// Whether whoever is connected is one of them.
+    pub(super) fn trust(&self, peer: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&peer.to_canonical()))
+    }
+
     /// Whether whoever is connected is a proxy that tells of certificates. Its own certificate is then nobody's.
     pub(super) fn tell_of_certificates(&self, peer: IpAddr) -> bool {
-        self.tell_certificates && self.networks.iter().any(|network| network.contains(&peer.to_canonical()))
+        self.tell_certificates && self.trust(peer)
     }
 }
 

@@ -27,6 +27,36 @@ const LOGIN: &str = "/login";
 const CONSENT: &str = "/consent";
 const OPENAPI: &str = "/openapi.json";
 
+/// What the metadata is called in traces, wherever it is looked for.
+const METADATA: &str = "/.well-known";
+
+/// The endpoints, which are called by their paths in traces.
+const ROUTES: [&str; 19] = [
+    ACCOUNT,
+    ACCOUNT_CALLBACK,
+    ACTIVATE,
+    ACTIVATE_CALLBACK,
+    AUTHORIZE,
+    CONSENT,
+    DEVICE_AUTHORIZATION,
+    INTROSPECT,
+    JWKS,
+    LOGIN,
+    LOGIN_CALLBACK,
+    LOGOUT,
+    OPENAPI,
+    PUSHED_AUTHORIZATION_REQUEST,
+    REGISTER,
+    REVOKE,
+    STATUS_LIST_AGGREGATION,
+    TOKEN,
+    USERINFO,
+];
+
+/// The endpoints with something behind them, and what they are called.
+const BRANCHES: [(&str, &str); 2] =
+    [(REGISTERED, "/oauth/register/{client_id}"), (STATUS_LIST, "/oauth/status/{list}")];
+
 /// The authorization server behind its door.
 pub struct AuthorizationSite {
     pub(super) server: Arc<AuthorizationServer>,
@@ -217,6 +247,15 @@ impl Site for AuthorizationSite {
         } else {
             respond::refused(refused)
         }
+    }
+
+    fn route(&self, path: &str) -> Option<&'static str> {
+        if self.is_metadata(path) {
+            return Some(METADATA);
+        }
+        let path = path.strip_prefix(self.base.as_str())?;
+        let named = ROUTES.into_iter().find(|route| *route == path);
+        named.or_else(|| BRANCHES.into_iter().find(|(prefix, _)| path.starts_with(prefix)).map(|(_, route)| route))
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -127,6 +127,19 @@ impl Envoy {
                 *there = ours(cluster);
             }
         }
+        Self::start(&configuration.to_string()).await
+    }
+
+    /// The recommended configuration, which traces as said, and sends its spans to `collector`.
+    pub async fn tracing(tracing: Value, collector: u16, socket: &Path, upstream: u16) -> Self {
+        let mut configuration: Value = serde_saphyr::from_str(&recommended(socket, upstream)).expect("YAML");
+        let resources = &mut configuration["static_resources"];
+        resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]["tracing"] = tracing;
+        let address = json!({ "socket_address": { "address": "127.0.0.1", "port_value": collector } });
+        let endpoints = json!([{ "lb_endpoints": [{ "endpoint": { "address": address } }] }]);
+        let load = json!({ "cluster_name": "collector", "endpoints": endpoints });
+        let cluster = json!({ "name": "collector", "type": "STATIC", "load_assignment": load });
+        resources["clusters"].as_array_mut().expect("clusters").push(cluster);
         Self::start(&configuration.to_string()).await
     }
 
