@@ -121,7 +121,7 @@ pub fn node(script: &str) -> Command {
     command
 }
 
-fn python(script: &str) -> Command {
+pub fn python(script: &str) -> Command {
     let mut command = Command::new(installed(".tools/python/bin/python"));
     command.arg(script);
     command
