@@ -53,7 +53,7 @@ fuzz: ## try many more broken requests than `make test` does, others each time; 
 	TOLLGATE_FUZZ_CASES=$(FUZZ_CASES) TOLLGATE_FUZZ_SEED="$$(date +%s)" \
 	  cargo test --locked --test it fuzz::a_good_request -- --nocapture
 
-lint: ## check format, lints, documentation, dependencies, spelling, shell, YAML and workflows
+lint: ## check format, lints, documentation, dependencies, spelling, shell, YAML, images and workflows
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
@@ -64,6 +64,7 @@ lint: ## check format, lints, documentation, dependencies, spelling, shell, YAML
 	.tools/lint/bin/typos
 	.tools/lint/bin/python -m yamllint --strict .
 	.tools/lint/bin/shellcheck --external-sources $$(grep -rl '^#!.*bash' .ci scripts)
+	.tools/lint/bin/hadolint Containerfile packaging/Containerfile.release
 	.tools/lint/bin/zizmor --offline --quiet .github/workflows
 	actionlint=$$(scripts/install-actionlint); "$$actionlint" -shellcheck .tools/lint/bin/shellcheck
 	go=$$(scripts/install-go); test -z "$$("$$(dirname "$$go")/gofmt" -l examples)"

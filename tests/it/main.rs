@@ -90,6 +90,7 @@ mod request_object;
 mod resource_metadata;
 mod restart;
 mod revoke;
+mod rolling;
 mod runbooks;
 mod session;
 mod shapes;
