@@ -4,7 +4,8 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build static image demo pod roll-out newcomer certification book test fuzz crash lint audit bench fmt tools clean-tools
+.PHONY: help build static image demo pod roll-out newcomer certification mcp-conformance book test fuzz crash lint audit bench fmt \
+  tools clean-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_CASES ?= 40000
@@ -25,6 +26,9 @@ newcomer: ## time the path from a clone to a protected pod, with everything buil
 
 certification: build ## run examples/fapi2.yaml and examples/openid-provider.yaml for a certification suite to drive
 	TOLLGATE_BIN=$(TARGET_DIR)/release/tollgate scripts/certification
+
+mcp-conformance: build tools ## run what the conformance suite of MCP has about authorization
+	TOLLGATE_BIN=$(TARGET_DIR)/release/tollgate scripts/mcp-conformance
 
 book: ## make the book of docs/ in target/book, to be read in a browser
 	scripts/install-cargo-tools mdbook

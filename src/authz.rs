@@ -12,7 +12,7 @@
 //! | method, path, `Connection` | `MethodRefused`, `Path…`, `ConnectionNamesHeaders` |
 //! | metadata of the resource (RFC 9728), keys for its upstream | that document, if it has any |
 //! | preflight, if it is to pass | an allow for anyone |
-//! | rule | `NoRule`, or an allow for anyone |
+//! | rule | `McpCallMalformed`, `NoRule`, or an allow for anyone |
 //! | credentials | `Credentials…` |
 //! | proof there at all | `Proof(Missing)`, `Proof(Repeated)` |
 //! | token | `Token(…)`, `CertificateMismatch`, `BoundTokenAsBearer`, `BearerRefused`, `UnboundTokenAsDpop` |
@@ -45,6 +45,7 @@ mod decision;
 mod denial;
 mod headers;
 mod lookup;
+mod mcp;
 mod metadata;
 mod path;
 mod policy;
@@ -63,6 +64,7 @@ pub use decision::{Context, Decision, Denied, Finding, KeysWanted, Observed, Out
 pub use denial::{ChallengeError, Denial};
 pub use headers::{Headers, Single};
 pub use lookup::{Resolved, Unresolved};
+pub use mcp::{CallMethod, CallMethodFault, CallPattern, NameFault, NamePattern};
 pub use metadata::{Described, ResourceMetadata};
 pub use policy::{Access, Method, MethodFault, PathPattern, PatternFault, Rule};
 pub use requirement::{ClaimRequirement, DetailRequirement, Requirements};

@@ -113,6 +113,7 @@ fn enforcer(issuer: &SigningKey, condition: Option<&str>) -> Enforcer {
     let rule = |path: &str, methods: &[&str], access| Rule {
         path: path.parse().expect("a pattern"),
         methods: methods.iter().map(|method| method.parse().expect("a method")).collect(),
+        mcp: None,
         access,
     };
     let scope = |scope: &str| {

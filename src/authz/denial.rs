@@ -27,7 +27,9 @@ pub enum Denial {
     PathAmbiguous,
     /// `Connection` names headers that a later hop would drop, ours among them perhaps (RFC 9110 §7.6.1).
     ConnectionNamesHeaders,
-    /// No rule of the resource is about this path and method.
+    /// MCP 2026-07-28, "Standard Request Headers": a request does not say what it calls, or not in one way.
+    McpCallMalformed,
+    /// No rule of the resource is about this path and method, or about this call of an MCP server.
     NoRule,
     /// RFC 6750 §3.1: "the request lacks any authentication information"; the challenge has no error.
     CredentialsMissing,
@@ -101,7 +103,7 @@ impl ChallengeError {
 
 impl Denial {
     /// The denials that embed nothing.
-    const PLAIN: [Self; 26] = [
+    const PLAIN: [Self; 27] = [
         Self::CheckMalformed,
         Self::CheckTooLarge,
         Self::ResourceUnknown,
@@ -111,6 +113,7 @@ impl Denial {
         Self::PathMalformed,
         Self::PathAmbiguous,
         Self::ConnectionNamesHeaders,
+        Self::McpCallMalformed,
         Self::NoRule,
         Self::CredentialsMissing,
         Self::CredentialsRepeated,
@@ -150,6 +153,7 @@ impl Denial {
             Self::PathMalformed => "path_malformed",
             Self::PathAmbiguous => "path_ambiguous",
             Self::ConnectionNamesHeaders => "connection_names_headers",
+            Self::McpCallMalformed => "mcp_call_malformed",
             Self::NoRule => "no_rule",
             Self::CredentialsMissing => "credentials_missing",
             Self::CredentialsRepeated => "credentials_repeated",
@@ -185,6 +189,7 @@ impl Denial {
             | Self::PathMalformed
             | Self::PathAmbiguous
             | Self::ConnectionNamesHeaders
+            | Self::McpCallMalformed
             | Self::NoRule
             | Self::CredentialsMissing
             | Self::CredentialsTooLong
@@ -217,6 +222,7 @@ impl Denial {
             | Self::PathMalformed
             | Self::PathAmbiguous
             | Self::ConnectionNamesHeaders
+            | Self::McpCallMalformed
             | Self::CredentialsRepeated
             | Self::CredentialsMalformed => 400,
             Self::CredentialsMissing
@@ -256,6 +262,7 @@ impl Denial {
             Self::PathMalformed => "the path is missing or malformed",
             Self::PathAmbiguous => "the path could be read in more than one way",
             Self::ConnectionNamesHeaders => "the Connection header names other headers",
+            Self::McpCallMalformed => "the MCP headers do not say in one way what is called",
             Self::NoRule => "no rule allows this path and method",
             Self::CredentialsMissing => "an access token is required",
             Self::CredentialsRepeated => "more than one access token was sent",

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::mcp::{Call, CallPattern};
 use super::path::is_ambiguous;
 use super::requirement::Requirements;
 use crate::uri::normalize_path;
@@ -16,6 +17,9 @@ pub enum Access {
     Token(Requirements),
 }
 
+/// The only method in which MCP servers are called.
+const CALLING: &str = "POST";
+
 /// One rule. The first one that matches decides, in the order of the file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rule {
@@ -23,6 +27,8 @@ pub struct Rule {
     pub path: PathPattern,
     /// Which methods it is about; none means every method that the gate lets through at all.
     pub methods: Vec<Method>,
+    /// Which calls of an MCP server it is about; none means whatever such rules leave.
+    pub mcp: Option<CallPattern>,
     /// What it asks for.
     pub access: Access,
 }
@@ -30,15 +36,36 @@ pub struct Rule {
 impl Rule {
     /// Whether the rule is about this method, compared byte by byte (RFC 9110 §9.1), and this normal path.
     pub(super) fn matches(&self, method: &str, path: &str) -> bool {
-        (self.methods.is_empty() || self.methods.iter().any(|one| one.as_str() == method)) && self.path.matches(path)
+        let calls = self.mcp.is_none() || method == CALLING;
+        let of_method = self.methods.is_empty() || self.methods.iter().any(|one| one.as_str() == method);
+        calls && of_method && self.path.matches(path)
+    }
+
+    /// Whether the rule is about this call. Without a word about calls it is about those that are declared only: whoever could
+    /// leave out the declaration would choose his rule.
+    pub(super) fn is_about(&self, call: &Call) -> bool {
+        match &self.mcp {
+            Some(pattern) => pattern.matches(call),
+            None => *call != Call::Undeclared,
+        }
     }
 
     /// Whether the rule matches every request that `later` matches: behind this one, `later` would never be asked.
     #[must_use]
     pub fn covers(&self, later: &Self) -> bool {
-        let every_method = self.methods.is_empty()
-            || (!later.methods.is_empty() && later.methods.iter().all(|method| self.methods.contains(method)));
-        every_method && self.path.covers(&later.path)
+        let has = |method: &str| self.methods.is_empty() || self.methods.iter().any(|one| one.as_str() == method);
+        let every_method = match &later.mcp {
+            Some(_) => has(CALLING),
+            None if later.methods.is_empty() => self.methods.is_empty(),
+            None => later.methods.iter().all(|method| has(method.as_str())),
+        };
+        let every_call = match (&self.mcp, &later.mcp) {
+            (None, None) => true,
+            (None, Some(later)) => *later != CallPattern::Undeclared,
+            (Some(_), None) => false,
+            (Some(call), Some(later)) => call.covers(later),
+        };
+        every_method && every_call && self.path.covers(&later.path)
     }
 }
 
@@ -49,6 +76,9 @@ impl fmt::Display for Rule {
         if !self.methods.is_empty() {
             let methods: Vec<_> = self.methods.iter().map(Method::as_str).collect();
             write!(f, ", methods {}", methods.join(" "))?;
+        }
+        if let Some(call) = &self.mcp {
+            write!(f, "{call}")?;
         }
         if self.access == Access::Anyone { f.write_str(", allow anyone") } else { Ok(()) }
     }
@@ -273,9 +303,28 @@ mod tests {
             let rule = |methods: &[&str]| Rule {
                 path: "/a".parse().expect("a pattern"),
                 methods: methods.iter().map(|method| method.parse().expect("a method")).collect(),
+                mcp: None,
                 access: Access::Anyone,
             };
             assert_eq!(rule(earlier).covers(&rule(later)), expected, "{earlier:?} before {later:?}");
+        }
+        let call = CallPattern::Declared { method: None, name: Some("delete_*".parse().expect("a pattern")) };
+        for (earlier, later, expected) in [
+            ((&[][..], None), (&[][..], Some(call.clone())), true),
+            ((&["POST"], None), (&[], Some(call.clone())), true),
+            ((&["GET"], None), (&[], Some(call.clone())), false),
+            ((&[], None), (&[], Some(CallPattern::Undeclared)), false),
+            ((&[], Some(call.clone())), (&["POST"], Some(call.clone())), true),
+            ((&[], Some(call.clone())), (&["POST"], None), false),
+            ((&[], Some(call.clone())), (&[], Some(CallPattern::Undeclared)), false),
+        ] {
+            let rule = |(methods, mcp): &(&[&str], Option<CallPattern>)| Rule {
+                path: "/a".parse().expect("a pattern"),
+                methods: methods.iter().map(|method| method.parse().expect("a method")).collect(),
+                mcp: mcp.clone(),
+                access: Access::Anyone,
+            };
+            assert_eq!(rule(&earlier).covers(&rule(&later)), expected, "{earlier:?} before {later:?}");
         }
     }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::mcp::Call;
 use super::path::normal_path;
 use super::preflight::is_preflight;
 use super::{Context, Denial, Enforcer, Preflight, Request, Resource, Rule, Stop, check_connection, policy};
@@ -36,8 +37,14 @@ impl Enforcer {
         if preflight == Preflight::Pass && is_preflight(request.method, &path, &request.headers, rules) {
             return Ok(Route { resource, path, rule: None });
         }
-        let matches = |rule: &Rule| rule.matches(request.method, &path);
-        let rule = rules.iter().position(matches).ok_or(Denial::NoRule)?;
+        let matches = |rule: &&Rule| rule.matches(request.method, &path);
+        let call = if rules.iter().filter(matches).any(|rule| rule.mcp.is_some()) {
+            Some(Call::read(&request.headers)?)
+        } else {
+            None
+        };
+        let decides = |rule: &Rule| matches(&rule) && call.as_ref().is_none_or(|call| rule.is_about(call));
+        let rule = rules.iter().position(decides).ok_or(Denial::NoRule)?;
         context.rule = Some(rule);
         Ok(Route { resource, path, rule: Some(rule) })
     }

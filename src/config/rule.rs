@@ -3,10 +3,10 @@
 use super::authorization_server::KnownScopes;
 use super::check::Judge;
 use super::detail_types::KnownTypes;
-use super::file::{AllowWord, DetailFile, ResourceFile, RuleFile};
+use super::file::{AllowWord, CallFile, DetailFile, ResourceFile, RuleFile};
 use super::given::Given;
 use super::mistake::{Mistake, Place};
-use crate::authz::{Access, ClaimRequirement, DetailRequirement, Requirements, Rule};
+use crate::authz::{Access, CallPattern, ClaimRequirement, DetailRequirement, Requirements, Rule};
 use crate::ident::Acr;
 use crate::scope::Scopes;
 
@@ -27,6 +27,15 @@ pub(super) fn all(judge: &mut Judge<'_>, resource: &Given<ResourceFile>, known: 
         let mistake = Mistake::about(&given.place, "is empty: every request would be denied");
         judge.report(mistake.help("add a rule, such as `{ path: \"/**\", allow: authenticated }`"));
     }
+    let checked = resource.value.mcp.as_ref().and_then(|given| given.value.server_checks_headers.as_ref());
+    if checked.is_none_or(|given| !given.value) {
+        for call in given.value.iter().filter_map(|rule| rule.value.mcp.as_ref()) {
+            let mistake = Mistake::about(&call.place, "needs a server that compares headers with the body");
+            judge.report(mistake.help(
+                "say `mcp: { server_checks_headers: true }` for the resource if it does; otherwise one scope counts for all calls",
+            ));
+        }
+    }
     let mut rules: Vec<(Rule, &Place)> = Vec::new();
     for one in &given.value {
         let Some(rule) = rule(judge, one, known) else { continue };
@@ -46,8 +55,32 @@ fn rule(judge: &mut Judge<'_>, given: &Given<RuleFile>, known: &Known<'_>) -> Op
     filled(judge, file.methods.as_ref(), "the rule would match nothing", "leave it out for all");
     let access = access(judge, given, known);
     let methods = file.methods.as_ref().map(|given| given.value.as_slice()).unwrap_or_default();
-    let methods = methods.iter().map(|method| method.value.0.clone()).collect();
-    Some(Rule { path: path?, methods, access: access? })
+    let methods: Vec<_> = methods.iter().map(|method| method.value.0.clone()).collect();
+    let mcp = file.mcp.as_ref().map(|given| call(judge, given));
+    if let Some(given) =
+        file.mcp.as_ref().filter(|_| !methods.is_empty() && methods.iter().all(|one| one.as_str() != "POST"))
+    {
+        judge.report(Mistake::about(&given.place, "stands beside `methods` without POST").help("leave `methods` out"));
+    }
+    Some(Rule { path: path?, methods, mcp, access: access? })
+}
+
+/// Judges which calls of an MCP server a rule is about.
+fn call(judge: &mut Judge<'_>, given: &Given<CallFile>) -> CallPattern {
+    let Given { value: file, place } = given;
+    let (method, name) = (file.method.as_ref(), file.name.as_ref());
+    let undeclared = file.undeclared.as_ref().is_some_and(|given| given.value);
+    if undeclared && (method.is_some() || name.is_some()) {
+        let mistake = Mistake::about(place, "has `undeclared: true` beside `method` or `name`, which nobody says then");
+        judge.report(mistake.help("give only one of them"));
+    }
+    if undeclared {
+        return CallPattern::Undeclared;
+    }
+    CallPattern::Declared {
+        method: method.map(|given| given.value.0.clone()),
+        name: name.map(|given| given.value.0.clone()),
+    }
 }
 
 /// Reports a list without items.

@@ -5,45 +5,9 @@ import { Client, DpopSession, StreamableHTTPClientTransport, UnauthorizedError }
 import { decodeJwt } from 'jose';
 import { Browser } from './browser.mjs';
 import { environment, step } from './environment.mjs';
+import { Provider } from './mcp-provider.mjs';
 
-const { issuer, clientId, redirectUri, resource, ...person } = environment();
-
-/** What a program keeps for its MCP client: who it is, what it was given, and where it sends people. */
-class Provider {
-  #kept = {};
-  redirectUrl = redirectUri;
-
-  constructor(session) {
-    if (session) this.dpop = () => session;
-  }
-  get clientMetadata() {
-    return { redirect_uris: [redirectUri], grant_types: ['authorization_code', 'refresh_token'] };
-  }
-  clientInformation() {
-    return { client_id: clientId, token_endpoint_auth_method: 'none' };
-  }
-  tokens() {
-    return this.#kept.tokens;
-  }
-  saveTokens(tokens) {
-    this.#kept.tokens = tokens;
-  }
-  saveCodeVerifier(verifier) {
-    this.#kept.verifier = verifier;
-  }
-  codeVerifier() {
-    return this.#kept.verifier;
-  }
-  saveDiscoveryState(state) {
-    this.#kept.discovery = state;
-  }
-  discoveryState() {
-    return this.#kept.discovery;
-  }
-  redirectToAuthorization(url) {
-    this.sentTo = url;
-  }
-}
+const { issuer, redirectUri, resource, ...person } = environment();
 
 /** Connects with what the provider has; the first time that ends in a page for a person. */
 async function connect(provider) {

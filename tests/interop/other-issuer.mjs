@@ -1,8 +1,10 @@
 // npm `oidc-provider` as the issuer of tokens that a gate takes, which knows of the provider nothing but its name. The gate runs
-// before the provider does; openid-client asks for tokens and calls the API, which stands behind Envoy.
+// before the provider does; openid-client asks for tokens and calls the API, which stands behind Envoy. Which of the tokens have ended
+// is in a status list that npm `@sd-jwt/jwt-status-list` has made.
 import assert from 'node:assert/strict';
 import { createHash, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
+import { StatusList, createHeaderAndPayload } from '@sd-jwt/jwt-status-list';
 import { SignJWT, decodeJwt, exportJWK, generateKeyPair } from 'jose';
 import Provider from 'oidc-provider';
 import * as client from 'openid-client';
@@ -22,6 +24,19 @@ const robot = {
   client_secret: 'a secret of the robots that is long enough',
 };
 
+/** What became of the tokens, each at its place: 0 good, 1 ended, 2 suspended. */
+const outcomes = Array(64).fill(0);
+let issued = 0;
+const listUri = `${issuer}/status/1`;
+
+/** The status list (draft-ietf-oauth-status-list), signed with a key of the provider. */
+function publish(key, kid) {
+  const now = Math.floor(Date.now() / 1_000);
+  const claims = { iss: issuer, sub: listUri, iat: now, exp: now + 300, ttl: 1 };
+  const { header, payload } = createHeaderAndPayload(new StatusList(outcomes, 2), claims, { alg: 'ES256', kid });
+  return new SignJWT(payload).setProtectedHeader(header).sign(key);
+}
+
 /** A provider with a key of its own, at the address of the last one. */
 async function provide() {
   const { privateKey } = await generateKeyPair('ES256', { extractable: true });
@@ -33,6 +48,7 @@ async function provide() {
     ],
     jwks: { keys: [jwk] },
     scopes: ['orders:read', 'orders:write'],
+    extraTokenClaims: () => ({ status: { status_list: { idx: issued++, uri: listUri } } }),
     features: {
       clientCredentials: { enabled: true },
       dPoP: { enabled: true },
@@ -45,6 +61,11 @@ async function provide() {
       },
     },
     cookies: { keys: ['only for this test'] },
+  });
+  provider.use(async (context, next) => {
+    if (context.path !== new URL(listUri).pathname) return next();
+    context.type = 'application/statuslist+jwt';
+    context.body = await publish(privateKey, jwk.kid);
   });
   const { port, hostname } = new URL(issuer);
   const listener = provider.listen(Number(port), hostname);
@@ -152,6 +173,27 @@ for (const [what, status, error, headers] of defects) {
   assert.deepEqual([answer.status, answer.error], [status, error], what);
 }
 step(`each of ${defects.length} single defects is refused for its own reason`);
+
+// The list says so: what has ended is refused, and what is another token of the same client is not.
+const { idx } = decodeJwt(good.text).status.status_list;
+for (const outcome of [1, 2]) {
+  const refused = await token('robot');
+  const place = decodeJwt(refused.text).status.status_list.idx;
+  assert.notEqual(place, idx);
+  assert.equal((await call({ authorization: `DPoP ${refused.text}`, dpop: await proof(refused.text) })).status, 200);
+  outcomes[place] = outcome;
+  for (const until = Date.now() + PATIENCE; ;) {
+    const answer = await call({ authorization: `DPoP ${refused.text}`, dpop: await proof(refused.text) });
+    if (answer.status === 401) {
+      assert.equal(answer.error, 'invalid_token');
+      break;
+    }
+    assert.ok(Date.now() < until, `the list says ${outcome}, and ${answer.status} is answered`);
+    await new Promise((resolve) => { setTimeout(resolve, 200); });
+  }
+  assert.equal((await call({ authorization: `DPoP ${good.text}`, dpop: await proof(good.text) })).status, 200);
+}
+step('what the status list of the provider says is ended, or suspended, is refused, and nothing else');
 
 // The provider has lost its key, and has another one when it is back.
 await stop();

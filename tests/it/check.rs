@@ -1059,6 +1059,7 @@ fn the_tables_reach_every_denial() {
         Denial::ConditionFalse,
         Denial::ConditionInconclusive,
         Denial::CertificateMismatch, // `mutual_tls.rs`
+        Denial::McpCallMalformed,    // `shapes/mcp.rs`
         Denial::CheckMalformed,
         Denial::CheckTooLarge,
         Denial::Token(TokenFault::Revoked), // `ended.rs`

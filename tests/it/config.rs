@@ -26,6 +26,7 @@ fn directory() -> TempDir {
     write("secrets/next-kek", "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=\n");
     write("secrets/database", "postgresql://tollgate:a-password-that-nobody-reads@db1.example,db2.example/tollgate\n");
     write("secrets/billing", "0123456789abcdef0123456789abcdef0123456789abcdef\n");
+    write("secrets/agent", "0123456789abcdef0123456789abcdef\n");
     write("secrets/printer", "fedcba9876543210fedcba9876543210\n");
     for application in ["first", "second", "third"] {
         write(&format!("secrets/{application}"), "00112233445566778899aabbccddeeff\n");
@@ -451,6 +452,12 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("protected_resources.0.resource", "api.example")], "protected_resources[0].resource", "https://"),
         (&[("protected_resources.0.authorization_servers", "[\"http://login.example\"]")], "protected_resources[0].authorization_servers[0]", "neither `self` nor an issuer"),
         (&[("protected_resources.0.authorization_servers", "[self, \"https://auth.example\"]")], "protected_resources[0].authorization_servers[1]", "is given twice"),
+        (&[("protected_resources.0.rules", "[{ path: /mcp, mcp: { method: tools/call }, allow: authenticated }]")], "protected_resources[0].rules[0].mcp", "needs a server that compares"),
+        (&[("protected_resources.0.mcp", "{ server_checks_headers: false }"), ("protected_resources.0.rules", "[{ path: /mcp, mcp: { undeclared: true }, allow: authenticated }]")], "protected_resources[0].rules[0].mcp", "needs a server that compares"),
+        (&[("protected_resources.0.mcp", "{ server_checks_headers: true }"), ("protected_resources.0.rules", "[{ path: /mcp, mcp: { name: a, undeclared: true }, allow: authenticated }]")], "protected_resources[0].rules[0].mcp", "which nobody says then"),
+        (&[("protected_resources.0.mcp", "{ server_checks_headers: true }"), ("protected_resources.0.rules", "[{ path: /mcp, methods: [GET], mcp: { name: a }, allow: authenticated }]")], "protected_resources[0].rules[0].mcp", "without POST"),
+        (&[("protected_resources.0.mcp", "{ server_checks_headers: true }"), ("protected_resources.0.rules", "[{ path: /mcp, mcp: { name: a*b }, allow: authenticated }]")], "protected_resources[0].rules[0].mcp.name", "must be a name"),
+        (&[("protected_resources.0.mcp", "{ server_checks_headers: true }"), ("protected_resources.0.rules", "[{ path: /mcp, allow: authenticated }, { path: /mcp, mcp: { name: a }, allow: authenticated }]")], "protected_resources[0].rules[1]", "can never match"),
         (&[("protected_resources.0.audiences", "[orders]")], "protected_resources[0].audiences", "none count here"),
         (&[("protected_resources.0.authorization_servers", "[\"https://login.example\"]"), ("protected_resources.0.audiences", "[]")], "protected_resources[0].audiences", "is empty"),
         // Workloads.

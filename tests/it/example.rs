@@ -30,6 +30,7 @@ impl Example {
         let mut text = fs::read_to_string(repository("examples").join(example)).expect("an example");
         for (from, to) in [
             ("/run/tollgate/authz.sock", &*socket.to_string_lossy()),
+            ("/run/tollgate/one.sock", &*socket.to_string_lossy()),
             ("127.0.0.1:8080", &format!("127.0.0.1:{public}")),
             ("127.0.0.1:9090", &format!("127.0.0.1:{admin}")),
             ("/var/lib/tollgate/tollgate.db", "tollgate.db"),
@@ -42,7 +43,12 @@ impl Example {
         }
         fs::create_dir(folder.path().join("secrets")).expect("a folder");
         fs::copy(repository("examples/users.yaml"), folder.path().join("users.yaml")).expect("a file");
-        for (name, text) in [("tollgate.yaml", &*text), ("secrets/kek", ENCRYPTION_KEY), ("secrets/billing", SECRET)] {
+        for (name, text) in [
+            ("tollgate.yaml", &*text),
+            ("secrets/kek", ENCRYPTION_KEY),
+            ("secrets/billing", SECRET),
+            ("secrets/agent", SECRET),
+        ] {
             fs::write(folder.path().join(name), text).expect("a file");
         }
         let process = Self::spawn(folder.path());
@@ -80,6 +86,11 @@ impl Example {
     /// Ends it without a word of warning and starts it again.
     pub async fn restart(&mut self) {
         self.kill().await;
+        self.revive().await;
+    }
+
+    /// Starts it again after it has ended.
+    pub async fn revive(&mut self) {
         self.process = Self::spawn(self.folder.path());
         self.is_there().await;
     }

@@ -288,5 +288,5 @@ fn rule(path: &str, methods: &[&str], scope: Option<&str>) -> Rule {
         None => Access::Anyone,
     };
     let methods = methods.iter().map(|method| method.parse().expect("a method")).collect();
-    Rule { path: path.parse().expect("a pattern"), methods, access }
+    Rule { path: path.parse().expect("a pattern"), methods, mcp: None, access }
 }

@@ -4,6 +4,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use tokio::process::Command;
 use tollgate::clock::{Clock, SystemClock};
 use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::secret::{base64url, sha256};
@@ -11,7 +12,7 @@ use tollgate::secret::{base64url, sha256};
 use crate::client::{CLIENT_CREDENTIALS, Client};
 use crate::envoy::{Envoy, Reply, eventually};
 use crate::example::Example;
-use crate::interop::{node, repository};
+use crate::interop::{node, python, repository};
 use crate::process::{Installation, run};
 use crate::upstream::{Upstream, field};
 use crate::world::free_port;
@@ -20,13 +21,22 @@ const API: &str = "https://api.example.com";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_of_oidc_provider_pass_with_their_key_and_are_refused_for_each_single_defect() {
+    takes_tokens_of(node("other-issuer.mjs"), 7).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_authlib_pass_with_their_key_and_are_refused_for_each_single_defect() {
+    takes_tokens_of(python("other_issuer.py"), 4).await;
+}
+
+/// Runs somebody's issuer and a client of it, who see so many things work.
+async fn takes_tokens_of(mut command: Command, steps: usize) {
     let port = free_port();
     let (resource, issuer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{}", free_port()));
     let names = [(API, &*resource), ("https://login.example.com/realms/acme", &issuer)];
     let gate = Example::start("gate-only.yaml", &names).await;
     let upstream = Upstream::start().await;
     let _envoy = Envoy::for_other_issuer(&gate.socket, upstream.port, port).await;
-    let mut command = node("other-issuer.mjs");
     command
         .current_dir(repository("tests/interop"))
         .env("ISSUER", &issuer)
@@ -35,7 +45,7 @@ async fn tokens_of_oidc_provider_pass_with_their_key_and_are_refused_for_each_si
     let output = run(&mut command).await;
     let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}{complained}\nthe gate said:\n{}", gate.log());
-    assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 6, "{said}");
+    assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), steps, "{said}");
     println!("{said}");
 }
 

@@ -121,7 +121,7 @@ pub fn node(script: &str) -> Command {
     command
 }
 
-fn python(script: &str) -> Command {
+pub fn python(script: &str) -> Command {
     let mut command = Command::new(installed(".tools/python/bin/python"));
     command.arg(script);
     command
@@ -287,23 +287,30 @@ async fn a_person_signs_in_at_oidc_provider_with_chromium() {
     satisfies_at(&installation, command, &[&format!("authorization_server.login={login}")]).await;
 }
 
-/// Starts an MCP server that knows nothing of tokens, Envoy and the program before it, and runs somebody's MCP client.
-async fn reaches_an_mcp_server(mut client: Command) {
-    let (port, server) = (free_port(), free_port());
+/// Starts `server-everything`, which knows nothing of tokens, and runs somebody's MCP client before it.
+async fn reaches_an_mcp_server(client: Command) {
     let mut everything = node("node_modules/@modelcontextprotocol/server-everything/dist/index.js");
-    everything.arg("streamableHttp").env("PORT", server.to_string());
-    let everything = everything.current_dir(repository("tests/interop")).stdout(Stdio::null()).stderr(Stdio::null());
-    let _everything = everything.kill_on_drop(true).spawn().expect("Node.js");
+    everything.arg("streamableHttp");
+    let resource = json!({ "rules": [{ "path": "/mcp", "scope": "orders:read" }] });
+    reaches_this_mcp_server(client, everything, resource).await;
+}
+
+/// Starts an MCP server, Envoy and the program before it, and runs somebody's MCP client.
+async fn reaches_this_mcp_server(mut client: Command, mut served: Command, mut settings: Value) {
+    let (port, server) = (free_port(), free_port());
+    let served = served.env("PORT", server.to_string()).current_dir(repository("tests/interop"));
+    let served = served.stdout(Stdio::null()).stderr(Stdio::null());
+    let _served = served.kill_on_drop(true).spawn().expect("Node.js");
     let connects = async || TcpStream::connect(("127.0.0.1", server)).await.ok();
     crate::envoy::eventually("the MCP server listens", connects).await;
 
     let installation = Installation::new();
     let resource = format!("http://127.0.0.1:{port}/mcp");
-    let resources = json!([{
-        "resource": resource, "dpop": "allowed", "nonce": "required", "metadata": { "resource_name": "Everything" },
-        "rules": [{ "path": "/mcp", "scope": "orders:read" }],
-    }]);
-    let process = installation.start(&["--set", &format!("protected_resources={resources}")]).await;
+    settings["resource"] = resource.as_str().into();
+    settings["dpop"] = "allowed".into();
+    settings["nonce"] = "required".into();
+    settings["metadata"] = json!({ "resource_name": "Tools" });
+    let process = installation.start(&["--set", &format!("protected_resources=[{settings}]")]).await;
     let envoy = Envoy::for_resource(&resource, &installation.socket(), server).await;
     client
         .current_dir(repository("tests/interop"))
@@ -322,6 +329,18 @@ async fn reaches_an_mcp_server(mut client: Command) {
 #[tokio::test]
 async fn the_mcp_client_finds_its_way_from_the_first_401() {
     reaches_an_mcp_server(node("mcp.mjs")).await;
+}
+
+#[tokio::test]
+async fn the_mcp_client_gets_a_wider_token_for_a_tool_that_asks_for_more() {
+    let settings = json!({
+        "mcp": { "server_checks_headers": true },
+        "rules": [
+            { "path": "/mcp", "mcp": { "method": "tools/call", "name": "delete_*" }, "scope": "orders:read orders:write" },
+            { "path": "/mcp", "scope": "orders:read" },
+        ],
+    });
+    reaches_this_mcp_server(node("mcp-step-up.mjs"), node("mcp-server.mjs"), settings).await;
 }
 
 #[tokio::test]

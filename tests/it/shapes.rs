@@ -17,7 +17,9 @@ use crate::mutual_tls::{Authority, Credential};
 
 mod grpc;
 mod ingress;
+mod mcp;
 mod mutual_tls;
+mod redis;
 
 /// The host of the API, as every configuration has it.
 pub const API: &str = "https://api.example.com";
@@ -25,20 +27,22 @@ pub const API: &str = "https://api.example.com";
 /// The authorization server, where it is behind the same Envoy.
 pub const ISSUER: &str = "https://auth.example.com";
 
-/// A certificate for both hosts, in files as Envoy reads them.
+const HOSTS: [&str; 3] = ["api.example.com", "auth.example.com", "tools.example.com"];
+
+/// A certificate for all hosts, in files as Envoy reads them.
 pub fn certify(folder: &std::path::Path, authority: &Authority) {
-    let hosts = ["api.example.com".to_owned(), "auth.example.com".to_owned()];
+    let hosts = HOSTS.map(str::to_owned);
     let server = authority.sign(&rcgen::CertificateParams::new(hosts).expect("names"));
     fs::write(folder.join("server.pem"), &server.pem).expect("a file");
     fs::write(folder.join("server.key"), server.key.serialize_pem()).expect("a file");
 }
 
-/// Somebody for whom both hosts are where Envoy is, and who shows a certificate or none.
+/// Somebody for whom all hosts are where Envoy is, and who shows a certificate or none.
 pub fn visitor(envoy: u16, authority: &Authority, shown: Option<&Credential>) -> reqwest::Client {
     let there = SocketAddr::from(([127, 0, 0, 1], envoy));
     let trusted = Certificate::from_pem(authority.pem().as_bytes()).expect("a certificate");
     let client = reqwest::Client::builder().tls_certs_only([trusted]);
-    let client = client.resolve("api.example.com", there).resolve("auth.example.com", there);
+    let client = HOSTS.into_iter().fold(client, |client, host| client.resolve(host, there));
     match shown {
         Some(shown) => {
             let identity = format!("{}\n{}", shown.pem, shown.key.serialize_pem());
@@ -60,7 +64,12 @@ pub struct Caller {
 impl Caller {
     /// Gets a token for itself.
     pub async fn with_token(client: Client) -> Self {
-        let answer = client.request(SystemClock.now(), &CLIENT_CREDENTIALS).send().await.expect_tokens();
+        Self::with(client, &CLIENT_CREDENTIALS).await
+    }
+
+    /// Gets the token that it asks for so.
+    pub async fn with(client: Client, parameters: &[(&str, &str)]) -> Self {
+        let answer = client.request(SystemClock.now(), parameters).send().await.expect_tokens();
         let token = answer.text("access_token").to_owned();
         Self { client, token, nonce: None }
     }
@@ -142,8 +151,10 @@ fn every_shape_has_the_protections_of_the_recommended_one() {
         ("envoy.yaml", &[]),
         ("grpc.yaml", &[]),
         ("ingress.yaml", &[]),
+        ("mcp.yaml", &[]),
         ("mutual-tls.yaml", &["forward_client_cert_details", "set_current_client_cert_details"]),
         ("other-issuer.yaml", &[]),
+        ("redis.yaml", &[]),
     ];
     let (recommended, names) = (read("envoy.yaml"), differs.iter().map(|(name, _)| *name).collect::<Vec<_>>());
     let mut there: Vec<_> =

@@ -999,9 +999,15 @@ pub(super) const AT_THE_GATE: &[Row] = &[
         "Let the client send `Connection: close`, `keep-alive` or nothing.",
     ),
     row(
+        "mcp_call_malformed",
+        "MCP 2026-07-28, Standard Request Headers",
+        "`Mcp-Method` or `Mcp-Name` is missing, repeated or no such thing, or Envoy keeps them from Tollgate.",
+        "Name the prefix `mcp-` in `allowed_headers` of the ext_authz filter; let the client's library set the headers.",
+    ),
+    row(
         "no_rule",
         "a rule of this gate: what no rule allows is denied",
-        "No entry of `rules` is about this path and method.",
+        "No entry of `rules` is about this path and method; or this is an MCP client of an older revision, and no rule with `undeclared` is there.",
         "Add a rule for it to the resource, if it should be reachable.",
     ),
     row(

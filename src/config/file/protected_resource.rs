@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::super::duration::Lifetime;
 use super::super::given::{Given, Parsed};
 use super::client::AccessTokenFormatWord;
-use crate::authz::{Condition, Method, PathPattern};
+use crate::authz::{CallMethod, Condition, Method, NamePattern, PathPattern};
 use crate::ident::{Acr, Audience};
 use crate::jose::Json;
 use crate::scope::Scopes;
@@ -53,6 +53,8 @@ pub(in crate::config) struct ResourceFile {
     /// `/.well-known/oauth-protected-resource`, to anybody, and challenges say so: clients find the authorization server,
     /// the scopes of `rules` and the binding of tokens there. Default: no metadata.
     pub(in crate::config) metadata: Option<Given<MetadataFile>>,
+    /// What there is to know about the MCP server, if it is one. Needed for rules with `mcp`.
+    pub(in crate::config) mcp: Option<Given<McpFile>>,
     /// What becomes of the preflight requests of browsers (CORS), where no filter of Envoy answers them.
     #[schemars(extend("default" = "judge"))]
     pub(in crate::config) cors_preflight: Option<Given<PreflightWord>>,
@@ -60,6 +62,32 @@ pub(in crate::config) struct ResourceFile {
     /// all go to an earlier one is a mistake.
     #[schemars(required)]
     pub(in crate::config) rules: Option<Given<Vec<Given<RuleFile>>>>,
+}
+
+/// What there is to know about an MCP server.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct McpFile {
+    /// Whether the server refuses requests whose body calls something else than `Mcp-Method` and `Mcp-Name` say, as revision
+    /// 2026-07-28 of MCP has it. The gate does not see bodies: with a server that does not, whoever may call one tool could call
+    /// each. Rules with `mcp` need `true`.
+    #[schemars(extend("default" = false))]
+    pub(in crate::config) server_checks_headers: Option<Given<bool>>,
+}
+
+/// Which calls of an MCP server a rule is about: those that are all that is said here. They are POST requests. Where such
+/// rules are about a path, those without `mcp` do not count for what is posted there by clients of older revisions.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct CallFile {
+    /// The method, such as `tools/call`. Default: any.
+    pub(in crate::config) method: Option<Given<Parsed<CallMethod>>>,
+    /// The name of the tool or prompt, the URI of the resource, or the beginning of one and `*`. Default: any, and none.
+    pub(in crate::config) name: Option<Given<Parsed<NamePattern>>>,
+    /// Whether it is about the clients of revisions before 2026-07-28 instead, whose requests do not say what they call: whatever
+    /// they call. They may need each scope that any of its tools needs.
+    #[schemars(extend("default" = false))]
+    pub(in crate::config) undeclared: Option<Given<bool>>,
 }
 
 /// What becomes of the preflight requests of browsers.
@@ -197,6 +225,8 @@ pub(in crate::config) struct RuleFile {
     pub(in crate::config) path: Option<Given<Parsed<PathPattern>>>,
     /// The methods. Default: all. `TRACE` and `CONNECT` are always refused.
     pub(in crate::config) methods: Option<Given<Vec<Given<Parsed<Method>>>>>,
+    /// The calls, where an MCP server is protected. Default: see there.
+    pub(in crate::config) mcp: Option<Given<CallFile>>,
     /// The scopes that a token must have, separated by spaces; all of them.
     pub(in crate::config) scope: Option<Given<Parsed<Scopes>>>,
     /// Scopes of which one is enough. Each item may be several scopes, separated by spaces, all of which it takes then.
