@@ -1,5 +1,5 @@
 # What people and CI run. Tools are pinned and go to .tools/; only Rust, Python 3.10, Node.js 20 and, unless apt can
-# install them, Chromium, PostgreSQL and Redis must be there before.
+# install them, Chromium, PostgreSQL, Redis and promtool must be there before.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c

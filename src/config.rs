@@ -23,7 +23,7 @@ use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::oauth::workload::Platform;
 use crate::replay::RedisSettings;
-use crate::secret::seal::RootKey;
+use crate::secret::seal::KeyRing;
 use crate::store::{Limits, PostgresSettings};
 use crate::telemetry::LogFilter;
 use crate::web::{Branding, TlsFiles};
@@ -250,5 +250,5 @@ pub struct Signing {
     /// What new keys sign with, and how long they live.
     pub schedule: KeySchedule,
     /// What private keys are sealed under in the store; there if the store outlives the process.
-    pub encryption_key: Option<RootKey>,
+    pub encryption_key: Option<KeyRing>,
 }

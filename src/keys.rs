@@ -18,17 +18,25 @@ use crate::audit;
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::jose::{Algorithm, Json, PublicKey, SigningKey};
-use crate::secret::seal::RootKey;
+use crate::secret::seal::{KeyRing, RootKey};
 use crate::store::{KeyRecord, Store, Unavailable};
 use crate::token::{KeyLookup, KeysFault, Renew};
 
+mod import;
+mod rewrap;
+mod root;
 mod schedule;
 
+pub use import::{ImportFault, importable};
+pub use rewrap::Rewrapped;
 pub use schedule::{KeySchedule, KeyState};
 use schedule::{Succeeded, Succession};
 
 /// How often another replica may be faster in adding a key before we give up.
 const ATTEMPTS: u32 = 3;
+
+/// What the keys are derived for that private keys are sealed under.
+const SIGNING_KEYS: &str = "signing keys";
 
 /// Why the signing keys or the root key cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -38,7 +46,8 @@ pub enum KeysError {
     Unavailable(#[from] Unavailable),
     /// What is in the store was sealed under another key-encryption key.
     #[error(
-        "{0} in the store was encrypted under another key than the one in `encryption_key_file`; put that key back"
+        "{0} in the store was encrypted under another key than the one in `encryption_key_file`; put that key back, or \
+         name its file in `decryption_key_files`"
     )]
     WrongEncryptionKey(String),
     /// A key opened, but is not what its record says.
@@ -52,7 +61,11 @@ pub enum KeysError {
 /// The signing keys of this installation: held in memory, kept in the store.
 pub struct SigningKeys {
     store: Arc<dyn Store>,
-    sealing: RootKey,
+    /// What everything is sealed under.
+    kek: KeyRing,
+    /// What private keys are sealed under: derived from that.
+    sealing: KeyRing,
+    root: RootKey,
     schedule: KeySchedule,
     ring: RwLock<Arc<[Held]>>,
     /// Told when the ring is another one than before.
@@ -78,20 +91,24 @@ struct Held {
 }
 
 impl SigningKeys {
-    /// Reads the keys from the store. Creates the first one, which signs at once, and announces one of the algorithm of
-    /// `schedule` if the newest is of another.
+    /// Reads the keys from the store. Creates the root key and the first signing key, which signs at once, and announces one of
+    /// the algorithm of `schedule` if the newest is of another.
     ///
     /// # Errors
-    /// [`KeysError`]; [`KeysError::WrongEncryptionKey`] if `kek` is not the key that earlier keys were sealed under.
+    /// [`KeysError`]; [`KeysError::WrongEncryptionKey`] if one was sealed under a key that is not in `kek`.
     pub async fn open(
         store: Arc<dyn Store>,
-        kek: &RootKey,
+        kek: KeyRing,
         schedule: KeySchedule,
+        entropy: &dyn Entropy,
         now: Timestamp,
     ) -> Result<Self, KeysError> {
+        let root = root::read(&*store, &kek, entropy).await?;
         let keys = Self {
             store,
-            sealing: kek.derive("signing keys"),
+            sealing: kek.derive(SIGNING_KEYS),
+            kek,
+            root,
             schedule,
             ring: RwLock::new(Arc::new([])),
             changed: Notify::new(),
@@ -112,6 +129,12 @@ impl SigningKeys {
         let ring = self.ring();
         let signing = ring.iter().rev().find(|held| held.record.state(now) == KeyState::Signing);
         signing.map(|held| Arc::clone(&held.key)).ok_or(Unavailable::Down)
+    }
+
+    /// The root key of this installation, from which keys for nonces, forms and the like are derived. It stays the same.
+    #[must_use]
+    pub fn root(&self) -> &RootKey {
+        &self.root
     }
 
     /// What new keys sign with.
@@ -213,10 +236,25 @@ impl SigningKeys {
         self.changed.notified().await;
     }
 
+    /// Announces a key that was made elsewhere, as [`rotate`](Self::rotate) does one of ours; `None` if it is here already.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub async fn import(&self, key: &SigningKey, now: Timestamp) -> Result<Option<KeyRecord>, KeysError> {
+        if self.reread().await?.iter().any(|record| record.kid == key.kid()) {
+            return Ok(None);
+        }
+        self.put(key, Succession::Asked, now).await.map(Some)
+    }
+
     /// Makes a key and adds it to the store; gives the newest one, which in the case of [`Succession::Due`] another
     /// replica may have made.
     async fn add(&self, succession: Succession, now: Timestamp) -> Result<KeyRecord, KeysError> {
         let key = generate(self.schedule.algorithm).await?;
+        self.put(&key, succession, now).await
+    }
+
+    async fn put(&self, key: &SigningKey, succession: Succession, now: Timestamp) -> Result<KeyRecord, KeysError> {
         let private = key.to_pkcs8().map_err(|_| KeysError::NotMade)?;
         let sealed = self.sealing.seal(key.kid().as_bytes(), &private);
         for _ in 0..ATTEMPTS {
@@ -226,7 +264,7 @@ impl SigningKeys {
                 return newest.cloned().ok_or(KeysError::Unavailable(Unavailable::Down));
             };
             let generation = newest.map_or(0, |newest| newest.generation + 1);
-            let record = self.schedule.record(generation, &key, sealed.clone(), now, sign_from);
+            let record = self.schedule.record(generation, key, sealed.clone(), now, sign_from);
             if self.store.add_signing_key(&record, &rescheduled).await? {
                 self.reread().await?;
                 return Ok(record);
@@ -296,22 +334,6 @@ impl KeyLookup for SigningKeys {
         let named = published.filter(|held| kid.is_none_or(|kid| held.record.kid == kid));
         Ok(named.map(|held| held.key.public().clone()).collect())
     }
-}
-
-/// The root key of this installation, from which keys for nonces, forms and the like are derived: the one in the store,
-/// sealed under `kek`, or a fresh one that is put there.
-///
-/// # Errors
-/// [`KeysError`]; [`KeysError::WrongEncryptionKey`] if the one in the store was sealed under another key.
-pub async fn root_secrets(store: &dyn Store, kek: &RootKey, entropy: &dyn Entropy) -> Result<RootKey, KeysError> {
-    const CONTEXT: &[u8] = b"root key";
-    let wrong = || KeysError::WrongEncryptionKey("the root key".into());
-    let sealing = kek.derive("root key");
-    let fresh = Zeroizing::new(entropy.draw::<32>());
-    let stored = store.root_key(&sealing.seal(CONTEXT, &*fresh)).await?;
-    let opened = sealing.open(CONTEXT, &stored).map(Zeroizing::new).map_err(|_| wrong())?;
-    let bytes = <[u8; 32]>::try_from(opened.as_slice()).map_err(|_| wrong())?;
-    Ok(RootKey::from_bytes(bytes))
 }
 
 /// Makes a key off the threads that serve requests: an RSA key takes a good part of a second.

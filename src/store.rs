@@ -443,8 +443,15 @@ pub trait Store: Send + Sync {
     /// was first, and the keys are to be read.
     async fn reschedule_signing_key(&self, read: &KeyRecord, next: &KeyRecord) -> Result<bool, Unavailable>;
 
+    /// Puts a private key that is sealed otherwise in the place of the one that was read; its schedule stays as it is now.
+    /// `false` if there is no such key with that seal any more.
+    async fn reseal_signing_key(&self, read: &KeyRecord, sealed: &[u8]) -> Result<bool, Unavailable>;
+
     /// Records a sealed root key unless there is one, and gives the one that is there now.
     async fn root_key(&self, sealed: &[u8]) -> Result<Vec<u8>, Unavailable>;
+
+    /// Puts the root key, sealed otherwise, in the place of the one that was read. `false` if it is sealed as `read` no more.
+    async fn reseal_root_key(&self, read: &[u8], sealed: &[u8]) -> Result<bool, Unavailable>;
 
     /// When an earlier life of this installation was last known to run; `None` for a fresh store.
     async fn last_alive(&self) -> Result<Option<LastAlive>, Unavailable>;

@@ -15,7 +15,7 @@ use crate::entropy::Entropy;
 use crate::identity::{Login, People};
 use crate::issuers::{ListsLookedAfter, LookedAfter};
 use crate::jose::{Algorithm, SigningKey};
-use crate::keys::{KeysError, SigningKeys, root_secrets};
+use crate::keys::{KeysError, SigningKeys};
 use crate::oauth::{LogoutNotices, Tally};
 use crate::replay::{LocalReplayGuard, RedisReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
@@ -101,9 +101,9 @@ impl Foundation {
             Some((store, config::Signing { schedule, encryption_key })) => {
                 let seen_until = store.last_alive().await?.map(|last| last.proofs_until(now, skew));
                 store.note_alive(LastAlive { at: now, stopped: false }).await?;
-                let kek = encryption_key.unwrap_or_else(|| RootKey::from_bytes(entropy.draw()));
-                let keys = Arc::new(SigningKeys::open(Arc::clone(&store), &kek, schedule, now).await?);
-                let root = root_secrets(&*store, &kek, &*entropy).await?;
+                let kek = encryption_key.unwrap_or_else(|| RootKey::from_bytes(entropy.draw()).into());
+                let keys = Arc::new(SigningKeys::open(Arc::clone(&store), kek, schedule, &*entropy, now).await?);
+                let root = keys.root().clone();
                 let endings = Arc::new(Endings::new(kept));
                 endings.read(&*store, now).await?;
                 gauges::of_keys(&mut metrics, &keys, &clock);

@@ -1,17 +1,21 @@
-//! `tollgate keys`: the signing keys of an installation, and a new one ahead of time.
+//! `tollgate keys`: the signing keys of an installation, a new one ahead of time, and what they are encrypted under.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use miette::Diagnostic;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::{Output, span, validate};
 use crate::app::{self, AppError};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
-use crate::config::{Config, Store};
-use crate::keys::{KeyState, KeysError, SigningKeys, Withdrawal};
+use crate::config::Store;
+use crate::jose::SigningKey;
+use crate::keys::{ImportFault, KeyState, KeysError, Rewrapped, SigningKeys, Withdrawal, importable};
 use crate::store::KeyRecord;
 
 /// What to do with the keys.
@@ -33,6 +37,17 @@ enum Action {
         #[arg(long)]
         now: bool,
     },
+    /// Announce a key that was made elsewhere; it signs once everybody has had time to fetch it
+    #[command(after_help = IMPORT)]
+    Import {
+        #[command(flatten)]
+        installation: Installation,
+        /// A private key: PKCS #8 in PEM (`-----BEGIN PRIVATE KEY-----`), or a private JWK in JSON
+        file: PathBuf,
+    },
+    /// Encrypt all keys in the store under `encryption_key_file`, where another key has taken its place
+    #[command(after_help = REWRAP)]
+    Rewrap(Installation),
     /// Withdraw one key with the tokens that it signed; another one must sign in its place
     Drop {
         #[command(flatten)]
@@ -42,6 +57,27 @@ enum Action {
         kid: String,
     },
 }
+
+/// What becomes of a key that is imported.
+const IMPORT: &str = "\
+It must be of the kind that `signing.algorithm` asks for. It is announced for `signing.announce`, then signs in the
+place of all others, as after `tollgate keys rotate`; a server may run meanwhile. Its name (kid) here is its thumbprint
+(RFC 7638), whatever it was called elsewhere. Whoever else has a copy of it can make tokens of yours: prefer `rotate`
+unless the key must come from elsewhere, and delete the file afterwards.
+
+Example: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out next.pem && tollgate keys import next.pem";
+
+/// How another key takes the place of `encryption_key_file`.
+const REWRAP: &str = "\
+To replace the key while processes serve:
+  1. Make a new one: openssl rand -base64 32 > new-kek
+  2. Several processes on one database only: add `decryption_key_files: [new-kek]`, and restart one after the other.
+  3. Set `encryption_key_file: new-kek` and `decryption_key_files: [kek]`, and restart one after the other.
+  4. tollgate keys rewrap
+  5. Remove `decryption_key_files`, and restart one after the other. Keep the old file for as long as old backups.";
+
+/// The longest file that is looked at for a key, in bytes.
+const FILE_LIMIT: u64 = 64 * 1_024;
 
 /// Which installation, and how to report.
 #[derive(Debug, Args)]
@@ -76,6 +112,27 @@ pub(super) enum KeysVerbError {
     #[error("no other key signs now")]
     #[diagnostic(help("`tollgate keys rotate --now` has a new one sign at once, and withdraws all others"))]
     OnlySigner,
+    /// A file cannot be read.
+    #[error("{} cannot be read: {cause}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// The cause.
+        cause: io::Error,
+    },
+    /// A file holds no key that is taken.
+    #[error("{} {fault}", file.display())]
+    #[diagnostic(help("{}", fault.help()))]
+    NoKey {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        fault: ImportFault,
+    },
+    /// The key is there.
+    #[error("this key is here already; its kid is {0}")]
+    #[diagnostic(help("`tollgate keys list` shows where it stands; one that was withdrawn is not taken again"))]
+    Known(String),
     /// The store or the keys cannot be used.
     #[error(transparent)]
     App(#[from] AppError),
@@ -91,6 +148,8 @@ impl Keys {
             Action::List(installation) => (installation, None),
             Action::Rotate { installation, now: false } => (installation, Some(Rotation::AheadOfTime)),
             Action::Rotate { installation, now: true } => (installation, Some(Rotation::Emergency)),
+            Action::Import { installation, file } => (installation, Some(Rotation::Import(file))),
+            Action::Rewrap(installation) => (installation, Some(Rotation::Rewrap)),
             Action::Drop { installation, kid } => (installation, Some(Rotation::Drop(kid))),
         };
         let config = match validate::load(&installation.config, &[]) {
@@ -98,9 +157,16 @@ impl Keys {
             Err(mistakes) => return Ok(validate::refuse(&mistakes)),
         };
         let now = SystemClock.now();
-        let keys = open(config, now).await?;
+        check_store(&config.store)?;
+        let keys = app::signing_keys(config, now).await?.ok_or(KeysVerbError::NoServer)?;
         match &rotation {
             None => {}
+            Some(Rotation::Rewrap) => say(keys.rewrap().await?),
+            Some(Rotation::Import(file)) => {
+                let key = read(file, &keys)?;
+                let known = || KeysVerbError::Known(key.kid().to_owned());
+                keys.import(&key, now).await?.ok_or_else(known)?;
+            }
             Some(Rotation::Drop(kid)) => match keys.withdraw(kid, now).await? {
                 Withdrawal::Withdrawn(_) => {}
                 Withdrawal::Unknown => return Err(KeysVerbError::Unknown),
@@ -118,21 +184,30 @@ impl Keys {
     }
 }
 
-/// How a new key takes over.
+/// What is done about the keys.
 #[derive(Debug)]
 enum Rotation {
     AheadOfTime,
     Emergency,
+    Import(PathBuf),
+    Rewrap,
     Drop(String),
 }
 
-async fn open(config: Config, now: Timestamp) -> Result<SigningKeys, KeysVerbError> {
-    match &config.store {
-        Store::Memory => return Err(KeysVerbError::InMemory),
-        Store::Sqlite { path } if !path.exists() => return Err(KeysVerbError::NoStore(path.clone())),
-        Store::Sqlite { .. } | Store::Postgres(_) => {}
+fn check_store(store: &Store) -> Result<(), KeysVerbError> {
+    match store {
+        Store::Memory => Err(KeysVerbError::InMemory),
+        Store::Sqlite { path } if !path.exists() => Err(KeysVerbError::NoStore(path.clone())),
+        Store::Sqlite { .. } | Store::Postgres(_) => Ok(()),
     }
-    app::signing_keys(config, now).await?.ok_or(KeysVerbError::NoServer)
+}
+
+/// Reads a key of the kind that new ones are of.
+fn read(file: &Path, keys: &SigningKeys) -> Result<SigningKey, KeysVerbError> {
+    let mut text = Zeroizing::new(String::new());
+    let read = File::open(file).and_then(|file| file.take(FILE_LIMIT).read_to_string(&mut text));
+    read.map_err(|cause| KeysVerbError::Unreadable { file: file.to_owned(), cause })?;
+    importable(&text, keys.signs_with()).map_err(|fault| KeysVerbError::NoKey { file: file.to_owned(), fault })
 }
 
 /// What an emergency costs, and what it does not do.
@@ -142,19 +217,39 @@ warning: the tokens signed before are withdrawn, and their clients must get new 
   5 minutes if they obey Cache-Control.
 ";
 
+/// Says what was encrypted anew.
+fn say(Rewrapped { signing_keys, root_key }: Rewrapped) {
+    let root = if root_key { "the root key" } else { "not the root key" };
+    match (signing_keys, root_key) {
+        (0, false) => eprintln!("every key is encrypted under `encryption_key_file` already"),
+        (number, _) => eprintln!("encrypted anew: {number} signing keys, and {root}"),
+    }
+}
+
 /// Says what happens next, and the next command to type.
 fn advise(rotation: Option<&Rotation>, keys: &SigningKeys, config: &Path, now: Timestamp) {
-    let config = config.display();
+    let list = format!("next: tollgate keys list --config {}", config.display());
+    let announced = || {
+        let signs = keys.records().last().map(|newest| newest.sign_from.since(now)).unwrap_or_default();
+        eprintln!("the new key is announced and signs in {}; a running server knows within 30 s", span(signs));
+    };
     match rotation {
-        None => eprintln!("next: tollgate keys rotate --config {config}"),
+        None => eprintln!("next: tollgate keys rotate --config {}", config.display()),
         Some(Rotation::AheadOfTime) => {
-            let signs = keys.records().last().map(|newest| newest.sign_from.since(now)).unwrap_or_default();
-            eprintln!("the new key is announced and signs in {}; a running server knows within 30 s", span(signs));
-            eprintln!("next: tollgate keys list --config {config}");
+            announced();
+            eprintln!("{list}");
+        }
+        Some(Rotation::Import(file)) => {
+            announced();
+            eprintln!("whoever has {} can sign as you do: delete it, if this key has no other use", file.display());
+            eprintln!("{list}");
+        }
+        Some(Rotation::Rewrap) => {
+            eprintln!("next: remove `decryption_key_files`, and restart; keep the old file for as long as old backups");
         }
         Some(Rotation::Emergency | Rotation::Drop(_)) => {
             eprint!("{WITHDRAWN}");
-            eprintln!("next: tollgate keys list --config {config}");
+            eprintln!("{list}");
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::oauth::{
     Settings, StatusLists, Words,
 };
 use crate::scope::{Scope, Scopes};
+use crate::secret::seal::KeyRing;
 use crate::uri::{HttpUri, Origin};
 
 /// The highest rate that may be set: a million a second.
@@ -279,10 +280,17 @@ fn signing(
         let mistake = Mistake::about(&given.place, "is shorter than `tokens.access_token`");
         judge.report(mistake.help("tokens must not outlive the key that verifies them"));
     }
+    let earlier = file.decryption_key_files.as_ref();
     let encryption_key = match &file.encryption_key_file {
-        Some(path) => Some(named_file::key(judge, path)?),
+        Some(path) => Some(key_ring(judge, path, earlier.map(|given| given.value.as_slice()).unwrap_or_default())?),
         None => None,
     };
+    if let Some(given) = earlier.filter(|given| encryption_key.is_none() && !given.value.is_empty()) {
+        judge.report(Mistake::about(
+            &given.place,
+            "is there without `encryption_key_file`, whose place it is to prepare",
+        ));
+    }
     let (place, lost) = match given {
         Some(given) => (&given.place, given.place.lost("encryption_key_file")),
         None => (&server.place, server.place.lost("signing")),
@@ -295,6 +303,13 @@ fn signing(
     }
     let algorithm = signing_algorithm(&server.value);
     Some(Signing { schedule: KeySchedule { algorithm, announce, sign, retain }, encryption_key })
+}
+
+/// What private keys are sealed under, and what opens them besides. `None` only if there are mistakes.
+fn key_ring(judge: &mut Judge<'_>, newest: &Given<String>, earlier: &[Given<String>]) -> Option<KeyRing> {
+    let newest = named_file::key(judge, newest);
+    let earlier: Vec<_> = earlier.iter().map(|path| named_file::key(judge, path)).collect();
+    Some(KeyRing::new(newest?, earlier.into_iter().collect::<Option<_>>()?))
 }
 
 fn sign_in(

@@ -4,7 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize, PublicKeyComponents};
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeyPairComponents, KeySize, PublicKeyComponents};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
     RsaEncoding,
@@ -13,12 +13,13 @@ use serde::Serialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::json::{Members, required_text};
 use super::{Algorithm, Json, PublicKey};
-use crate::secret::base64url;
+use crate::secret::{base64url, from_base64url};
 
 /// A private key could not be read or made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not a PKCS #8 private key for this algorithm")]
+#[error("not a private key for this algorithm")]
 pub struct SigningKeyFault;
 
 /// A private key, its algorithm and its `kid`, which is the thumbprint of its public half.
@@ -70,6 +71,52 @@ impl SigningKey {
             }
             Algorithm::EdDsa | Algorithm::Ed25519 => Pair::Ed25519(Ed25519KeyPair::from_pkcs8(der).map_err(fault)?),
             Algorithm::Ps256 | Algorithm::Rs256 => Pair::Rsa(Box::new(RsaKeyPair::from_pkcs8(der).map_err(fault)?)),
+        };
+        Self::new(pair, algorithm)
+    }
+
+    /// Reads a private JWK (RFC 7517, RFC 7518 §6, RFC 8037 §2), whose public half must be there and must be its own. `alg`, `use`
+    /// and `key_ops`, if they are there, must allow it to sign with `algorithm`. Its `kid` does not count.
+    ///
+    /// # Errors
+    /// [`SigningKeyFault`].
+    pub fn from_jwk(algorithm: Algorithm, jwk: &Members) -> Result<Self, SigningKeyFault> {
+        if !may_sign(jwk, algorithm) {
+            return Err(SigningKeyFault);
+        }
+        let member = |name| bytes(jwk, name);
+        let is = |kty: &str, crv: Option<&str>| {
+            let found = |name| jwk.get(name).and_then(Json::as_str);
+            found("kty") == Some(kty) && crv.is_none_or(|crv| found("crv") == Some(crv))
+        };
+        let pair = match algorithm {
+            Algorithm::Es256 if is("EC", Some("P-256")) => {
+                let (d, [x, y]) = (sized(&member("d")?)?, [sized(&member("x")?)?, sized(&member("y")?)?]);
+                let point = [&[4], x.as_slice(), y.as_slice()].concat();
+                let key = EcdsaKeyPair::from_private_key_and_public_key(
+                    &ECDSA_P256_SHA256_FIXED_SIGNING,
+                    d.as_slice(),
+                    &point,
+                );
+                Pair::P256(key.map_err(fault)?)
+            }
+            Algorithm::EdDsa | Algorithm::Ed25519 if is("OKP", Some("Ed25519")) => {
+                let key = Ed25519KeyPair::from_seed_and_public_key(&member("d")?, &member("x")?);
+                Pair::Ed25519(key.map_err(fault)?)
+            }
+            Algorithm::Ps256 | Algorithm::Rs256 if is("RSA", None) && !jwk.contains_key("oth") => {
+                let components = KeyPairComponents {
+                    public_key: PublicKeyComponents { n: member("n")?, e: member("e")? },
+                    d: member("d")?,
+                    p: member("p")?,
+                    q: member("q")?,
+                    dP: member("dp")?,
+                    dQ: member("dq")?,
+                    qInv: member("qi")?,
+                };
+                Pair::Rsa(Box::new(RsaKeyPair::from_components(&components).map_err(fault)?))
+            }
+            _ => return Err(SigningKeyFault),
         };
         Self::new(pair, algorithm)
     }
@@ -183,6 +230,26 @@ fn public_jwk(pair: &Pair) -> Json {
             json!({ "kty": "RSA", "n": base64url(&n), "e": base64url(&e) })
         }
     }
+}
+
+/// Whether a JWK says that it is for signatures by this algorithm, or does not say (RFC 7517 §4.2 to §4.4).
+fn may_sign(jwk: &Members, algorithm: Algorithm) -> bool {
+    let is = |name, expected: &str| jwk.get(name).is_none_or(|found| found == expected);
+    let operations = jwk.get("key_ops").map(|operations| operations.as_array().map(Vec::as_slice).unwrap_or_default());
+    is("alg", algorithm.name())
+        && is("use", "sig")
+        && operations.is_none_or(|operations| operations.iter().any(|operation| operation == "sign"))
+}
+
+/// The bytes of a member in base64url.
+fn bytes(jwk: &Members, name: &str) -> Result<Zeroizing<Vec<u8>>, SigningKeyFault> {
+    let text = required_text(jwk, name).map_err(fault)?;
+    from_base64url(text).map(Zeroizing::new).ok_or(SigningKeyFault)
+}
+
+/// Exactly 32 bytes (RFC 7518 §6.2.1.2, §6.2.2.1).
+fn sized(bytes: &[u8]) -> Result<Zeroizing<[u8; 32]>, SigningKeyFault> {
+    bytes.try_into().map(Zeroizing::new).map_err(fault)
 }
 
 fn fault<E>(_: E) -> SigningKeyFault {

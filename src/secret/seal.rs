@@ -80,6 +80,61 @@ impl RootKey {
     }
 }
 
+/// Keys for one use, of which the newest seals and each opens: one can take the place of another while what that has sealed
+/// is still there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyRing {
+    newest: RootKey,
+    earlier: Vec<RootKey>,
+}
+
+impl KeyRing {
+    /// `newest` seals; `earlier` open, too.
+    #[must_use]
+    pub fn new(newest: RootKey, earlier: Vec<RootKey>) -> Self {
+        Self { newest, earlier }
+    }
+
+    /// The keys for one use.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> Self {
+        let earlier = self.earlier.iter().map(|key| key.derive(purpose)).collect();
+        Self { newest: self.newest.derive(purpose), earlier }
+    }
+
+    /// The key that seals.
+    #[must_use]
+    pub fn newest(&self) -> &RootKey {
+        &self.newest
+    }
+
+    /// Every key, the newest first.
+    pub fn iter(&self) -> impl Iterator<Item = &RootKey> {
+        std::iter::once(&self.newest).chain(&self.earlier)
+    }
+
+    /// Encrypts as [`RootKey::seal`] does, under the newest key.
+    #[must_use]
+    pub fn seal(&self, context: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        self.newest.seal(context, plaintext)
+    }
+
+    /// Decrypts what [`RootKey::seal`] made under any of the keys.
+    ///
+    /// # Errors
+    /// [`Unsealable`] when it was made under none of them, or changed since.
+    pub fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
+        self.iter().find_map(|key| key.open(context, sealed).ok()).ok_or(Unsealable)
+    }
+}
+
+/// One key, and no earlier ones.
+impl From<RootKey> for KeyRing {
+    fn from(newest: RootKey) -> Self {
+        Self::new(newest, Vec::new())
+    }
+}
+
 impl fmt::Debug for RootKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RootKey(..)")
@@ -115,5 +170,18 @@ mod tests {
         changed[13] ^= 1;
         assert_eq!(forms.open(b"context", &changed), Err(Unsealable));
         assert_eq!(forms.open(b"context", b"short"), Err(Unsealable));
+    }
+
+    #[test]
+    fn a_ring_opens_what_any_of_its_keys_has_sealed_and_seals_under_the_newest() {
+        let [old, new, other] = [1, 2, 3].map(|byte| RootKey::from_bytes([byte; 32]));
+        let ring = KeyRing::new(new.clone(), vec![old.clone()]).derive("forms");
+        for key in [&old, &new] {
+            assert_eq!(ring.open(b"", &key.derive("forms").seal(b"", b"text")), Ok(b"text".to_vec()));
+        }
+        assert_eq!(ring.open(b"", &other.derive("forms").seal(b"", b"text")), Err(Unsealable));
+        let sealed = ring.seal(b"", b"text");
+        assert!(new.derive("forms").open(b"", &sealed).is_ok());
+        assert!(old.derive("forms").open(b"", &sealed).is_err());
     }
 }

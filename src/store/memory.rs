@@ -661,8 +661,23 @@ impl Store for MemoryStore {
         Ok(true)
     }
 
+    async fn reseal_signing_key(&self, read: &KeyRecord, sealed: &[u8]) -> Result<bool, Unavailable> {
+        let mut held = self.held();
+        let is_read = |key: &&mut KeyRecord| (&key.kid, &key.sealed) == (&read.kid, &read.sealed);
+        let Some(key) = held.keys.get_mut(&read.generation).filter(is_read) else { return Ok(false) };
+        key.sealed = sealed.to_vec();
+        Ok(true)
+    }
+
     async fn root_key(&self, sealed: &[u8]) -> Result<Vec<u8>, Unavailable> {
         Ok(self.held().root_key.get_or_insert_with(|| sealed.to_vec()).clone())
+    }
+
+    async fn reseal_root_key(&self, read: &[u8], sealed: &[u8]) -> Result<bool, Unavailable> {
+        let mut held = self.held();
+        let Some(key) = held.root_key.as_mut().filter(|key| key.as_slice() == read) else { return Ok(false) };
+        *key = sealed.to_vec();
+        Ok(true)
     }
 
     async fn last_alive(&self) -> Result<Option<LastAlive>, Unavailable> {

@@ -405,9 +405,19 @@ impl Store for PostgresStore {
         answer.map_err(|fault| fault.report("reschedule_signing_key"))
     }
 
+    async fn reseal_signing_key(&self, read: &KeyRecord, sealed: &[u8]) -> Result<bool, Unavailable> {
+        let answer = signing_keys::reseal(&self.database, read, sealed).await;
+        answer.map_err(|fault| fault.report("reseal_signing_key"))
+    }
+
     async fn root_key(&self, sealed: &[u8]) -> Result<Vec<u8>, Unavailable> {
         let answer = installation::root_key(&self.database, sealed).await;
         answer.map_err(|fault| fault.report("root_key"))
+    }
+
+    async fn reseal_root_key(&self, read: &[u8], sealed: &[u8]) -> Result<bool, Unavailable> {
+        let answer = installation::reseal_root_key(&self.database, read, sealed).await;
+        answer.map_err(|fault| fault.report("reseal_root_key"))
     }
 
     async fn last_alive(&self) -> Result<Option<LastAlive>, Unavailable> {

@@ -472,9 +472,21 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn reseal_signing_key(&self, read: &KeyRecord, sealed: &[u8]) -> Result<bool, Unavailable> {
+        let (read, sealed) = (read.clone(), sealed.to_vec());
+        self.writer.run("reseal_signing_key", move |connection| signing_keys::reseal(connection, &read, &sealed)).await
+    }
+
     async fn root_key(&self, sealed: &[u8]) -> Result<Vec<u8>, Unavailable> {
         let sealed = sealed.to_vec();
         self.writer.run("root_key", move |connection| installation::root_key(connection, &sealed)).await
+    }
+
+    async fn reseal_root_key(&self, read: &[u8], sealed: &[u8]) -> Result<bool, Unavailable> {
+        let (read, sealed) = (read.to_vec(), sealed.to_vec());
+        self.writer
+            .run("reseal_root_key", move |connection| installation::reseal_root_key(connection, &read, &sealed))
+            .await
     }
 
     async fn last_alive(&self) -> Result<Option<LastAlive>, Unavailable> {

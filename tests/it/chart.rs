@@ -148,6 +148,14 @@ async fn what_the_chart_starts_serves_and_is_ready() {
         let answer = reqwest::get(format!("http://{}/{probe}", process.admin)).await.expect("an answer");
         assert_eq!(answer.status(), 200, "{probe}");
     }
+    // The Service is where the process is.
+    let test = object(&objects, "Pod", "tollgate-test");
+    let mut check = program();
+    for argument in test["spec"]["containers"][0]["args"].as_array().expect("arguments") {
+        let argument = argument.as_str().expect("a text");
+        check.arg(argument.replace("http://tollgate:80/", &format!("http://{}/", process.announced("public"))));
+    }
+    succeeded(&run(&mut check).await);
     process.signal("TERM").await;
     assert!(process.ended().await.0.success());
 }

@@ -23,6 +23,7 @@ fn directory() -> TempDir {
         &std::fs::read_to_string(repository("examples/users.yaml")).expect("the users of the examples"),
     );
     write("secrets/kek", "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\n");
+    write("secrets/next-kek", "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=\n");
     write("secrets/database", "postgresql://tollgate:a-password-that-nobody-reads@db1.example,db2.example/tollgate\n");
     write("secrets/billing", "0123456789abcdef0123456789abcdef0123456789abcdef\n");
     write("secrets/printer", "fedcba9876543210fedcba9876543210\n");
@@ -302,6 +303,8 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("authorization_server.signing.encryption_key_file", "nothing")], "authorization_server.signing.encryption_key_file", "cannot be read"),
         (&[("authorization_server.signing.encryption_key_file", "short")], "authorization_server.signing.encryption_key_file", "32 bytes in base64"),
         (&[("authorization_server.signing.encryption_key_file", "huge")], "authorization_server.signing.encryption_key_file", "larger than 4 KiB"),
+        (&[KEK, ("authorization_server.signing.decryption_key_files", "[short]")], "authorization_server.signing.decryption_key_files[0]", "32 bytes in base64"),
+        (&[("authorization_server.signing", "{ decryption_key_files: [secrets/kek] }")], "authorization_server.signing.decryption_key_files", "without `encryption_key_file`"),
         (&[("authorization_server.signing", "{ sign: 1d, announce: 2d }")], "authorization_server.signing.announce", "at most \"1d\""),
         (&[("authorization_server.signing.retain", "1m")], "authorization_server.signing.retain", "shorter than"),
         (&[("authorization_server.signing.algorithm", "HS256")], "authorization_server.signing.algorithm", "cannot be `HS256`"),

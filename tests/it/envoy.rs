@@ -123,6 +123,17 @@ impl Envoy {
         Self::start(&configuration.to_string()).await
     }
 
+    /// A configuration of the repository before this API, with its certificate from this folder if it needs one, and with
+    /// more in it replaced.
+    pub async fn of_file(name: &str, upstream: u16, folder: &Path, changes: &[(&str, &str)]) -> Self {
+        let text = replace(&on_free_ports(name), "port_value: 9000", &format!("port_value: {upstream}"));
+        let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
+        let text = text.replace("/etc/envoy/tls.crt", &file("server.pem"));
+        let text = text.replace("/etc/envoy/tls.key", &file("server.key"));
+        let text = text.replace("/etc/envoy/clients-ca.crt", &file("ca.pem"));
+        Self::start(&changes.iter().fold(text, |text, (from, to)| replace(&text, from, to))).await
+    }
+
     /// What somebody gets who sets nothing but what he must: no normalisation, no strict header names, headers as a map,
     /// any host, and open when the gate is away.
     pub async fn careless(socket: &Path, upstream: u16) -> Self {
@@ -200,18 +211,24 @@ fn recommended(socket: &Path, upstream: u16) -> String {
 }
 
 fn adapted(name: &str, socket: &Path, upstream: u16) -> String {
+    let text = on_free_ports(name);
+    let text = replace(&text, "port_value: 9000", &format!("port_value: {upstream}"));
+    replace(&text, "/run/tollgate/authz.sock", &socket.to_string_lossy())
+}
+
+/// A configuration of the repository with ports for itself, and patience.
+fn on_free_ports(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("envoy").join(name);
-    let mut text = fs::read_to_string(path).expect("the recommended configuration");
+    let mut text = fs::read_to_string(path).expect("a configuration");
+    let port = if text.contains("0.0.0.0, port_value: 443 ") { 443 } else { 10_000 };
     for (from, to) in [
-        ("address: 0.0.0.0, port_value: 10000", "address: 127.0.0.1, port_value: 0".to_owned()),
-        ("port_value: 9901", "port_value: 0".to_owned()),
-        ("port_value: 9000", format!("port_value: {upstream}")),
-        ("/run/tollgate/authz.sock", socket.to_string_lossy().into_owned()),
+        (&*format!("address: 0.0.0.0, port_value: {port}"), "address: 127.0.0.1, port_value: 0"),
+        ("port_value: 9901", "port_value: 0"),
         // A machine that is busy with other tests is no outage.
-        ("timeout: 0.25s", "timeout: 2s".to_owned()),
-        ("max_interval: 0.25s", "max_interval: 2s".to_owned()),
+        ("timeout: 0.25s", "timeout: 2s"),
+        ("max_interval: 0.25s", "max_interval: 2s"),
     ] {
-        text = replace(&text, from, &to);
+        text = replace(&text, from, to);
     }
     text
 }

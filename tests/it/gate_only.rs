@@ -2,89 +2,28 @@
 //! Tollgate.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Stdio;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::process::Child;
 use tollgate::clock::{Clock, SystemClock};
 use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::secret::{base64url, sha256};
 
 use crate::client::{CLIENT_CREDENTIALS, Client};
-use crate::envoy::{Envoy, Reply, eventually, exchange};
+use crate::envoy::{Envoy, Reply, eventually};
+use crate::example::Example;
 use crate::interop::{node, repository};
-use crate::process::{Installation, program, run};
+use crate::process::{Installation, run};
 use crate::upstream::{Upstream, field};
 use crate::world::free_port;
 
 const API: &str = "https://api.example.com";
-
-/// The program with one of the configurations to start from.
-struct GateOnly {
-    socket: PathBuf,
-    admin: u16,
-    folder: TempDir,
-    process: Child,
-}
-
-impl GateOnly {
-    /// Starts it, after the names in its configuration have been replaced.
-    async fn start(example: &str, names: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (socket, admin) = (folder.path().join("authz.sock"), free_port());
-        let mut text = fs::read_to_string(repository("examples").join(example)).expect("an example");
-        let own = [
-            ("/run/tollgate/authz.sock", &*socket.to_string_lossy()),
-            ("127.0.0.1:9090", &format!("127.0.0.1:{admin}")),
-        ];
-        for (from, to) in own.iter().chain(names) {
-            assert!(text.contains(from), "{example} does not say {from}");
-            text = text.replace(from, to);
-        }
-        fs::write(folder.path().join("tollgate.yaml"), text).expect("a file");
-        let process = Self::spawn(&folder);
-        let gate = Self { socket, admin, folder, process };
-        gate.is_there().await;
-        gate
-    }
-
-    fn spawn(folder: &TempDir) -> Child {
-        let log = fs::File::create(folder.path().join("tollgate.log")).expect("a file");
-        let mut command = program();
-        command.arg("serve").arg("--config").arg(folder.path().join("tollgate.yaml"));
-        command.stdout(log.try_clone().expect("the same file")).stderr(log).stdin(Stdio::null());
-        command.spawn().expect("the program")
-    }
-
-    async fn is_there(&self) {
-        let admin = self.admin;
-        eventually("the gate is there, whether its issuer is or not", async || {
-            let request = format!("GET /livez HTTP/1.1\r\nhost: 127.0.0.1:{admin}\r\nconnection: close\r\n\r\n");
-            exchange(admin, request.as_bytes()).await.ok().filter(|reply| reply.status == 200)
-        })
-        .await;
-    }
-
-    /// Ends it without a word of warning and starts it again.
-    async fn restart(&mut self) {
-        self.process.kill().await.expect("it was running");
-        self.process = Self::spawn(&self.folder);
-        self.is_there().await;
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("tollgate.log")).unwrap_or_default()
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_of_oidc_provider_pass_with_their_key_and_are_refused_for_each_single_defect() {
     let port = free_port();
     let (resource, issuer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{}", free_port()));
     let names = [(API, &*resource), ("https://login.example.com/realms/acme", &issuer)];
-    let gate = GateOnly::start("gate-only.yaml", &names).await;
+    let gate = Example::start("gate-only.yaml", &names).await;
     let upstream = Upstream::start().await;
     let _envoy = Envoy::for_other_issuer(&gate.socket, upstream.port, port).await;
     let mut command = node("other-issuer.mjs");
@@ -103,7 +42,7 @@ async fn tokens_of_oidc_provider_pass_with_their_key_and_are_refused_for_each_si
 /// A gate beside an API, and the server that issues its tokens.
 struct Sidecar {
     installation: Installation,
-    gate: GateOnly,
+    gate: Example,
     envoy: Envoy,
     upstream: Upstream,
     client: Client,
@@ -112,7 +51,7 @@ struct Sidecar {
 impl Sidecar {
     async fn start() -> Self {
         let installation = Installation::new();
-        let gate = GateOnly::start("sidecar.yaml", &[("https://auth.example.com", &*installation.issuer)]).await;
+        let gate = Example::start("sidecar.yaml", &[("https://auth.example.com", &*installation.issuer)]).await;
         let upstream = Upstream::start().await;
         let envoy = Envoy::for_other_issuer(&gate.socket, upstream.port, 0).await;
         let client = installation.client("bound");

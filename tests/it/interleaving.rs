@@ -379,7 +379,7 @@ fn tell(cases: u32, medium: impl Fn() -> Medium) {
     let schedule = KeySchedule { algorithm: Algorithm::Es256, announce: day, sign: day * 90, retain: day };
     let store = Arc::new(MemoryStore::new(Limits::default()));
     let root = RootKey::from_bytes([7; 32]);
-    let keys = SigningKeys::open(store, &root, schedule, TestClock::default().now());
+    let keys = SigningKeys::open(store, root.into(), schedule, &SystemEntropy, TestClock::default().now());
     let keys = Arc::new(runtime.block_on(keys).expect("keys"));
     proptest!(ProptestConfig::with_cases(cases), |(events in events(), who in 0..CLIENTS.len())| {
         let (client, bound) = CLIENTS[who];

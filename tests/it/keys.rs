@@ -7,9 +7,9 @@ use serde_json::Value;
 use tokio::sync::Barrier;
 use tollgate::clock::Timestamp;
 use tollgate::entropy::SystemEntropy;
-use tollgate::jose::Algorithm;
-use tollgate::keys::{KeySchedule, KeyState, KeysError, SigningKeys, root_secrets};
-use tollgate::secret::seal::RootKey;
+use tollgate::jose::{Algorithm, SigningKey};
+use tollgate::keys::{KeySchedule, KeyState, KeysError, Rewrapped, SigningKeys};
+use tollgate::secret::seal::{KeyRing, RootKey};
 use tollgate::store::{KeyRecord, Limits, MemoryStore, SqliteStore, Store};
 use tollgate::token::KeyLookup as _;
 
@@ -30,12 +30,12 @@ fn memory() -> Arc<dyn Store> {
     Arc::new(MemoryStore::new(Limits::default()))
 }
 
-fn kek() -> RootKey {
-    RootKey::from_bytes([1; 32])
+fn kek() -> KeyRing {
+    RootKey::from_bytes([1; 32]).into()
 }
 
 async fn open(store: &Arc<dyn Store>, now: Timestamp) -> SigningKeys {
-    SigningKeys::open(Arc::clone(store), &kek(), SCHEDULE, now).await.expect("keys")
+    SigningKeys::open(Arc::clone(store), kek(), SCHEDULE, &SystemEntropy, now).await.expect("keys")
 }
 
 fn signer(keys: &SigningKeys, now: Timestamp) -> String {
@@ -112,6 +112,53 @@ async fn a_rotation_announces_before_it_signs() {
 }
 
 #[tokio::test]
+async fn a_key_from_elsewhere_is_announced_before_it_signs_and_is_taken_once() {
+    let store = memory();
+    let keys = open(&store, hour(0)).await;
+    let old = signer(&keys, hour(0));
+    let made = SigningKey::generate(Algorithm::Es256).expect("a key");
+    let record = keys.import(&made, hour(10)).await.expect("the store answers").expect("a new key");
+    assert_eq!(record.kid, made.kid());
+    assert_eq!(published(&keys, hour(10)), [old.as_str(), made.kid()]);
+    assert_eq!(signer(&keys, hour(23)), old);
+    assert_eq!(signer(&keys, hour(24)), made.kid());
+    assert_eq!(signer(&open(&store, hour(24)).await, hour(24)), made.kid(), "another process signs with it too");
+    assert_eq!(keys.import(&made, hour(11)).await, Ok(None));
+    keys.rotate_now(hour(12)).await.expect("the store answers");
+    assert_eq!(keys.import(&made, hour(13)).await, Ok(None), "nor is it taken after it was withdrawn");
+}
+
+#[tokio::test]
+async fn another_encryption_key_takes_the_place_of_the_first() {
+    let store = memory();
+    let [old, new] = [1, 2].map(|byte| RootKey::from_bytes([byte; 32]));
+    let reopen = async |kek: KeyRing, now| {
+        SigningKeys::open(Arc::clone(&store), kek, SCHEDULE, &SystemEntropy, now)
+            .await
+            .map_err(|error| error.to_string())
+    };
+    let running = reopen(old.clone().into(), hour(0)).await.expect("keys");
+    running.rotate(hour(1)).await.expect("the store answers");
+    let kids = || running.records().into_iter().map(|record| record.kid).collect::<Vec<_>>();
+    let before = kids();
+
+    let refused = reopen(new.clone().into(), hour(2)).await.err().expect("nothing opens");
+    assert!(refused.contains("decryption_key_files"), "{refused}");
+    let both = reopen(KeyRing::new(new.clone(), vec![old.clone()]), hour(2)).await.expect("keys");
+    both.rotate(hour(2)).await.expect("the store answers");
+    assert!(reopen(new.clone().into(), hour(2)).await.is_err(), "not all are sealed under it yet");
+    assert_eq!(both.rewrap().await, Ok(Rewrapped { signing_keys: 2, root_key: true }));
+    assert_eq!(both.rewrap().await, Ok(Rewrapped { signing_keys: 0, root_key: false }));
+
+    let after = reopen(new.into(), hour(3)).await.expect("keys");
+    assert_eq!(after.root().expose(), running.root().expose());
+    assert!(reopen(old.into(), hour(3)).await.is_err());
+    let knows_no_new_seal = running.maintain(hour(3)).await;
+    assert!(matches!(knows_no_new_seal, Err(KeysError::WrongEncryptionKey(_))), "it was sealed under the new key");
+    assert_eq!((kids(), signer(&running, hour(3))), (before, signer(&after, hour(3))), "but it goes on as it was");
+}
+
+#[tokio::test]
 async fn an_emergency_ends_the_others_now() {
     let keys = open(&memory(), hour(0)).await;
     let announced = keys.rotate(hour(10)).await.expect("the store answers").kid;
@@ -163,7 +210,8 @@ async fn another_algorithm_is_announced_like_any_other_key() {
     let store = memory();
     let old = signer(&open(&store, hour(0)).await, hour(0));
     let schedule = KeySchedule { algorithm: Algorithm::EdDsa, ..SCHEDULE };
-    let reopen = async |now| SigningKeys::open(Arc::clone(&store), &kek(), schedule, now).await.expect("keys");
+    let reopen =
+        async |now| SigningKeys::open(Arc::clone(&store), kek(), schedule, &SystemEntropy, now).await.expect("keys");
     let keys = reopen(hour(1)).await;
     assert_eq!(signer(&keys, hour(1)), old);
     assert_eq!(keys.algorithms(), [Algorithm::EdDsa, Algorithm::Es256]);
@@ -176,25 +224,20 @@ async fn another_algorithm_is_announced_like_any_other_key() {
 async fn the_wrong_encryption_key_stops_the_start() {
     let store = memory();
     let keys = open(&store, hour(0)).await;
-    root_secrets(&*store, &kek(), &SystemEntropy).await.expect("a root key");
-    let wrong = RootKey::from_bytes([2; 32]);
+    let wrong = KeyRing::from(RootKey::from_bytes([2; 32]));
     for now in [hour(0), hour(10_000)] {
-        let opened = SigningKeys::open(Arc::clone(&store), &wrong, SCHEDULE, now).await;
+        let opened = SigningKeys::open(Arc::clone(&store), wrong.clone(), SCHEDULE, &SystemEntropy, now).await;
         assert!(matches!(opened.err(), Some(KeysError::WrongEncryptionKey(_))));
     }
-    let root = root_secrets(&*store, &wrong, &SystemEntropy).await;
-    assert!(matches!(root.err(), Some(KeysError::WrongEncryptionKey(_))));
     assert_eq!(store.signing_keys().await.expect("an answer"), keys.records(), "no second identity");
 }
 
 #[tokio::test]
 async fn the_root_key_is_made_once() {
     let store = memory();
-    let first = root_secrets(&*store, &kek(), &SystemEntropy).await.expect("a root key");
-    let second = root_secrets(&*store, &kek(), &SystemEntropy).await.expect("a root key");
-    assert_eq!(first.expose(), second.expose());
-    let other = root_secrets(&*memory(), &kek(), &SystemEntropy).await.expect("a root key");
-    assert_ne!(first.expose(), other.expose());
+    let root = async |store: &Arc<dyn Store>| *open(store, hour(0)).await.root().expose();
+    assert_eq!(root(&store).await, root(&store).await);
+    assert_ne!(root(&store).await, root(&memory()).await);
 }
 
 #[tokio::test]

@@ -75,7 +75,8 @@ impl Authority {
     }
 }
 
-fn named(name: &str) -> CertificateParams {
+/// For somebody of this name at Example.
+pub fn named(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "Example");

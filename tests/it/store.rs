@@ -149,6 +149,8 @@ conformance! {
     signing_keys_are_kept_by_generation
     of_many_keys_of_one_generation_one_is_added
     a_key_is_rescheduled_as_it_was_read
+    a_key_is_sealed_anew_as_it_was_read
+    the_root_key_is_sealed_anew_as_it_was_read
     the_first_root_key_stays
     the_last_sign_of_life_is_kept
     a_full_store_turns_new_records_away
@@ -1220,6 +1222,28 @@ async fn a_key_is_rescheduled_as_it_was_read(make: Make) {
     assert_eq!(store.reschedule_signing_key(&key(0), &key(1)).await, Ok(false), "it has another schedule");
     assert_eq!(store.reschedule_signing_key(&key(7), &next).await, Ok(false), "there is no such key");
     assert_eq!(store.signing_keys().await, Ok(vec![next, key(1)]));
+}
+
+async fn a_key_is_sealed_anew_as_it_was_read(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    for generation in 0..2 {
+        assert_eq!(store.add_signing_key(&key(generation), &[]).await, Ok(true));
+    }
+    let moved = KeyRecord { retire_at: now(), ..key(0) };
+    assert_eq!(store.reschedule_signing_key(&key(0), &moved).await, Ok(true));
+    assert_eq!(store.reseal_signing_key(&key(0), b"anew").await, Ok(true), "whatever its schedule is by now");
+    assert_eq!(store.reseal_signing_key(&key(0), b"other").await, Ok(false), "it has another seal");
+    assert_eq!(store.reseal_signing_key(&key(7), b"anew").await, Ok(false), "there is no such key");
+    assert_eq!(store.signing_keys().await, Ok(vec![KeyRecord { sealed: b"anew".to_vec(), ..moved }, key(1)]));
+}
+
+async fn the_root_key_is_sealed_anew_as_it_was_read(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    assert_eq!(store.reseal_root_key(b"old", b"new").await, Ok(false), "there is none");
+    assert_eq!(store.root_key(b"old").await, Ok(b"old".to_vec()));
+    assert_eq!(store.reseal_root_key(b"other", b"new").await, Ok(false));
+    assert_eq!(store.reseal_root_key(b"old", b"new").await, Ok(true));
+    assert_eq!(store.root_key(b"old").await, Ok(b"new".to_vec()));
 }
 
 async fn of_many_keys_of_one_generation_one_is_added(make: Make) {

@@ -322,8 +322,16 @@ impl Store for TappedStore {
         tapped!(self.reschedule_signing_key(read, next))
     }
 
+    async fn reseal_signing_key(&self, read: &KeyRecord, sealed: &[u8]) -> Result<bool, Unavailable> {
+        tapped!(self.reseal_signing_key(read, sealed))
+    }
+
     async fn root_key(&self, sealed: &[u8]) -> Result<Vec<u8>, Unavailable> {
         tapped!(self.root_key(sealed))
+    }
+
+    async fn reseal_root_key(&self, read: &[u8], sealed: &[u8]) -> Result<bool, Unavailable> {
+        tapped!(self.reseal_root_key(read, sealed))
     }
 
     async fn last_alive(&self) -> Result<Option<LastAlive>, Unavailable> {

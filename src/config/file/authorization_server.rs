@@ -212,6 +212,9 @@ pub(in crate::config) struct SigningFile {
     /// A file with 32 random bytes in base64 (`openssl rand -base64 32`) under which private keys are encrypted in the
     /// store. Required with `store.sqlite`; whoever loses it loses the keys.
     pub(in crate::config) encryption_key_file: Option<Given<String>>,
+    /// Files with further such keys, under which what is in the store may be encrypted still, or soon: while another key takes
+    /// the place of `encryption_key_file`, until `tollgate keys rewrap` was run. Default: none.
+    pub(in crate::config) decryption_key_files: Option<Given<Vec<Given<String>>>>,
 }
 
 /// A signature algorithm by its JOSE name.

@@ -12,6 +12,11 @@ pub(super) async fn root_key(database: &Database, sealed: &[u8]) -> Result<Vec<u
     Ok(rows.first().ok_or(Fault::Contended)?.try_get(0)?)
 }
 
+/// Puts another seal of the root key in place, if it has the one that was read.
+pub(super) async fn reseal_root_key(database: &Database, read: &[u8], sealed: &[u8]) -> Result<bool, Fault> {
+    database.changes("UPDATE root_key SET sealed = $1 WHERE sealed = $2 RETURNING 1", &[&sealed, &read]).await
+}
+
 /// A name for this process among those that serve from the database, or did.
 pub(super) async fn begin_life(database: &Database) -> Result<String, Fault> {
     let rows = database.read("SELECT gen_random_uuid()::text", &[]).await?;

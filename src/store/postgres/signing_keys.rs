@@ -72,6 +72,12 @@ pub(super) async fn reschedule(database: &Database, read: &KeyRecord, next: &Key
         .await
 }
 
+/// Puts another seal of a key in place, if it has the one that was read.
+pub(super) async fn reseal(database: &Database, read: &KeyRecord, sealed: &[u8]) -> Result<bool, Fault> {
+    let update = "UPDATE signing_keys SET sealed = $1 WHERE generation = $2 AND kid = $3 AND sealed = $4 RETURNING 1";
+    database.changes(update, &[&sealed, &read.generation.cast_signed(), &read.kid, &read.sealed]).await
+}
+
 /// Reads a row.
 fn from_row(row: &Row) -> Result<KeyRecord, Fault> {
     Ok(KeyRecord {

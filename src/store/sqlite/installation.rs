@@ -14,6 +14,12 @@ pub(super) fn root_key(connection: &Connection, sealed: &[u8]) -> Result<Vec<u8>
     Ok(select.query_one([], |row| row.get(0))?)
 }
 
+/// Puts another seal of the root key in place, if it has the one that was read.
+pub(super) fn reseal_root_key(connection: &Connection, read: &[u8], sealed: &[u8]) -> Result<bool, Fault> {
+    let mut update = connection.prepare_cached("UPDATE root_key SET sealed = :sealed WHERE sealed = :read")?;
+    Ok(update.execute(named_params! { ":sealed": sealed, ":read": read })? == 1)
+}
+
 /// The last sign of life.
 pub(super) fn last_alive(connection: &Connection) -> Result<Option<LastAlive>, Fault> {
     let mut select = connection.prepare_cached("SELECT at, stopped FROM last_alive")?;

@@ -76,6 +76,21 @@ pub(super) fn replace_schedule(connection: &Connection, read: &KeyRecord, next: 
     Ok(updated == 1)
 }
 
+/// Puts another seal of a key in place, if it has the one that was read.
+pub(super) fn reseal(connection: &Connection, read: &KeyRecord, sealed: &[u8]) -> Result<bool, Fault> {
+    let mut update = connection.prepare_cached(
+        "UPDATE signing_keys SET sealed = :sealed
+         WHERE generation = :generation AND kid = :kid AND sealed = :read_sealed",
+    )?;
+    let updated = update.execute(named_params! {
+        ":sealed": sealed,
+        ":generation": read.generation.cast_signed(),
+        ":kid": read.kid,
+        ":read_sealed": read.sealed,
+    })?;
+    Ok(updated == 1)
+}
+
 /// Reads a row.
 fn from_row(row: &Row<'_>) -> rusqlite::Result<KeyRecord> {
     Ok(KeyRecord {
