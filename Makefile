@@ -4,10 +4,11 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build static image demo pod roll-out newcomer certification book test fuzz lint audit bench fmt tools clean-tools
+.PHONY: help build static image demo pod roll-out newcomer certification book test fuzz edge lint audit bench fmt tools clean-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_CASES ?= 40000
+EDGE_GATES ?= 1,10,100
 NODE_MODULES := tests/interop/node_modules/.package-lock.json examples/external-login/node_modules/.package-lock.json
 
 help: ## list the targets
@@ -52,6 +53,10 @@ test: tools ## run every test; installs what it needs
 fuzz: ## try many more broken requests than `make test` does, others each time; FUZZ_CASES says how many
 	TOLLGATE_FUZZ_CASES=$(FUZZ_CASES) TOLLGATE_FUZZ_SEED="$$(date +%s)" \
 	  cargo test --locked --test it fuzz::a_good_request -- --nocapture
+
+edge: ## measure how soon gates refuse what was revoked, and what status lists cost; EDGE_GATES says at how many
+	POSTGRES_BIN="$$(scripts/install-postgres)" TOLLGATE_EDGE_GATES=$(EDGE_GATES) \
+	  cargo test --locked --release --test it edge:: -- --nocapture --test-threads 1
 
 lint: ## check format, lints, documentation, dependencies, spelling, shell, YAML and workflows
 	cargo fmt --check

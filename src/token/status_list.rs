@@ -263,6 +263,7 @@ impl StatusList {
 fn unpack(packed: &[u8], limit: usize) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     ZlibDecoder::new(packed).take(limit as u64 + 1).read_to_end(&mut bytes).ok()?;
+    bytes.shrink_to_fit();
     (bytes.len() <= limit).then_some(bytes)
 }
 

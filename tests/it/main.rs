@@ -31,6 +31,7 @@ mod doctor;
 mod documents;
 mod door;
 mod drain;
+mod edge;
 mod encryption_key;
 mod ended;
 mod envoy;
