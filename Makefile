@@ -58,7 +58,7 @@ edge: ## measure how soon gates refuse what was revoked, and what status lists c
 	POSTGRES_BIN="$$(scripts/install-postgres)" TOLLGATE_EDGE_GATES=$(EDGE_GATES) \
 	  cargo test --locked --release --test it edge:: -- --nocapture --test-threads 1
 
-lint: ## check format, lints, documentation, dependencies, spelling, shell, YAML and workflows
+lint: ## check format, lints, documentation, dependencies, spelling, shell, YAML, images and workflows
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
@@ -69,6 +69,7 @@ lint: ## check format, lints, documentation, dependencies, spelling, shell, YAML
 	.tools/lint/bin/typos
 	.tools/lint/bin/python -m yamllint --strict .
 	.tools/lint/bin/shellcheck --external-sources $$(grep -rl '^#!.*bash' .ci scripts)
+	.tools/lint/bin/hadolint Containerfile packaging/Containerfile.release
 	.tools/lint/bin/zizmor --offline --quiet .github/workflows
 	actionlint=$$(scripts/install-actionlint); "$$actionlint" -shellcheck .tools/lint/bin/shellcheck
 	go=$$(scripts/install-go); test -z "$$("$$(dirname "$$go")/gofmt" -l examples)"

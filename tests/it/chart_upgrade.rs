@@ -36,7 +36,11 @@ impl Cluster {
         let mut groups = Vec::new();
         for (version, kinds) in resources {
             let resource = |kind: &&str| {
-                let plural = format!("{}s", kind.to_lowercase()).replace("policys", "policies");
+                let lower = kind.to_lowercase();
+                let plural = match lower.strip_suffix('y') {
+                    Some(stem) => format!("{stem}ies"),
+                    None => format!("{lower}s"),
+                };
                 json!({ "name": plural, "kind": kind, "namespaced": true, "verbs": ["get", "create"] })
             };
             let resources: Vec<_> = kinds.iter().map(resource).collect();

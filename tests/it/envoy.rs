@@ -31,6 +31,13 @@ impl Envoy {
         Self::start(&recommended(socket, upstream)).await
     }
 
+    /// The recommended configuration for a gate behind a Service at this port, over TCP.
+    pub async fn asking_service(port: u16, upstream: u16) -> Self {
+        let text = recommended(Path::new("SOCKET"), upstream);
+        let service = format!("socket_address: {{ address: 127.0.0.1, port_value: {port} }}");
+        Self::start(&replace(&text, "pipe: { path: SOCKET }", &service)).await
+    }
+
     /// The configuration for tokens of other issuers, on this port; or on any one, and for the host of the configuration.
     pub async fn for_other_issuer(socket: &Path, upstream: u16, port: u16) -> Self {
         let text = adapted("other-issuer.yaml", socket, upstream);

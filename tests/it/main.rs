@@ -93,6 +93,7 @@ mod request_object;
 mod resource_metadata;
 mod restart;
 mod revoke;
+mod rolling;
 mod runbooks;
 mod session;
 mod shapes;
