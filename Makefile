@@ -4,12 +4,13 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build static image demo pod roll-out newcomer certification mcp-conformance book test fuzz crash lint audit bench fmt \
+.PHONY: help build static image demo pod roll-out newcomer certification mcp-conformance book test fuzz crash edge lint audit bench fmt \
   tools clean-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_CASES ?= 40000
 CRASH_ROUNDS ?= 200
+EDGE_GATES ?= 1,10,100
 NODE_MODULES := tests/interop/node_modules/.package-lock.json examples/external-login/node_modules/.package-lock.json
 
 help: ## list the targets
@@ -61,6 +62,10 @@ fuzz: ## try many more broken requests than `make test` does, others each time; 
 crash: ## crash process, database and power many more times than `make test` does, otherwise each time; CRASH_ROUNDS says how often
 	POSTGRES_BIN="$$(scripts/install-postgres)" TOLLGATE_CRASH_ROUNDS=$(CRASH_ROUNDS) TOLLGATE_CRASH_SEED="$$(date +%s)" \
 	  cargo test --locked --test it crash_matrix::killed -- --nocapture
+
+edge: ## measure how soon gates refuse what was revoked, and what status lists cost; EDGE_GATES says at how many
+	POSTGRES_BIN="$$(scripts/install-postgres)" TOLLGATE_EDGE_GATES=$(EDGE_GATES) \
+	  cargo test --locked --release --test it edge:: -- --nocapture --test-threads 1
 
 lint: ## check format, lints, documentation, dependencies, spelling, shell, YAML, images and workflows
 	cargo fmt --check

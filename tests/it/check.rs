@@ -239,6 +239,11 @@ impl Proxy {
         Self(AuthorizationClient::new(endpoint.connect().await.expect("a connection")))
     }
 
+    /// The same to a gate at a socket.
+    pub async fn over_socket(socket: &Path) -> Self {
+        Self(AuthorizationClient::new(channel(socket).await))
+    }
+
     /// Asks about a GET request with these headers.
     pub async fn ask(&mut self, host: &str, target: &str, headers: &[(&str, &str)]) -> Verdict {
         self.send("GET", host, target, headers).await
