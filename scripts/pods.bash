@@ -13,7 +13,10 @@ end_pods() {
   local container process namespace
   for container in $(crun list --quiet 2>/dev/null | grep "^$prefix-"); do crun delete --force "$container" 2>/dev/null || true; done
   for process in $(jobs -p); do kill "$process" 2>/dev/null || true; done
-  for namespace in $(ip netns list | cut -d ' ' -f 1 | grep "^$prefix-"); do ip netns delete "$namespace" 2>/dev/null || true; done
+  for namespace in $(ip netns list | cut -d ' ' -f 1 | grep "^$prefix-"); do
+    for process in $(ip netns pids "$namespace"); do kill -KILL "$process" 2>/dev/null || true; done
+    ip netns delete "$namespace" 2>/dev/null || true
+  done
   rm -rf "$pods"
 }
 trap end_pods EXIT
