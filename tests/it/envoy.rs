@@ -324,29 +324,45 @@ impl Reply {
 
 /// One request and one answer on a new connection.
 pub async fn exchange(port: u16, request: &[u8]) -> std::io::Result<Reply> {
-    let answer = async {
-        let mut connection = TcpStream::connect(("127.0.0.1", port)).await?;
-        connection.write_all(request).await?;
-        let mut buffer = Vec::new();
-        let head = read_head(&mut connection, &mut buffer).await?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
-        let bodyless = request.starts_with(b"HEAD ");
-        match field(&head, "content-length").and_then(|length| length.parse::<usize>().ok()) {
-            _ if bodyless => {}
+    let answer = async { Connection::open(port).await?.ask(request).await };
+    timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}
+
+/// A connection for one request after the other.
+pub struct Connection {
+    stream: TcpStream,
+    /// What was read and belongs to no answer yet.
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    pub async fn open(port: u16) -> std::io::Result<Self> {
+        Ok(Self { stream: TcpStream::connect(("127.0.0.1", port)).await?, buffer: Vec::new() })
+    }
+
+    /// Sends a request, and reads its answer.
+    pub async fn ask(&mut self, request: &[u8]) -> std::io::Result<Reply> {
+        self.stream.write_all(request).await?;
+        let head = read_head(&mut self.stream, &mut self.buffer).await?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        let length = match field(&head, "content-length").and_then(|length| length.parse::<usize>().ok()) {
+            _ if request.starts_with(b"HEAD ") => 0,
             Some(length) => {
-                while buffer.len() < length {
-                    if connection.read_buf(&mut buffer).await? == 0 {
+                while self.buffer.len() < length {
+                    if self.stream.read_buf(&mut self.buffer).await? == 0 {
                         return Err(std::io::ErrorKind::UnexpectedEof.into());
                     }
                 }
+                length
             }
             // Without a length the body ends with the connection, which every such request asks to be closed.
             None => {
-                connection.read_to_end(&mut buffer).await?;
+                self.stream.read_to_end(&mut self.buffer).await?;
+                self.buffer.len()
             }
-        }
+        };
+        let body = self.buffer.drain(..length).collect::<Vec<_>>();
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or(std::io::ErrorKind::InvalidData)?;
-        Ok(Reply { status, head, body: String::from_utf8_lossy(&buffer).into_owned() })
-    };
-    timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+        Ok(Reply { status, head, body: String::from_utf8_lossy(&body).into_owned() })
+    }
 }

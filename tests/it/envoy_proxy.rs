@@ -31,10 +31,10 @@ use crate::sidecar::Sidecar;
 use crate::upstream::{Upstream, field, fields};
 
 /// A gate, an API, an Envoy between them, and a client.
-struct World {
-    gate: Gate,
-    upstream: Upstream,
-    envoy: Envoy,
+pub struct World {
+    pub gate: Gate,
+    pub upstream: Upstream,
+    pub envoy: Envoy,
     ada: Holder,
 }
 
@@ -50,10 +50,22 @@ impl World {
         Self { gate, upstream, envoy, ada }
     }
 
-    async fn careless() -> Self {
+    pub async fn careless() -> Self {
         let gate = Gate::start().await;
         let upstream = Upstream::start().await;
         let envoy = Envoy::careless(&gate.socket, upstream.port).await;
+        let ada = Holder::new("tv");
+        Self { gate, upstream, envoy, ada }
+    }
+
+    /// With the recommended configuration, but for these changes.
+    pub async fn changed(changes: &[(&str, &str)]) -> Self {
+        let gate = Gate::start().await;
+        let upstream = Upstream::start().await;
+        let socket = gate.socket.to_string_lossy().into_owned();
+        let changes = [&[("/run/tollgate/authz.sock", &*socket)], changes].concat();
+        let folder = gate.share_folder();
+        let envoy = Envoy::of_file("envoy.yaml", upstream.port, folder.path(), &changes).await;
         let ada = Holder::new("tv");
         Self { gate, upstream, envoy, ada }
     }
@@ -67,12 +79,12 @@ impl World {
         Self { gate, upstream, envoy, ada }
     }
 
-    fn ask(&self) -> Ask {
+    pub fn ask(&self) -> Ask {
         Ask::good(&self.gate, &self.ada)
     }
 
     /// The request as it goes over the wire.
-    fn wire(&self, ask: &Ask) -> Vec<u8> {
+    pub fn wire(&self, ask: &Ask) -> Vec<u8> {
         let mut wire = format!("{} {} HTTP/1.1\r\nhost: {}\r\n", ask.method, ask.target, ask.host).into_bytes();
         for (name, value) in ask.fields(&self.gate, &self.ada) {
             wire.extend_from_slice(name.as_bytes());
@@ -84,13 +96,13 @@ impl World {
         wire
     }
 
-    async fn send(&self, ask: &Ask) -> Reply {
+    pub async fn send(&self, ask: &Ask) -> Reply {
         self.envoy.send(&self.wire(ask)).await
     }
 
     /// Fails unless the request was answered by somebody in front of the API.
     #[track_caller]
-    fn nothing_arrived(&self, why: &str) {
+    pub fn nothing_arrived(&self, why: &str) {
         let seen = self.upstream.take();
         assert!(seen.is_empty(), "{why}: the API was reached:\n{}", seen.join("\n"));
     }
@@ -428,13 +440,13 @@ async fn grpc_and_cross_origin_callers_can_read_a_denial() {
 }
 
 /// An API that speaks gRPC: every call succeeds and says nothing, but for the headers that came with it.
-struct Shop {
-    port: u16,
+pub struct Shop {
+    pub port: u16,
     seen: Arc<Mutex<Vec<HeaderMap>>>,
 }
 
 impl Shop {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -457,7 +469,7 @@ impl Shop {
         Self { port, seen }
     }
 
-    fn take(&self) -> Vec<HeaderMap> {
+    pub fn take(&self) -> Vec<HeaderMap> {
         std::mem::take(&mut *self.seen.lock().expect("no test panics with the lock"))
     }
 }

@@ -1,4 +1,4 @@
-//! An API that does nothing but show what reaches it, byte for byte.
+//! An API that does nothing but show what reaches it, byte for byte, and opens WebSockets.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -43,6 +43,13 @@ async fn serve(mut connection: TcpStream, seen: Arc<Mutex<Vec<String>>>) -> io::
         }
         buffer.drain(..length);
         seen.lock().expect("no test panics with the lock").push(head.clone());
+        if field(&head, "upgrade") == Some("websocket") {
+            // From here on it says again what it hears.
+            let opened = b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+            connection.write_all(opened).await?;
+            let (mut hears, mut says) = connection.split();
+            return tokio::io::copy(&mut hears, &mut says).await.map(|_| ());
+        }
         let body = if head.starts_with("HEAD ") { "" } else { &head };
         let answer = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ndpop-nonce: of-the-upstream\r\ncontent-length: {}\r\n\r\n{body}",
