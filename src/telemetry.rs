@@ -20,6 +20,7 @@ mod metrics;
 mod readings;
 mod replay;
 mod standing;
+mod store;
 mod traces;
 
 pub use feed::{FEED_LIMIT, Feed, Heard};
@@ -32,6 +33,7 @@ pub use metrics::{CacheMetrics, Metrics, MetricsFormat, ReplayMetrics};
 pub use readings::{Read, Sample};
 pub use replay::CountedGuard;
 pub use standing::{Facts, Standing};
+pub use store::{CountedStore, StoreMetrics};
 pub(crate) use traces::{CallerSpan, Traced};
 pub use traces::{Traces, TracesFault};
 

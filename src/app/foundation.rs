@@ -20,7 +20,7 @@ use crate::oauth::{LogoutNotices, Tally};
 use crate::replay::{LocalReplayGuard, RedisReplayGuard, ReplayGuard};
 use crate::secret::seal::RootKey;
 use crate::store::{Endings, LastAlive, Store};
-use crate::telemetry::{CountedGuard, Feed, Metrics, Standing, Traces};
+use crate::telemetry::{CountedGuard, CountedStore, Feed, Metrics, Standing, Traces};
 
 /// What outlives a configuration.
 pub(super) struct Foundation {
@@ -101,6 +101,7 @@ impl Foundation {
         let (state, round, fence, root) = match store.zip(signing) {
             None => (None, None, Fence::without_store(now, skew), RootKey::from_bytes(entropy.draw())),
             Some((store, config::Signing { schedule, encryption_key })) => {
+                let store: Arc<dyn Store> = Arc::new(CountedStore::new(store, metrics.store.clone()));
                 let seen_until = store.last_alive().await?.map(|last| last.proofs_until(now, skew));
                 store.note_alive(LastAlive { at: now, stopped: false }).await?;
                 let kek = encryption_key.unwrap_or_else(|| RootKey::from_bytes(entropy.draw()).into());

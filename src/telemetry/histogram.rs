@@ -29,6 +29,11 @@ impl Histogram {
         Self(Arc::new(Buckets { bounds, counts, sum: AtomicU64::new(0) }))
     }
 
+    /// Whether nothing was counted yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.counts.iter().all(|count| count.load(Ordering::Relaxed) == 0)
+    }
+
     /// Counts one more.
     pub(super) fn observe(&self, value: Duration) {
         let seconds = value.as_secs_f64();

@@ -17,6 +17,7 @@ use super::gate::{GateFamilies, GateMetrics};
 use super::issuer::IssuerMetrics;
 use super::readings::{Kind, Read, Reading};
 use super::standing::Standing;
+use super::store::StoreMetrics;
 use crate::clock::Timestamp;
 
 /// Labels of a series; one without a value is as good as absent (OpenMetrics 1.0 §4.2).
@@ -68,6 +69,8 @@ pub struct Metrics {
     pub tokens: CacheMetrics,
     /// By the guard of spent proofs.
     pub replay: ReplayMetrics,
+    /// By the store.
+    pub store: StoreMetrics,
     /// Reloads that were applied, and that were refused.
     reloads: (Counter, Counter),
 }
@@ -108,7 +111,8 @@ impl Metrics {
         let spent = family(&mut registry, "tollgate_replay_checks", "Proofs whose single use was asked for");
         let replay =
             ReplayMetrics { first: spent("first"), replayed: spent("replayed"), unavailable: spent("unavailable") };
-        Self { registry, gate, issuer, tokens, replay, reloads }
+        let store = StoreMetrics::register(&mut registry);
+        Self { registry, gate, issuer, tokens, replay, store, reloads }
     }
 
     /// What a gate counts that has these resources. What others have counted under the same names goes on.

@@ -3,17 +3,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::Value;
 use tokio::process::Command;
-use tollgate::clock::Clock as _;
+use tollgate::clock::{Clock as _, SystemClock};
+use tollgate::store::{Limits, MemoryStore, Store, Unavailable};
+use tollgate::telemetry::{CountedStore, Metrics, MetricsFormat};
 
 use crate::browser::Browser;
+use crate::check;
 use crate::client::{AUTHORIZATION_REQUEST, CLIENT_CREDENTIALS, answer, code_request, http, refresh_request};
 use crate::interop::{installed, repository};
 use crate::manifests::succeeded;
 use crate::process::{Installation, run};
 use crate::proxy::Proxy;
+use crate::tap::{Tap, TappedStore};
 use crate::world::World;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -114,6 +121,132 @@ async fn what_happens_is_counted() {
     let one = |series: &str| (gain.1[series] - 1.0).abs() < f64::EPSILON;
     assert!(one("tollgate_signing_keys{state=\"signing\"}"));
     assert!(one(&format!("tollgate_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))));
+}
+
+/// What becomes of calls of `rotate`; all others are left alone.
+#[derive(Clone, Copy)]
+enum Rotations {
+    Go,
+    Fail(Unavailable),
+    Hang,
+}
+
+struct Turnstile(Mutex<Rotations>);
+
+impl Turnstile {
+    /// A store in memory behind a new one.
+    fn before_a_store() -> (Arc<Self>, Arc<dyn Store>) {
+        let turnstile = Arc::new(Self(Mutex::new(Rotations::Go)));
+        let inner = Arc::new(MemoryStore::new(Limits::default()));
+        let tap = Arc::clone(&turnstile) as Arc<dyn Tap>;
+        (turnstile, Arc::new(TappedStore { inner, tap }))
+    }
+
+    fn set(&self, rotations: Rotations) {
+        *self.0.lock().expect("no test panics with the lock") = rotations;
+    }
+}
+
+#[async_trait]
+impl Tap for Turnstile {
+    async fn before(&self, call: &'static str) -> Result<(), Unavailable> {
+        let rotations = *self.0.lock().expect("no test panics with the lock");
+        match rotations {
+            Rotations::Fail(fault) if call == "rotate" => Err(fault),
+            Rotations::Hang => std::future::pending().await,
+            Rotations::Go | Rotations::Fail(_) => Ok(()),
+        }
+    }
+}
+
+/// The number of calls of the store by verb and outcome.
+fn calls(operation: &str, outcome: &str) -> String {
+    format!("tollgate_store_call_duration_seconds_count{{operation=\"{operation}\",outcome=\"{outcome}\"}}")
+}
+
+#[tokio::test]
+async fn calls_of_the_store_are_counted_by_what_was_asked_and_how_it_ended() {
+    let (turnstile, store) = Turnstile::before_a_store();
+    let world = World::start_on(store, |_| {}).await;
+    let spa = world.client("spa");
+    let before = samples(&scrape(&world, OPENMETRICS).await.1);
+    assert!(before.contains_key(&calls("last_alive", "answered")), "{before:#?}");
+    assert!(!before.keys().any(|series| series.contains("\"rotate\"")), "nobody has asked for it: {before:#?}");
+
+    let code = world.code(&spa).await;
+    let tokens = spa.request(world.clock.now(), &code_request(&code)).send().await.expect_tokens();
+    let refresh = async || {
+        let request = refresh_request(tokens.text("refresh_token"));
+        spa.request(world.clock.now(), &request).send().await.status
+    };
+    for fault in [Unavailable::Down, Unavailable::Down, Unavailable::Full] {
+        turnstile.set(Rotations::Fail(fault));
+        assert_eq!(refresh().await, 503, "{fault:?}");
+    }
+    turnstile.set(Rotations::Go);
+    assert_eq!(refresh().await, 200);
+
+    let gain = Gain(before, samples(&scrape(&world, OPENMETRICS).await.1));
+    gain.expect(&calls("redeem_code", "answered"), 1.0);
+    gain.expect(&calls("rotate", "unavailable"), 2.0);
+    gain.expect(&calls("rotate", "full"), 1.0);
+    gain.expect(&calls("rotate", "answered"), 1.0);
+    let all = "tollgate_store_call_duration_seconds_bucket{le=\"+Inf\",operation=\"rotate\",outcome=\"unavailable\"}";
+    gain.expect(all, 2.0);
+}
+
+#[tokio::test]
+async fn a_call_of_the_store_that_nobody_waits_for_is_counted_too() {
+    let (turnstile, store) = Turnstile::before_a_store();
+    turnstile.set(Rotations::Hang);
+    let metrics = Metrics::new();
+    let store = CountedStore::new(store, metrics.store.clone());
+    let text = || metrics.text(MetricsFormat::OpenMetrics);
+    assert!(!text().contains("tollgate_store_call"), "a gate without a store says nothing of one");
+    assert!(tokio::time::timeout(Duration::ZERO, store.last_alive()).await.is_err(), "the store hangs");
+    Gain(BTreeMap::new(), samples(&text())).expect(&calls("last_alive", "abandoned"), 1.0);
+}
+
+#[tokio::test]
+async fn what_is_only_observed_is_counted_by_what_would_be() {
+    let installation = Installation::new();
+    let process = installation.start(&["--set", "protected_resources.0.enforcement=observe"]).await;
+    let scrape = async || {
+        let request = http().get(format!("http://{}/metrics", process.admin)).header("accept", OPENMETRICS);
+        samples(&request.send().await.expect("an answer").text().await.expect("text"))
+    };
+    let checks = |resource, outcome, denial| {
+        format!("tollgate_checks_total{{resource=\"{resource}\",outcome=\"{outcome}\",denial=\"{denial}\"}}")
+    };
+    let api = "https://api.example.com";
+    let before = scrape().await;
+    assert!(before.contains_key(&checks(api, "observed", "token_expired")), "each is 0 before it comes");
+
+    let backend = installation.client("backend");
+    let tokens = backend.request(SystemClock.now(), &CLIENT_CREDENTIALS).send().await.expect_tokens();
+    let token = tokens.text("access_token");
+    let proof = backend.resource_proof("GET", &format!("{api}/orders/7"), token, SystemClock.now());
+    let (bound, bearer) = (format!("DPoP {token}"), format!("Bearer {token}"));
+    let good = [("authorization", bound.as_str()), ("dpop", proof.as_str())];
+    let mut proxy = check::Proxy::over_socket(&installation.socket()).await;
+    for (host, headers, status) in [
+        ("api.example.com", good.as_slice(), 200),
+        ("api.example.com", &good, 200), // the same proof
+        ("api.example.com", &[("authorization", bearer.as_str())], 200),
+        ("api.example.com", &[], 200),
+        ("other.example.com", &[], 403),
+    ] {
+        assert_eq!(proxy.ask(host, "/orders/7", headers).await.status, status, "{host} {headers:?}");
+    }
+
+    let gain = Gain(before, scrape().await);
+    gain.expect(&checks(api, "allowed", ""), 1.0);
+    for would_be in ["proof_replayed", "bound_token_as_bearer", "credentials_missing"] {
+        gain.expect(&checks(api, "observed", would_be), 1.0);
+        gain.expect(&checks(api, "denied", would_be), 0.0);
+    }
+    gain.expect(&checks("", "denied", "host_unknown"), 1.0);
+    gain.expect("tollgate_check_duration_seconds_count{outcome=\"allowed\"}", 4.0);
 }
 
 #[tokio::test]
