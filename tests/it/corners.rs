@@ -206,8 +206,8 @@ async fn credentials_of_strange_bytes_are_refused_in_both_encodings_of_headers()
             ("a token of bytes", authorization(b"DPoP \xff\xfe")),
             ("a good token and a byte", authorization(&spoiled)),
             ("two tokens in one line", authorization(format!("DPoP {token}, DPoP {token}").as_bytes())),
-            ("a large proof", proof(&[b'a'; 20_000])),
-            ("a large token", authorization(&[b"DPoP ".as_slice(), &[b'a'; 40_000]].concat())),
+            ("a large proof", proof(&vec![b'a'; 20_000])),
+            ("a large token", authorization(&[b"DPoP ".as_slice(), &vec![b'a'; 40_000]].concat())),
         ] {
             let reply = world.send(&ask).await;
             assert!(matches!(reply.status, 400 | 401 | 431), "{what}: {reply:?}");

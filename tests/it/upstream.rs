@@ -1,4 +1,4 @@
-//! An API that does nothing but show what reaches it, byte for byte, and opens WebSockets.
+//! An API that does nothing but show what reaches it, byte for byte, and speaks `WebSocket`.
 
 use std::io;
 use std::sync::{Arc, Mutex};
