@@ -34,12 +34,12 @@ pub(crate) fn measure(report: &mut Report, runtime: &Runtime) {
     drop(store);
     let bytes = std::fs::metadata(&database).expect("the file").len() / GRANTS as u64;
 
+    let admin = free_address();
+    let config = write_configuration(folder.path(), free_address(), admin, &key);
     let mut resident = Vec::new();
     let [starts] = take_turns(
         ROUNDS,
         [&mut || {
-            let admin = free_address();
-            let config = write_configuration(folder.path(), free_address(), admin, &key);
             let began = Instant::now();
             let process = serve(&config, &[]);
             runtime.block_on(ready(admin));
