@@ -105,6 +105,7 @@ tools: $(NODE_MODULES) ## install Envoy, Chromium, PostgreSQL, Redis, promtool, 
 	@CARGO_TARGET_DIR=.tools/openidconnect cargo build --quiet --locked --manifest-path tests/interop/openidconnect/Cargo.toml
 	@scripts/install-python openapi scripts/requirements/openapi.txt
 	@scripts/install-python kubernetes scripts/requirements/kubernetes.txt
+	@scripts/install-python http3 scripts/requirements/http3.txt
 	@scripts/install-helm
 
 $(NODE_MODULES): %/node_modules/.package-lock.json: %/package-lock.json

@@ -146,12 +146,19 @@ impl Envoy {
     /// A configuration of the repository before this API, with its certificate from this folder if it needs one, and with
     /// more in it replaced.
     pub async fn of_file(name: &str, upstream: u16, folder: &Path, changes: &[(&str, &str)]) -> Self {
-        let text = replace(&on_free_ports(name), "port_value: 9000", &format!("port_value: {upstream}"));
-        let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
-        let text = text.replace("/etc/envoy/tls.crt", &file("server.pem"));
-        let text = text.replace("/etc/envoy/tls.key", &file("server.key"));
-        let text = text.replace("/etc/envoy/clients-ca.crt", &file("ca.pem"));
-        Self::start(&changes.iter().fold(text, |text, (from, to)| replace(&text, from, to))).await
+        Self::start(&before_api(name, upstream, folder, changes)).await
+    }
+
+    /// This configuration with a second listener, which is the first one with these differences; gives its port too.
+    pub async fn with_listener(listener: Value, configuration: &str) -> (Self, u16) {
+        let mut configuration: Value = serde_saphyr::from_str(configuration).expect("YAML");
+        let listeners = configuration["static_resources"]["listeners"].as_array_mut().expect("listeners");
+        let (mut second, name) = (listeners[0].clone(), listener["name"].clone());
+        amend(&mut second, listener);
+        listeners.push(second);
+        let envoy = Self::start(&configuration.to_string()).await;
+        let port = envoy.port_of(name.as_str().expect("a name")).await;
+        (envoy, port)
     }
 
     /// What somebody gets who sets nothing but what he must: no normalisation, no strict header names, headers as a map,
@@ -191,13 +198,19 @@ impl Envoy {
         })
         .await;
         let mut envoy = Self { port: 0, admin, folder, _process: process };
-        envoy.port = eventually("Envoy listens", async || {
-            let reply = envoy.ask_admin("/listeners").await?;
-            let line = reply.body.lines().find(|line| line.starts_with("ingress::"))?;
+        envoy.port = envoy.port_of("ingress").await;
+        envoy
+    }
+
+    /// The port of the listener of this name, once it listens.
+    async fn port_of(&self, listener: &str) -> u16 {
+        let line = format!("{listener}::");
+        eventually("Envoy listens", async || {
+            let reply = self.ask_admin("/listeners").await?;
+            let line = reply.body.lines().find(|found| found.starts_with(&line))?;
             line.rsplit_once(':')?.1.trim().parse().ok()
         })
-        .await;
-        envoy
+        .await
     }
 
     /// Where its administration is.
@@ -234,6 +247,44 @@ fn adapted(name: &str, socket: &Path, upstream: u16) -> String {
     let text = on_free_ports(name);
     let text = replace(&text, "port_value: 9000", &format!("port_value: {upstream}"));
     replace(&text, "/run/tollgate/authz.sock", &socket.to_string_lossy())
+}
+
+/// A configuration of the repository before this API, with its certificate from this folder if it needs one, and with more in
+/// it replaced.
+pub fn before_api(name: &str, upstream: u16, folder: &Path, changes: &[(&str, &str)]) -> String {
+    let text = replace(&on_free_ports(name), "port_value: 9000", &format!("port_value: {upstream}"));
+    let text = with_certificate(&text, folder);
+    changes.iter().fold(text, |text, (from, to)| replace(&text, from, to))
+}
+
+/// The same with the files of its certificates in this folder.
+pub fn with_certificate(text: &str, folder: &Path) -> String {
+    let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let text = text.replace("/etc/envoy/tls.crt", &file("server.pem"));
+    let text = text.replace("/etc/envoy/tls.key", &file("server.key"));
+    text.replace("/etc/envoy/clients-ca.crt", &file("ca.pem"))
+}
+
+/// Puts these differences into a configuration, member by member and, in lists, item by item. A transport socket is replaced
+/// as a whole.
+fn amend(there: &mut Value, differences: Value) {
+    match (there, differences) {
+        (Value::Object(there), Value::Object(differences)) => {
+            for (name, difference) in differences {
+                if name == "transport_socket" {
+                    there.insert(name, difference);
+                } else {
+                    amend(there.entry(name).or_insert(Value::Null), difference);
+                }
+            }
+        }
+        (Value::Array(there), Value::Array(differences)) => {
+            for (there, difference) in there.iter_mut().zip(differences) {
+                amend(there, difference);
+            }
+        }
+        (there, difference) => *there = difference,
+    }
 }
 
 /// A configuration of the repository with ports for itself, and patience.

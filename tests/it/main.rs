@@ -54,6 +54,7 @@ mod gate_only;
 mod gate_rules;
 mod guides;
 mod hostile;
+mod http3;
 mod hygiene;
 mod inject;
 mod injector;

@@ -13,7 +13,7 @@ use tollgate::jose::{Algorithm, SigningKey};
 use crate::client::{CLIENT_CREDENTIALS, Client};
 use crate::gate::proof_claims;
 use crate::interop::repository;
-use crate::mutual_tls::{Authority, Credential};
+use crate::mutual_tls::{Authority, Credential, named};
 
 mod grpc;
 mod ingress;
@@ -32,7 +32,10 @@ const HOSTS: [&str; 3] = ["api.example.com", "auth.example.com", "tools.example.
 /// A certificate for all hosts, in files as Envoy reads them.
 pub fn certify(folder: &std::path::Path, authority: &Authority) {
     let hosts = HOSTS.map(str::to_owned);
-    let server = authority.sign(&rcgen::CertificateParams::new(hosts).expect("names"));
+    let mut server = rcgen::CertificateParams::new(hosts).expect("names");
+    // OpenSSL takes a certificate that has the name of its authority for signed by itself.
+    server.distinguished_name = named("api.example.com").distinguished_name;
+    let server = authority.sign(&server);
     fs::write(folder.join("server.pem"), &server.pem).expect("a file");
     fs::write(folder.join("server.key"), server.key.serialize_pem()).expect("a file");
 }
