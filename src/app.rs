@@ -203,6 +203,7 @@ impl App {
             authorization_server,
             issuers,
             protected_resources,
+            one_logged_in,
             digest,
             ..
         } = config;
@@ -244,7 +245,7 @@ impl App {
         let store_name = fixed.store.name();
         let signing = server.map(|server| server.signing.clone());
         let interval = signing.as_ref().map(|signing| signing.schedule.interval());
-        let next = Changing { server: authorization_server, issuers, resources: protected_resources };
+        let next = Changing { server: authorization_server, issuers, resources: protected_resources, one_logged_in };
         let kept = limits.kept + LARGEST_SKEW;
         let opening = Opening { digest, store, signing, replay, skew: next.skew(), kept };
         let traces = seams.traces.clone();

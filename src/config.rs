@@ -7,6 +7,7 @@
 //! Invariant: no string in a [`Config`] is left unparsed, and no secret stands in the file: secrets are given by path.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +74,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// What is logged.
     pub log: LogFilter,
+    /// One in how many allowed requests is logged at `info`; without a number none is.
+    pub one_logged_in: Option<NonZeroU32>,
     /// Where state is kept.
     pub store: Store,
     /// How much state is kept at most.

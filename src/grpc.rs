@@ -31,6 +31,7 @@ pub mod admin;
 mod check;
 mod mutual;
 mod question;
+mod samples;
 mod socket;
 mod span;
 

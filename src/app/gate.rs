@@ -1,5 +1,6 @@
 //! The gate of a process, whether it issues tokens too or not.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub(super) struct Parts<'a> {
     /// How far clocks of clients may be ahead of ours.
     pub(super) skew: Duration,
     pub(super) nonce_life: Duration,
+    /// One in how many allowed requests is logged for all to see, if any is.
+    pub(super) one_logged_in: Option<NonZeroU32>,
 }
 
 impl Foundation {
@@ -46,7 +49,7 @@ impl Foundation {
         let fence = self.fence(parts.skew);
         let enforcer = Enforcer::new(resources, issuers, tokens, Arc::clone(&self.proof_keys), fence);
         let service = CheckService::new(enforcer, Arc::clone(&self.guard), Arc::clone(&self.clock));
-        service.counted_by(Arc::new(metrics)).traced_by(self.traces.clone())
+        service.counted_by(Arc::new(metrics)).traced_by(self.traces.clone()).sampled(parts.one_logged_in)
     }
 
     /// Those issuers that an operator has named. Nothing is fetched yet, and whose settings are as `before` is not fetched

@@ -1,5 +1,6 @@
 //! What answers under one configuration.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,12 +31,15 @@ pub(super) struct Changing {
     pub(super) server: Option<config::AuthorizationServer>,
     pub(super) issuers: Vec<IssuerSettings>,
     pub(super) resources: Vec<ResourceSettings>,
+    /// One in how many allowed requests is logged for all to see, if any is.
+    pub(super) one_logged_in: Option<NonZeroU32>,
 }
 
 impl Changing {
     pub(super) fn of(config: Config) -> Self {
-        let Config { authorization_server: server, issuers, protected_resources: resources, .. } = config;
-        Self { server, issuers, resources }
+        let Config { authorization_server: server, issuers, protected_resources: resources, one_logged_in, .. } =
+            config;
+        Self { server, issuers, resources, one_logged_in }
     }
 
     /// How far clocks of clients may be ahead of ours, at most.
@@ -118,7 +122,7 @@ impl Foundation {
     /// Puts together what answers. What `before` has fetched is kept where it is still asked for. Nothing answers yet.
     pub(super) fn serve(&self, next: Changing, before: Option<&Serving>) -> Result<Serving, AppError> {
         let skew = next.skew();
-        let Changing { server, issuers, resources } = next;
+        let Changing { server, issuers, resources, one_logged_in } = next;
         let others = self.others(issuers, before.map(|before| &before.others))?;
         let mut serving = Serving {
             site: None,
@@ -140,7 +144,7 @@ impl Foundation {
             self.issue(server, (state, skew), (&mut serving, before))?;
         }
         if !resources.is_empty() {
-            let parts = Parts { tokens: &serving.tokens, skew, nonce_life };
+            let parts = Parts { tokens: &serving.tokens, skew, nonce_life, one_logged_in };
             serving.check = Some(self.gate(resources, &trusted, &parts));
         }
         Ok(serving)

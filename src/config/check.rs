@@ -2,14 +2,15 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::client_certificate::Certificates;
 use super::duration::{self, Lifetime};
 use super::file::{
-    AdminFile, AdminTlsFile, AuthorizationServerFile, ExtAuthzFile, File, ListenFile, ShutdownFile, SocketAccess,
-    SocketMode,
+    AdminFile, AdminTlsFile, AuthorizationServerFile, ExtAuthzFile, File, ListenFile, LogFile, ShutdownFile,
+    SocketAccess, SocketMode,
 };
 use super::given::{Given, Parsed};
 use super::listen_address::TcpAddress;
@@ -21,10 +22,14 @@ use super::{
 use crate::certificate::Authorities;
 use crate::grpc::{Access, GateListener, ListenAddress};
 use crate::oauth::Client;
+use crate::telemetry::LogFilter;
 use crate::web::TlsFiles;
 
 /// The longest text that a page shows to people, in characters.
 const SHOWN_LIMIT: usize = 200;
+
+/// Of how many allowed requests one may be logged: who wants fewer leaves it out.
+const RAREST_SAMPLE: u32 = 1_000_000;
 
 /// The longest path of a socket, in bytes: what `sun_path` holds without its final zero.
 const SOCKET_PATH_LIMIT: usize = 107;
@@ -54,8 +59,7 @@ fn everything(judge: &mut Judge<'_>, file: &Given<File>) -> Option<Config> {
     let listen_file = listen.as_ref();
     let (listen, client_ca) = self::listen(judge, listen_file);
     let shutdown = self::shutdown(judge, shutdown.as_ref());
-    let log = log.as_ref().and_then(|given| given.value.filter.as_ref());
-    let log = log.map(|filter| filter.value.0.clone()).unwrap_or_default();
+    let (log, one_logged_in) = self::log(judge, log.as_ref());
     let replay_file = replay.as_ref();
     let replay = if place.lost("replay") { None } else { super::replay::judge(judge, replay_file) };
     let limits = super::store::limits(judge, store.as_ref());
@@ -94,6 +98,7 @@ fn everything(judge: &mut Judge<'_>, file: &Given<File>) -> Option<Config> {
         listen,
         shutdown,
         log,
+        one_logged_in,
         store,
         limits,
         replay,
@@ -102,6 +107,20 @@ fn everything(judge: &mut Judge<'_>, file: &Given<File>) -> Option<Config> {
         protected_resources,
         digest,
     })
+}
+
+/// What is logged, and one in how many allowed requests.
+fn log(judge: &mut Judge<'_>, given: Option<&Given<LogFile>>) -> (LogFilter, Option<NonZeroU32>) {
+    let Some(Given { value: LogFile { filter, allowed }, .. }) = given else { return (LogFilter::default(), None) };
+    let filter = filter.as_ref().map(|filter| filter.value.0.clone()).unwrap_or_default();
+    let one_in = allowed.as_ref().and_then(|allowed| {
+        let one_in = NonZeroU32::new(allowed.value).filter(|one_in| one_in.get() <= RAREST_SAMPLE);
+        if one_in.is_none() {
+            judge.report(Mistake::about(&allowed.place, format!("must be from 1 to {RAREST_SAMPLE}")));
+        }
+        one_in
+    });
+    (filter, one_in)
 }
 
 /// How the process ends.

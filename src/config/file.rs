@@ -81,13 +81,16 @@ pub(super) struct ShutdownFile {
     pub(super) deadline: Option<Given<Lifetime>>,
 }
 
-/// What is logged. It may be changed while Tollgate serves, unless `--log` or `TOLLGATE_LOG` is given.
+/// What is logged. It may be changed while Tollgate serves; `filter` not if `--log` or `TOLLGATE_LOG` is given.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LogFile {
     /// `error`, `warn`, `info`, `debug`, or directives such as `info,tollgate::web=debug`.
     #[schemars(extend("default" = "info"))]
     pub(super) filter: Option<Given<Parsed<LogFilter>>>,
+    /// One in so many requests that pass is logged at `info`, from 1 to 1000000; the first one is. The others are logged at
+    /// `debug`, as all are if it is left out.
+    pub(super) allowed: Option<Given<u32>>,
 }
 
 /// Where Tollgate listens.

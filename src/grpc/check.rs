@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -26,6 +27,7 @@ use tonic::{Code, Request as Call, Response, Status};
 use tracing::{debug, info, warn};
 
 use super::question::{Question, QuestionCodec};
+use super::samples::Samples;
 use super::{Never, span};
 use crate::authz::{
     Answer, Caller, Context, Decision, Denial, Denied, Enforcer, Finding, Headers, Observed, Outage, Permit, Request,
@@ -64,6 +66,7 @@ pub struct CheckService {
 }
 
 /// Where calls are answered, and decisions counted.
+#[derive(Clone)]
 struct Counter {
     /// What it takes to answer.
     gate: Arc<Gate>,
@@ -71,6 +74,8 @@ struct Counter {
     metrics: Option<Arc<GateMetrics>>,
     /// Where they have spans.
     traces: Option<Arc<Traces>>,
+    /// Which of the allowed requests are logged for all to see, if any are.
+    samples: Option<Arc<Samples>>,
 }
 
 /// What it takes to answer.
@@ -87,21 +92,30 @@ impl CheckService {
     /// A service that asks `enforcer`, and then `guard` whether a proof is new.
     #[must_use]
     pub fn new(enforcer: Enforcer, guard: Arc<dyn ReplayGuard>, clock: Arc<dyn Clock>) -> Self {
-        Self::at(Counter { gate: Arc::new(Gate { enforcer, guard, clock }), metrics: None, traces: None })
+        let gate = Arc::new(Gate { enforcer, guard, clock });
+        Self::at(Counter { gate, metrics: None, traces: None, samples: None })
     }
 
     /// The same service, whose decisions are counted.
     #[must_use]
     pub fn counted_by(self, metrics: Arc<GateMetrics>) -> Self {
         let before = self.counter.get();
-        Self::at(Counter { gate: Arc::clone(&before.gate), metrics: Some(metrics), traces: before.traces.clone() })
+        Self::at(Counter { metrics: Some(metrics), ..Counter::clone(&before) })
     }
 
     /// The same service, whose decisions have spans, if there are any.
     #[must_use]
     pub fn traced_by(self, traces: Option<Arc<Traces>>) -> Self {
         let before = self.counter.get();
-        Self::at(Counter { gate: Arc::clone(&before.gate), metrics: before.metrics.clone(), traces })
+        Self::at(Counter { traces, ..Counter::clone(&before) })
+    }
+
+    /// The same service, which logs one in so many allowed requests at `info`; none, if there is no number.
+    #[must_use]
+    pub fn sampled(self, one_in: Option<NonZeroU32>) -> Self {
+        let before = self.counter.get();
+        let samples = one_in.map(|one_in| Arc::new(Samples::new(one_in)));
+        Self::at(Counter { samples, ..Counter::clone(&before) })
     }
 
     fn at(counter: Counter) -> Self {
@@ -182,7 +196,7 @@ impl UnaryService<Question> for Visit {
             if let Some(span) = span {
                 span::end(span, &decision);
             }
-            report(&decision, http.as_ref(), took);
+            report(&decision, http.as_ref(), took, counter.samples.as_deref());
             Ok(Response::new(respond(&decision, caller)))
         })
     }
@@ -380,7 +394,7 @@ fn would_be(decision: &Decision) -> Option<&'static str> {
 }
 
 /// Writes the one event of a request. No path, no query and no credentials: the rule says where it went.
-fn report(decision: &Decision, request: Option<&Request<'_>>, took: Duration) {
+fn report(decision: &Decision, request: Option<&Request<'_>>, took: Duration, samples: Option<&Samples>) {
     let context: &Context = decision.context();
     let request_id = request.and_then(|request| request_id(&request.headers));
     let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -400,16 +414,23 @@ fn report(decision: &Decision, request: Option<&Request<'_>>, took: Duration) {
         return;
     }
     match decision {
-        Decision::Allow(_) => debug!(
-            rpc = "check",
-            outcome = "allowed",
-            resource,
-            rule,
-            client.id = client,
-            request.id = request_id,
-            duration_us,
-            "request allowed"
-        ),
+        Decision::Allow(_) => {
+            macro_rules! allowed {
+                ($level:ident) => {
+                    $level!(
+                        rpc = "check",
+                        outcome = "allowed",
+                        resource,
+                        rule,
+                        client.id = client,
+                        request.id = request_id,
+                        duration_us,
+                        "request allowed"
+                    )
+                };
+            }
+            if samples.is_some_and(Samples::takes_next) { allowed!(info) } else { allowed!(debug) }
+        }
         Decision::Deny(denied) => {
             let denial = denied.denial().name();
             info!(

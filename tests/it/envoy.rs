@@ -33,9 +33,13 @@ impl Envoy {
 
     /// The recommended configuration for a gate behind a Service at this port, over TCP.
     pub async fn asking_service(port: u16, upstream: u16) -> Self {
-        let text = recommended(Path::new("SOCKET"), upstream);
-        let service = format!("socket_address: {{ address: 127.0.0.1, port_value: {port} }}");
-        Self::start(&replace(&text, "pipe: { path: SOCKET }", &service)).await
+        Self::start(&at_service(port, upstream)).await
+    }
+
+    /// The same, which waits so long for the gate.
+    pub async fn waiting(wait: &str, port: u16, upstream: u16) -> Self {
+        let text = replace(&at_service(port, upstream), " timeout: 2s", &format!(" timeout: {wait}"));
+        Self::start(&replace(&text, "max_interval: 2s", &format!("max_interval: {wait}"))).await
     }
 
     /// The configuration for tokens of other issuers, on this port; or on any one, and for the host of the configuration.
@@ -241,6 +245,12 @@ impl Envoy {
 
 fn recommended(socket: &Path, upstream: u16) -> String {
     adapted("envoy.yaml", socket, upstream)
+}
+
+/// The recommended configuration for a gate at this port.
+fn at_service(port: u16, upstream: u16) -> String {
+    let service = format!("socket_address: {{ address: 127.0.0.1, port_value: {port} }}");
+    replace(&recommended(Path::new("SOCKET"), upstream), "pipe: { path: SOCKET }", &service)
 }
 
 fn adapted(name: &str, socket: &Path, upstream: u16) -> String {

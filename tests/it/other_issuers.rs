@@ -1,5 +1,6 @@
 //! A gate that issues nothing: tokens of other issuers, who are found by discovery, come late, change keys and go away.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,6 +132,12 @@ impl Story {
 
 /// Serves until the set is dropped.
 pub async fn serve(text: &str, clock: &Arc<TestClock>) -> (JoinSet<()>, Proxy) {
+    let (life, gate) = serve_at(text, clock).await;
+    (life, Proxy::at(gate).await)
+}
+
+/// The same, and where its gate is.
+pub async fn serve_at(text: &str, clock: &Arc<TestClock>) -> (JoinSet<()>, SocketAddr) {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("secret"), SECRET).expect("a file");
     let config = Document::parse("tollgate.yaml", text, folder.path()).and_then(Document::check);
@@ -140,7 +147,7 @@ pub async fn serve(text: &str, clock: &Arc<TestClock>) -> (JoinSet<()>, Proxy) {
     let gate = app.addresses().expect("addresses").gate[0];
     let mut life = JoinSet::new();
     life.spawn(async move { app.run(std::future::pending()).await.expect("it serves") });
-    (life, Proxy::at(gate).await)
+    (life, gate)
 }
 
 /// Spoils the header or the claims of a token; is told the time.
