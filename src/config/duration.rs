@@ -113,7 +113,7 @@ impl FromStr for Wait {
     }
 }
 
-/// How long something goes on that need not: like [`Lifetime`], up to five minutes, and `0s`.
+/// How long something goes on that need not: like `Lifetime`, up to five minutes, and `0s`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Delay(pub Duration);
 
