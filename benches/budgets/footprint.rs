@@ -1,5 +1,7 @@
 //! Memory, and how fast a start is.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -28,12 +30,35 @@ const SPREAD: usize = 80;
 /// Measures start, idle memory, and what a remembered `jti` takes.
 pub(crate) fn measure(report: &mut Report, runtime: &Runtime) {
     let key = SigningKey::generate(Algorithm::Es256).expect("a key");
+    let names = ["idle: start to ready, a new installation", "idle: resident memory"];
+    measure_starts(report, runtime, (names, ROUNDS), || {
+        let (folder, admin) = (folder(), free_address());
+        let config = write_configuration(folder.path(), free_address(), admin, &key);
+        (config, admin, folder)
+    });
+    let each = bytes_each(DEFAULT_ENTRIES - DEFAULT_ENTRIES / 20);
+    report.row(Row {
+        name: "idle: a remembered jti",
+        measured: format!("{each:.0} B"),
+        floor: String::new(),
+        judged: each,
+        budget: Budget::AtMost(64.0 + KEY),
+    });
+}
+
+/// Measures how long a process takes to be ready, and its memory then. `prepare` gives the configuration of each start, the
+/// address of its administration, and what has to stay for as long as it runs.
+pub(crate) fn measure_starts<T>(
+    report: &mut Report,
+    runtime: &Runtime,
+    ([start, memory], rounds): ([&'static str; 2], usize),
+    mut prepare: impl FnMut() -> (PathBuf, SocketAddr, T),
+) {
     let mut resident = Vec::new();
     let [starts] = take_turns(
-        ROUNDS,
+        rounds,
         [&mut || {
-            let (folder, admin) = (folder(), free_address());
-            let config = write_configuration(folder.path(), free_address(), admin, &key);
+            let (config, admin, _stays) = prepare();
             let began = Instant::now();
             let process = serve(&config, &[]);
             runtime.block_on(ready(admin));
@@ -43,26 +68,18 @@ pub(crate) fn measure(report: &mut Report, runtime: &Runtime) {
         }],
     );
     report.row(Row {
-        name: "idle: start to ready, a new installation",
+        name: start,
         measured: format!("{:.0} ms", median(&starts)),
         floor: String::new(),
         judged: median(&starts),
         budget: Budget::AtMost(100.0),
     });
     report.row(Row {
-        name: "idle: resident memory",
+        name: memory,
         measured: format!("{:.1} MiB", median(&resident)),
         floor: String::new(),
         judged: median(&resident),
         budget: Budget::AtMost(30.0),
-    });
-    let each = bytes_each(DEFAULT_ENTRIES - DEFAULT_ENTRIES / 20);
-    report.row(Row {
-        name: "idle: a remembered jti",
-        measured: format!("{each:.0} B"),
-        floor: String::new(),
-        judged: each,
-        budget: Budget::AtMost(64.0 + KEY),
     });
 }
 

@@ -8,10 +8,11 @@ use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::store::{GrantHandle, Limits, SqliteStore, Store};
 
 use crate::IN_FLIGHT;
-use crate::installation::{folder, free_address, ready, serve, write_configuration};
+use crate::footprint::measure_starts;
+use crate::installation::{folder, free_address, write_configuration};
 use crate::parallel::for_each;
 use crate::report::{Budget, Report, Row};
-use crate::rounds::{as_f64, median, take_turns};
+use crate::rounds::as_f64;
 use crate::store::{begin, rate};
 
 /// So many grants, each of another person.
@@ -36,32 +37,8 @@ pub(crate) fn measure(report: &mut Report, runtime: &Runtime) {
 
     let admin = free_address();
     let config = write_configuration(folder.path(), free_address(), admin, &key);
-    let mut resident = Vec::new();
-    let [starts] = take_turns(
-        ROUNDS,
-        [&mut || {
-            let began = Instant::now();
-            let process = serve(&config, &[]);
-            runtime.block_on(ready(admin));
-            let took = began.elapsed();
-            resident.push(as_f64(process.resident_kib()) / 1024.0);
-            took.as_secs_f64() * 1e3
-        }],
-    );
-    report.row(Row {
-        name: "grants: start to ready with a million",
-        measured: format!("{:.0} ms", median(&starts)),
-        floor: String::new(),
-        judged: median(&starts),
-        budget: Budget::AtMost(100.0),
-    });
-    report.row(Row {
-        name: "grants: resident memory with a million",
-        measured: format!("{:.1} MiB", median(&resident)),
-        floor: String::new(),
-        judged: median(&resident),
-        budget: Budget::AtMost(30.0),
-    });
+    let names = ["grants: start to ready with a million", "grants: resident memory with a million"];
+    measure_starts(report, runtime, (names, ROUNDS), || (config.clone(), admin, ()));
     report.row(Row {
         name: "grants: rotation among a million, at the store",
         measured: format!("{rotations:.0}/s"),

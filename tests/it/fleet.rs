@@ -169,13 +169,7 @@ impl Fleet {
 
     /// A client at each of the issuers, with the same key.
     fn client(&self, id: &str) -> [Client; 2] {
-        let [first, second] = [0, 1].map(|number| {
-            let balancer = reqwest::Proxy::all(format!("http://127.0.0.1:{}", self.ports[number])).expect("a URL");
-            reqwest::Client::builder().proxy(balancer).build().expect("a client")
-        });
-        let first = self.installation.client(id).connected_by(first);
-        let second = first.twin(second);
-        [first, second]
+        self.installation.client_at_each(id, [self.ports[0], self.ports[1]])
     }
 
     async fn code(&self, client: &Client) -> String {

@@ -105,6 +105,17 @@ impl Installation {
         Client::new(&self.issuer, id, credential)
     }
 
+    /// Two clients with the same key, whose requests all go to one of these ports each, as a load balancer may send them.
+    pub fn client_at_each(&self, id: &str, ports: [u16; 2]) -> [Client; 2] {
+        let [first, second] = ports.map(|port| {
+            let balancer = reqwest::Proxy::all(format!("http://127.0.0.1:{port}")).expect("a URL");
+            reqwest::Client::builder().proxy(balancer).build().expect("a client")
+        });
+        let first = self.client(id).connected_by(first);
+        let second = first.twin(second);
+        [first, second]
+    }
+
     /// The registered key of the client `web`.
     pub fn web_key(&self) -> SigningKey {
         let private = self.web_key.to_pkcs8().expect("PKCS #8");

@@ -61,13 +61,7 @@ impl Replicas {
 
     /// A client at each of the processes, with the same key. All its requests go there, as a load balancer may send them.
     fn client(&self, id: &str) -> [Client; 2] {
-        let [first, second] = [0, 1].map(|replica| {
-            let balancer = reqwest::Proxy::all(format!("http://127.0.0.1:{}", self.ports[replica])).expect("a URL");
-            reqwest::Client::builder().proxy(balancer).build().expect("a client")
-        });
-        let first = self.installation.client(id).connected_by(first);
-        let second = first.twin(second);
-        [first, second]
+        self.installation.client_at_each(id, [self.ports[0], self.ports[1]])
     }
 
     async fn code(&self, client: &str) -> String {
