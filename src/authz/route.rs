@@ -37,13 +37,13 @@ impl Enforcer {
         if preflight == Preflight::Pass && is_preflight(request.method, &path, &request.headers, rules) {
             return Ok(Route { resource, path, rule: None });
         }
-        let matches = |rule: &&Rule| rule.matches(request.method, &path);
-        let call = if rules.iter().filter(matches).any(|rule| rule.mcp.is_some()) {
+        let matches = |rule: &Rule| rule.matches(request.method, &path);
+        let call = if rules.iter().any(|rule| rule.mcp.is_some() && matches(rule)) {
             Some(Call::read(&request.headers)?)
         } else {
             None
         };
-        let decides = |rule: &Rule| matches(&rule) && call.as_ref().is_none_or(|call| rule.is_about(call));
+        let decides = |rule: &Rule| matches(rule) && call.as_ref().is_none_or(|call| rule.is_about(call));
         let rule = rules.iter().position(decides).ok_or(Denial::NoRule)?;
         context.rule = Some(rule);
         Ok(Route { resource, path, rule: Some(rule) })
