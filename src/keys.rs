@@ -10,11 +10,13 @@
 //! Invariant: private keys rest sealed under the key-encryption key. If that is the wrong one, nothing starts; it never
 //! creates a second identity.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::json;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use zeroize::Zeroizing;
 
 use crate::audit;
@@ -39,6 +41,9 @@ use schedule::{Succeeded, Succession};
 
 /// How often another replica may be faster in adding a key before we give up.
 const ATTEMPTS: u32 = 3;
+
+/// How often the store is asked at most because a token names a key that is not known.
+const RENEWAL_COOL_DOWN: Duration = Duration::from_secs(1);
 
 /// What the keys are derived for that private keys are sealed under.
 const SIGNING_KEYS: &str = "signing keys";
@@ -78,6 +83,12 @@ pub struct SigningKeys {
     entropy: Arc<dyn Entropy>,
     schedule: KeySchedule,
     ring: RwLock<Arc<[Held]>>,
+    /// Held by whoever takes over what the store holds, so that the later reading is the one that stays.
+    rereading: Mutex<()>,
+    /// When the keys were read last, in milliseconds.
+    read_at: AtomicI64,
+    /// When somebody last wanted to read them.
+    tried_at: AtomicI64,
     /// Told when the ring is another one than before.
     changed: Notify,
 }
@@ -125,6 +136,9 @@ impl SigningKeys {
             entropy,
             schedule,
             ring: RwLock::new(Arc::new([])),
+            rereading: Mutex::new(()),
+            read_at: AtomicI64::new(now.millis()),
+            tried_at: AtomicI64::new(now.millis()),
             changed: Notify::new(),
         };
         keys.maintain(now).await?;
@@ -204,11 +218,21 @@ impl SigningKeys {
     /// # Errors
     /// [`KeysError`]; the keys stay as they were known.
     pub async fn maintain(&self, now: Timestamp) -> Result<(), KeysError> {
-        let records = self.reread().await?;
+        let records = {
+            let _turn = self.rereading.lock().await;
+            self.refresh(now).await?
+        };
         if self.schedule.succeed(&records, Succession::Due, now).is_some() {
             self.add(Succession::Due, now).await?;
         }
         Ok(())
+    }
+
+    /// Whether the keys were read lately enough for every key that signs anywhere to be among them: half of the time for which
+    /// one is announced.
+    #[must_use]
+    pub fn are_fresh(&self, now: Timestamp) -> bool {
+        now <= Timestamp::from_millis(self.read_at.load(Ordering::Relaxed)) + self.schedule.announce / 2
     }
 
     /// Announces a new key now. It signs once it was announced for [`KeySchedule::announce`], and the others do so no
@@ -296,8 +320,21 @@ impl SigningKeys {
         Err(Unavailable::Down.into())
     }
 
-    /// Takes over what the store holds, or nothing of it if a part of it cannot be used.
     async fn reread(&self) -> Result<Vec<KeyRecord>, KeysError> {
+        let _turn = self.rereading.lock().await;
+        self.take_over().await
+    }
+
+    /// [`take_over`](Self::take_over), and notes when.
+    async fn refresh(&self, now: Timestamp) -> Result<Vec<KeyRecord>, KeysError> {
+        self.tried_at.store(now.millis(), Ordering::Relaxed);
+        let records = self.take_over().await?;
+        self.read_at.store(now.millis(), Ordering::Relaxed);
+        Ok(records)
+    }
+
+    /// Takes over what the store holds, or nothing of it if a part of it cannot be used. To be called in one's turn.
+    async fn take_over(&self) -> Result<Vec<KeyRecord>, KeysError> {
         let records = self.store.signing_keys().await?;
         let known = self.ring();
         let ring: Result<Arc<[Held]>, _> = records.iter().map(|record| self.hold(record, &known)).collect();
@@ -352,7 +389,29 @@ impl Held {
     }
 }
 
-impl Renew for SigningKeys {} // our own are never fetched
+impl SigningKeys {
+    fn may_be_renewed(&self, now: Timestamp) -> bool {
+        now >= Timestamp::from_millis(self.tried_at.load(Ordering::Relaxed)) + RENEWAL_COOL_DOWN
+    }
+
+    fn is_failing(&self) -> bool {
+        self.tried_at.load(Ordering::Relaxed) > self.read_at.load(Ordering::Relaxed)
+    }
+}
+
+/// Another replica may have made a key that signs at once.
+#[async_trait]
+impl Renew for SigningKeys {
+    async fn renew(&self, now: Timestamp) {
+        let _turn = self.rereading.lock().await;
+        if !self.may_be_renewed(now) {
+            return; // whoever had the turn before has done it
+        }
+        if let Err(error) = self.refresh(now).await {
+            tracing::error!(%error, "the signing keys could not be read again; they stay as they were");
+        }
+    }
+}
 
 /// Our own gate asks here, without a detour over HTTP.
 impl KeyLookup for SigningKeys {
@@ -360,7 +419,14 @@ impl KeyLookup for SigningKeys {
         let ring = self.ring();
         let published = ring.iter().filter(|held| held.is_published(now));
         let named = published.filter(|held| kid.is_none_or(|kid| held.record.kid == kid));
-        Ok(named.map(|held| held.key.public().clone()).collect())
+        let named: Vec<_> = named.map(|held| held.key.public().clone()).collect();
+        match () {
+            () if !named.is_empty() => Ok(named),
+            () if self.may_be_renewed(now) => Err(KeysFault::Outdated),
+            // It may be one of those that could not be read.
+            () if self.is_failing() => Err(Unavailable::Down.into()),
+            () => Ok(named),
+        }
     }
 }
 

@@ -29,8 +29,8 @@ pub use memory::MemoryStore;
 pub use postgres::{PostgresError, PostgresSettings, PostgresStore, PostgresUrl, PostgresUrlFault};
 pub use record::{
     ALIVE_EVERY, AccessTokenRecord, ClientRecord, CodeRecord, Decision, DeviceRecord, EndedBy, Grant, GrantHandle,
-    GrantOrigin, GrantQuery, KeyRecord, LastAlive, Pace, PersonRecord, Previous, PushedRequest, RefreshState, Rotation,
-    SenderConstraint, SessionClient, SessionId, SessionRecord, TokenName, TransactionId,
+    GrantOrigin, GrantQuery, KeyRecord, LastAlive, Pace, PersonRecord, Previous, PushedRequest, RefreshState,
+    Rescheduled, Rotation, SenderConstraint, SessionClient, SessionId, SessionRecord, TokenName, TransactionId,
 };
 pub use sqlite::{BackupError, OpenError, SqliteStore};
 pub use status::{STATUS_BLOCK, STATUS_BLOCKS, StatusBlock};
@@ -436,8 +436,9 @@ pub trait Store: Send + Sync {
     async fn signing_keys(&self) -> Result<Vec<KeyRecord>, Unavailable>;
 
     /// Adds a signing key and, in the same step, puts the new schedule of earlier keys in place. `false` if that
-    /// generation exists: another replica was first, and its keys are to be read.
-    async fn add_signing_key(&self, key: &KeyRecord, rescheduled: &[KeyRecord]) -> Result<bool, Unavailable>;
+    /// generation exists, or an earlier key is not as it was read any more: somebody else was first, and the keys are to be
+    /// read. So one that was withdrawn meanwhile stays so.
+    async fn add_signing_key(&self, key: &KeyRecord, rescheduled: &[Rescheduled]) -> Result<bool, Unavailable>;
 
     /// Puts another schedule of a signing key in place. `false` if it is not the one that was read any more: somebody else
     /// was first, and the keys are to be read.

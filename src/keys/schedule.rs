@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::jose::{Algorithm, SigningKey};
-use crate::store::KeyRecord;
+use crate::store::{KeyRecord, Rescheduled};
 
 /// How often [`SigningKeys::maintain`](super::SigningKeys::maintain) is due at most.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
@@ -70,12 +70,13 @@ impl KeySchedule {
             (Succession::Due, Some(newest)) => announced.max(newest.retire_at),
         };
         let until = |key: &KeyRecord, retire_at, drop_at| KeyRecord { retire_at, drop_at, ..key.clone() };
+        let rescheduled = |key: &KeyRecord, next| Rescheduled { read: key.clone(), next };
         let rescheduled = match succession {
-            Succession::Emergency => keys.iter().map(|key| key.withdrawn(now)).collect(),
+            Succession::Emergency => keys.iter().map(|key| rescheduled(key, key.withdrawn(now))).collect(),
             Succession::Due | Succession::Asked => {
                 let is_newest = |key: &KeyRecord| newest.is_some_and(|newest| newest.generation == key.generation);
                 let affected = keys.iter().filter(|key| is_newest(key) || key.retire_at > sign_from);
-                affected.map(|key| until(key, sign_from, sign_from + self.retain)).collect()
+                affected.map(|key| rescheduled(key, until(key, sign_from, sign_from + self.retain))).collect()
             }
         };
         Some(Succeeded { sign_from, rescheduled })
@@ -99,7 +100,7 @@ pub(super) struct Succeeded {
     /// When the new key signs.
     pub(super) sign_from: Timestamp,
     /// The earlier keys whose schedule changes.
-    pub(super) rescheduled: Vec<KeyRecord>,
+    pub(super) rescheduled: Vec<Rescheduled>,
 }
 
 /// Where a key stands in its life.
@@ -179,6 +180,10 @@ mod tests {
         }
     }
 
+    fn rescheduled(read: KeyRecord, next: KeyRecord) -> Vec<Rescheduled> {
+        vec![Rescheduled { read, next }]
+    }
+
     #[test]
     fn the_first_key_signs_at_once() {
         let first = SCHEDULE.succeed(&[], Succession::Due, day(0)).expect("it is due");
@@ -190,13 +195,19 @@ mod tests {
         let keys = [key(0, 0, 0, 90)];
         assert_eq!(SCHEDULE.succeed(&keys, Succession::Due, day(75)), None);
         let next = SCHEDULE.succeed(&keys, Succession::Due, day(76)).expect("it is due");
-        assert_eq!(next, Succeeded { sign_from: day(90), rescheduled: vec![key(0, 0, 0, 90)] });
+        assert_eq!(
+            next,
+            Succeeded { sign_from: day(90), rescheduled: rescheduled(key(0, 0, 0, 90), key(0, 0, 0, 90)) }
+        );
     }
 
     #[test]
     fn a_key_that_is_announced_late_is_announced_for_long_enough_all_the_same() {
         let next = SCHEDULE.succeed(&[key(0, 0, 0, 90)], Succession::Due, day(85)).expect("it is due");
-        assert_eq!(next, Succeeded { sign_from: day(99), rescheduled: vec![key(0, 0, 0, 99)] });
+        assert_eq!(
+            next,
+            Succeeded { sign_from: day(99), rescheduled: rescheduled(key(0, 0, 0, 90), key(0, 0, 0, 99)) }
+        );
     }
 
     #[test]
@@ -209,9 +220,10 @@ mod tests {
     fn a_rotation_shortens_the_keys_before_it() {
         let keys = [key(0, 0, 0, 90), key(1, 76, 90, 180)];
         let next = SCHEDULE.succeed(&keys, Succession::Asked, day(80)).expect("it was asked for");
-        assert_eq!(next, Succeeded { sign_from: day(94), rescheduled: vec![key(1, 76, 90, 94)] });
+        let [first, second] = keys.clone();
+        assert_eq!(next, Succeeded { sign_from: day(94), rescheduled: rescheduled(second, key(1, 76, 90, 94)) });
         let next = SCHEDULE.succeed(&keys[..1], Succession::Asked, day(10)).expect("it was asked for");
-        assert_eq!(next, Succeeded { sign_from: day(24), rescheduled: vec![key(0, 0, 0, 24)] });
+        assert_eq!(next, Succeeded { sign_from: day(24), rescheduled: rescheduled(first, key(0, 0, 0, 24)) });
     }
 
     #[test]
@@ -220,7 +232,7 @@ mod tests {
         let next = SCHEDULE.succeed(&keys, Succession::Emergency, day(80)).expect("it was asked for");
         assert_eq!(next.sign_from, day(80));
         assert_eq!(next.rescheduled.len(), 2);
-        assert!(next.rescheduled.iter().all(|key| key.state(day(80)) == KeyState::Dropped));
+        assert!(next.rescheduled.iter().all(|key| key.next.state(day(80)) == KeyState::Dropped));
     }
 
     #[test]
@@ -228,7 +240,10 @@ mod tests {
         let withdrawn = key(1, 76, 90, 180).withdrawn(day(80));
         assert_eq!(withdrawn.state(day(80)), KeyState::Dropped);
         let next = SCHEDULE.succeed(&[key(0, 0, 0, 90), withdrawn], Succession::Due, day(80)).expect("it is due");
-        assert_eq!(next, Succeeded { sign_from: day(94), rescheduled: vec![key(0, 0, 0, 94)] });
+        assert_eq!(
+            next,
+            Succeeded { sign_from: day(94), rescheduled: rescheduled(key(0, 0, 0, 90), key(0, 0, 0, 94)) }
+        );
     }
 
     #[test]

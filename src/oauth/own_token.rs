@@ -11,7 +11,7 @@ use crate::audit;
 use crate::clock::Timestamp;
 use crate::ident::{Audience, ClientId, Subject};
 use crate::store::{EndedBy, Grant, GrantHandle, TokenName, Unavailable};
-use crate::token::{self, Form, TokenExpectation, TokenFault, TokenProfile, VerifiedToken, VerifyError};
+use crate::token::{self, Form, Renew, TokenExpectation, TokenFault, TokenProfile, VerifiedToken, VerifyError};
 
 /// Where a token of ours comes from.
 pub(super) enum Origin {
@@ -44,7 +44,13 @@ impl AuthorizationServer {
         let profile = TokenProfile::rfc9068(self.keys.algorithms(), self.settings.dpop.window.skew);
         let expected = TokenExpectation { issuer: self.settings.issuer.as_str(), audiences, profile: &profile };
         let verified = match Form::of(text) {
-            Ok(Form::Jwt(text)) => token::verify(text, &expected, &*self.keys, now),
+            Ok(Form::Jwt(text)) => match token::verify(text, &expected, &*self.keys, now) {
+                Err(VerifyError::KeysOutdated) => {
+                    self.keys.renew(now).await;
+                    token::verify(text, &expected, &*self.keys, now)
+                }
+                verified => verified,
+            },
             Ok(Form::Handle(handle)) => {
                 let said = self.store.access_token(handle).await?.and_then(|record| record.members());
                 let token = said.ok_or(TokenFault::HandleUnknown).and_then(|said| token::judge(said, &expected, now));
@@ -60,7 +66,7 @@ impl AuthorizationServer {
                 Ok(Err(fault))
             }
             Err(VerifyError::Unavailable(unavailable)) => Err(unavailable),
-            Err(VerifyError::KeysOutdated) => Err(Unavailable::Down), // our own are never fetched
+            Err(VerifyError::KeysOutdated) => Err(Unavailable::Down),
         }
     }
 

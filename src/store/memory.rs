@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use super::status::BLOCKS_TRIED;
 use super::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
-    GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated,
-    Rotation, STATUS_BLOCKS, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName, TransactionId,
-    Unavailable,
+    GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed,
+    Rescheduled, Rotated, Rotation, STATUS_BLOCKS, SessionClient, SessionId, SessionRecord, StatusBlock, Store,
+    TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -640,15 +640,16 @@ impl Store for MemoryStore {
         Ok(self.held().keys.values().cloned().collect())
     }
 
-    async fn add_signing_key(&self, key: &KeyRecord, rescheduled: &[KeyRecord]) -> Result<bool, Unavailable> {
+    async fn add_signing_key(&self, key: &KeyRecord, rescheduled: &[Rescheduled]) -> Result<bool, Unavailable> {
         let mut held = self.held();
-        if held.keys.contains_key(&key.generation) {
+        let is_as_read = |Rescheduled { read, .. }: &Rescheduled| held.keys.get(&read.generation) == Some(read);
+        if held.keys.contains_key(&key.generation) || !rescheduled.iter().all(is_as_read) {
             return Ok(false);
         }
         held.keys.insert(key.generation, key.clone());
-        for change in rescheduled {
-            if let Some(earlier) = held.keys.get_mut(&change.generation) {
-                earlier.reschedule(change);
+        for Rescheduled { next, .. } in rescheduled {
+            if let Some(earlier) = held.keys.get_mut(&next.generation) {
+                earlier.reschedule(next);
             }
         }
         Ok(true)

@@ -12,8 +12,9 @@ use async_trait::async_trait;
 use self::database::Database;
 use super::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
-    GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated,
-    Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName, TransactionId, Unavailable,
+    GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed,
+    Rescheduled, Rotated, Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName,
+    TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -395,7 +396,7 @@ impl Store for PostgresStore {
         answer.map_err(|fault| fault.report("signing_keys"))
     }
 
-    async fn add_signing_key(&self, key: &KeyRecord, rescheduled: &[KeyRecord]) -> Result<bool, Unavailable> {
+    async fn add_signing_key(&self, key: &KeyRecord, rescheduled: &[Rescheduled]) -> Result<bool, Unavailable> {
         let answer = signing_keys::add(&self.database, key, rescheduled).await;
         answer.map_err(|fault| fault.report("add_signing_key"))
     }

@@ -590,6 +590,15 @@ impl KeyRecord {
     }
 }
 
+/// Another schedule for a key that was read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rescheduled {
+    /// The key as it was read.
+    pub read: KeyRecord,
+    /// The same with its next schedule.
+    pub next: KeyRecord,
+}
+
 /// The last sign of life of an installation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LastAlive {

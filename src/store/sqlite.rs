@@ -15,8 +15,9 @@ use self::readers::Readers;
 use self::writer::Writer;
 use super::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
-    GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated,
-    Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName, TransactionId, Unavailable,
+    GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed,
+    Rescheduled, Rotated, Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName,
+    TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -460,7 +461,7 @@ impl Store for SqliteStore {
         self.readers.read("signing_keys", signing_keys::read).await
     }
 
-    async fn add_signing_key(&self, key: &KeyRecord, rescheduled: &[KeyRecord]) -> Result<bool, Unavailable> {
+    async fn add_signing_key(&self, key: &KeyRecord, rescheduled: &[Rescheduled]) -> Result<bool, Unavailable> {
         let (key, rescheduled) = (key.clone(), rescheduled.to_vec());
         self.writer.run("add_signing_key", move |connection| signing_keys::add(connection, &key, &rescheduled)).await
     }

@@ -19,8 +19,9 @@ use crate::secret::{
 };
 use crate::store::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
-    GrantQuery, KeyRecord, LastAlive, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated,
-    Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName, TransactionId, Unavailable,
+    GrantQuery, KeyRecord, LastAlive, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rescheduled,
+    Rotated, Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName, TransactionId,
+    Unavailable,
 };
 
 /// From a tenth of a millisecond, in which only memory answers, to five seconds, when nobody waits any more.
@@ -237,7 +238,7 @@ counted! {
     disable_person(subject: &Subject, now: Timestamp) -> ();
     enable_person(subject: &Subject) -> ();
     signing_keys() -> Vec<KeyRecord>;
-    add_signing_key(key: &KeyRecord, rescheduled: &[KeyRecord]) -> bool;
+    add_signing_key(key: &KeyRecord, rescheduled: &[Rescheduled]) -> bool;
     reschedule_signing_key(read: &KeyRecord, next: &KeyRecord) -> bool;
     reseal_signing_key(read: &KeyRecord, next: &KeyRecord) -> bool;
     root_key(sealed: &[u8]) -> Vec<u8>;

@@ -21,7 +21,7 @@ impl From<Unavailable> for KeysFault {
     }
 }
 
-/// Something of somebody else's that is kept at hand, and may be had again.
+/// Something that is kept at hand, and may be had again from where it is made.
 #[async_trait]
 pub trait Renew: Send + Sync {
     /// Waits until a newer one is at hand, or could not be had. In bounded time, and with bounded work however often it is

@@ -48,7 +48,8 @@ impl AdminSite {
             needs.push(("store".to_owned(), answers));
         }
         if let Some(keys) = &self.keys {
-            needs.push(("signing keys".to_owned(), keys.signer(self.clock.now()).is_ok()));
+            let now = self.clock.now();
+            needs.push(("signing keys".to_owned(), keys.signer(now).is_ok() && keys.are_fresh(now)));
         }
         if let Some(guard) = &self.guard {
             needs.push(("replay guard".to_owned(), guard.is_ready()));

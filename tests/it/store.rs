@@ -21,7 +21,7 @@ use tollgate::secret::{
 use tollgate::store::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
     GrantOrigin, GrantQuery, KeyRecord, LastAlive, Limits, MemoryStore, OpenError, Pace, PersonRecord, Polled,
-    Previous, Pushed, PushedRequest, Recorded, Redeemed, RefreshState, Rotated, Rotation, STATUS_BLOCK,
+    Previous, Pushed, PushedRequest, Recorded, Redeemed, RefreshState, Rescheduled, Rotated, Rotation, STATUS_BLOCK,
     SenderConstraint, SessionClient, SessionId, SessionRecord, SqliteStore, Store, TokenName, TransactionId,
     Unavailable,
 };
@@ -148,6 +148,7 @@ conformance! {
     a_client_that_nobody_has_let_in_is_forgotten
     signing_keys_are_kept_by_generation
     of_many_keys_of_one_generation_one_is_added
+    a_key_that_was_withdrawn_meanwhile_stays_so
     a_key_is_rescheduled_as_it_was_read
     a_key_is_sealed_anew_as_it_was_read
     the_root_key_is_sealed_anew_as_it_was_read
@@ -1206,10 +1207,24 @@ async fn signing_keys_are_kept_by_generation(make: Make) {
     assert_eq!(store.signing_keys().await, Ok(keys.clone()));
 
     let moved = KeyRecord { retire_at: now(), drop_at: now() + SECOND, ..keys[4].clone() };
-    assert_eq!(store.add_signing_key(&key(4), std::slice::from_ref(&moved)).await, Ok(false));
+    let rescheduled = Rescheduled { read: keys[4].clone(), next: moved.clone() };
+    assert_eq!(store.add_signing_key(&key(4), std::slice::from_ref(&rescheduled)).await, Ok(false));
     assert_eq!(store.signing_keys().await, Ok(keys.clone()), "a loser changes nothing");
-    assert_eq!(store.add_signing_key(&key(5), std::slice::from_ref(&moved)).await, Ok(true));
+    assert_eq!(store.add_signing_key(&key(5), std::slice::from_ref(&rescheduled)).await, Ok(true));
     assert_eq!(store.signing_keys().await, Ok([&keys[..4], &[moved, key(5)]].concat()));
+}
+
+async fn a_key_that_was_withdrawn_meanwhile_stays_so(make: Make) {
+    let Fixture { store, _directory } = make(Limits::default());
+    for generation in 0..2 {
+        assert_eq!(store.add_signing_key(&key(generation), &[]).await, Ok(true));
+    }
+    let withdrawn = KeyRecord { retire_at: now(), drop_at: now(), ..key(1) };
+    assert_eq!(store.reschedule_signing_key(&key(1), &withdrawn).await, Ok(true));
+    let later = |generation| KeyRecord { drop_at: now() + SECOND * 90, ..key(generation) };
+    let rescheduled = [0, 1].map(|generation| Rescheduled { read: key(generation), next: later(generation) });
+    assert_eq!(store.add_signing_key(&key(2), &rescheduled).await, Ok(false), "one of them is another by now");
+    assert_eq!(store.signing_keys().await, Ok(vec![key(0), withdrawn]), "and nothing has changed");
 }
 
 async fn a_key_is_rescheduled_as_it_was_read(make: Make) {
@@ -1943,6 +1958,7 @@ async fn make(store: &dyn Store, call: &Call, now: &mut Timestamp) -> String {
         Call::AddKey(generation, earlier) => {
             let moved = KeyRecord { drop_at: *now, ..key(earlier) };
             let moved = Some(moved).filter(|moved| moved.generation != generation); // which is not an earlier one
+            let moved = moved.map(|next| Rescheduled { read: key(earlier), next });
             format!("{:?}", store.add_signing_key(&key(generation), moved.as_slice()).await)
         }
         Call::Take(number) => format!("{:?}", store.take_code(code(number).digest, *now).await),

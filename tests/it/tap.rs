@@ -11,8 +11,9 @@ use tollgate::secret::{
 };
 use tollgate::store::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
-    GrantQuery, KeyRecord, LastAlive, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rotated,
-    Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName, TransactionId, Unavailable,
+    GrantQuery, KeyRecord, LastAlive, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rescheduled,
+    Rotated, Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName, TransactionId,
+    Unavailable,
 };
 
 /// What is done around each call.
@@ -314,7 +315,7 @@ impl Store for TappedStore {
         tapped!(self.signing_keys())
     }
 
-    async fn add_signing_key(&self, key: &KeyRecord, rescheduled: &[KeyRecord]) -> Result<bool, Unavailable> {
+    async fn add_signing_key(&self, key: &KeyRecord, rescheduled: &[Rescheduled]) -> Result<bool, Unavailable> {
         tapped!(self.add_signing_key(key, rescheduled))
     }
 

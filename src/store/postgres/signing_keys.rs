@@ -1,34 +1,48 @@
 //! Signing keys.
 
+use deadpool_postgres::Transaction;
 use tokio_postgres::Row;
 
 use super::database::{Database, Fault};
-use crate::clock::Timestamp;
-use crate::store::KeyRecord;
+use crate::store::{KeyRecord, Rescheduled};
+
+const SELECT: &str = "SELECT generation, kid, algorithm, sealed, secret, published_at, sign_from, retire_at, drop_at
+     FROM signing_keys ORDER BY generation";
 
 /// All keys, by generation.
 pub(super) async fn read(database: &Database) -> Result<Vec<KeyRecord>, Fault> {
-    let select = "SELECT generation, kid, algorithm, sealed, secret, published_at, sign_from, retire_at, drop_at
-         FROM signing_keys ORDER BY generation";
-    database.read(select, &[]).await?.iter().map(from_row).collect()
+    database.read(SELECT, &[]).await?.iter().map(from_row).collect()
 }
 
-/// Adds a key and reschedules earlier ones, unless its generation exists.
-pub(super) async fn add(database: &Database, key: &KeyRecord, rescheduled: &[KeyRecord]) -> Result<bool, Fault> {
-    let insert = "WITH added AS (
-           INSERT INTO signing_keys
-             (generation, kid, algorithm, sealed, secret, published_at, sign_from, retire_at, drop_at)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (generation) DO NOTHING RETURNING 1),
-         moved AS (
-           UPDATE signing_keys SET published_at = earlier.published_at, sign_from = earlier.sign_from,
-                                   retire_at = earlier.retire_at, drop_at = earlier.drop_at
-           FROM unnest($10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[])
-                  AS earlier (generation, published_at, sign_from, retire_at, drop_at), added
-           WHERE signing_keys.generation = earlier.generation)
-         SELECT 1 FROM added";
-    let times = |time: fn(&KeyRecord) -> Timestamp| rescheduled.iter().map(time).collect::<Vec<_>>();
-    database
-        .changes(
+/// Adds a key and reschedules earlier ones, unless its generation exists or one of those is not as it was read.
+pub(super) async fn add(database: &Database, key: &KeyRecord, rescheduled: &[Rescheduled]) -> Result<bool, Fault> {
+    let steps = async |transaction: &Transaction<'_>| {
+        // Locked, so that whoever changes one of them comes before this or after it.
+        let held = transaction.query(&format!("{SELECT} FOR UPDATE"), &[]).await?;
+        let held: Vec<_> = held.iter().map(from_row).collect::<Result<_, _>>()?;
+        let is_as_read = |earlier: &Rescheduled| held.contains(&earlier.read);
+        if !rescheduled.iter().all(is_as_read) || !insert(transaction, key).await? {
+            return Ok(false);
+        }
+        for Rescheduled { next, .. } in rescheduled {
+            let update = "UPDATE signing_keys SET published_at = $1, sign_from = $2, retire_at = $3, drop_at = $4
+                 WHERE generation = $5";
+            let KeyRecord { published_at, sign_from, retire_at, drop_at, .. } = next;
+            let generation = next.generation.cast_signed();
+            transaction.execute(update, &[published_at, sign_from, retire_at, drop_at, &generation]).await?;
+        }
+        Ok(true)
+    };
+    database.transact(steps).await
+}
+
+/// Adds a key, unless its generation exists: then nothing is changed.
+async fn insert(transaction: &Transaction<'_>, key: &KeyRecord) -> Result<bool, Fault> {
+    let insert = "INSERT INTO signing_keys
+           (generation, kid, algorithm, sealed, secret, published_at, sign_from, retire_at, drop_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (generation) DO NOTHING";
+    let added = transaction
+        .execute(
             insert,
             &[
                 &key.generation.cast_signed(),
@@ -40,14 +54,10 @@ pub(super) async fn add(database: &Database, key: &KeyRecord, rescheduled: &[Key
                 &key.sign_from,
                 &key.retire_at,
                 &key.drop_at,
-                &rescheduled.iter().map(|key| key.generation.cast_signed()).collect::<Vec<_>>(),
-                &times(|key| key.published_at),
-                &times(|key| key.sign_from),
-                &times(|key| key.retire_at),
-                &times(|key| key.drop_at),
             ],
         )
-        .await
+        .await?;
+    Ok(added == 1)
 }
 
 /// Puts another schedule of a key in place, if it has the one that was read.

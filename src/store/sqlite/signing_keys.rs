@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row, named_params};
 
 use super::Fault;
-use crate::store::KeyRecord;
+use crate::store::{KeyRecord, Rescheduled};
 
 /// All keys, by generation.
 pub(super) fn read(connection: &Connection) -> Result<Vec<KeyRecord>, Fault> {
@@ -12,8 +12,12 @@ pub(super) fn read(connection: &Connection) -> Result<Vec<KeyRecord>, Fault> {
     Ok(keys?)
 }
 
-/// Adds a key and reschedules earlier ones, unless its generation exists.
-pub(super) fn add(connection: &Connection, key: &KeyRecord, rescheduled: &[KeyRecord]) -> Result<bool, Fault> {
+/// Adds a key and reschedules earlier ones, unless its generation exists or one of those is not as it was read.
+pub(super) fn add(connection: &Connection, key: &KeyRecord, rescheduled: &[Rescheduled]) -> Result<bool, Fault> {
+    let held = read(connection)?;
+    if !rescheduled.iter().all(|earlier| held.contains(&earlier.read)) {
+        return Ok(false);
+    }
     let mut insert = connection.prepare_cached(
         "INSERT INTO signing_keys (generation, kid, algorithm, sealed, secret, published_at, sign_from, retire_at, drop_at)
          VALUES (:generation, :kid, :algorithm, :sealed, :secret, :published_at, :sign_from, :retire_at, :drop_at)
@@ -33,7 +37,7 @@ pub(super) fn add(connection: &Connection, key: &KeyRecord, rescheduled: &[KeyRe
     if inserted == 0 {
         return Ok(false);
     }
-    rescheduled.iter().try_for_each(|earlier| reschedule(connection, earlier))?;
+    rescheduled.iter().try_for_each(|earlier| reschedule(connection, &earlier.next))?;
     Ok(true)
 }
 
