@@ -200,6 +200,7 @@ impl App {
             store,
             limits,
             replay,
+            nonce_keys,
             authorization_server,
             issuers,
             protected_resources,
@@ -245,7 +246,8 @@ impl App {
         let store_name = fixed.store.name();
         let signing = server.map(|server| server.signing.clone());
         let interval = signing.as_ref().map(|signing| signing.schedule.interval());
-        let next = Changing { server: authorization_server, issuers, resources: protected_resources, one_logged_in };
+        let resources = protected_resources;
+        let next = Changing { server: authorization_server, issuers, resources, one_logged_in, nonce_keys };
         let kept = limits.kept + LARGEST_SKEW;
         let opening = Opening { digest, store, signing, replay, skew: next.skew(), kept };
         let traces = seams.traces.clone();

@@ -25,7 +25,7 @@ use crate::keys::KeySchedule;
 use crate::oauth;
 use crate::oauth::workload::Platform;
 use crate::replay::RedisSettings;
-use crate::secret::seal::KeyRing;
+use crate::secret::seal::{KeyRing, RootKey};
 use crate::store::{Limits, PostgresSettings};
 use crate::telemetry::LogFilter;
 use crate::web::{Branding, TlsFiles};
@@ -82,6 +82,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where used proofs are remembered.
     pub replay: Replay,
+    /// The keys of the nonces of a gate that issues nothing, the newest first; empty if it draws one itself.
+    pub nonce_keys: Vec<RootKey>,
     /// The authorization server, if this process is one.
     pub authorization_server: Option<AuthorizationServer>,
     /// Other authorization servers whose tokens count at protected resources.

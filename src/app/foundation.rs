@@ -18,7 +18,7 @@ use crate::jose::{Algorithm, SigningKey};
 use crate::keys::{KeysError, SigningKeys};
 use crate::oauth::{LogoutNotices, Tally};
 use crate::replay::{LocalReplayGuard, RedisReplayGuard, ReplayGuard};
-use crate::secret::rotation::RotatingSecret;
+use crate::secret::rotation::{RotatingSecret, Term};
 use crate::secret::seal::RootKey;
 use crate::store::{Endings, LastAlive, Store};
 use crate::telemetry::{CountedGuard, CountedStore, Feed, Metrics, Standing, Traces};
@@ -34,6 +34,8 @@ pub(super) struct Foundation {
     fence: Fence,
     /// What nonces are made under.
     pub(super) secrets: RotatingSecret,
+    /// What they are made under by a gate without a store that shares no keys with others: made for this life.
+    own_secret: RootKey,
     pub(super) proof_keys: Arc<dyn ProofKeys>,
     /// What tokens for upstreams are signed with where the configuration names no key: made for this life.
     pub(super) upstream_key: Arc<SigningKey>,
@@ -100,11 +102,9 @@ impl Foundation {
         gauges::of_issuers(&mut metrics, &issuers, &clock);
         let lists = ListsLookedAfter::default();
         gauges::of_status_lists(&mut metrics, &lists, &clock);
+        let own_secret = RootKey::from_bytes(entropy.draw());
         let (state, round, fence, secrets) = match store.zip(signing) {
-            None => {
-                let secret = RootKey::from_bytes(entropy.draw()).into();
-                (None, None, Fence::without_store(now, skew), secret)
-            }
+            None => (None, None, Fence::without_store(now, skew), own_secret.clone().into()),
             Some((store, config::Signing { schedule, encryption_key })) => {
                 let store: Arc<dyn Store> = Arc::new(CountedStore::new(store, metrics.store.clone()));
                 let seen_until = store.last_alive().await?.map(|last| last.proofs_until(now, skew));
@@ -131,6 +131,7 @@ impl Foundation {
             guard,
             fence,
             secrets,
+            own_secret,
             proof_keys: Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS)),
             tally: Arc::default(),
             tokens: Arc::new(Current::new(Arc::new(tokens))),
@@ -162,6 +163,11 @@ impl Foundation {
         self.issuers.replace(Arc::new(serving.issuers()));
         self.lists.replace(Arc::new(serving.lists()));
         self.needed.replace(Arc::new(serving.needed()));
+        if self.state.is_none() {
+            let shared = serving.nonce_keys();
+            let keys = if shared.is_empty() { std::slice::from_ref(&self.own_secret) } else { shared };
+            self.secrets.replace(keys.iter().rev().cloned().map(Term::always).collect());
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::ident::{IssuerName, Subject};
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, OidcSettings, People, RememberedPeople};
 use crate::issuers::{IssuerKeys, IssuerSettings, StatusLists};
 use crate::oauth::{AuthorizationServer, Dependencies, Settings};
+use crate::secret::seal::RootKey;
 use crate::store::{EndedBy, RecordedTokens, Store};
 use crate::token::{KeyLookup, Revocations, TOKEN_ALGORITHMS, TokenProfile};
 use crate::unavailable::Unavailable;
@@ -33,13 +34,15 @@ pub(super) struct Changing {
     pub(super) resources: Vec<ResourceSettings>,
     /// One in how many allowed requests is logged for all to see, if any is.
     pub(super) one_logged_in: Option<NonZeroU32>,
+    /// The keys of nonces that gates share, the newest first.
+    pub(super) nonce_keys: Vec<RootKey>,
 }
 
 impl Changing {
     pub(super) fn of(config: Config) -> Self {
-        let Config { authorization_server: server, issuers, protected_resources: resources, one_logged_in, .. } =
-            config;
-        Self { server, issuers, resources, one_logged_in }
+        let Config { authorization_server: server, protected_resources: resources, .. } = config;
+        let Config { issuers, one_logged_in, nonce_keys, .. } = config;
+        Self { server, issuers, resources, one_logged_in, nonce_keys }
     }
 
     /// How far clocks of clients may be ahead of ours, at most.
@@ -59,6 +62,7 @@ pub(super) struct Serving {
     pub(super) asks: bool,
     pub(super) tokens: Arc<Tokens>,
     others: Others,
+    nonce_keys: Vec<RootKey>,
     platforms: Platforms,
     /// The users file, if there is one.
     users: Option<Arc<LocalUsers>>,
@@ -88,6 +92,11 @@ impl Serving {
             feed: foundation.feed.clone(),
         };
         Some(AdminService::new(Arc::clone(server), Arc::clone(&state.keys), installation))
+    }
+
+    /// The keys of nonces that gates share, the newest first.
+    pub(super) fn nonce_keys(&self) -> &[RootKey] {
+        &self.nonce_keys
     }
 
     /// The status lists of others, which somebody must look after.
@@ -122,7 +131,7 @@ impl Foundation {
     /// Puts together what answers. What `before` has fetched is kept where it is still asked for. Nothing answers yet.
     pub(super) fn serve(&self, next: Changing, before: Option<&Serving>) -> Result<Serving, AppError> {
         let skew = next.skew();
-        let Changing { server, issuers, resources, one_logged_in } = next;
+        let Changing { server, issuers, resources, one_logged_in, nonce_keys } = next;
         let others = self.others(issuers, before.map(|before| &before.others))?;
         let mut serving = Serving {
             site: None,
@@ -131,6 +140,7 @@ impl Foundation {
             asks: false,
             tokens: Arc::new(self.no_tokens()),
             others,
+            nonce_keys,
             platforms: Platforms::default(),
             users: None,
             provider: None,

@@ -48,8 +48,17 @@ pub(super) fn config(
 
 fn everything(judge: &mut Judge<'_>, file: &Given<File>) -> Option<Config> {
     let place = &file.place;
-    let File { listen, shutdown, log, store, replay, authorization_server, protected_resources, issuers: _ } =
-        &file.value;
+    let File {
+        listen,
+        shutdown,
+        log,
+        store,
+        replay,
+        nonce_keys,
+        authorization_server,
+        protected_resources,
+        issuers: _,
+    } = &file.value;
 
     let nothing = authorization_server.is_none() && protected_resources.is_none();
     if nothing && !place.lost("authorization_server") && !place.lost("protected_resources") {
@@ -62,6 +71,8 @@ fn everything(judge: &mut Judge<'_>, file: &Given<File>) -> Option<Config> {
     let (log, one_logged_in) = self::log(judge, log.as_ref());
     let replay_file = replay.as_ref();
     let replay = if place.lost("replay") { None } else { super::replay::judge(judge, replay_file) };
+    let issues = authorization_server.is_some();
+    let nonce_keys = super::replay::nonce_keys(judge, nonce_keys.as_ref(), (replay_file, issues));
     let limits = super::store::limits(judge, store.as_ref());
     let store = if place.lost("store") { None } else { super::store::judge(judge, store.as_ref()) };
     let server_file = authorization_server.as_ref();
@@ -102,6 +113,7 @@ fn everything(judge: &mut Judge<'_>, file: &Given<File>) -> Option<Config> {
         store,
         limits,
         replay,
+        nonce_keys,
         authorization_server,
         issuers,
         protected_resources,

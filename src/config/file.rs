@@ -58,6 +58,12 @@ pub(super) struct File {
     pub(super) store: Option<Given<StoreFile>>,
     /// Where used DPoP proofs are remembered, so that none is used twice (RFC 9449 §11.1).
     pub(super) replay: Option<Given<ReplayFile>>,
+    /// A file with the keys under which a gate without `authorization_server` makes its nonces: one to four lines of 32 bytes in
+    /// base64. The first makes new ones, and all count. Gates with the same file take each other's nonces, so they must share
+    /// `replay` too, or say that each takes a proof once. What is put on its first line counts from the next reload on.
+    /// Default: a key that each process draws when it starts.
+    #[serde(rename = "nonce_keys_file")]
+    pub(super) nonce_keys: Option<Given<String>>,
     /// The authorization server: issues tokens.
     pub(super) authorization_server: Option<Given<AuthorizationServerFile>>,
     /// Other authorization servers whose tokens count at protected resources, where the defaults do not fit them.

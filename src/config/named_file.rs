@@ -75,13 +75,36 @@ pub(super) fn signing_key(judge: &mut Judge<'_>, given: &Given<String>, algorith
 /// Reads 32 bytes in base64.
 pub(super) fn key(judge: &mut Judge<'_>, given: &Given<String>) -> Option<RootKey> {
     let text = read(judge, given, SECRET_LIMIT)?;
-    let bytes = Zeroizing::new(STANDARD.decode(text.trim()).unwrap_or_default());
-    let Ok(key) = <[u8; 32]>::try_from(bytes.as_slice()) else {
+    let key = parse_key(text.trim());
+    if key.is_none() {
         let mistake = Mistake::about(&given.place, "names a file that does not hold 32 bytes in base64");
         judge.report(mistake.help(format!("make one with `openssl rand -base64 32 > {}`", given.value)));
-        return None;
-    };
-    Some(RootKey::from_bytes(key))
+    }
+    key
+}
+
+/// How many keys a file may hold: the one in use, the next one, and some that are on their way out.
+const KEYS_LIMIT: usize = 4;
+
+/// Reads keys, each of 32 bytes in base64 on a line of its own.
+pub(super) fn keys(judge: &mut Judge<'_>, given: &Given<String>) -> Option<Vec<RootKey>> {
+    let text = read(judge, given, SECRET_LIMIT)?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let keys: Option<Vec<_>> = lines.map(parse_key).collect();
+    let keys = keys.filter(|keys| (1..=KEYS_LIMIT).contains(&keys.len()));
+    if keys.is_none() {
+        let fault = format!("names a file that does not hold 1 to {KEYS_LIMIT} lines of 32 bytes in base64");
+        judge.report(
+            Mistake::about(&given.place, fault)
+                .help(format!("make a line with `openssl rand -base64 32 > {}`", given.value)),
+        );
+    }
+    keys
+}
+
+fn parse_key(text: &str) -> Option<RootKey> {
+    let bytes = Zeroizing::new(STANDARD.decode(text).ok()?);
+    bytes.as_slice().try_into().ok().map(RootKey::from_bytes)
 }
 
 /// Reads the users file.

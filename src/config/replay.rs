@@ -8,6 +8,7 @@ use super::{Replay, Store, named_file};
 use crate::replay::{
     DEFAULT_ANSWER_WITHIN, DEFAULT_CONNECT_WITHIN, DEFAULT_ENTRIES, DEFAULT_KEY_PREFIX, RedisSettings, RedisUrl,
 };
+use crate::secret::seal::RootKey;
 
 /// How many proofs a local guard may be told to remember: about 3 GiB.
 const MOST_ENTRIES: usize = 50_000_000;
@@ -54,6 +55,36 @@ pub(super) fn check_replicas(
             "share it with `replay: { redis: … }`, or say what is meant: `replay: { local: { replicas: only_one } }`",
         ));
     }
+}
+
+/// The keys of nonces that gates share, the newest first; none if each draws its own.
+///
+/// A nonce of its own keeps proofs that were made for one gate out of the others. Where they take each other's nonces, they
+/// must know of each other's proofs, unless somebody has said in words that they do not.
+pub(super) fn nonce_keys(
+    judge: &mut Judge<'_>,
+    given: Option<&Given<String>>,
+    (replay, issues): (Option<&Given<ReplayFile>>, bool),
+) -> Vec<RootKey> {
+    let Some(given) = given else { return Vec::new() };
+    let said = match replay.map(|given| &given.value) {
+        None => false,
+        Some(ReplayFile::Local(local)) => local.value.replicas.is_some() || local.place.lost("replicas"),
+        Some(ReplayFile::Redis(_)) => true,
+    };
+    if issues {
+        let fault =
+            "is for gates without `authorization_server`: beside one, nonces are made under secrets in its store";
+        judge.report(Mistake::about(&given.place, fault).help("take it out"));
+    } else if !said {
+        let fault =
+            "has gates take each other's nonces, and each has a memory of its own: a proof would pass once at each";
+        judge.report(Mistake::about(&given.place, fault).help(
+            "share it with `replay: { redis: … }`, or say what is meant: \
+             `replay: { local: { replicas: each_takes_a_proof_once } }`",
+        ));
+    }
+    named_file::keys(judge, given).unwrap_or_default()
 }
 
 fn redis(judge: &mut Judge<'_>, given: &Given<RedisReplayFile>) -> Option<RedisSettings> {

@@ -21,6 +21,14 @@ pub struct Term {
     pub until: Timestamp,
 }
 
+impl Term {
+    /// A secret without an end. Of several, the last one makes what is new.
+    #[must_use]
+    pub fn always(key: RootKey) -> Self {
+        Self { key, from: Timestamp::default(), until: Timestamp::MAX }
+    }
+}
+
 /// The secrets of an installation, earlier ones first. Its clones are one and the same.
 #[derive(Clone)]
 pub struct RotatingSecret(Arc<Mutex<Terms>>);
@@ -70,8 +78,7 @@ impl RotatingSecret {
 /// One that is always in force.
 impl From<RootKey> for RotatingSecret {
     fn from(key: RootKey) -> Self {
-        let only = Term { key, from: Timestamp::default(), until: Timestamp::MAX };
-        Self(Arc::new(Mutex::new(Terms { now: [only].into(), derived: Vec::new() })))
+        Self(Arc::new(Mutex::new(Terms { now: [Term::always(key)].into(), derived: Vec::new() })))
     }
 }
 

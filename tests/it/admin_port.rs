@@ -1,6 +1,20 @@
 //! The admin API at a port: for those with certificates, and nobody else.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hyper_util::rt::TokioIo;
 use rcgen::{CertificateParams, SanType};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Endpoint, Uri};
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::mutual_tls::{Authority, Credential};
 use crate::process::{Installation, Process, program, run};
@@ -51,6 +65,38 @@ impl Port {
         let said = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8_lossy(&said).into_owned())
     }
+
+    /// The services that reflection names to who shows this certificate, or none; `None` if it says nothing to them.
+    async fn reflected(&self, shown: Option<&Credential>) -> Option<BTreeSet<String>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.certificate()).expect("a certificate");
+        let config = ClientConfig::builder().with_root_certificates(roots);
+        let mut config = match shown {
+            None => config.with_no_client_auth(),
+            Some(shown) => {
+                let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(shown.pem.as_bytes()).collect();
+                let key = PrivateKeyDer::try_from(shown.key.serialize_der()).expect("a key");
+                config.with_client_auth_cert(chain.expect("a certificate"), key).expect("a pair")
+            }
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let (tls, to) = (TlsConnector::from(Arc::new(config)), self.address.replace("https://", ""));
+        let connect = tower::service_fn(move |_: Uri| {
+            let (tls, to) = (tls.clone(), to.clone());
+            async move {
+                let name = ServerName::try_from("127.0.0.1").expect("an address");
+                tls.connect(name, TcpStream::connect(to).await?).await.map(TokioIo::new)
+            }
+        });
+        let channel = Endpoint::from_static("http://admin").connect_with_connector(connect).await.ok()?;
+        let list = MessageRequest::ListServices(String::new());
+        let request = ServerReflectionRequest { host: String::new(), message_request: Some(list) };
+        let mut reflection = ServerReflectionClient::new(channel);
+        let asked = reflection.server_reflection_info(tokio_stream::once(request)).await.ok()?;
+        let answer = asked.into_inner().message().await.ok()??;
+        let MessageResponse::ListServicesResponse(list) = answer.message_response? else { return None };
+        Some(list.service.into_iter().map(|service| service.name).collect())
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,6 +135,19 @@ async fn nobody_else_is_let_in_and_the_log_says_why() {
     assert_eq!(without.status.code(), Some(1));
     let said = String::from_utf8_lossy(&without.stderr).into_owned();
     assert!(said.contains("needs `--cert`, `--key` and `--ca`"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reflection_says_what_there_is_to_call_to_who_is_named_only() {
+    let port = Port::open().await;
+    let sign = |name: &str| port.authority.sign(&named(name));
+    let names = port.reflected(Some(&sign("ops.example.com"))).await.expect("an answer");
+    for service in ["KeyService", "GrantService", "PersonService"] {
+        assert!(names.contains(&format!("tollgate.admin.v1.{service}")), "{names:?}");
+    }
+    for shown in [None, Some(sign("other.example.com")), Some(Authority::new().sign(&named("ops.example.com")))] {
+        assert_eq!(port.reflected(shown.as_ref()).await, None);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -307,6 +307,7 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("store", "{ sqlite: { path: x.db } }")], "authorization_server", "lacks `encryption_key_file`"),
         (&[("authorization_server.signing.encryption_key_file", "nothing")], "authorization_server.signing.encryption_key_file", "cannot be read"),
         (&[("authorization_server.signing.encryption_key_file", "short")], "authorization_server.signing.encryption_key_file", "32 bytes in base64"),
+        (&[("nonce_keys_file", "secrets/kek")], "nonce_keys_file", "is for gates without `authorization_server`"),
         (&[("authorization_server.signing.encryption_key_file", "huge")], "authorization_server.signing.encryption_key_file", "larger than 4 KiB"),
         (&[KEK, ("authorization_server.signing.decryption_key_files", "[short]")], "authorization_server.signing.decryption_key_files[0]", "32 bytes in base64"),
         (&[("authorization_server.signing", "{ decryption_key_files: [secrets/kek] }")], "authorization_server.signing.decryption_key_files", "without `encryption_key_file`"),
@@ -684,6 +685,22 @@ fn a_redis_is_named_by_a_file_and_its_password_is_never_shown() {
     }
     let wrong = check(BASE, &[("replay", "{ redis: { url_file: secrets/redis, cluster: true } }")]);
     assert!(!wrong.expect_err("a mistake").to_terminal().contains("s3cret"));
+}
+
+#[test]
+fn keys_of_nonces_are_shared_by_gates_that_know_of_each_others_proofs_or_say_that_they_do_not() {
+    let gate = |more: &str| {
+        let rules = "rules: [{ path: /, allow: anyone }]";
+        let resource = "resource: \"https://api.example\", authorization_servers: [\"https://login.example\"]";
+        format!("protected_resources: [{{ {resource}, {rules} }}]\n{more}\n")
+    };
+    for replay in ["redis: { url_file: secrets/redis }", "local: { replicas: each_takes_a_proof_once }"] {
+        let with = |file: &str| gate(&format!("nonce_keys_file: {file}\nreplay: {{ {replay} }}"));
+        let config = check(&with("secrets/kek"), &[]).unwrap_or_else(|mistakes| panic!("{}", mistakes.to_text()));
+        assert_eq!(config.nonce_keys.len(), 1);
+        assert!(report(&with("short")).contains("1 to 4 lines of 32 bytes in base64"));
+    }
+    assert!(report(&gate("nonce_keys_file: secrets/kek")).contains("a proof would pass once at each"));
 }
 
 #[test]

@@ -2,14 +2,19 @@
 //! is encrypted under, while it serves.
 
 use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::process::Command;
+use tokio::sync::Mutex;
 use tollgate::clock::{Clock as _, SystemClock};
 use tollgate::jose::{Algorithm, SigningKey};
 
-use crate::client::CLIENT_CREDENTIALS;
+use crate::client::{CLIENT_CREDENTIALS, Client, answer};
 use crate::cluster::SHARED;
-use crate::process::{Installation, program, run};
+use crate::process::{Installation, Process, program, run};
+use crate::redis::until;
+use crate::world::free_port;
 
 /// What the new key file holds.
 const NEXT: &str = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=\n";
@@ -53,22 +58,25 @@ fn told(output: &Output, code: i32, text: &str) -> String {
     said
 }
 
+/// Gets a token, with a nonce if one is asked for.
+async fn get_token(client: &Client) {
+    let answer = client.request(SystemClock.now(), &CLIENT_CREDENTIALS).send().await;
+    let nonce = answer.header("dpop-nonce").map(str::to_owned).filter(|_| answer.error() == "use_dpop_nonce");
+    let answer = match nonce {
+        None => answer,
+        Some(nonce) => {
+            let mut claims = client.proof_claims(SystemClock.now());
+            claims["nonce"] = nonce.into();
+            let proof = client.sign_proof(&claims);
+            client.request(SystemClock.now(), &CLIENT_CREDENTIALS).proof(&proof).send().await
+        }
+    };
+    answer.expect_tokens();
+}
+
 async fn a_new_encryption_key_takes_over(installation: Installation) {
     let client = installation.client("backend");
-    let issued = async || {
-        let answer = client.request(SystemClock.now(), &CLIENT_CREDENTIALS).send().await;
-        let answer = match answer.header("dpop-nonce").map(str::to_owned).filter(|_| answer.error() == "use_dpop_nonce")
-        {
-            None => answer,
-            Some(nonce) => {
-                let mut claims = client.proof_claims(SystemClock.now());
-                claims["nonce"] = nonce.into();
-                let proof = client.sign_proof(&claims);
-                client.request(SystemClock.now(), &CLIENT_CREDENTIALS).proof(&proof).send().await
-            }
-        };
-        answer.expect_tokens();
-    };
+    let issued = async || get_token(&client).await;
     let process = installation.start(&[]).await;
     issued().await;
     std::fs::write(installation.path("next-kek"), NEXT).expect("a file");
@@ -109,6 +117,95 @@ async fn a_new_encryption_key_takes_over_in_a_file() {
 #[tokio::test]
 async fn a_new_encryption_key_takes_over_in_a_database() {
     a_new_encryption_key_takes_over(on_postgres().await).await;
+}
+
+/// Two processes on one database, and a balancer that leads clients to those that serve.
+struct Pair {
+    installation: Installation,
+    ports: [u16; 2],
+    processes: [Option<Process>; 2],
+    /// Held by a request while it is under way.
+    serving: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Pair {
+    async fn start(signing: &str) -> Self {
+        let installation = on_postgres().await;
+        configure(&installation, signing);
+        let ports = [free_port(), free_port()];
+        let mut pair = Self { installation, ports, processes: [None, None], serving: Arc::default() };
+        for place in [0, 1] {
+            pair.restart(place).await;
+        }
+        pair
+    }
+
+    /// Puts a process in the place of one, which ends in good order once clients are led to the other.
+    async fn restart(&mut self, place: usize) {
+        self.serving.lock().await.retain(|serving| *serving != place);
+        if let Some(process) = self.processes[place].take() {
+            process.signal("TERM").await;
+            assert_eq!(process.ended().await.0.code(), Some(0));
+        }
+        let address = format!("listen.public.address=\"127.0.0.1:{}\"", self.ports[place]);
+        let socket = self.installation.path(&format!("authz-{place}.sock"));
+        let socket = format!("listen.ext_authz=[{{\"address\":\"unix:{}\"}}]", socket.display());
+        self.processes[place] = Some(self.installation.start(&["--set", &address, "--set", &socket]).await);
+        self.serving.lock().await.push(place);
+    }
+
+    /// Restarts one after the other with another setting.
+    async fn restart_with(&mut self, signing: &str) {
+        configure(&self.installation, signing);
+        for place in [0, 1] {
+            self.restart(place).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_take_over_a_new_encryption_key_and_refuse_nobody() {
+    let with = |keys: &str| format!("{{ announce: 4s, {keys} }}");
+    let mut pair = Pair::start(&with("encryption_key_file: kek")).await;
+    std::fs::write(pair.installation.path("next-kek"), NEXT).expect("a file");
+    let clients = pair.installation.client_at_each("backend", pair.ports);
+    let [one, other] = pair.installation.client_at_each("backend", pair.ports);
+    let (over, serving) = (Arc::new(AtomicBool::new(false)), Arc::clone(&pair.serving));
+    let load = tokio::spawn({
+        let over = Arc::clone(&over);
+        async move {
+            let mut answered = 0;
+            while !over.load(Ordering::Relaxed) {
+                let serving = serving.lock().await;
+                get_token(&clients[serving[answered % serving.len()]]).await;
+                answered += 1;
+            }
+            answered
+        }
+    });
+
+    // Each opens what another will have encrypted under the new key.
+    pair.restart_with(&with("encryption_key_file: kek, decryption_key_files: [next-kek]")).await;
+    configure(&pair.installation, &with("encryption_key_file: next-kek, decryption_key_files: [kek]"));
+    pair.restart(0).await;
+    told(&run(&mut keys(&pair.installation, &["rotate"])).await, 0, "the new key is announced");
+    for client in [&one, &other] {
+        until("the process knows a key that is encrypted under the new one", async || {
+            let set = answer(client.http.get(format!("{}/oauth/jwks", client.issuer))).await.body;
+            set["keys"].as_array().expect("a list").len() == 2
+        })
+        .await;
+    }
+    pair.restart(1).await;
+
+    // What was there before is encrypted under the new one, and the old one goes.
+    let rewrap = run(&mut keys(&pair.installation, &["rewrap"])).await;
+    told(&rewrap, 0, "encrypted anew: 1 signing keys, 1 secrets for nonces and forms, and the root key");
+    pair.restart_with(&with("encryption_key_file: next-kek")).await;
+    over.store(true, Ordering::Relaxed);
+    assert!(load.await.expect("no request was refused") > 10);
+    configure(&pair.installation, &with("encryption_key_file: kek"));
+    told(&run(&mut keys(&pair.installation, &["list"])).await, 1, "put that key back");
 }
 
 #[tokio::test]

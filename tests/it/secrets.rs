@@ -210,3 +210,83 @@ async fn replicas_take_what_the_others_make_while_keys_change() {
     .await;
     assert!(signed[0] > 0, "the next key was announced first");
 }
+
+/// A gate without a store, whose nonces are made under the keys in a file.
+async fn gate_with(installation: &Installation, keys: &str) -> (Process, Proxy) {
+    let socket = installation.path(&format!("{}.sock", crate::gate::fresh_id()));
+    let file = installation.path(&format!("{}.yaml", crate::gate::fresh_id()));
+    let text = format!(
+        r#"
+listen: {{ admin: {{ address: "127.0.0.1:0" }}, ext_authz: [ {{ address: "unix:{}" }} ] }}
+shutdown: {{ delay: 0s }}
+replay: {{ local: {{ replicas: each_takes_a_proof_once }} }}
+nonce_keys_file: {keys}
+protected_resources:
+  - resource: https://api.example.com
+    authorization_servers: ["{}"]
+    nonce: required
+    rules: [ {{ path: "/orders/**", scope: "orders:read" }} ]
+"#,
+        socket.display(),
+        installation.issuer,
+    );
+    std::fs::write(&file, text).expect("a file");
+    let mut serve = program();
+    serve.args(["serve", "--config"]).arg(file);
+    (Process::start(serve).await, Proxy::over_socket(&socket).await)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gates_that_share_keys_take_the_nonces_of_the_others() {
+    const OLD: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
+    const NEW: &str = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=";
+    let installation = Installation::new();
+    let _issuer = installation.start(&[]).await;
+    let client = installation.client("backend");
+    let token = token(&client).await.text("access_token").to_owned();
+    let write = |name: &str, lines: &[&str]| std::fs::write(installation.path(name), lines.join("\n")).expect("a file");
+    write("shared-keys", &[OLD]);
+    write("next-keys", &[NEW]);
+    let (_one, mut one) = gate_with(&installation, "shared-keys").await;
+    let (_other, mut other) = gate_with(&installation, "shared-keys").await;
+    let (_next, mut next) = gate_with(&installation, "next-keys").await;
+    let mut ticks = tokio::time::interval(Duration::from_millis(50));
+
+    // A gate gives nonces once it knows the issuer's keys.
+    for gate in [&mut one, &mut other, &mut next] {
+        eventually("the keys of the issuer are known", async {
+            while shown(gate, &client, &token, "none").await.status != 401 {
+                ticks.tick().await;
+            }
+        })
+        .await;
+    }
+    let given = async |gate: &mut Proxy| {
+        let refused = shown(gate, &client, &token, "none").await;
+        refused.header("dpop-nonce").unwrap_or_else(|| panic!("{refused:?}")).to_owned()
+    };
+    let first = given(&mut one).await;
+    assert_eq!(shown(&mut other, &client, &token, &first).await.status, 200);
+    assert_eq!(shown(&mut next, &client, &token, &first).await.status, 401);
+
+    // Another first line makes new nonces, and the old ones count until their line is gone.
+    write("shared-keys", &[NEW, OLD]);
+    eventually("nonces are made under the new key", async {
+        loop {
+            let nonce = given(&mut one).await;
+            if shown(&mut next, &client, &token, &nonce).await.status == 200 {
+                break;
+            }
+            ticks.tick().await;
+        }
+    })
+    .await;
+    assert_eq!(shown(&mut one, &client, &token, &first).await.status, 200);
+    write("shared-keys", &[NEW]);
+    eventually("the end of the old nonces", async {
+        while shown(&mut one, &client, &token, &first).await.status == 200 {
+            ticks.tick().await;
+        }
+    })
+    .await;
+}

@@ -24,7 +24,8 @@ pub(in crate::config) struct LocalReplayFile {
     /// 503 until proofs expire: none is ever forgotten early.
     #[schemars(extend("default" = 1_000_000))]
     pub(in crate::config) entries: Option<Given<usize>>,
-    /// Must be said beside `store: { postgres: … }`, from which several replicas may serve, each with a memory of its own.
+    /// Must be said beside `store: { postgres: … }`, from which several replicas may serve, and beside `nonce_keys_file`, with
+    /// which several gates take the same nonces: each has a memory of its own.
     pub(in crate::config) replicas: Option<Given<ReplicasWord>>,
 }
 
