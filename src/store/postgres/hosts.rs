@@ -21,7 +21,7 @@ type Connected = (Client, JoinHandle<()>);
 /// Connects to the first of several hosts that will do.
 pub(super) struct Hosts {
     /// Each alone.
-    hosts: Vec<Config>,
+    each: Vec<Config>,
     /// How long each may take, but for the last one that is asked: the pool waits no longer than for all of them.
     within: Duration,
     connector: Box<dyn Connect>,
@@ -32,29 +32,29 @@ pub(super) struct Hosts {
 impl Hosts {
     /// The hosts of `config`, each of which may take so long.
     pub(super) fn of(config: &Config, within: Duration, connector: Box<dyn Connect>) -> Self {
-        Self { hosts: split(config), within, connector, last: AtomicUsize::default() }
+        Self { each: split(config), within, connector, last: AtomicUsize::default() }
     }
 
     /// How long it may take to ask them all.
     pub(super) fn patience(&self) -> Duration {
-        self.within * u32::try_from(self.hosts.len()).unwrap_or(1)
+        self.within * u32::try_from(self.each.len()).unwrap_or(1)
     }
 
     async fn connect(&self) -> Result<Connected, Error> {
-        let count = self.hosts.len();
-        let first = match self.hosts[0].get_load_balance_hosts() {
+        let count = self.each.len();
+        let first = match self.each[0].get_load_balance_hosts() {
             LoadBalanceHosts::Random => usize::try_from(RandomState::new().hash_one(count) % 1_024).unwrap_or(0),
             _ => self.last.load(Ordering::Relaxed),
         };
         for turn in 0..count - 1 {
             let host = (first + turn) % count;
-            if let Ok(Ok(connected)) = timeout(self.within, self.connector.connect(&self.hosts[host])).await {
+            if let Ok(Ok(connected)) = timeout(self.within, self.connector.connect(&self.each[host])).await {
                 self.last.store(host, Ordering::Relaxed);
                 return Ok(connected);
             }
         }
         let host = (first + count - 1) % count;
-        let connected = self.connector.connect(&self.hosts[host]).await?;
+        let connected = self.connector.connect(&self.each[host]).await?;
         self.last.store(host, Ordering::Relaxed);
         Ok(connected)
     }
