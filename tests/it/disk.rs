@@ -230,7 +230,7 @@ async fn a_file_that_is_damaged_while_it_is_served_is_an_outage_of_what_needs_it
 
     let pages: Vec<u64> = {
         let database = rusqlite::Connection::open(installation.database()).expect("the database");
-        let roots = "SELECT rootpage FROM sqlite_schema WHERE tbl_name IN ('assertions') ORDER BY rootpage";
+        let roots = "SELECT rootpage FROM sqlite_schema WHERE tbl_name = 'assertions' AND rootpage > 0";
         let mut roots = database.prepare(roots).expect("a statement");
         let pages = roots.query_map([], |row| row.get::<_, i64>(0)).expect("pages");
         pages.map(|page| u64::try_from(page.expect("a page")).expect("a number")).collect()
