@@ -340,7 +340,8 @@ pub trait Store: Send + Sync {
     async fn update_client(&self, client: &ClientRecord) -> Result<bool, Unavailable>;
 
     /// Ends all live grants of a client that has registered itself in the same way, removes it, ends those that have begun
-    /// meanwhile, and gives how many. `None` if there is no such client.
+    /// meanwhile, and gives how many it has ended itself. `None` if there is no such client. Of any number of concurrent calls
+    /// exactly one removes it.
     async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Unavailable>;
 
     /// Spends the `jti` of a client assertion until `expires` (RFC 7523 §3-7): durable, so a restart does not re-open it.

@@ -1185,7 +1185,8 @@ async fn a_client_is_deleted_once_and_its_grants_end_with_it(make: Make) {
     for deleted in deleting {
         all.push(deleted.await.expect("no panic"));
     }
-    assert_eq!(all.iter().filter(|answer| **answer == Ok(Some(1))).count(), 1, "{all:?}");
+    // Another one may have ended its grant.
+    assert_eq!(all.iter().filter(|answer| matches!(answer, Ok(Some(0..=1)))).count(), 1, "{all:?}");
     assert_eq!(all.iter().filter(|answer| **answer == Ok(None)).count(), 7, "{all:?}");
     assert_eq!(store.registered_client(&client(1).id).await, Ok(None));
     let ended = [Some((now() + SECOND, EndedBy::ClientDeleted)), Some((now(), EndedBy::Revoked)), None];
