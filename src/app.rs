@@ -36,6 +36,7 @@ mod injector;
 mod published;
 mod reload;
 mod serving;
+mod sweeper;
 mod upkeep;
 mod workloads;
 
@@ -44,6 +45,7 @@ pub use injector::{Injector, InjectorCertificate, InjectorSettings};
 use reload::{Fixed, Live};
 pub use reload::{ReloadError, Reloader};
 use serving::Changing;
+use sweeper::Sweeper;
 use upkeep::Upkeep;
 
 /// How long the admin listener waits for its last answers to be read.
@@ -158,6 +160,7 @@ pub struct App {
     /// Whether this process is about to end.
     ending: Arc<AtomicBool>,
     upkeep: Option<Upkeep>,
+    sweeper: Option<Sweeper>,
     /// What has ended, as far as the gate knows, and where that is read.
     endings: Option<(Arc<Endings>, Arc<dyn Store>)>,
     round: Option<Round>,
@@ -244,12 +247,13 @@ impl App {
         };
         let (admin_api, admin_tls) = admin_api.unzip();
         let store_name = fixed.store.name();
+        let stale = fixed.store.revocations_stale();
         let signing = server.map(|server| server.signing.clone());
         let interval = signing.as_ref().map(|signing| signing.schedule.interval());
         let resources = protected_resources;
         let next = Changing { server: authorization_server, issuers, resources, one_logged_in, nonce_keys };
         let kept = limits.kept + LARGEST_SKEW;
-        let opening = Opening { digest, store, signing, replay, skew: next.skew(), kept };
+        let opening = Opening { digest, store, signing, replay, skew: next.skew(), kept, stale };
         let traces = seams.traces.clone();
         let (foundation, round) = Foundation::open(opening, seams).await?;
         let serving = foundation.serve(next, None)?;
@@ -279,6 +283,10 @@ impl App {
             takes_writes,
             tls: tls.iter().cloned().chain(admin_tls.flatten()).collect(),
         });
+        let sweeper = foundation
+            .state
+            .as_ref()
+            .map(|state| Sweeper { store: Arc::clone(&state.store), clock: Arc::clone(&foundation.clock) });
         let endings = foundation.state.as_ref().map(|state| (Arc::clone(&state.endings), Arc::clone(&state.store)));
         let site = serving.site.clone().map(|site| Arc::new(Switched::new(site)));
         let gate = gate.zip(serving.check.clone());
@@ -303,6 +311,7 @@ impl App {
             shutdown,
             ending,
             upkeep,
+            sweeper,
             endings,
             round,
         })
@@ -364,6 +373,9 @@ impl App {
         let endings = self.endings.as_ref().map(|(endings, _)| Arc::clone(endings));
         if let Some((endings, store)) = self.endings {
             fetching.spawn(async move { endings.follow(&*store, &*clock).await });
+        }
+        if let Some(sweeper) = self.sweeper {
+            behind.spawn(sweeper.run(told(&drained)));
         }
         if let Some(upkeep) = self.upkeep {
             behind.spawn(upkeep.run(told(&drained))); // its last note comes when nothing can be accepted any more

@@ -186,6 +186,15 @@ impl Store {
             Self::Postgres(_) => "postgres",
         }
     }
+
+    /// How old what a gate knows of revocations may be, where other processes revoke too.
+    #[must_use]
+    pub fn revocations_stale(&self) -> Option<Duration> {
+        match self {
+            Self::Memory | Self::Sqlite { .. } => None,
+            Self::Postgres(settings) => Some(settings.revocations_stale),
+        }
+    }
 }
 
 /// Where used proofs are remembered.

@@ -20,6 +20,7 @@ mod handles;
 mod memory;
 mod postgres;
 mod record;
+mod shares;
 mod sqlite;
 mod status;
 
@@ -34,6 +35,9 @@ pub use record::{
 };
 pub use sqlite::{BackupError, OpenError, SqliteStore};
 pub use status::{STATUS_BLOCK, STATUS_BLOCKS, StatusBlock};
+
+/// How many grants one step ends at most where all of somebody end: it takes milliseconds.
+const ENDED_AT_ONCE: u32 = 500;
 
 /// How much a store holds at most, and for how long after its end. A full store answers [`Unavailable::Full`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -316,10 +320,11 @@ pub trait Store: Send + Sync {
     /// The live grants that a query asks for, by their handles, and at most `limit`.
     async fn list_grants(&self, query: &GrantQuery, now: Timestamp, limit: u32) -> Result<Vec<Grant>, Unavailable>;
 
-    /// Ends all live grants of a client, and gives how many.
+    /// Ends all live grants of a client, and gives how many: step by step where they may be very many. If it fails on the way,
+    /// those stay ended that have.
     async fn end_grants_of_client(&self, client: &ClientId, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable>;
 
-    /// Ends all live grants of a person, and gives how many.
+    /// Ends all live grants of a person in the same way, and gives how many.
     async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable>;
 
     /// Records a client that registers itself, under a name that nobody has.
@@ -334,8 +339,9 @@ pub trait Store: Send + Sync {
     /// Replaces what a client has registered, its secret, and when it is forgotten. `false` if there is no such client.
     async fn update_client(&self, client: &ClientRecord) -> Result<bool, Unavailable>;
 
-    /// Removes a client that has registered itself, ends its live grants in the same step, and gives how many. `None` if there
-    /// is no such client.
+    /// Ends all live grants of a client that has registered itself in the same way, removes it, ends those that have begun
+    /// meanwhile, and gives how many it has ended itself. `None` if there is no such client. Of any number of concurrent calls
+    /// exactly one removes it.
     async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Unavailable>;
 
     /// Spends the `jti` of a client assertion until `expires` (RFC 7523 §3-7): durable, so a restart does not re-open it.
@@ -350,8 +356,9 @@ pub trait Store: Send + Sync {
     async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable>;
 
     /// What has ended since a moment, that one included, and is still kept: grants, and access tokens that were revoked by
-    /// name.
-    async fn ended_since(&self, since: Timestamp) -> Result<Ended, Unavailable>;
+    /// name. A store with a clock of its own tells, too, what was ended within as long before `now` by that clock: whoever
+    /// ended it may have been slow, or its clock wrong.
+    async fn ended_since(&self, since: Timestamp, now: Timestamp) -> Result<Ended, Unavailable>;
 
     /// Leases a block of places in status lists to one caller, until `over`: by then whatever was issued with its places must
     /// be over, but for grants, which keep theirs for as long as they are kept. The block whose lease was over first is taken
@@ -460,7 +467,8 @@ pub trait Store: Send + Sync {
     /// Notes that this life runs, or stops in good order.
     async fn note_alive(&self, alive: LastAlive) -> Result<(), Unavailable>;
 
-    /// Removes at most `limit` records that nothing living depends on; gives how many it removed. Codes, grants, pushed
+    /// Removes at most `limit` records that nothing living depends on, of each kind as many if there are that many; gives how
+    /// many it removed. Codes, grants, pushed
     /// requests and devices stay for [`Limits::kept`] after their end, and the newest signing key stays for good, so that generations never repeat.
     /// Clients that may be forgotten stay while they have a grant. People stay while something that they signed in for may live, and those who are disabled for good: who is
     /// forgotten could sign in again.

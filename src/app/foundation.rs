@@ -83,13 +83,15 @@ pub(super) struct Opening {
     pub(super) skew: Duration,
     /// How long access tokens may outlive what they belong to, whatever comes to be configured.
     pub(super) kept: Duration,
+    /// How old what is known of revocations may be, where others revoke too.
+    pub(super) stale: Option<Duration>,
 }
 
 impl Foundation {
     /// Reads the keys, reaches for the replay guard, and notes that a life begins. The round of the courier is there if this
     /// process issues.
     pub(super) async fn open(opening: Opening, mut seams: Seams) -> Result<(Self, Option<Round>), AppError> {
-        let Opening { digest, store, signing, replay, skew, kept } = opening;
+        let Opening { digest, store, signing, replay, skew, kept, stale } = opening;
         let (clock, entropy) = (seams.clock, seams.entropy);
         let now = clock.now();
         let mut metrics = Metrics::new();
@@ -113,9 +115,10 @@ impl Foundation {
                 let opened = SigningKeys::open(Arc::clone(&store), kek, schedule, Arc::clone(&entropy), now).await?;
                 let keys = Arc::new(opened);
                 let secrets = keys.secrets().clone();
-                let endings = Arc::new(Endings::new(kept));
+                let endings = Arc::new(stale.map_or_else(|| Endings::new(kept), |stale| Endings::shared(kept, stale)));
                 endings.read(&*store, now).await?;
                 gauges::of_keys(&mut metrics, &keys, &clock);
+                gauges::of_endings(&mut metrics, &endings, &clock);
                 let (courier, round): (Courier, Round) = courier()?;
                 let state = State { store, keys, endings, notices: Arc::new(courier) };
                 (Some(state), Some(round), Fence::after(seen_until, now), secrets)

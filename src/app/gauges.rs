@@ -1,11 +1,13 @@
 //! What is measured when somebody asks for the metrics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::issuers::{IssuerKeys, ListsLookedAfter, LookedAfter, StatusLists};
 use crate::keys::{KeyState, SigningKeys};
 use crate::replay::ReplayGuard;
+use crate::store::Endings;
 use crate::telemetry::{Metrics, Standing};
 
 /// Adds those that every process has.
@@ -82,6 +84,18 @@ pub(super) fn of_status_lists(metrics: &mut Metrics, lists: &ListsLookedAfter, c
     let help =
         "How long ago the oldest status list of another issuer that is kept was fetched, or confirmed; 0 if none is";
     metrics.gauge_in_seconds("tollgate_status_list_age", help, ages);
+}
+
+/// Adds that of what a gate beside the store knows to have ended.
+pub(super) fn of_endings(metrics: &mut Metrics, endings: &Arc<Endings>, clock: &Arc<dyn Clock>) {
+    let (endings, clock) = (Arc::clone(endings), Arc::clone(clock));
+    let age = Box::new(move || {
+        let now = clock.now();
+        let read_at = endings.known_at(now, Duration::MAX);
+        read_at.map(|at| (Vec::new(), now.since(at).as_secs_f64())).into_iter().collect()
+    });
+    let help = "How long ago what has ended and was revoked was read from the store, for the gate in this process";
+    metrics.gauge_in_seconds("tollgate_revocations_age", help, age);
 }
 
 /// Adds those of the signing keys.

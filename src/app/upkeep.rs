@@ -1,34 +1,22 @@
-//! What goes on behind requests: notes of life, the schedule of the keys, and the sweeping of what is over.
+//! What goes on behind requests: notes of life, the schedule of the keys, and certificates that are renewed. What is over is
+//! swept beside that, by `sweeper.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::audit;
 use crate::cache::Tokens;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::current::Current;
 use crate::keys::{KeyState, SigningKeys};
 use crate::store::{ALIVE_EVERY, KeyRecord, LastAlive, Store};
 use crate::web::Tls;
 
-/// How often what is over is swept.
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
-
 /// How often the certificates of the listeners are read again.
 const CERTIFICATES_EVERY: Duration = Duration::from_mins(1);
-
-/// How many records one batch removes at most, so that nobody waits long for the writer.
-const SWEEP_BATCH: u32 = 500;
-
-/// How many batches one round removes at most.
-const SWEEP_BATCHES: u32 = 20;
-
-/// How far the wall clock may move against the monotonic one before sweeping stops: a clock that jumped ahead would have
-/// everything swept at once.
-const CLOCK_JUMP: Duration = Duration::from_mins(1);
 
 /// The background work of an installation.
 pub(super) struct Upkeep {
@@ -51,9 +39,7 @@ impl Upkeep {
         let mut stopped = std::pin::pin!(stopped);
         let mut alive = ticks(ALIVE_EVERY);
         let mut keys = ticks(self.keys_every);
-        let mut sweep = ticks(SWEEP_EVERY);
         let mut certificates = ticks(CERTIFICATES_EVERY);
-        let mut began = (Instant::now(), self.clock.now());
         let mut known = self.keys.records();
         loop {
             tokio::select! {
@@ -61,7 +47,6 @@ impl Upkeep {
                 _ = alive.tick() => self.note_alive(false).await,
                 _ = keys.tick() => self.look_after_keys(&mut known).await,
                 () = self.keys.changed() => self.look_after_keys(&mut known).await,
-                _ = sweep.tick() => self.sweep(&mut began).await,
                 _ = certificates.tick() => self.reload_certificate().await,
             }
         }
@@ -112,27 +97,6 @@ impl Upkeep {
             self.tokens.get().forget_all();
         }
     }
-
-    async fn sweep(&self, began: &mut (Instant, Timestamp)) {
-        let now = self.clock.now();
-        if has_jumped(*began, now) {
-            tracing::warn!("the clock jumped: nothing is swept in this round");
-            *began = (Instant::now(), now);
-            return;
-        }
-        for _ in 0..SWEEP_BATCHES {
-            match self.store.sweep(now, SWEEP_BATCH).await {
-                Ok(removed) if removed == SWEEP_BATCH => tokio::task::yield_now().await,
-                Ok(_) | Err(_) => return, // done, or the store said itself what is wrong
-            }
-        }
-    }
-}
-
-/// Whether the wall clock moved against the monotonic one since both were read.
-fn has_jumped((instant, timestamp): (Instant, Timestamp), now: Timestamp) -> bool {
-    let expected = timestamp + instant.elapsed();
-    now.since(expected) > CLOCK_JUMP || expected.since(now) > CLOCK_JUMP
 }
 
 fn ticks(every: Duration) -> tokio::time::Interval {

@@ -132,6 +132,7 @@ fn issuer(
             Some(TokenTypeWord::Jwt) => TokenTypes::Jwt,
         },
         claims: claims(judge, file.claims.as_ref()),
+        requires_status: file.require_status.as_ref().is_some_and(|given| given.value),
         skew: judge.duration(file.clock_skew.as_ref(), skew, Some(Duration::from_mins(1))),
     };
     let introspection = match &file.introspection {

@@ -19,6 +19,9 @@ const MOST_CONNECTIONS: usize = 500;
 /// How long a request may wait for a database.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
+/// How long a gate may go by what it knows of revocations.
+const LONGEST_STALE: Duration = Duration::from_hours(1);
+
 /// Where state is kept. `None` only if there are mistakes.
 pub(super) fn judge(judge: &mut Judge<'_>, given: Option<&Given<StoreFile>>) -> Option<Store> {
     let Some(given) = given else { return Some(Store::Sqlite { path: "/var/lib/tollgate/tollgate.db".into() }) };
@@ -82,7 +85,16 @@ fn postgres(judge: &mut Judge<'_>, given: &Given<PostgresFile>) -> Option<Postgr
     let longest = Some(LONGEST_WAIT);
     let connect_within = judge.duration(file.connect_within.as_ref(), PostgresSettings::CONNECT_WITHIN, longest);
     let answer_within = judge.duration(file.answer_within.as_ref(), PostgresSettings::ANSWER_WITHIN, longest);
-    Some(PostgresSettings { url: url?, authorities: authorities?, connections, connect_within, answer_within })
+    let stale = Some(LONGEST_STALE);
+    let stale = judge.duration(file.revocations_stale.as_ref(), PostgresSettings::REVOCATIONS_STALE, stale);
+    Some(PostgresSettings {
+        url: url?,
+        authorities: authorities?,
+        connections,
+        connect_within,
+        answer_within,
+        revocations_stale: stale,
+    })
 }
 
 /// Reads a connection URL, of which nothing is quoted: it may hold a password.

@@ -192,7 +192,7 @@ impl Revocations for StatusLists {
     fn is_revoked(&self, token: &VerifiedToken, now: Timestamp) -> Result<bool, RevocationsFault> {
         let named = match StatusReference::of(token.claims()) {
             Ok(Some(named)) => named,
-            Ok(None) => return Ok(false), // its issuer tells nothing of it
+            Ok(None) => return Ok(false), // its issuer tells nothing of it, and need not
             Err(_) => return Ok(true),
         };
         let list = self.list(named.uri).ok_or(Unavailable::Down)?;

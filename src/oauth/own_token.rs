@@ -136,7 +136,7 @@ impl AuthorizationServer {
 
     /// Reads which grants they are that have just ended, if there are any.
     pub(super) async fn learn_endings(&self, ended: u64, now: Timestamp) -> Result<(), Unavailable> {
-        if ended > 0 { self.endings.read_since(&*self.store, now).await } else { Ok(()) }
+        if ended > 0 { self.endings.read_since(&*self.store, now, now).await } else { Ok(()) }
     }
 
     /// Revokes an access token by its name.

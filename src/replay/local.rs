@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -18,26 +19,43 @@ pub const DEFAULT_ENTRIES: usize = 1_000_000;
 
 /// Remembers spent keys in memory, in shards, up to a limit. Full means [`Unavailable`]: dropping a live key would
 /// re-open replay. A restart forgets; the fence of the callers covers that.
+///
+/// A key is forgotten when it has expired by both clocks. By the wall clock alone one that jumps ahead and comes back
+/// would forget keys that live; by the monotonic one alone, one that is set back would bring proofs to life that are forgotten.
 pub struct LocalReplayGuard {
     shards: Vec<Mutex<Shard>>,
     entries_per_shard: usize,
+    /// How long it has been there, by a clock that never jumps.
+    elapsed: Box<dyn Fn() -> Duration + Send + Sync>,
 }
 
 #[derive(Default)]
 struct Shard {
-    /// The first half of each key, which is enough to tell keys apart, since they are hashes, with the second in which it
-    /// expires.
-    spent: HashMap<[u8; 16], i64>,
-    /// The second in which expired keys were dropped last.
-    swept: i64,
+    /// The first half of each key, which is enough to tell keys apart, since they are hashes.
+    spent: HashMap<[u8; 16], Over>,
+    /// The second of the monotonic clock in which expired keys were dropped last.
+    swept: u32,
+}
+
+/// The second in which a key expires, by either clock.
+struct Over {
+    wall: u32,
+    monotonic: u32,
 }
 
 impl LocalReplayGuard {
     /// A guard that remembers `entries` keys at most.
     #[must_use]
     pub fn new(entries: usize) -> Self {
+        let began = Instant::now();
+        Self::timed_by(entries, move || began.elapsed())
+    }
+
+    /// The same with another monotonic clock, which begins with it.
+    #[must_use]
+    pub fn timed_by(entries: usize, elapsed: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, entries_per_shard: entries.div_ceil(SHARDS).max(1) }
+        Self { shards, entries_per_shard: entries.div_ceil(SHARDS).max(1), elapsed: Box::new(elapsed) }
     }
 
     /// How many keys are remembered, expired ones that were not swept yet included.
@@ -57,14 +75,18 @@ impl LocalReplayGuard {
         let half: [u8; 16] = *bytes.first_chunk().expect("32 bytes begin with 16");
         let shard = &self.shards[usize::from(bytes[31]) % SHARDS];
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        shard.forget(now);
+        let elapsed = (self.elapsed)().as_secs();
+        shard.forget(now, seconds(elapsed));
         if shard.spent.contains_key(&half) {
             return Ok(Seen::Replayed);
         }
         if shard.spent.len() >= self.entries_per_shard {
             return Err(Unavailable::Full);
         }
-        shard.spent.insert(half, expires.seconds() + 1); // rounded up: never forget early
+        // Rounded up: never forget early.
+        let wall = u64::try_from(expires.seconds() + 1).unwrap_or_default();
+        let monotonic = elapsed + expires.since(now).as_secs() + 2;
+        shard.spent.insert(half, Over { wall: seconds(wall), monotonic: seconds(monotonic) });
         Ok(Seen::First)
     }
 }
@@ -72,13 +94,18 @@ impl LocalReplayGuard {
 impl Shard {
     /// Drops what expired, once a second: to look at every key then costs less than an index by time, which would hold each
     /// key a second time.
-    fn forget(&mut self, now: Timestamp) {
-        let second = now.seconds();
-        if second > self.swept {
-            self.spent.retain(|_, expires| *expires >= second);
-            self.swept = second;
+    fn forget(&mut self, now: Timestamp, elapsed: u32) {
+        if elapsed > self.swept {
+            let wall = seconds(u64::try_from(now.seconds()).unwrap_or_default());
+            self.spent.retain(|_, over| over.wall >= wall || over.monotonic >= elapsed);
+            self.swept = elapsed;
         }
     }
+}
+
+/// A time in 32 bits, which are enough until 2106; later is for ever.
+fn seconds(seconds: u64) -> u32 {
+    u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
 #[async_trait]

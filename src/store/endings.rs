@@ -3,6 +3,9 @@
 //! Read from the store at the start and every second, five times as often while somebody waits for news; what this process
 //! ends itself is noted as soon as it is on disk.
 //!
+//! Where several processes share a store, what was not read for too long does not count: a token that another one may have
+//! revoked meanwhile is not let through.
+//!
 //! Invariant: never waits; and forgets an ending only when every access token that it ended has expired.
 
 use std::collections::HashMap;
@@ -26,7 +29,7 @@ pub use news::{NEWS_EVERY, NEWS_WAITERS, Waiter};
 /// answer, are known so much later.
 const READ_EVERY: Duration = Duration::from_secs(1);
 
-/// How far back each reading looks: clocks of processes may differ, and what was begun earlier may be written later.
+/// How far back each reading looks: what was begun earlier may be written later.
 const OVERLAP: Duration = Duration::from_secs(30);
 
 /// How far back the readings between those look: most of what they would find is known.
@@ -38,7 +41,7 @@ const FORGET_EVERY: Duration = Duration::from_mins(1);
 /// What a store knows to have ended in some time.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Ended {
-    /// Grants, with when they ended.
+    /// Grants, with when they ended: by the clock of who ended them or that of the store, whichever is ahead.
     pub grants: Vec<(GrantHandle, Timestamp)>,
     /// Access tokens that were revoked by name, with the last moment at which anybody may take them.
     pub tokens: Vec<(TokenName, Timestamp)>,
@@ -51,6 +54,8 @@ pub struct Ended {
 pub struct Endings {
     /// How long after the end of a grant its access tokens may live.
     kept: Duration,
+    /// How long ago the store may have been read last for anything to be known, where others end what we do not hear of.
+    stale: Option<Duration>,
     grants: Until<GrantHandle>,
     tokens: Until<TokenName>,
     /// When the store was read last.
@@ -64,11 +69,18 @@ impl Endings {
     pub fn new(kept: Duration) -> Self {
         Self {
             kept,
+            stale: None,
             grants: Until::default(),
             tokens: Until::default(),
             read_at: Mutex::default(),
             news: News::default(),
         }
+    }
+
+    /// The same where other processes end things too: nothing is known any more when the store was not read for `stale`.
+    #[must_use]
+    pub fn shared(kept: Duration, stale: Duration) -> Self {
+        Self { stale: Some(stale), ..Self::new(kept) }
     }
 
     /// Reads what has ended for as long as it is polled. Somebody must, or nothing is known that others have ended.
@@ -86,7 +98,7 @@ impl Endings {
             self.news.reading_ended(read.is_ok());
             if whole && read.is_err() {
                 // It has said so itself; what this process ends, the gate knows anyway.
-                tracing::warn!("what has ended elsewhere is not known at the gate until the store answers again");
+                tracing::warn!("what ends elsewhere is not known at the gate until the store answers again");
             }
         }
     }
@@ -102,19 +114,19 @@ impl Endings {
     async fn read_overlapping(&self, overlap: Duration, store: &dyn Store, now: Timestamp) -> Result<(), Unavailable> {
         let read_at = *self.read_at.lock().unwrap_or_else(PoisonError::into_inner);
         let since = read_at.map_or_else(|| now.before(self.kept), |at| at.before(overlap));
-        self.read_since(store, since).await?;
+        self.read_since(store, since, now).await?;
         *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
         self.grants.forget(now);
         self.tokens.forget(now);
         Ok(())
     }
 
-    /// Reads what has ended since a moment.
+    /// Reads what has ended since a moment, as it is now.
     ///
     /// # Errors
     /// [`Unavailable`] when the store does not answer.
-    pub async fn read_since(&self, store: &dyn Store, since: Timestamp) -> Result<(), Unavailable> {
-        let Ended { grants, tokens } = store.ended_since(since).await?;
+    pub async fn read_since(&self, store: &dyn Store, since: Timestamp, now: Timestamp) -> Result<(), Unavailable> {
+        let Ended { grants, tokens } = store.ended_since(since, now).await?;
         self.note_grants(grants.into_iter().map(|(grant, ended)| (grant, ended + self.kept)));
         self.note_tokens(tokens);
         Ok(())
@@ -191,7 +203,10 @@ impl Endings {
 }
 
 impl Revocations for Endings {
-    fn is_revoked(&self, token: &VerifiedToken, _: Timestamp) -> Result<bool, RevocationsFault> {
+    fn is_revoked(&self, token: &VerifiedToken, now: Timestamp) -> Result<bool, RevocationsFault> {
+        if self.stale.is_some_and(|stale| self.known_at(now, stale).is_none()) {
+            return Err(Unavailable::Down.into());
+        }
         Ok(GrantHandle::of(token).is_some_and(|grant| self.grants.holds(&grant))
             || (!self.tokens.is_empty() && self.tokens.holds(&TokenName::of(token))))
     }

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
+use super::shares::Shares;
 use super::status::BLOCKS_TRIED;
 use super::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
@@ -472,7 +473,7 @@ impl Store for MemoryStore {
         Ok(self.held().revocations.records.contains_key(&token.0))
     }
 
-    async fn ended_since(&self, since: Timestamp) -> Result<Ended, Unavailable> {
+    async fn ended_since(&self, since: Timestamp, _: Timestamp) -> Result<Ended, Unavailable> {
         let held = self.held();
         let ended = |grant: &Grant| grant.ended.filter(|(at, _)| *at >= since).map(|(at, _)| (grant.handle, at));
         let revoked = held.revocations.records.iter().filter(|(_, revocation)| revocation.at >= since);
@@ -692,6 +693,24 @@ impl Store for MemoryStore {
     }
 
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u32, Unavailable> {
+        let mut held = self.held();
+        let (mut shares, mut total) = (Shares::of(limit, KINDS), 0);
+        while let Some(next @ (kind, share)) = shares.deal() {
+            let mut left = share;
+            held.sweep(kind, &self.limits, now, &mut left);
+            shares.took(next, share - left);
+            total += share - left;
+        }
+        Ok(total)
+    }
+}
+
+/// How many kinds of records [`Held::sweep`] knows.
+const KINDS: usize = 13;
+
+impl Held {
+    /// Removes records of one kind whose time is over before `now`, and counts `left` down by each.
+    fn sweep(&mut self, kind: usize, limits: &Limits, now: Timestamp, left: &mut u32) {
         let Held {
             pushed_requests,
             begun_by,
@@ -712,70 +731,74 @@ impl Store for MemoryStore {
             access_tokens,
             keys,
             ..
-        } = &mut *self.held();
-        let mut left = limit;
-        pushed_requests.sweep(
-            now,
-            &mut left,
-            |request| self.limits.pushed_request_due(request),
-            |request| {
-                begun_by.remove(&request.transaction);
-                waits_no_longer(waiting, &request);
-            },
-        );
-        codes.sweep(
-            now,
-            &mut left,
-            |code| self.limits.code_due(code),
-            |code| {
-                transactions.remove(&code.transaction);
-            },
-        );
-        devices.sweep(
-            now,
-            &mut left,
-            |device| self.limits.device_due(device),
-            |device| {
-                user_codes.remove(device.user_code.as_bytes());
-            },
-        );
-        grants.sweep(
-            now,
-            &mut left,
-            |grant| self.limits.grant_due(grant),
-            |grant| {
-                let of_person = (grant.subject, grant.client_id);
-                if let Some(begun_by) = begun.get_mut(&of_person) {
-                    begun_by.remove(&(grant.created_at, grant.handle.0));
-                    if begun_by.is_empty() {
-                        begun.remove(&of_person);
+        } = self;
+        match kind {
+            0 => pushed_requests.sweep(
+                now,
+                left,
+                |request| limits.pushed_request_due(request),
+                |request| {
+                    begun_by.remove(&request.transaction);
+                    waits_no_longer(waiting, &request);
+                },
+            ),
+            1 => codes.sweep(
+                now,
+                left,
+                |code| limits.code_due(code),
+                |code| {
+                    transactions.remove(&code.transaction);
+                },
+            ),
+            2 => devices.sweep(
+                now,
+                left,
+                |device| limits.device_due(device),
+                |device| {
+                    user_codes.remove(device.user_code.as_bytes());
+                },
+            ),
+            3 => grants.sweep(
+                now,
+                left,
+                |grant| limits.grant_due(grant),
+                |grant| {
+                    let of_person = (grant.subject, grant.client_id);
+                    if let Some(begun_by) = begun.get_mut(&of_person) {
+                        begun_by.remove(&(grant.created_at, grant.handle.0));
+                        if begun_by.is_empty() {
+                            begun.remove(&of_person);
+                        }
                     }
+                },
+            ),
+            4 => sessions.sweep(now, left, session_due, drop),
+            5 => session_clients.sweep(now, left, |client| client.expires_at, drop),
+            6 => people.sweep(now, left, person_due, drop),
+            7 => ended_transactions.sweep(now, left, |until| *until, drop),
+            8 => assertions.sweep(now, left, |until| *until, drop),
+            9 => revocations.sweep(now, left, |revocation| revocation.expires, drop),
+            10 => access_tokens.sweep(now, left, |token| token.expires_at, drop),
+            11 => {
+                let newest = keys.last_key_value().map(|(generation, _)| *generation);
+                keys.retain(|generation, key| {
+                    let goes = *left > 0 && key.drop_at < now && Some(*generation) != newest;
+                    *left -= u32::from(goes);
+                    !goes
+                });
+            }
+            _ => {
+                let disposable = |client: &ClientRecord| client.disposable_from.is_some_and(|from| from < now);
+                if clients.values().any(disposable) {
+                    let used: HashSet<_> = grants.records.values().map(|grant| &grant.client_id).collect();
+                    clients.retain(|id, client| {
+                        let goes = *left > 0 && disposable(client) && !used.contains(id);
+                        *left -= u32::from(goes);
+                        !goes
+                    });
                 }
-            },
-        );
-        sessions.sweep(now, &mut left, session_due, drop);
-        session_clients.sweep(now, &mut left, |client| client.expires_at, drop);
-        people.sweep(now, &mut left, person_due, drop);
-        ended_transactions.sweep(now, &mut left, |until| *until, drop);
-        assertions.sweep(now, &mut left, |until| *until, drop);
-        revocations.sweep(now, &mut left, |revocation| revocation.expires, drop);
-        access_tokens.sweep(now, &mut left, |token| token.expires_at, drop);
-        let newest = keys.last_key_value().map(|(generation, _)| *generation);
-        keys.retain(|generation, key| {
-            let goes = left > 0 && key.drop_at < now && Some(*generation) != newest;
-            left -= u32::from(goes);
-            !goes
-        });
-        let disposable = |client: &ClientRecord| client.disposable_from.is_some_and(|from| from < now);
-        if clients.values().any(disposable) {
-            let used: HashSet<_> = grants.records.values().map(|grant| &grant.client_id).collect();
-            clients.retain(|id, client| {
-                let goes = left > 0 && disposable(client) && !used.contains(id);
-                left -= u32::from(goes);
-                !goes
-            });
+            }
         }
-        Ok(limit - left)
     }
 }
 

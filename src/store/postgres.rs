@@ -33,6 +33,7 @@ mod database;
 mod devices;
 mod ended_transactions;
 mod grants;
+mod hosts;
 mod installation;
 mod limit;
 mod people;
@@ -224,12 +225,14 @@ impl Store for PostgresStore {
     }
 
     async fn end_grants_of_client(&self, client: &ClientId, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
-        let answer = grants::end_of_client(&self.database, client, why, now).await;
+        let query = GrantQuery { client_id: Some(client.clone()), ..GrantQuery::default() };
+        let answer = grants::end_all(&self.database, query, why, now).await;
         answer.map_err(|fault| fault.report("end_grants_of_client"))
     }
 
     async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
-        let answer = grants::end_of(&self.database, subject, why, now).await;
+        let query = GrantQuery { subject: Some(subject.clone()), ..GrantQuery::default() };
+        let answer = grants::end_all(&self.database, query, why, now).await;
         answer.map_err(|fault| fault.report("end_grants_of"))
     }
 
@@ -273,10 +276,11 @@ impl Store for PostgresStore {
         answer.map_err(|fault| fault.report("is_token_revoked"))
     }
 
-    async fn ended_since(&self, since: Timestamp) -> Result<Ended, Unavailable> {
-        let grants = grants::ended_since(&self.database, since).await;
+    async fn ended_since(&self, since: Timestamp, now: Timestamp) -> Result<Ended, Unavailable> {
+        let within = i64::try_from(now.since(since).as_millis()).unwrap_or(i64::MAX);
+        let grants = grants::ended_since(&self.database, (since, within)).await;
         let grants = grants.map_err(|fault| fault.report("ended_since"))?;
-        let tokens = revocations::recorded_since(&self.database, since).await;
+        let tokens = revocations::recorded_since(&self.database, (since, within)).await;
         let tokens = tokens.map_err(|fault| fault.report("ended_since"))?;
         Ok(Ended { grants, tokens })
     }

@@ -14,9 +14,9 @@ use async_trait::async_trait;
 use self::readers::Readers;
 use self::writer::Writer;
 use super::{
-    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
-    GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed,
-    Rescheduled, Rotated, Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName,
+    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, ENDED_AT_ONCE, Ended, EndedBy, Grant,
+    GrantHandle, GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded,
+    Redeemed, Rescheduled, Rotated, Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName,
     TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
@@ -121,6 +121,26 @@ impl Fault {
                 tracing::error!(call, %error, "the store did not do `{call}`");
                 Unavailable::Down
             }
+        }
+    }
+}
+
+impl SqliteStore {
+    /// Ends the live grants that a query asks for, page by page, so that the writer is nobody's for long; gives how many.
+    async fn end_all(
+        &self,
+        call: &'static str,
+        mut query: GrantQuery,
+        why: EndedBy,
+        now: Timestamp,
+    ) -> Result<u64, Unavailable> {
+        let mut ended = 0;
+        loop {
+            let page: Vec<_> = self.list_grants(&query, now, ENDED_AT_ONCE).await?;
+            let Some(last) = page.last() else { return Ok(ended) };
+            query.after = Some(last.handle);
+            let handles: Vec<_> = page.iter().map(|grant| grant.handle).collect();
+            ended += self.writer.run(call, move |connection| grants::end_each(connection, &handles, why, now)).await?;
         }
     }
 }
@@ -267,7 +287,7 @@ impl Store for SqliteStore {
     }
 
     async fn end_grant(&self, handle: GrantHandle, why: EndedBy, now: Timestamp) -> Result<(), Unavailable> {
-        self.writer.run("end_grant", move |connection| grants::end(connection, handle, why, now)).await
+        self.writer.run("end_grant", move |connection| grants::end(connection, handle, why, now)).await.map(drop)
     }
 
     async fn grants_of(&self, subject: &Subject, now: Timestamp, limit: u32) -> Result<Vec<Grant>, Unavailable> {
@@ -281,15 +301,13 @@ impl Store for SqliteStore {
     }
 
     async fn end_grants_of_client(&self, client: &ClientId, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
-        let client = client.clone();
-        self.writer
-            .run("end_grants_of_client", move |connection| grants::end_of_client(connection, &client, why, now))
-            .await
+        let query = GrantQuery { client_id: Some(client.clone()), ..GrantQuery::default() };
+        self.end_all("end_grants_of_client", query, why, now).await
     }
 
     async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
-        let subject = subject.clone();
-        self.writer.run("end_grants_of", move |connection| grants::end_of(connection, &subject, why, now)).await
+        let query = GrantQuery { subject: Some(subject.clone()), ..GrantQuery::default() };
+        self.end_all("end_grants_of", query, why, now).await
     }
 
     async fn register_client(&self, client: &ClientRecord) -> Result<(), Unavailable> {
@@ -315,8 +333,14 @@ impl Store for SqliteStore {
     }
 
     async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Unavailable> {
-        let id = id.clone();
-        self.writer.run("delete_client", move |connection| clients::delete(connection, &id, now)).await
+        if self.registered_client(id).await?.is_none() {
+            return Ok(None);
+        }
+        let before = self.end_grants_of_client(id, EndedBy::ClientDeleted, now).await?;
+        let client = id.clone();
+        let is_gone = self.writer.run("delete_client", move |connection| clients::delete(connection, &client)).await?;
+        let meanwhile = self.end_grants_of_client(id, EndedBy::ClientDeleted, now).await?;
+        Ok(is_gone.then_some(before + meanwhile))
     }
 
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable> {
@@ -337,7 +361,7 @@ impl Store for SqliteStore {
         self.readers.read("is_token_revoked", move |connection| revocations::holds(connection, token)).await
     }
 
-    async fn ended_since(&self, since: Timestamp) -> Result<Ended, Unavailable> {
+    async fn ended_since(&self, since: Timestamp, _: Timestamp) -> Result<Ended, Unavailable> {
         let read = move |connection: &_| {
             let (grants, tokens) =
                 (grants::ended_since(connection, since)?, revocations::recorded_since(connection, since)?);

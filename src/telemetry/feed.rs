@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::broadcast;
 use tracing::field::{Field, Visit};
@@ -23,6 +24,8 @@ pub struct Feed(broadcast::Sender<Arc<Heard>>);
 /// An event that was heard.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Heard {
+    /// When it happened: who watches slowly hears of it later.
+    pub at: Instant,
     /// Its name.
     pub event: String,
     /// `info` or `warn`.
@@ -57,6 +60,7 @@ impl<S: tracing::Subscriber> Layer<S> for Feed {
         event.record(&mut read);
         let Reading { mut fields } = read;
         let heard = Heard {
+            at: Instant::now(),
             event: fields.remove("event").unwrap_or_default(),
             level: about.level().as_str().to_ascii_lowercase(),
             message: fields.remove("message").unwrap_or_default(),

@@ -217,7 +217,7 @@ counted! {
     delete_client(id: &ClientId, now: Timestamp) -> Option<u64>;
     spend_assertion(key: ReplayKey, expires: Timestamp, now: Timestamp) -> Seen;
     revoke_token(token: TokenName, expires: Timestamp, now: Timestamp) -> ();
-    ended_since(since: Timestamp) -> Ended;
+    ended_since(since: Timestamp, now: Timestamp) -> Ended;
     is_token_revoked(token: TokenName) -> bool;
     lease_status_block(now: Timestamp, over: Timestamp) -> StatusBlock;
     check_room_for_access_token() -> ();

@@ -21,6 +21,8 @@ pub struct TokenProfile {
     pub types: TokenTypes,
     /// Where it says what.
     pub claims: ClaimNames,
+    /// Whether they must name a place in a status list (draft-ietf-oauth-status-list-20 §6.2).
+    pub requires_status: bool,
     /// How far the clocks of issuer and gate may be apart.
     pub skew: Duration,
 }
@@ -29,7 +31,8 @@ impl TokenProfile {
     /// Tokens as RFC 9068 wants them.
     #[must_use]
     pub fn rfc9068(algorithms: Vec<Algorithm>, skew: Duration) -> Self {
-        Self { algorithms, types: TokenTypes::AccessToken, claims: ClaimNames::default(), skew }
+        let (types, claims) = (TokenTypes::AccessToken, ClaimNames::default());
+        Self { algorithms, types, claims, requires_status: false, skew }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::keys::{KeyLookup, KeysFault};
 use super::profile::TokenProfile;
+use super::status_list::StatusReference;
 use crate::certificate::CertificateThumbprint;
 use crate::clock::Timestamp;
 use crate::ident::{Audience, ClientId, Subject};
@@ -266,7 +267,12 @@ pub fn verify(
         [key] => jws.verify(algorithm, key).map_err(|_| TokenFault::SignatureWrong)?,
         [] | [_, ..] => return Err(TokenFault::KeyUnknown.into()), // ambiguous means no (OpenID Connect Core §10.1)
     }
-    judge(jws.into_claims(), expected, now).map_err(VerifyError::Refused)
+    let token = judge(jws.into_claims(), expected, now)?;
+    // One that is unreadable is left to whoever reads the lists.
+    if profile.requires_status && matches!(StatusReference::of(token.claims()), Ok(None)) {
+        return Err(TokenFault::ClaimMissing.into());
+    }
+    Ok(token)
 }
 
 /// Judges claims of which it is known that the issuer has said them, be it by a signature or by its own record.

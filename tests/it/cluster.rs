@@ -119,6 +119,14 @@ impl Cluster {
         assert!(killed.is_ok(), "the server on port {} lives, or what is left of it", self.port);
     }
 
+    /// Stops the server for as long as the value lives: it holds its connections, new ones are taken on its behalf, and it
+    /// answers on none.
+    pub fn freeze(&self) -> Frozen {
+        let frozen = Frozen(self.processes());
+        frozen.send("-STOP");
+        frozen
+    }
+
     /// Ends the server in the middle of everything: its own processes do so when they hear of it, and repair nothing.
     pub fn stop_at_once(&self) {
         as_server(&program("pg_ctl"))
@@ -177,6 +185,21 @@ impl Drop for Cluster {
     }
 }
 
+/// The processes of a server that are stopped, until this is gone.
+pub struct Frozen(Vec<String>);
+
+impl Frozen {
+    fn send(&self, signal: &str) {
+        drop(Command::new("kill").arg(signal).args(&self.0).status());
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.send("-CONT");
+    }
+}
+
 /// Runs statements at a connection URL.
 pub async fn execute(url: &str, statements: &str) {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
@@ -194,6 +217,7 @@ pub fn settings(url: &str) -> PostgresSettings {
         connections: PostgresSettings::CONNECTIONS,
         connect_within: PostgresSettings::CONNECT_WITHIN,
         answer_within: PostgresSettings::ANSWER_WITHIN,
+        revocations_stale: PostgresSettings::REVOCATIONS_STALE,
     }
 }
 

@@ -2,7 +2,7 @@
 //! that is made while tokens are issued.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -191,4 +191,59 @@ async fn a_damaged_file_is_noticed_by_the_start_and_by_a_backup() {
     fs::write(installation.path("on-disk.yaml"), text.replace("tollgate.db", "notes.txt")).expect("a file");
     let output = back_up(&installation, &copy).await;
     assert!(said(&output).contains("is not a database of tollgate"), "{}", said(&output));
+}
+
+/// Somebody else, with a tool, holds the lock that writers need for longer than they wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_that_another_program_holds_is_an_outage_until_it_lets_go() {
+    let installation = Installation::new();
+    let process = installation.start(&[]).await;
+    let (spa, web) = (installation.client("spa"), installation.client("web"));
+    let token = signed_in(&installation, &spa).await;
+
+    let other = rusqlite::Connection::open(installation.database()).expect("the database");
+    other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    let (first, second) = tokio::join!(web.request(SystemClock.now(), &WRITES).send(), refresh(&spa, &token));
+    first.expect(503, "temporarily_unavailable");
+    second.expect(503, "temporarily_unavailable");
+    process.until_it_says("the store did not commit").await;
+    assert!(process.has_said("database is locked"));
+    // What writes nothing goes on.
+    let service = installation.client("backend");
+    service.bearer_request(SystemClock.now(), &WRITES).send().await.expect_tokens();
+
+    other.execute_batch("ROLLBACK").expect("the lock");
+    web.request(SystemClock.now(), &WRITES).send().await.expect(200, "");
+    refresh(&spa, &token).await.expect_tokens();
+    process.kill().await;
+}
+
+/// Pages that nobody has read yet go bad while the process serves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_damaged_while_it_is_served_is_an_outage_of_what_needs_it() {
+    let installation = Installation::new();
+    let process = installation.start(&[]).await;
+    process.signal("TERM").await;
+    assert!(process.ended().await.0.success()); // everything is in the file, and nothing in the log beside it
+    let process = installation.start(&[]).await;
+    let web = installation.client("web");
+
+    let pages: Vec<u64> = {
+        let database = rusqlite::Connection::open(installation.database()).expect("the database");
+        let roots = "SELECT rootpage FROM sqlite_schema WHERE tbl_name = 'assertions' AND rootpage > 0";
+        let mut roots = database.prepare(roots).expect("a statement");
+        let pages = roots.query_map([], |row| row.get::<_, i64>(0)).expect("pages");
+        pages.map(|page| u64::try_from(page.expect("a page")).expect("a number")).collect()
+    };
+    let file = fs::OpenOptions::new().write(true).open(installation.database()).expect("the database");
+    for page in pages {
+        file.write_all_at(&[0xa5; 4096], (page - 1) * 4096).expect("a page");
+    }
+    let ask = async |client: &Client| client.bearer_request(SystemClock.now(), &WRITES).send().await;
+    ask(&web).await.expect(503, "temporarily_unavailable");
+    process.until_it_says("database disk image is malformed").await;
+    // Nobody is let in by mistake, and what does not need those pages goes on.
+    ask(&web).await.expect(503, "temporarily_unavailable");
+    ask(&installation.client("backend")).await.expect_tokens();
+    process.kill().await;
 }

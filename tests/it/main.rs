@@ -110,6 +110,7 @@ mod sidecar;
 mod slow_issuer;
 mod status;
 mod store;
+mod sweeper;
 mod tap;
 mod token_endpoint;
 mod token_exchange;

@@ -403,3 +403,24 @@ async fn what_an_earlier_life_may_have_seen_needs_a_nonce() {
     assert_eq!(story.ask(API, &token).await.reason(), "allowed"); // the fence is gone
     assert_eq!(story.send(API, &format!("DPoP {token}"), Some(&proof)).await.reason(), "proof_before_restart");
 }
+
+#[tokio::test]
+async fn an_issuer_may_have_to_say_where_its_tokens_are_revoked() {
+    let mut story = Story::start().await;
+    let token = story.token(API);
+    assert_eq!(story.ask(API, &token).await.reason(), "allowed");
+    let strict = configuration(&story.acme.issuer, &story.other.issuer);
+    let strict = strict.replacen("timeout: 1s", "timeout: 1s, require_status: true", 1);
+    story.gate.shutdown().await;
+    (story.gate, story.proxy) = serve(&strict, &story.clock).await;
+    story.clock.advance(A_WHILE);
+    let verdict = story.ask(API, &token).await;
+    assert_eq!((verdict.status, verdict.reason()), (401, "token_claim_missing"));
+
+    // One that names a place is judged by its list, which is not to be had here.
+    let mut claims = story.claims(API);
+    let list = format!("{}/lists/1", story.acme.issuer.trim_end_matches('/'));
+    claims["status"] = json!({ "status_list": { "idx": 7, "uri": list } });
+    let placed = story.acme.script().key.sign("at+jwt", &claims);
+    assert_eq!(story.ask(API, &placed).await.status, 503);
+}

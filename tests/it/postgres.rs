@@ -1,17 +1,20 @@
 //! The store in a PostgreSQL database: what the conformance suite does not ask.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tollgate::clock::{Clock as _, SystemClock};
 use tollgate::store::{
-    LastAlive, Limits, PostgresError, PostgresSettings, PostgresStore, Redeemed, SenderConstraint, Store, Unavailable,
+    EndedBy, LastAlive, Limits, PostgresError, PostgresSettings, PostgresStore, Redeemed, SenderConstraint, Store,
+    TokenName, Unavailable,
 };
 
 use crate::client::{CLIENT_CREDENTIALS, code_request, poll_request, refresh_request};
 use crate::cluster::{self, Cluster, SHARED, execute, settings};
 use crate::crash::grant;
+use crate::line::Line;
 use crate::outage::is_upkeep;
 use crate::tap::{Tap, TappedStore};
 use crate::world::{World, record_code};
@@ -146,16 +149,17 @@ async fn what_is_acknowledged_is_on_disk_whatever_the_database_is_set_to() {
     let shared = tokio::task::spawn_blocking(|| &*SHARED).await.expect("a server");
     let url = shared.new_schema().await;
     // A role whose sessions do not wait for the disk, unless they are told to.
-    let role = "DROP ROLE IF EXISTS hasty; CREATE ROLE hasty SUPERUSER LOGIN; ALTER ROLE hasty SET synchronous_commit = off;
+    let role =
+        "DROP ROLE IF EXISTS hasty; CREATE ROLE hasty SUPERUSER LOGIN; ALTER ROLE hasty SET synchronous_commit = off;
          CREATE TABLE watched (said text); CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-         INSERT INTO watched VALUES (current_setting('synchronous_commit') || ' ' || current_setting('transaction_isolation'));
-         RETURN NULL; END $$;";
+         INSERT INTO watched VALUES (concat_ws(' ', current_setting('synchronous_commit'),
+           current_setting('transaction_isolation'), current_setting('statement_timeout'))); RETURN NULL; END $$;";
     execute(&url, role).await;
     let hasty = url.replace("user=postgres", "user=hasty");
     let store = PostgresStore::open(&settings(&hasty), Limits::default()).await.expect("a store");
     execute(&url, "CREATE TRIGGER watch AFTER INSERT ON lives FOR EACH ROW EXECUTE FUNCTION watch()").await;
     assert_eq!(store.note_alive(LastAlive { at: SystemClock.now(), stopped: false }).await, Ok(()));
-    let said = "DO $$ BEGIN IF (SELECT said FROM watched) <> 'on read committed' THEN
+    let said = "DO $$ BEGIN IF (SELECT said FROM watched) <> 'on read committed 5s' THEN
          RAISE '%', (SELECT said FROM watched); END IF; END $$";
     execute(&url, said).await;
 }
@@ -185,7 +189,7 @@ async fn nothing_is_swept_by_a_clock_that_is_ahead_nor_by_two_at_once() {
     let (stores, url) = replicas(2).await;
     let now = SystemClock.now();
     execute(&url, &format!("INSERT INTO revocations VALUES ('a', {}), ('b', {0})", now.millis() - 1)).await;
-    assert_eq!(stores[0].sweep(now + std::time::Duration::from_secs(90), 10).await, Ok(0));
+    assert_eq!(stores[0].sweep(now + Duration::from_secs(90), 10).await, Ok(0));
 
     // Somebody else is at it, in a transaction that lasts.
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("a connection");
@@ -205,7 +209,7 @@ async fn nothing_is_swept_by_a_clock_that_is_ahead_nor_by_two_at_once() {
 async fn a_lock_that_others_hold_is_an_outage_after_a_while() {
     let (_, url) = replicas(1).await;
     let mut settings = settings(&url);
-    settings.answer_within = std::time::Duration::from_millis(300);
+    settings.answer_within = Duration::from_millis(300);
     let store = PostgresStore::open(&settings, Limits::default()).await.expect("a store");
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("a connection");
     let connection = tokio::spawn(connection);
@@ -217,6 +221,90 @@ async fn a_lock_that_others_hold_is_an_outage_after_a_while() {
     assert_eq!(store.note_alive(alive).await, Ok(()));
     drop(client);
     connection.await.expect("no panic").expect("a clean end");
+}
+
+/// A server that hangs, or a network that loses everything, keeps connections open, takes new ones and answers on none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_falls_silent_gives_way_to_another() {
+    let (_, url) = replicas(1).await;
+    let (port, (_, options)) = (SHARED.port, url.split_once(" user=").expect("a user"));
+    let line = Line::to(port).await;
+    let both = format!("host=127.0.0.1,127.0.0.1 port={},{port} user={options}", line.port);
+    let mut settings = settings(&both);
+    (settings.connect_within, settings.answer_within) = (Duration::from_millis(300), Duration::from_millis(300));
+    let store = Arc::new(PostgresStore::open(&settings, Limits::default()).await.expect("a store"));
+    let mut calls = JoinSet::new();
+    for _ in 0..8 {
+        let store = Arc::clone(&store);
+        calls.spawn(async move { store.last_alive().await }); // over connections of their own
+    }
+    assert!(calls.join_all().await.iter().all(Result::is_ok));
+
+    line.cut();
+    let alive = LastAlive { at: SystemClock.now(), stopped: false };
+    assert_eq!(store.note_alive(alive).await, Err(Unavailable::Down));
+    assert_eq!(store.note_alive(alive).await, Ok(()));
+    let (swept, read) = tokio::join!(store.sweep(alive.at, 10), store.last_alive());
+    assert_eq!((swept, read), (Ok(0), Ok(Some(alive))));
+}
+
+/// Ending very many grants takes longer than one statement may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_with_very_many_grants_goes_step_by_step() {
+    const MORE: u64 = 2_500;
+    let (stores, url) = replicas(1).await;
+    let store = &stores[0];
+    let now = SystemClock.now();
+    let code = record_code(&**store, now, "spa", None).await;
+    let code = code.parse::<tollgate::secret::AuthorizationCode>().expect("a code").digest();
+    let record = store.code(code).await.expect("a store").expect("the code");
+    let (_, grant) = grant(&record, SenderConstraint::None);
+    assert_eq!(store.redeem_code(code, &grant, now).await, Ok(Redeemed::First));
+    // One statement may end so many.
+    let many = format!(
+        "DO $$ DECLARE names text; BEGIN
+           SELECT string_agg(quote_ident(column_name), ', ') INTO names FROM information_schema.columns
+             WHERE table_schema = current_schema() AND table_name = 'grants' AND is_generated = 'NEVER'
+               AND column_name <> 'handle';
+           EXECUTE format('INSERT INTO grants (handle, %1$s) SELECT decode(lpad(to_hex(n), 32, ''0''), ''hex''), %1$s
+             FROM grants, generate_series(1, {MORE}) AS n', names);
+         END $$;
+         CREATE FUNCTION judge() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           IF (SELECT count(*) FROM changed) > 500 THEN RAISE 'that would take too long'; END IF;
+           RETURN NULL;
+         END $$;
+         CREATE TRIGGER judge AFTER UPDATE ON grants REFERENCING NEW TABLE AS changed
+           FOR EACH STATEMENT EXECUTE FUNCTION judge();"
+    );
+    execute(&url, &many).await;
+    let ended = store.end_grants_of_client(&grant.client_id, EndedBy::Administrator, now).await;
+    assert_eq!(ended, Ok(MORE + 1));
+    assert_eq!(store.end_grants_of(&grant.subject, EndedBy::Administrator, now).await, Ok(0));
+}
+
+/// Whoever ends something may have been stopped for a while before it wrote, or its clock may be behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_ends_whose_clock_is_behind_is_found() {
+    let (stores, _) = replicas(1).await;
+    let store = &stores[0];
+    let now = SystemClock.now();
+    let code = record_code(&**store, now, "spa", None).await;
+    let code = code.parse::<tollgate::secret::AuthorizationCode>().expect("a code").digest();
+    let record = store.code(code).await.expect("a store").expect("the code");
+    let (_, grant) = grant(&record, SenderConstraint::None);
+    assert_eq!(store.redeem_code(code, &grant, now).await, Ok(Redeemed::First));
+    let (behind, name) = (now.before(Duration::from_mins(10)), TokenName([7; 32]));
+    assert_eq!(store.end_grant(grant.handle, EndedBy::Revoked, behind).await, Ok(()));
+    assert_eq!(store.revoke_token(name, now + Duration::from_mins(5), behind).await, Ok(()));
+
+    // So is it by somebody whose own clock is ahead.
+    for ahead in [Duration::ZERO, Duration::from_hours(1)] {
+        let now = SystemClock.now() + ahead;
+        let ended = store.ended_since(now.before(Duration::from_secs(30)), now).await.expect("a store");
+        let when = ended.grants.iter().find(|(handle, _)| *handle == grant.handle).map(|(_, when)| *when);
+        assert!(when.is_some_and(|when| when > now.before(ahead + Duration::from_mins(1))), "{ended:?}");
+        assert!(ended.tokens.iter().any(|(token, _)| *token == name), "{ended:?}");
+    }
 }
 
 /// Another machine's database is asked over TLS, and only if it is the one that it should be.

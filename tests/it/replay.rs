@@ -1,6 +1,7 @@
 //! What every replay guard must do, and what the local one promises besides.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Barrier;
@@ -155,9 +156,16 @@ async fn a_full_guard_forgets_nobody() {
     }
 }
 
+/// A guard with room for 640 keys, and its monotonic clock, in seconds.
+fn timed() -> (LocalReplayGuard, Arc<AtomicU64>) {
+    let clock = Arc::new(AtomicU64::default());
+    let seconds = Arc::clone(&clock);
+    (LocalReplayGuard::timed_by(640, move || Duration::from_secs(seconds.load(Ordering::Relaxed))), clock)
+}
+
 #[tokio::test]
 async fn what_expired_makes_room() {
-    let guard = LocalReplayGuard::new(640);
+    let (guard, clock) = timed();
     let mut later = now();
     for round in 0..10 {
         let admitted = (0..10_000).map(|number| {
@@ -165,8 +173,46 @@ async fn what_expired_makes_room() {
             guard.spend_now(key(round * 10_000 + number), expires, later).expect("the local guard does not wait")
         });
         assert_eq!(admitted.filter(|answer| *answer == Ok(Seen::First)).count(), 640);
-        later = later + Duration::from_secs(72);
+        later = later + Duration::from_secs(73);
+        clock.fetch_add(73, Ordering::Relaxed);
     }
     assert_eq!(guard.len(), 640);
     assert!(!guard.is_empty());
+}
+
+/// A wall clock that jumps an hour ahead and comes back neither forgets what lives nor keeps what is over.
+#[tokio::test]
+async fn a_clock_that_jumps_and_comes_back_changes_nothing() {
+    let (guard, clock) = timed();
+    let (lifetime, hour) = (Duration::from_secs(70), Duration::from_hours(1));
+    let spend = |number, now| guard.spend_now(key(number), now + lifetime, now).expect("the local guard does not wait");
+    assert_eq!(spend(0, now()), Ok(Seen::First));
+    clock.fetch_add(1, Ordering::Relaxed);
+    assert_eq!(spend(1, now() + hour), Ok(Seen::First));
+    clock.fetch_add(1, Ordering::Relaxed);
+    assert_eq!(spend(0, now() + Duration::from_secs(2)), Ok(Seen::Replayed), "it was forgotten by the jump");
+
+    // What was spent before and after the jump goes in its time.
+    let mut later = now();
+    for round in 1..=10 {
+        let spent = (0..10_000).filter(|number| spend(round * 10_000 + number, later) == Ok(Seen::First)).count();
+        assert!(spent >= 600, "{spent} in round {round}: it does not get empty");
+        later = later + Duration::from_secs(73);
+        clock.fetch_add(73, Ordering::Relaxed);
+    }
+    // What was spent while the clock was ahead is kept until it gets there.
+    assert_eq!(spend(1, now() + hour), Ok(Seen::Replayed));
+}
+
+/// Proofs that were spent before the clock was set back are good again when it gets there.
+#[tokio::test]
+async fn a_clock_that_is_set_back_brings_nothing_to_life() {
+    let (guard, clock) = timed();
+    let expires = now() + Duration::from_secs(70);
+    let spend = |now| guard.spend_now(key(0), expires, now).expect("the local guard does not wait");
+    assert_eq!(spend(now()), Ok(Seen::First));
+    clock.fetch_add(600, Ordering::Relaxed);
+    assert_eq!(spend(now().before(Duration::from_mins(10))), Ok(Seen::Replayed));
+    clock.fetch_add(600, Ordering::Relaxed);
+    assert_eq!(spend(now()), Ok(Seen::Replayed));
 }

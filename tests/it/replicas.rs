@@ -19,8 +19,10 @@ use crate::client::{
     refresh_request,
 };
 use crate::cluster::{Cluster, SHARED};
+use crate::line::Line;
 use crate::process::{Installation, Process, eventually, program, run};
 use crate::proxy::Proxy;
+use crate::redis::until;
 use crate::world::{decide, free_port, record_code};
 
 /// Two processes of one installation, and its store.
@@ -349,6 +351,40 @@ async fn a_replica_knows_the_next_key_before_another_signs_with_it() {
     assert_eq!(other.refuses(&token().await).await, None);
 }
 
+/// A gate that cannot read what others have revoked lets nothing through that they may have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gate_that_hears_nothing_of_the_others_stops_letting_through() {
+    let shared = tokio::task::spawn_blocking(|| &*SHARED).await.expect("a server");
+    let line = Line::to(shared.port).await;
+    let url = shared.new_schema().await;
+    let (_, options) = url.split_once(" user=").expect("a user");
+    let installation = Installation::on_postgres(&format!("host=127.0.0.1 port={} user={options}", line.port));
+    let settings =
+        "{\"postgres\":{\"url_file\":\"database.url\",\"answer_within\":\"1s\",\"revocations_stale\":\"5s\"}}";
+    let process = installation.start(&["--set", &format!("store={settings}")]).await;
+    let gate = Proxy::over_socket(&installation.socket()).await;
+    let mut gate = Observer { client: installation.client("backend"), gate };
+    let token = ask(&gate.client, &CLIENT_CREDENTIALS).await.expect_tokens().text("access_token").to_owned();
+    assert_eq!(gate.refuses(&token).await, None);
+
+    let mut ticks = interval(Duration::from_millis(50));
+    line.cut();
+    eventually("an outage", async {
+        while !gate.refuses(&token).await.is_some_and(|verdict| verdict.contains("503")) {
+            ticks.tick().await;
+        }
+    })
+    .await;
+    line.mend();
+    eventually("the end of it", async {
+        while gate.refuses(&token).await.is_some() {
+            ticks.tick().await;
+        }
+    })
+    .await;
+    drop(process);
+}
+
 /// A primary dies in the middle of a thousand redemptions, and its synchronous standby takes its place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_loses_nothing_and_spends_nothing_twice() {
@@ -439,4 +475,42 @@ async fn a_failover_loses_nothing_and_spends_nothing_twice() {
     }
     assert_eq!(given + again + refused, CODES);
     drop((standby, process));
+}
+
+/// A primary that hangs keeps its connections and takes new ones: they are given up, and its standby is found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_hangs_gives_way_to_its_standby() {
+    let (primary, standby) = tokio::task::spawn_blocking(|| {
+        let primary = Cluster::start("");
+        let standby = Cluster::standby_of(&primary);
+        (primary, standby)
+    })
+    .await
+    .expect("servers");
+    primary.tell("public", "ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+    primary.tell("public", "SELECT pg_reload_conf()").await;
+    let url = format!(
+        "host=127.0.0.1,127.0.0.1 port={},{} user=postgres dbname=postgres target_session_attrs=read-write",
+        primary.port, standby.port
+    );
+    let installation = Installation::on_postgres(&url);
+    let store = installation.open_store(Limits::default()).await;
+    let quick =
+        "store={\"postgres\":{\"url_file\":\"database.url\",\"connect_within\":\"1s\",\"answer_within\":\"1s\"}}";
+    let process = installation.start(&["--set", quick]).await;
+    let client = installation.client("spa");
+    let code = record_code(&*store, SystemClock.now(), "spa", None).await;
+    drop(store);
+    let tokens = redeem(&client, &code).await.expect_tokens();
+
+    let frozen = primary.freeze();
+    let refreshed = async || refresh(&client, tokens.text("refresh_token")).await;
+    refreshed().await.expect(503, "temporarily_unavailable");
+    let standby = tokio::task::spawn_blocking(move || {
+        standby.promote();
+        standby
+    });
+    let standby = standby.await.expect("a promotion");
+    until("a refresh by the same process", || async { refreshed().await.status == 200 }).await;
+    drop((frozen, standby, process));
 }

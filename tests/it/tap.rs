@@ -211,8 +211,8 @@ impl Store for TappedStore {
         tapped!(self.revoke_token(token, expires, now))
     }
 
-    async fn ended_since(&self, since: Timestamp) -> Result<Ended, Unavailable> {
-        tapped!(self.ended_since(since))
+    async fn ended_since(&self, since: Timestamp, now: Timestamp) -> Result<Ended, Unavailable> {
+        tapped!(self.ended_since(since, now))
     }
 
     async fn is_token_revoked(&self, token: TokenName) -> Result<bool, Unavailable> {

@@ -1145,7 +1145,7 @@ pub(super) const AT_THE_GATE: &[Row] = &[
     row(
         "token_claim_missing",
         "RFC 9068 §2.2",
-        "The token lacks `iss`, `sub`, `aud`, `client_id` or `exp`, or one of them has the wrong type.",
+        "The token lacks `iss`, `sub`, `aud`, `client_id` or `exp`, or one of them has the wrong type; or it lacks the place in a status list that `issuers[].require_status` asks for.",
         "Let the issuer write access tokens as RFC 9068 says.",
     ),
     row(

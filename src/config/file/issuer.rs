@@ -35,6 +35,10 @@ pub(in crate::config) struct IssuerFile {
     /// How it is asked about tokens that are no JWTs (RFC 7662). Without it such tokens do not count. A resource may accept one
     /// issuer with it.
     pub(in crate::config) introspection: Option<Given<IntrospectionFile>>,
+    /// Whether its JWTs must name a place in a status list, by which it revokes them. Those that do not are refused then, and
+    /// count until they expire otherwise.
+    #[schemars(extend("default" = false))]
+    pub(in crate::config) require_status: Option<Given<bool>>,
     /// How long a status list of it counts that cannot be fetched again; at most 1h. Then the tokens that name the list are
     /// answered with 503.
     #[schemars(extend("default" = "1m"))]

@@ -58,6 +58,10 @@ pub(in crate::config) struct PostgresFile {
     /// How long an answer may take, at most a minute.
     #[schemars(extend("default" = "5s"))]
     pub(in crate::config) answer_within: Option<Given<Lifetime>>,
+    /// How long the gate of a process goes by what it knows when it cannot read what the other processes have revoked; then it
+    /// answers 503 to tokens of this server. At most an hour.
+    #[schemars(extend("default" = "1m"))]
+    pub(in crate::config) revocations_stale: Option<Given<Lifetime>>,
     /// How much is kept at most.
     pub(in crate::config) limits: Option<Given<LimitsFile>>,
 }

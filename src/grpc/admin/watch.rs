@@ -14,7 +14,7 @@ use super::v1::watch_events_response::Told;
 use super::v1::{AuditEvent, WatchEventsRequest, WatchEventsResponse};
 use super::{Act, Api, acted, caller};
 use crate::audit;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::telemetry::Heard;
 
 /// How many watch at once.
@@ -76,7 +76,7 @@ impl Watching {
             };
             let told = match heard {
                 Ok(heard) if self.wanted.is_empty() || self.wanted.contains(&heard.event) => {
-                    Told::Event(self.event(&heard))
+                    Told::Event(event(&heard, self.clock.now()))
                 }
                 Ok(_) => continue,
                 Err(RecvError::Lagged(lost)) => Told::Lost(lost),
@@ -89,14 +89,36 @@ impl Watching {
             }
         }
     }
+}
 
-    fn event(&self, heard: &Heard) -> AuditEvent {
-        AuditEvent {
-            time_millis: self.clock.now().millis(),
-            event: heard.event.clone(),
-            level: heard.level.clone(),
-            fields: heard.fields.clone().into_iter().collect(),
-            message: heard.message.clone(),
-        }
+/// An event that was heard, with the time at which it happened.
+fn event(heard: &Heard, now: Timestamp) -> AuditEvent {
+    AuditEvent {
+        time_millis: now.before(heard.at.elapsed()).millis(),
+        event: heard.event.clone(),
+        level: heard.level.clone(),
+        fields: heard.fields.clone().into_iter().collect(),
+        message: heard.message.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn an_event_has_the_time_at_which_it_happened() {
+        let heard = Heard {
+            at: Instant::now().checked_sub(Duration::from_mins(1)).expect("it runs for longer"),
+            event: "key.withdrawn".into(),
+            level: "warn".into(),
+            fields: std::collections::BTreeMap::new(),
+            message: "gone".into(),
+        };
+        let now = Timestamp::from_seconds(1_760_000_000);
+        let time = Timestamp::from_millis(event(&heard, now).time_millis);
+        assert!(time <= now.before(Duration::from_mins(1)) && time > now.before(Duration::from_mins(2)), "{time}");
     }
 }

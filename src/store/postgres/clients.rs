@@ -4,11 +4,12 @@ use tokio_postgres::Row;
 
 use super::column::Bytes;
 use super::database::{Database, Fault};
+use super::grants;
 use super::limit::bound;
 use crate::clock::Timestamp;
 use crate::ident::ClientId;
 use crate::secret::ClientSecretHash;
-use crate::store::{ClientRecord, EndedBy};
+use crate::store::{ClientRecord, EndedBy, GrantQuery};
 
 /// Adds the row of a client.
 pub(super) async fn register(database: &Database, client: &ClientRecord, limit: u64) -> Result<(), Fault> {
@@ -56,18 +57,16 @@ pub(super) async fn update(database: &Database, client: &ClientRecord) -> Result
     database.changes(update, &[&client.metadata, &secret(client), &client.disposable_from, &client.id]).await
 }
 
-/// Removes a client and ends its live grants; gives how many. `None` if there is none.
+/// Removes a client and ends its live grants, before and after; gives how many. `None` if there is none.
 pub(super) async fn delete(database: &Database, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Fault> {
-    let delete = "WITH gone AS (DELETE FROM clients WHERE client_id = $1 RETURNING 1),
-         ended AS (UPDATE grants SET ended_at = $2, ended_by = $3
-                   WHERE client_id = $1 AND EXISTS (SELECT FROM gone) AND ended_at IS NULL
-                     AND expires_at > $2 AND idle_expires_at > $2 RETURNING 1)
-         SELECT (SELECT count(*) FROM ended) FROM gone";
-    let Some(row) = database.write(delete, &[id, &now, &EndedBy::ClientDeleted]).await?.pop() else {
+    if !database.finds("SELECT 1 FROM clients WHERE client_id = $1", &[id]).await? {
         return Ok(None);
-    };
-    let ended: i64 = row.try_get(0)?;
-    Ok(Some(ended.cast_unsigned()))
+    }
+    let of_client = || GrantQuery { client_id: Some(id.clone()), ..GrantQuery::default() };
+    let before = grants::end_all(database, of_client(), EndedBy::ClientDeleted, now).await?;
+    let is_gone = database.changes("DELETE FROM clients WHERE client_id = $1 RETURNING 1", &[id]).await?;
+    let meanwhile = grants::end_all(database, of_client(), EndedBy::ClientDeleted, now).await?;
+    Ok(is_gone.then_some(before + meanwhile))
 }
 
 fn secret(client: &ClientRecord) -> Option<Bytes<32>> {

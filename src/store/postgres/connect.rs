@@ -3,16 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    ConfigConnectImpl, Connect, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod,
+    Runtime,
+};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::ConfigVerifierExt as _;
+use tokio::time::timeout;
 use tokio_postgres::NoTls;
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::database::{self, Database};
+use super::hosts::Hosts;
 use super::schema;
 use super::settings::{PostgresSettings, PostgresUrl};
 
@@ -66,7 +71,7 @@ pub enum PostgresError {
     },
 }
 
-/// Brings the schema up to date, and gives a pool that has one connection already.
+/// Brings the schema up to date, on a connection of its own: what it is told for that goes with it.
 pub(super) async fn open(settings: &PostgresSettings) -> Result<Database, PostgresError> {
     let pool = pool(settings)?;
     let unreachable = |cause| PostgresError::Unreachable { url: settings.url.clone(), cause };
@@ -74,7 +79,7 @@ pub(super) async fn open(settings: &PostgresSettings) -> Result<Database, Postgr
     schema::check_encoding(&connection, &settings.url).await?;
     schema::warn_of_risks(&connection, &settings.url).await;
     schema::migrate(&mut connection, &settings.url).await?;
-    drop(connection);
+    drop(Object::take(connection)); // closes it
     Ok(Database::new(pool, settings.answer_within + GRACE))
 }
 
@@ -92,30 +97,31 @@ fn pool(settings: &PostgresSettings) -> Result<Pool, PostgresError> {
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(settings.connect_within); // of each host
     }
+    let connector: Box<dyn Connect> = match config.get_ssl_mode() {
+        SslMode::Disable => Box::new(ConfigConnectImpl { tls: NoTls }),
+        _ => Box::new(ConfigConnectImpl { tls: MakeRustlsConnect::new(tls(settings.authorities.as_deref())?) }),
+    };
+    let hosts = Hosts::of(&config, settings.connect_within + GRACE, connector);
+    let patience = hosts.patience();
     // A connection that was closed is known to be; one that only looks open fails its first call.
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let manager = match config.get_ssl_mode() {
-        SslMode::Disable => Manager::from_config(config, NoTls, recycling),
-        _ => Manager::from_config(config, MakeRustlsConnect::new(tls(settings.authorities.as_deref())?), recycling),
-    };
-    let greeting = greeting(settings.answer_within);
+    let manager = Manager::from_connect(config, hosts, recycling);
+    let answer_within = settings.answer_within;
+    let greeting = greeting(answer_within);
     let pool = Pool::builder(manager)
         .max_size(settings.connections)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(settings.connect_within))
-        // All hosts of the URL may have to be asked, one after the other.
-        .create_timeout(Some(settings.connect_within * u32::try_from(hosts(settings)).unwrap_or(1) + GRACE))
+        .create_timeout(Some(patience))
         .post_create(Hook::async_fn(move |connection, _| {
             let greeting = greeting.clone();
-            Box::pin(async move { connection.batch_execute(&greeting).await.map_err(HookError::Backend) })
+            Box::pin(async move {
+                let greeted = timeout(answer_within + GRACE, connection.batch_execute(&greeting)).await;
+                greeted.map_err(|_| HookError::message("no answer in time"))?.map_err(HookError::Backend)
+            })
         }))
         .build();
     pool.map_err(|error| PostgresError::Unreachable { url: settings.url.clone(), cause: error.to_string() })
-}
-
-fn hosts(settings: &PostgresSettings) -> usize {
-    let config = settings.url.config();
-    config.get_hosts().len().max(config.get_hostaddrs().len())
 }
 
 /// What every connection is told first. What is acknowledged is on disk, here and on every synchronous standby, whatever

@@ -6,7 +6,8 @@
 //! | deadlock, serialisation failure | undone | runs again, [`ATTEMPTS`] times in all |
 //! | the server only reads, or starts or stops | was not taken | runs again, on another connection |
 //! | any other refusal of the server | undone | fails |
-//! | the connection was lost, or no answer came in time | nobody knows | reads run again, writes fail |
+//! | the connection was lost | nobody knows | reads run again, writes fail |
+//! | no answer came in time | nobody knows | fails, and the connection is closed: others would wait behind it |
 //!
 //! Invariant: a statement that may have been committed is not sent again. Its caller is told that we do not know; what
 //! the rules do with the next request depends on what they then read.
@@ -173,7 +174,21 @@ impl Database {
             transaction.commit().await?;
             Ok(done)
         };
-        timeout(self.patience, transaction).await?
+        match timeout(self.patience, transaction).await {
+            Ok(done) => done,
+            Err(elapsed) => {
+                self.give_up(connection);
+                Err(elapsed.into())
+            }
+        }
+    }
+
+    /// Closes a connection on which no answer came in time, and those that nobody has used since that was asked: a server
+    /// that hangs, or that another one has replaced, keeps them open and answers on none.
+    fn give_up(&self, connection: Object) {
+        drop(Object::take(connection));
+        let silent = self.patience;
+        self.pool.retain(|_, metrics| metrics.last_used() < silent);
     }
 
     async fn run(&self, effect: Effect, statement: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, Fault> {
@@ -188,7 +203,11 @@ impl Database {
             let remedy = fault.remedy();
             match remedy {
                 Remedy::Again | Remedy::Elsewhere => {}
-                Remedy::Unknown if effect == Effect::Reads && !matches!(fault, Fault::Late(_)) => {}
+                Remedy::Unknown if matches!(fault, Fault::Late(_)) => {
+                    self.give_up(connection);
+                    return Err(fault);
+                }
+                Remedy::Unknown if effect == Effect::Reads => {}
                 Remedy::Unknown | Remedy::None => return Err(fault),
             }
             if attempt == ATTEMPTS {

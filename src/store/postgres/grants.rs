@@ -8,12 +8,12 @@ use super::database::{Database, Fault};
 use super::limit::bound;
 use crate::certificate::CertificateThumbprint;
 use crate::clock::Timestamp;
-use crate::ident::{ClientId, Subject};
+use crate::ident::Subject;
 use crate::jose::Thumbprint;
 use crate::store::record::UnknownName;
 use crate::store::{
-    EndedBy, Grant, GrantHandle, GrantOrigin, GrantQuery, Limits, Previous, RefreshState, Rotated, Rotation,
-    SenderConstraint,
+    ENDED_AT_ONCE, EndedBy, Grant, GrantHandle, GrantOrigin, GrantQuery, Limits, Previous, RefreshState, Rotated,
+    Rotation, SenderConstraint,
 };
 
 /// The statement that adds the row of a grant if `$spending`, which gives one row or none, gives one; and ends the oldest
@@ -184,32 +184,34 @@ pub(super) async fn list(
     database.read(&select, &parameters).await?.iter().map(from_row).collect()
 }
 
-/// Ends all live grants of a client.
-pub(super) async fn end_of_client(
+/// Ends the live grants that a query asks for, page by page, so that no statement meets its time limit; gives how many.
+pub(super) async fn end_all(
     database: &Database,
-    client: &ClientId,
+    mut query: GrantQuery,
     why: EndedBy,
     now: Timestamp,
 ) -> Result<u64, Fault> {
-    let update = "WITH ended AS (
-           UPDATE grants SET ended_at = $1, ended_by = $2
-           WHERE client_id = $3 AND ended_at IS NULL AND expires_at > $1 AND idle_expires_at > $1 RETURNING 1)
-         SELECT count(*) FROM ended";
-    let rows = database.write(update, &[&now, &why, client]).await?;
-    let ended: i64 = rows.first().ok_or(Fault::Contended)?.try_get(0)?;
-    Ok(ended.cast_unsigned())
+    let update =
+        "UPDATE grants SET ended_at = $1, ended_by = $2 WHERE handle = ANY($3) AND ended_at IS NULL RETURNING 1";
+    let mut ended = 0;
+    loop {
+        let page = list(database, &query, now, ENDED_AT_ONCE).await?;
+        let Some(last) = page.last() else { return Ok(ended) };
+        query.after = Some(last.handle);
+        let handles: Vec<_> = page.iter().map(|grant| grant.handle).collect();
+        ended += database.write(update, &[&now, &why, &handles]).await?.len() as u64;
+    }
 }
 
-/// Ends all live grants of a person.
-pub(super) async fn end_of(database: &Database, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Fault> {
-    let update = "UPDATE grants SET ended_at = $1, ended_by = $2
-         WHERE subject = $3 AND ended_at IS NULL AND expires_at > $1 AND idle_expires_at > $1 RETURNING 1";
-    Ok(database.write(update, &[&now, &why, subject]).await?.len() as u64)
-}
-
-/// The grants that have ended since a moment, each with when.
-pub(super) async fn ended_since(database: &Database, since: Timestamp) -> Result<Vec<(GrantHandle, Timestamp)>, Fault> {
-    let rows = database.read("SELECT handle, ended_at FROM grants WHERE ended_at >= $1", &[&since]).await?;
+/// The grants that have ended since a moment, or within so many milliseconds by the clock of the database; each with when,
+/// by the clock that was ahead.
+pub(super) async fn ended_since(
+    database: &Database,
+    (since, within): (Timestamp, i64),
+) -> Result<Vec<(GrantHandle, Timestamp)>, Fault> {
+    let select = "SELECT handle, greatest(ended_at, noted_at) FROM grants
+         WHERE ended_at >= $1 OR noted_at > (extract(epoch FROM now()) * 1000)::bigint - $2";
+    let rows = database.read(select, &[&since, &within]).await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 

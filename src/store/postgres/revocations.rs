@@ -28,12 +28,15 @@ pub(super) async fn holds(database: &Database, TokenName(name): TokenName) -> Re
     database.finds("SELECT 1 FROM revocations WHERE token = $1", &[&Bytes(name)]).await
 }
 
-/// The names that were added since a moment, each with its end.
+/// The names that were added since a moment, or within so many milliseconds by the clock of the database; each with its
+/// end.
 pub(super) async fn recorded_since(
     database: &Database,
-    since: Timestamp,
+    (since, within): (Timestamp, i64),
 ) -> Result<Vec<(TokenName, Timestamp)>, Fault> {
-    let rows = database.read("SELECT token, expires_at FROM revocations WHERE revoked_at >= $1", &[&since]).await?;
+    let select = "SELECT token, expires_at FROM revocations
+         WHERE revoked_at >= $1 OR noted_at > (extract(epoch FROM now()) * 1000)::bigint - $2";
+    let rows = database.read(select, &[&since, &within]).await?;
     let read = |row: &Row| {
         let Bytes(name) = row.try_get(0)?;
         Ok((TokenName(name), row.try_get(1)?))

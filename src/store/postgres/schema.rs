@@ -16,12 +16,14 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("V3__clients", include_str!("migrations/V3__clients.sql")),
     ("V5__status_blocks", include_str!("migrations/V5__status_blocks.sql")),
     ("V6__secrets", include_str!("migrations/V6__secrets.sql")),
+    ("V7__noted", include_str!("migrations/V7__noted.sql")),
 ];
 
 /// How long to wait for another replica that brings the schema up to date.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Applies what is missing of [`MIGRATIONS`], one replica at a time; leaves a database alone that is ahead of them.
+/// Applies what is missing of [`MIGRATIONS`], one replica at a time; leaves a database alone that is ahead of them. The
+/// connection is good for nothing else afterwards: it waits longer than others may.
 pub(super) async fn migrate(connection: &mut ClientWrapper, url: &PostgresUrl) -> Result<(), PostgresError> {
     let failed = |cause| PostgresError::Schema { url: url.clone(), cause };
     let no = |error: tokio_postgres::Error| failed(cause(&error));
@@ -40,9 +42,7 @@ pub(super) async fn migrate(connection: &mut ClientWrapper, url: &PostgresUrl) -
     } else {
         runner.run_async(&mut **connection).await.map(drop).map_err(|error| failed(reason(&error)))
     };
-    // What every connection is told first stays in force.
-    let end = format!("SET lock_timeout = 0; {}", lock("pg_advisory_unlock"));
-    connection.batch_execute(&end).await.map_err(no)?;
+    connection.batch_execute(&lock("pg_advisory_unlock")).await.map_err(no)?;
     outcome
 }
 

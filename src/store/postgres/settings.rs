@@ -25,6 +25,8 @@ pub struct PostgresSettings {
     pub connect_within: Duration,
     /// How long a statement may take.
     pub answer_within: Duration,
+    /// How long ago a gate in this process may have read last what others have ended and revoked, and still decide.
+    pub revocations_stale: Duration,
 }
 
 impl PostgresSettings {
@@ -36,6 +38,9 @@ impl PostgresSettings {
 
     /// So long a statement may take, unless it is said otherwise.
     pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+    /// So old may be what is known of revocations, unless it is said otherwise.
+    pub const REVOCATIONS_STALE: Duration = Duration::from_mins(1);
 }
 
 /// The connection URL of a database: `postgresql://user:password@host:port,host:port/database?…`, or the `key=value` form.

@@ -4,59 +4,95 @@ use std::time::Duration;
 
 use super::database::{Database, Fault};
 use crate::clock::Timestamp;
+use crate::store::shares::Shares;
 
-/// How far our clock may be ahead of the database's. What a clock that jumped ahead takes for over may live.
+/// How far our clock may differ from the database's. What a clock that jumped ahead takes for over may live.
 const AHEAD: Duration = Duration::from_mins(1);
 
 /// How long the last sign of life of a process is kept. What it may have seen was over long ago.
 const LIFE_KEPT: Duration = Duration::from_hours(24);
 
-/// Removes rows that ended before `$1`: a while ago, so that replays of their codes are still recognised for that
-/// long, a pushed request is not answered twice, and devices are told that theirs have expired. Each statement finds its
-/// rows by one index, and passes over those that somebody is just about to change.
-const KEPT: &[&str] = &[
-    "DELETE FROM codes WHERE digest IN (
-       SELECT digest FROM codes WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
-    "DELETE FROM pushed_requests WHERE digest IN (
-       SELECT digest FROM pushed_requests WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
-    "DELETE FROM devices WHERE digest IN (
-       SELECT digest FROM devices WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
-    "DELETE FROM grants WHERE handle IN (
-       SELECT handle FROM grants WHERE due < $1 AND least(idle_expires_at, expires_at, ended_at) < $1
-       ORDER BY due LIMIT $2 FOR UPDATE SKIP LOCKED)",
-];
+/// The statement that removes one kind of record.
+struct Kind {
+    /// Whether they stay for a while after their end: so that replays of codes are still recognised for that long, a pushed
+    /// request is not answered twice, and devices are told that theirs have expired.
+    kept: bool,
+    statement: &'static str,
+}
 
-/// Removes rows whose time is over. People who are disabled stay: forgotten, they could sign in again. The
-/// newest signing key stays, so that generations never repeat.
-const OVER: &[&str] = &[
-    "DELETE FROM sessions WHERE digest IN (
-       SELECT digest FROM sessions WHERE due < $1 AND least(idle_expires_at, expires_at) < $1
-       ORDER BY due LIMIT $2 FOR UPDATE SKIP LOCKED)",
-    "DELETE FROM session_clients WHERE (session_id, client_id) IN (
-       SELECT session_id, client_id FROM session_clients WHERE expires_at < $1
-       ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
-    "DELETE FROM people WHERE subject IN (
-       SELECT subject FROM people WHERE needed_until < $1 AND NOT disabled
-       ORDER BY needed_until LIMIT $2 FOR UPDATE SKIP LOCKED)",
-    "DELETE FROM ended_transactions WHERE transaction_id IN (
-       SELECT transaction_id FROM ended_transactions WHERE expires_at < $1
-       ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
-    "DELETE FROM assertions WHERE key IN (
-       SELECT key FROM assertions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
-    "DELETE FROM revocations WHERE token IN (
-       SELECT token FROM revocations WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
-    "DELETE FROM access_tokens WHERE digest IN (
-       SELECT digest FROM access_tokens WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
-    "DELETE FROM signing_keys WHERE generation IN (
-       SELECT generation FROM signing_keys
-       WHERE drop_at < $1 AND generation < (SELECT max(generation) FROM signing_keys) LIMIT $2)",
-];
+const fn kept(statement: &'static str) -> Kind {
+    Kind { kept: true, statement }
+}
 
-/// Removes clients that have registered themselves and of which nothing has come.
-const UNUSED: &[&str] = &["DELETE FROM clients WHERE client_id IN (
-       SELECT client_id FROM clients WHERE disposable_from < $1
-         AND NOT EXISTS (SELECT FROM grants WHERE grants.client_id = clients.client_id)
-       ORDER BY disposable_from LIMIT $2 FOR UPDATE SKIP LOCKED)"];
+const fn over(statement: &'static str) -> Kind {
+    Kind { kept: false, statement }
+}
+
+/// Every kind. Each statement finds the rows that ended before `$1` by one index, and passes over those that somebody is
+/// just about to change. People who are disabled stay: forgotten, they could sign in again. The newest signing key stays, so
+/// that generations never repeat. Clients go that have registered themselves and of which nothing has come.
+const KINDS: &[Kind] = &[
+    kept(
+        "DELETE FROM codes WHERE digest IN (
+           SELECT digest FROM codes WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    ),
+    kept(
+        "DELETE FROM pushed_requests WHERE digest IN (
+           SELECT digest FROM pushed_requests WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    ),
+    kept(
+        "DELETE FROM devices WHERE digest IN (
+           SELECT digest FROM devices WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    ),
+    kept(
+        "DELETE FROM grants WHERE handle IN (
+           SELECT handle FROM grants WHERE due < $1 AND least(idle_expires_at, expires_at, ended_at) < $1
+           ORDER BY due LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    ),
+    over(
+        "DELETE FROM sessions WHERE digest IN (
+           SELECT digest FROM sessions WHERE due < $1 AND least(idle_expires_at, expires_at) < $1
+           ORDER BY due LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    ),
+    over(
+        "DELETE FROM session_clients WHERE (session_id, client_id) IN (
+           SELECT session_id, client_id FROM session_clients WHERE expires_at < $1
+           ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    ),
+    over(
+        "DELETE FROM people WHERE subject IN (
+           SELECT subject FROM people WHERE needed_until < $1 AND NOT disabled
+           ORDER BY needed_until LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    ),
+    over(
+        "DELETE FROM ended_transactions WHERE transaction_id IN (
+           SELECT transaction_id FROM ended_transactions WHERE expires_at < $1
+           ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    ),
+    over(
+        "DELETE FROM assertions WHERE key IN (
+           SELECT key FROM assertions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    ),
+    over(
+        "DELETE FROM revocations WHERE token IN (
+           SELECT token FROM revocations WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    ),
+    over(
+        "DELETE FROM access_tokens WHERE digest IN (
+           SELECT digest FROM access_tokens WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    ),
+    over(
+        "DELETE FROM signing_keys WHERE generation IN (
+           SELECT generation FROM signing_keys
+           WHERE drop_at < $1 AND generation < (SELECT max(generation) FROM signing_keys) LIMIT $2)",
+    ),
+    over(
+        "DELETE FROM clients WHERE client_id IN (
+           SELECT client_id FROM clients WHERE disposable_from < $1
+             AND NOT EXISTS (SELECT FROM grants WHERE grants.client_id = clients.client_id)
+           ORDER BY disposable_from LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    ),
+];
 
 /// Lets one process at a time sweep, and gives the time of the database.
 const LEAD: &str = "SELECT pg_try_advisory_xact_lock(hashtextextended('tollgate sweeper of ' || current_schema(), 0)),
@@ -74,17 +110,22 @@ pub(super) async fn sweep(database: &Database, now: Timestamp, kept: Duration, l
             tracing::warn!("the clock is ahead of the database's: nothing is swept in this round");
             return Ok(0);
         }
-        let mut left = limit;
-        for (statements, before) in [(KEPT, now.before(kept)), (OVER, now), (UNUSED, now)] {
-            for statement in statements {
-                let delete = transaction.prepare_cached(statement).await?;
-                let removed = transaction.execute(&delete, &[&before, &i64::from(left)]).await?;
-                left = left.saturating_sub(u32::try_from(removed).unwrap_or(u32::MAX));
-            }
+        if database_now > now + AHEAD {
+            tracing::warn!("the clock is behind the database's: what it takes for good may be over");
+        }
+        let (mut shares, mut total) = (Shares::of(limit, KINDS.len()), 0);
+        while let Some(next @ (kind, share)) = shares.deal() {
+            let Kind { kept: is_kept, statement } = &KINDS[kind];
+            let before = if *is_kept { now.before(kept) } else { now };
+            let delete = transaction.prepare_cached(statement).await?;
+            let removed = transaction.execute(&delete, &[&before, &i64::from(share)]).await?;
+            let removed = u32::try_from(removed).unwrap_or(u32::MAX).min(share);
+            shares.took(next, removed);
+            total += removed;
         }
         let lives = transaction.prepare_cached("DELETE FROM lives WHERE at < $1").await?;
         transaction.execute(&lives, &[&now.before(LIFE_KEPT)]).await?;
-        Ok(limit - left)
+        Ok(total)
     };
     database.transact(steps).await
 }

@@ -2,12 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
+use super::Fault;
 use super::limit::within;
-use super::{Fault, grants};
-use crate::clock::Timestamp;
 use crate::ident::ClientId;
 use crate::secret::ClientSecretHash;
-use crate::store::{ClientRecord, EndedBy};
+use crate::store::ClientRecord;
 
 /// Adds the row of a client.
 pub(super) fn register(connection: &Connection, client: &ClientRecord, limit: u64) -> Result<(), Fault> {
@@ -56,13 +55,10 @@ pub(super) fn update(connection: &Connection, client: &ClientRecord) -> Result<b
     Ok(updated == 1)
 }
 
-/// Removes a client and ends its live grants; gives how many. `None` if there is none.
-pub(super) fn delete(connection: &Connection, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Fault> {
+/// Removes a client; whether there was one.
+pub(super) fn delete(connection: &Connection, id: &ClientId) -> Result<bool, Fault> {
     let mut delete = connection.prepare_cached("DELETE FROM clients WHERE client_id = ?1")?;
-    if delete.execute([id])? == 0 {
-        return Ok(None);
-    }
-    grants::end_of_client(connection, id, EndedBy::ClientDeleted, now).map(Some)
+    Ok(delete.execute([id])? == 1)
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<ClientRecord> {

@@ -7,7 +7,7 @@ use super::Fault;
 use super::limit::within;
 use crate::certificate::CertificateThumbprint;
 use crate::clock::Timestamp;
-use crate::ident::{ClientId, Subject};
+use crate::ident::Subject;
 use crate::jose::Thumbprint;
 use crate::store::record::UnknownName;
 use crate::store::{
@@ -134,13 +134,12 @@ pub(super) fn extend(
     Ok(())
 }
 
-/// Ends a grant that has not ended.
-pub(super) fn end(connection: &Connection, handle: GrantHandle, why: EndedBy, now: Timestamp) -> Result<(), Fault> {
+/// Ends a grant that has not ended; whether it did.
+pub(super) fn end(connection: &Connection, handle: GrantHandle, why: EndedBy, now: Timestamp) -> Result<bool, Fault> {
     let mut update = connection.prepare_cached(
         "UPDATE grants SET ended_at = :now, ended_by = :why WHERE handle = :handle AND ended_at IS NULL",
     )?;
-    update.execute(named_params! { ":now": now, ":why": why, ":handle": handle })?;
-    Ok(())
+    Ok(update.execute(named_params! { ":now": now, ":why": why, ":handle": handle })? == 1)
 }
 
 /// The live grants of a person, the newest first.
@@ -181,27 +180,18 @@ pub(super) fn list(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Ends all live grants of a client.
-pub(super) fn end_of_client(
+/// Ends those of several grants that have not ended, and gives how many.
+pub(super) fn end_each(
     connection: &Connection,
-    client: &ClientId,
+    handles: &[GrantHandle],
     why: EndedBy,
     now: Timestamp,
 ) -> Result<u64, Fault> {
-    let mut update = connection.prepare_cached(
-        "UPDATE grants SET ended_at = :now, ended_by = :why
-         WHERE client_id = :client_id AND ended_at IS NULL AND expires_at > :now AND idle_expires_at > :now",
-    )?;
-    Ok(update.execute(named_params! { ":now": now, ":why": why, ":client_id": client })? as u64)
-}
-
-/// Ends all live grants of a person.
-pub(super) fn end_of(connection: &Connection, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Fault> {
-    let mut update = connection.prepare_cached(
-        "UPDATE grants SET ended_at = :now, ended_by = :why
-         WHERE subject = :subject AND ended_at IS NULL AND expires_at > :now AND idle_expires_at > :now",
-    )?;
-    Ok(update.execute(named_params! { ":now": now, ":why": why, ":subject": subject })? as u64)
+    let mut ended = 0;
+    for handle in handles {
+        ended += u64::from(end(connection, *handle, why, now)?);
+    }
+    Ok(ended)
 }
 
 /// The grants that have ended since a moment, each with when.
