@@ -71,6 +71,7 @@ mod login_cli;
 mod machine;
 mod manifests;
 mod mesh;
+mod metadata_at_gate;
 mod metrics;
 mod mutual_tls;
 mod opaque;
