@@ -48,6 +48,7 @@ mod failure_modes;
 mod fapi_example;
 mod fleet;
 mod form_post;
+mod frames;
 mod fuzz;
 mod gate;
 mod gate_only;
