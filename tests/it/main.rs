@@ -104,6 +104,7 @@ mod revoke;
 mod rolling;
 mod runbooks;
 mod samples;
+mod secrets;
 mod session;
 mod shapes;
 mod shutdown;
