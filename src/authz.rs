@@ -8,6 +8,7 @@
 //!
 //! | step | may end in |
 //! |---|---|
+//! | documents of our authorization server, if they are answered here | that document |
 //! | resource, by the proxy's configuration or the host | `ResourceUnknown`, `HostUnknown` |
 //! | method, path, `Connection` | `MethodRefused`, `Path…`, `ConnectionNamesHeaders` |
 //! | metadata of the resource (RFC 9728), keys for its upstream | that document, if it has any |
@@ -44,6 +45,7 @@ mod credentials;
 mod decision;
 mod denial;
 mod headers;
+mod issuer_documents;
 mod lookup;
 mod mcp;
 mod metadata;
@@ -63,6 +65,7 @@ pub use credentials::Scheme;
 pub use decision::{Context, Decision, Denied, Finding, KeysWanted, Observed, Outage, Permit, Unspent};
 pub use denial::{ChallengeError, Denial};
 pub use headers::{Headers, Single};
+pub use issuer_documents::IssuerDocuments;
 pub use lookup::{Resolved, Unresolved};
 pub use mcp::{CallMethod, CallMethodFault, CallPattern, NameFault, NamePattern};
 pub use metadata::{Described, ResourceMetadata};
@@ -201,6 +204,8 @@ pub struct Enforcer {
     proof_keys: Arc<dyn ProofKeys>,
     /// Keeps out what an earlier life may have seen.
     fence: Fence,
+    /// What is answered for the authorization server.
+    documents: Option<IssuerDocuments>,
 }
 
 /// What ends a judgement early.
@@ -213,7 +218,7 @@ enum Stop {
     KeysOutdated(Arc<dyn Renew>),
     /// Somebody must be asked first.
     Unresolved(Unresolved),
-    /// It was for us: the metadata of the resource are asked for.
+    /// It was for us: a document is asked for that the gate itself answers.
     Described(Answer),
 }
 
@@ -273,7 +278,13 @@ impl Enforcer {
             let metadata = PreparedMetadata::new(&settings);
             Arc::new(Resource { settings, issuers, nonces, view, metadata })
         };
-        Self { resources: resources.into_iter().map(prepare).collect(), tokens, proof_keys, fence }
+        Self { resources: resources.into_iter().map(prepare).collect(), tokens, proof_keys, fence, documents: None }
+    }
+
+    /// The same enforcer, which answers for these documents too, if there are any.
+    #[must_use]
+    pub fn describing(self, documents: Option<IssuerDocuments>) -> Self {
+        Self { documents, ..self }
     }
 
     /// Decides about a request, but for whether its proof is new. Does not wait and does not log.

@@ -28,6 +28,7 @@ use crate::replay::RedisSettings;
 use crate::secret::seal::{KeyRing, RootKey};
 use crate::store::{Limits, PostgresSettings};
 use crate::telemetry::LogFilter;
+use crate::uri::Origin;
 use crate::web::{Branding, TlsFiles};
 
 mod authorization_server;
@@ -224,6 +225,8 @@ pub struct AuthorizationServer {
     pub client_documents: ClientDocuments,
     /// The platforms whose word counts about who a workload is.
     pub workload_issuers: Vec<WorkloadIssuer>,
+    /// The origin of the issuer, if the gate answers for its metadata and its keys.
+    pub metadata_at_gate: Option<Origin>,
 }
 
 /// A platform that vouches for workloads.

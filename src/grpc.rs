@@ -34,6 +34,7 @@ mod question;
 mod samples;
 mod socket;
 mod span;
+mod time;
 
 pub use admin::{AdminService, Installation, WATCHERS};
 pub use check::CheckService;

@@ -31,6 +31,7 @@ pub mod audit;
 pub mod certificate;
 pub mod clock;
 pub mod current;
+pub mod document;
 pub mod entropy;
 pub mod ident;
 pub mod jose;

@@ -38,6 +38,7 @@ mod client_document;
 mod client_metadata;
 mod clients;
 mod device;
+pub mod discovery;
 mod error;
 mod first_party;
 mod grant;
@@ -250,6 +251,8 @@ pub struct AuthorizationServer {
     rates: rates::Rates,
     /// Everything else that is counted.
     tally: Arc<Tally>,
+    /// The path of the issuer, without a trailing slash.
+    base: String,
     token_url: String,
     device_authorization_url: String,
     pushed_request_url: String,
@@ -295,6 +298,7 @@ impl AuthorizationServer {
             user_codes: root.derive("user codes"),
             rates: rates::Rates::new(settings.rate_limits, Arc::clone(&tally)),
             tally,
+            base: settings.base(),
             token_url: settings.url(metadata::TOKEN),
             device_authorization_url: settings.url(metadata::DEVICE_AUTHORIZATION),
             pushed_request_url: settings.url(metadata::PUSHED_AUTHORIZATION_REQUEST),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::AppError;
 use super::foundation::Foundation;
-use crate::authz::{Enforcer, OpaqueTokens, ResourceSettings, TokenCache, TokenIssuer, UpstreamAuthorization};
+use crate::authz::{
+    Enforcer, IssuerDocuments, OpaqueTokens, ResourceSettings, TokenCache, TokenIssuer, UpstreamAuthorization,
+};
 use crate::cache::Tokens;
 use crate::dpop::Nonces;
 use crate::fetch::{Fetcher, Reach};
@@ -22,6 +24,8 @@ pub(super) struct Parts<'a> {
     pub(super) nonce_life: Duration,
     /// One in how many allowed requests is logged for all to see, if any is.
     pub(super) one_logged_in: Option<NonZeroU32>,
+    /// What it answers for the authorization server beside it, if it does.
+    pub(super) documents: Option<IssuerDocuments>,
 }
 
 impl Foundation {
@@ -48,6 +52,7 @@ impl Foundation {
         let tokens = Arc::clone(parts.tokens) as Arc<dyn TokenCache>;
         let fence = self.fence(parts.skew);
         let enforcer = Enforcer::new(resources, issuers, tokens, Arc::clone(&self.proof_keys), fence);
+        let enforcer = enforcer.describing(parts.documents.clone());
         let service = CheckService::new(enforcer, Arc::clone(&self.guard), Arc::clone(&self.clock));
         service.counted_by(Arc::new(metrics)).traced_by(self.traces.clone()).sampled(parts.one_logged_in)
     }

@@ -10,7 +10,7 @@ use super::foundation::{Foundation, State};
 use super::gate::{Others, Parts};
 use super::published::Published;
 use super::workloads::Platforms;
-use crate::authz::{OpaqueTokens, ResourceSettings, TokenIssuer};
+use crate::authz::{IssuerDocuments, OpaqueTokens, ResourceSettings, TokenIssuer};
 use crate::cache::Tokens;
 use crate::clock::Timestamp;
 use crate::config::{self, Config};
@@ -147,14 +147,17 @@ impl Foundation {
             published: Published::default(),
         };
         let mut trusted = serving.others.trusted();
-        let mut nonce_life = NONCE_LIFE;
+        let (mut nonce_life, mut documents) = (NONCE_LIFE, None);
         if let Some((server, state)) = server.zip(self.state.as_ref()) {
             nonce_life = server.settings.dpop.nonce_life;
             trusted.push(Arc::new(own(&server.settings, state)));
+            let origin = server.metadata_at_gate.clone();
             self.issue(server, (state, skew), (&mut serving, before))?;
+            let issued = serving.server.clone();
+            documents = origin.zip(issued).map(|(origin, documents)| IssuerDocuments { origin, documents });
         }
         if !resources.is_empty() {
-            let parts = Parts { tokens: &serving.tokens, skew, nonce_life, one_logged_in };
+            let parts = Parts { tokens: &serving.tokens, skew, nonce_life, one_logged_in, documents };
             serving.check = Some(self.gate(resources, &trusted, &parts));
         }
         Ok(serving)

@@ -21,6 +21,9 @@ pub(super) struct Route<'a> {
 impl Enforcer {
     /// Finds what a request is about, unless it is for us, or no rule is about it; notes in `context` how far it got.
     pub(super) fn route<'a>(&self, request: &Request<'a>, context: &mut Context) -> Result<Route<'a>, Stop> {
+        if let Some(answer) = self.documents.as_ref().and_then(|documents| documents.answer(request, context.now)) {
+            return Err(Stop::Described(answer));
+        }
         let resource = Arc::clone(context.resource.insert(Arc::clone(self.resource(request)?)));
         if !policy::is_passable_method(request.method) {
             return Err(Denial::MethodRefused.into());

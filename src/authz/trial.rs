@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::requirement::Circumstances;
 use super::route::Route;
 use super::{Access, Context, Denied, Enforcer, Request, Requirements, ResourceSettings, Stop, TokenCache, TokenKey};
-use super::{Answer, Caller, Denial, denied};
+use super::{Answer, Caller, Denial, IssuerDocuments, denied};
 use crate::clock::Timestamp;
 use crate::dpop::{Fence, Nonces, ProofFault, ProofKey, ProofKeys, parse_key};
 use crate::ident::Audience;
@@ -39,7 +39,7 @@ pub enum Outcome {
     Anyone,
     /// It passes as a preflight, without credentials.
     Preflight,
-    /// The gate itself answers it.
+    /// The gate itself answers it: with a document of the resource, or, if there is no resource, of the authorization server.
     Described,
     /// It passes with a good token that says this, and with the proof that the token needs.
     Passes,
@@ -47,12 +47,13 @@ pub enum Outcome {
     Denied(Denial, Answer),
 }
 
-/// Tries a request on these resources, for somebody with a good token with these claims, or with none.
+/// Tries a request on these resources, for somebody with a good token with these claims, or with none. `documents` are those
+/// that are answered for the authorization server.
 ///
 /// # Errors
 /// What is wrong with the claims, so that no token could say them.
 pub fn attempt(
-    resources: Vec<ResourceSettings>,
+    (resources, documents): (Vec<ResourceSettings>, Option<IssuerDocuments>),
     request: &Request<'_>,
     claims: Option<&Members>,
     now: Timestamp,
@@ -62,6 +63,7 @@ pub fn attempt(
     let resources = resources.into_iter().map(|resource| (resource, nonces())).collect();
     let nothing = Arc::new(Nothing);
     let enforcer = Enforcer::new(resources, &[], nothing.clone(), nothing, Fence::after(None, now));
+    let enforcer = enforcer.describing(documents);
     let mut context = Context { now, ..Context::default() };
     let routed = enforcer.route(request, &mut context);
     let path = routed.as_ref().ok().map(|route| route.path.clone().into_owned());

@@ -7,8 +7,9 @@ use clap::Args;
 use reqwest::{Method, Url};
 use serde_json::Value;
 
-use super::Output;
 use super::client::{Certificates, Transport};
+use super::{Output, span};
+use crate::clock::Timestamp;
 
 /// How long an instance has to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -57,13 +58,8 @@ impl Status {
 fn in_words(status: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
     let ago = |at: &Value| {
-        let seconds = status["now"].as_i64().zip(at.as_i64()).map_or(0, |(now, at)| now.saturating_sub(at).max(0));
-        match seconds {
-            0..120 => format!("{seconds} s ago"),
-            120..7_200 => format!("{} min ago", seconds / 60),
-            7_200..172_800 => format!("{} h ago", seconds / 3_600),
-            _ => format!("{} d ago", seconds / 86_400),
-        }
+        let [now, at] = [&status["now"], at].map(|time| time.as_i64().map(Timestamp::from_seconds));
+        now.zip(at).map_or_else(|| "?".to_owned(), |(now, at)| format!("{} ago", span(now.since(at))))
     };
     let missing: Vec<_> = status["missing"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let ready = if missing.is_empty() { "yes".to_owned() } else { format!("no: {}", missing.join(", ")) };
@@ -85,4 +81,35 @@ fn in_words(status: &Value) -> String {
     }
     lines.push(String::new()); // the last line ends, too
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_their_largest_unit_and_never_guessed() {
+        let now = 1_760_000_000_i64;
+        for (at, said) in [
+            (json!(now), "0 s ago"),
+            (json!(now + 5), "0 s ago"),
+            (json!(now - 119), "119 s ago"),
+            (json!(now - 120), "2 min ago"),
+            (json!(now - 7_199), "119 min ago"),
+            (json!(now - 7_200), "2 h ago"),
+            (json!(now - 172_799), "47 h ago"),
+            (json!(now - 172_800), "2 days ago"),
+            (json!(0), "20370 days ago"),
+            (json!("yesterday"), "?"),
+            (Value::Null, "?"),
+        ] {
+            let configuration = json!({ "hash": "ab", "in_force_since": at, "reloads": 2 });
+            let words = in_words(&json!({ "now": now, "configuration": configuration, "missing": [] }));
+            assert!(words.contains(&format!("in force since {said}, 2 reloads\n")), "{at}: {words}");
+        }
+        let old = json!({ "configuration": { "hash": "ab", "in_force_since": now, "reloads": 2 }, "missing": [] });
+        assert!(in_words(&old).contains("in force since ?, "), "nobody knows what time it is there");
+    }
 }

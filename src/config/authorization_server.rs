@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::check::Judge;
 use super::client_certificate::Certificates;
 use super::file::{
-    AuthorizationServerFile, ClientDocumentsFile, DpopFile, LoginFile, PrivateAddresses, RateLimitsFile, ServerNonce,
-    SigningAlgorithm, SigningFile, StatusListsFile, TokensFile,
+    AuthorizationServerFile, ClientDocumentsFile, DpopFile, File, LoginFile, PrivateAddresses, RateLimitsFile,
+    ServerNonce, SigningAlgorithm, SigningFile, StatusListsFile, TokensFile,
 };
 use super::given::Given;
 use super::mistake::{Mistake, Place};
@@ -85,6 +85,8 @@ pub(super) fn judge(
     if !place.lost("resources") {
         client::check_resources(judge, client_files, &resources);
     }
+    let at_gate = file.metadata_at_gate.as_ref().is_some_and(|given| given.value);
+    let metadata_at_gate = issuer.as_str().parse().ok().filter(|_| at_gate);
     let settings = Settings {
         issuer,
         clients,
@@ -106,7 +108,28 @@ pub(super) fn judge(
         external_login: file.login.as_ref().and_then(|given| external_endpoint(&given.value)),
         client_authorities: None,
     };
-    Some(AuthorizationServer { settings, login, signing: signing?, branding, workload_issuers, client_documents })
+    let signing = signing?;
+    Some(AuthorizationServer {
+        settings,
+        login,
+        signing,
+        branding,
+        client_documents,
+        workload_issuers,
+        metadata_at_gate,
+    })
+}
+
+/// Reports metadata that a gate is to answer where there is none.
+pub(super) fn check_gate(judge: &mut Judge<'_>, given: &Given<AuthorizationServerFile>, file: &Given<File>) {
+    let protected = file.value.protected_resources.as_ref().is_some_and(|given| !given.value.is_empty());
+    if let Some(at_gate) = given.value.metadata_at_gate.as_ref().filter(|at_gate| at_gate.value)
+        && !protected
+        && !file.place.lost("protected_resources")
+    {
+        let mistake = Mistake::about(&at_gate.place, "needs a gate, and there is none without `protected_resources`");
+        judge.report(mistake.help("take it out: clients find the metadata at this server itself"));
+    }
 }
 
 /// Where clients with certificates go.

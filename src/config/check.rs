@@ -83,6 +83,9 @@ fn everything(judge: &mut Judge<'_>, file: &Given<File>) -> Option<Config> {
     let issuers = issuer::all(judge, file, own.issuer.as_ref(), own.window.skew);
     let resources = protected_resource::all(judge, file, &own);
     let certificates = certificates(listen_file);
+    if let Some(server) = server_file {
+        authorization_server::check_gate(judge, server, file);
+    }
     let server =
         server_file.map(|server| authorization_server::judge(judge, server, store.as_ref(), &resources, certificates));
     let mut authorization_server = match server {

@@ -28,6 +28,7 @@ use tracing::{debug, info, warn};
 
 use super::question::{Question, QuestionCodec};
 use super::samples::Samples;
+use super::time::Time;
 use super::{Never, span};
 use crate::authz::{
     Answer, Caller, Context, Decision, Denial, Denied, Enforcer, Finding, Headers, Observed, Outage, Permit, Request,
@@ -50,13 +51,6 @@ const NO_RESOURCE: &str = "";
 
 /// The path of the one method.
 const CHECK_PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
-
-/// How long a `Check` waits at most to learn what a token stands for, or for newer keys of its issuer; less, if the proxy's
-/// own time is over before.
-const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
-
-/// What is left of that time for the answer to get there: who waits longer is answered by the proxy, and not by us.
-const ANSWER_TIME: Duration = Duration::from_millis(25);
 
 /// Answers `Check` calls.
 #[derive(Clone)]
@@ -148,9 +142,8 @@ impl tower::Service<http::Request<Body>> for CheckService {
             if call.uri().path() != CHECK_PATH {
                 return Ok(Status::new(Code::Unimplemented, "no such method").into_http());
             }
-            let timeout = call.headers().get("grpc-timeout").and_then(|value| timeout(value.as_bytes()));
-            let deadline = timeout.and_then(|timeout| arrived.checked_add(timeout));
-            let visit = Visit { counter, arrived, deadline };
+            let time = Time::new(arrived, call.headers().get("grpc-timeout").map(http::HeaderValue::as_bytes));
+            let visit = Visit { counter, time };
             Ok(Grpc::new(QuestionCodec).unary(visit, call).await)
         })
     }
@@ -160,10 +153,8 @@ impl tower::Service<http::Request<Body>> for CheckService {
 struct Visit {
     /// Where it is answered.
     counter: Arc<Counter>,
-    /// When the head of the call was read.
-    arrived: Instant,
-    /// When the proxy stops waiting.
-    deadline: Option<Instant>,
+    /// How long that may take.
+    time: Time,
 }
 
 impl UnaryService<Question> for Visit {
@@ -171,7 +162,7 @@ impl UnaryService<Question> for Visit {
     type Future = Pin<Box<dyn Future<Output = Result<Response<CheckResponse>, Status>> + Send>>;
 
     fn call(&mut self, call: Call<Question>) -> Self::Future {
-        let (counter, arrived, deadline) = (Arc::clone(&self.counter), self.arrived, self.deadline);
+        let (counter, time) = (Arc::clone(&self.counter), self.time);
         Box::pin(async move {
             let gate = &counter.gate;
             let now = gate.clock.now();
@@ -183,13 +174,13 @@ impl UnaryService<Question> for Visit {
             let span = counter.traces.as_ref().map(|traces| span::begin(traces, &metadata, http.as_ref()));
             let caller = http.as_ref().map(|request| Caller::of(&request.headers)).unwrap_or_default();
             let decision = match (&question, &http) {
-                (_, Some(request)) => gate.decide(request, now, deadline).await.in_force(),
+                (_, Some(request)) => gate.decide(request, now, time).await.in_force(),
                 (Question::TooLarge, None) => Decision::Deny(Denied::from(Denial::CheckTooLarge)),
                 (Question::Malformed | Question::Check(_), None) => {
                     Decision::Deny(Denied::from(Denial::CheckMalformed))
                 }
             };
-            let took = arrived.elapsed();
+            let took = time.arrived.elapsed();
             if let Some(metrics) = &counter.metrics {
                 metrics.decided(&decision, took);
             }
@@ -204,17 +195,17 @@ impl UnaryService<Question> for Visit {
 
 impl Gate {
     /// Decides about a request, and spends its proof last.
-    async fn decide(&self, request: &Request<'_>, now: Timestamp, deadline: Option<Instant>) -> Decision {
+    async fn decide(&self, request: &Request<'_>, now: Timestamp, time: Time) -> Decision {
         let mut finding = self.enforcer.decide(request, now);
         for _ in 0..RENEWALS {
             let Finding::KeysWanted(wanted, _) = &finding else { break };
-            if tokio::time::timeout(patience(deadline), wanted.renew(now)).await.is_err() {
+            if tokio::time::timeout_at(time.to_ask(), wanted.renew(now)).await.is_err() {
                 break;
             }
             finding = self.enforcer.decide(request, now);
         }
         let finding = match finding {
-            Finding::Unresolved(unresolved, context) => match resolve(&unresolved, now, deadline).await {
+            Finding::Unresolved(unresolved, context) => match resolve(&unresolved, now, time).await {
                 Ok(resolved) => self.enforcer.decide_resolved(request, resolved, now),
                 Err(cause) => Finding::Settled(Decision::Unavailable(Outage::new(cause, context))),
             },
@@ -222,7 +213,7 @@ impl Gate {
         };
         match finding {
             Finding::Settled(decision) => decision,
-            Finding::Unspent(unspent) => self.spend(unspent, now, deadline).await,
+            Finding::Unspent(unspent) => self.spend(unspent, now, time).await,
             // One question is enough for one request: whoever has still no answer does not pass.
             Finding::Unresolved(_, context) | Finding::KeysWanted(_, context) => {
                 Decision::Unavailable(Outage::new(Unavailable::Down, context))
@@ -231,12 +222,12 @@ impl Gate {
     }
 
     /// Asks the guard, unless nobody waits for its answer.
-    async fn spend(&self, unspent: Unspent, now: Timestamp, deadline: Option<Instant>) -> Decision {
+    async fn spend(&self, unspent: Unspent, now: Timestamp, time: Time) -> Decision {
         // To spend a proof for an answer that nobody waits for would only make the client's next try a replay. A proxy that
         // gave up has reset the call; yielding once lets the connection notice, which ends this future right here. That
         // helps where the deadline, counted from arrival, cannot: after this process was stopped for a while.
         tokio::task::yield_now().await;
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if time.is_over() {
             return unspent.settle(Err(Unavailable::Late));
         }
         let (key, expires) = (unspent.key(), unspent.expires());
@@ -249,19 +240,13 @@ impl Gate {
 }
 
 /// Asks what a token stands for, for as long as somebody waits for the answer.
-async fn resolve(unresolved: &Unresolved, now: Timestamp, deadline: Option<Instant>) -> Result<Resolved, Unavailable> {
-    let answer = tokio::time::timeout(patience(deadline), unresolved.resolve(now)).await;
+async fn resolve(unresolved: &Unresolved, now: Timestamp, time: Time) -> Result<Resolved, Unavailable> {
+    let answer = tokio::time::timeout_at(time.to_ask(), unresolved.resolve(now)).await;
     answer.unwrap_or(Err(Unavailable::Late))
 }
 
 /// How often one request waits for what others must say: for the keys of its issuer, and for its status list.
 const RENEWALS: u32 = 2;
-
-/// How long there is to wait for somebody else's answer.
-fn patience(deadline: Option<Instant>) -> Duration {
-    let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()).saturating_sub(ANSWER_TIME);
-    deadline.map_or(LOOKUP_LIMIT, left).min(LOOKUP_LIMIT)
-}
 
 /// The name of the resource that the proxy's own configuration gives: in a context extension, or in the metadata of the
 /// route. What it says in both places must be the same; if not, it is a name that no resource has.
@@ -474,47 +459,4 @@ fn request_id<'a>(headers: &Headers<'a>) -> Option<&'a str> {
     let id = headers.all("x-request-id").next().and_then(|id| std::str::from_utf8(id).ok())?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     ((1..=64).contains(&id.len()) && id.bytes().all(plain)).then_some(id)
-}
-
-/// Reads `grpc-timeout`: at most eight digits and a unit.
-fn timeout(value: &[u8]) -> Option<Duration> {
-    let (unit, digits) = value.split_last()?;
-    if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let amount: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    match unit {
-        b'H' => Some(Duration::from_hours(amount)),
-        b'M' => Some(Duration::from_mins(amount)),
-        b'S' => Some(Duration::from_secs(amount)),
-        b'm' => Some(Duration::from_millis(amount)),
-        b'u' => Some(Duration::from_micros(amount)),
-        b'n' => Some(Duration::from_nanos(amount)),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timeouts_have_digits_and_a_unit() {
-        for (text, expected) in [
-            ("250m", Some(Duration::from_millis(250))),
-            ("1S", Some(Duration::from_secs(1))),
-            ("2M", Some(Duration::from_mins(2))),
-            ("99999999H", Some(Duration::from_hours(99_999_999))),
-            ("5u", Some(Duration::from_micros(5))),
-            ("7n", Some(Duration::from_nanos(7))),
-            ("", None),
-            ("m", None),
-            ("250", None),
-            ("123456789m", None),
-            ("-1m", None),
-            ("1x", None),
-        ] {
-            assert_eq!(timeout(text.as_bytes()), expected, "{text}");
-        }
-    }
 }

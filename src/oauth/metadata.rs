@@ -67,11 +67,17 @@ impl Settings {
         format!("{}{path}", self.issuer)
     }
 
+    /// The path of the issuer, without a trailing slash; empty for most.
+    #[must_use]
+    pub fn base(&self) -> String {
+        let issuer = HttpUri::parse(self.issuer.as_str()).expect("the issuer is an http(s) URL");
+        issuer.path().trim_end_matches('/').to_owned()
+    }
+
     /// The URL of a path below the issuer for clients with certificates, if that is another (RFC 8705 §5).
     pub(super) fn mtls_url(&self, path: &str) -> Option<String> {
         let origin = self.mtls_origin.as_ref()?;
-        let issuer = HttpUri::parse(self.issuer.as_str()).ok()?;
-        Some(format!("{origin}{}{path}", issuer.path().trim_end_matches('/')))
+        Some(format!("{origin}{}{path}", self.base()))
     }
 
     /// The URL of an authorization request with this query.
@@ -203,18 +209,6 @@ impl AuthorizationServer {
             }
         }
         methods
-    }
-
-    /// The published key set (RFC 7517 §5).
-    #[must_use]
-    pub fn key_set(&self, now: crate::clock::Timestamp) -> Value {
-        self.keys.published(now)
-    }
-
-    /// How long the key set may be kept.
-    #[must_use]
-    pub fn keep_key_set_for(&self) -> std::time::Duration {
-        self.keys.keep_for()
     }
 
     /// What a proof at the token endpoint must be signed for.

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LANGUAGE,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LANGUAGE,
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, LOCATION, PRAGMA, REFERRER_POLICY,
     RETRY_AFTER, SET_COOKIE, STRICT_TRANSPORT_SECURITY, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
@@ -18,9 +17,9 @@ use serde_json::json;
 use super::branding::Logo;
 use super::pages::Page;
 use super::request::{Received, Refused};
+use crate::document::{self, EXPOSED_HEADERS, PublicDocument};
 use crate::jose::PROOF_ALGORITHMS;
 use crate::oauth::{Error, ErrorCode, PublishedList, Refusal};
-use crate::secret::{base64url, sha256};
 use crate::telemetry::MetricsFormat;
 use crate::token::STATUS_LIST_MEDIA_TYPE;
 
@@ -59,16 +58,21 @@ fn no_store(response: &mut Response) {
 /// Lets scripts of other origins read an answer that no cookie has a part in, and the nonce in it (RFC 9449 §8).
 fn readable_across_origins(response: &mut Response) {
     set(response, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
-    set(response, ACCESS_CONTROL_EXPOSE_HEADERS, "dpop-nonce, www-authenticate, retry-after");
+    set(response, ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
 }
 
 /// A public document that may be kept for a while; 304 if the caller has this very one (RFC 9110 §13.1.2).
-pub(super) fn document(document: &impl Serialize, keep_for: Duration, request: &Received) -> Response {
-    let body = serde_json::to_vec(document).expect("our documents are plain JSON");
-    let tag = base64url(&sha256(&body)[..12]);
-    let known = is_known(&tag, request);
-    let mut response = public(body, "application/json", (known, format!("\"{tag}\"")));
-    insert(&mut response, CACHE_CONTROL, format!("public, max-age={}", keep_for.as_secs()));
+pub(super) fn document(document: &PublicDocument, request: &Received) -> Response {
+    let known = document.is_known(request.header(IF_NONE_MATCH));
+    let mut response = Response::new(Full::default());
+    if known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        *response.body_mut() = Full::new(Bytes::copy_from_slice(document.body().as_bytes()));
+    }
+    for (name, value) in document.headers(known) {
+        insert(&mut response, HeaderName::from_static(name), value);
+    }
     response
 }
 
@@ -76,8 +80,16 @@ pub(super) fn document(document: &impl Serialize, keep_for: Duration, request: &
 /// it. `waited` is for how many seconds the caller was made to wait for it at most, if so (RFC 7240 §3, §4.3).
 pub(super) fn status_list(list: PublishedList, waited: Option<u64>, request: &Received) -> Response {
     let PublishedList { text, tag, ttl } = list;
-    let known = is_known(&tag, request);
-    let mut response = public(text.into_bytes(), STATUS_LIST_MEDIA_TYPE, (known, format!("W/\"{tag}\"")));
+    let mut response = Response::new(Full::default());
+    if is_known(&tag, request) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        *response.body_mut() = Full::new(Bytes::from(text));
+        set(&mut response, CONTENT_TYPE, STATUS_LIST_MEDIA_TYPE);
+        set(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    }
+    insert(&mut response, ETAG, format!("W/\"{tag}\""));
+    readable_across_origins(&mut response);
     set(&mut response, VARY, "prefer");
     let mut scope = "public";
     if let Some(seconds) = waited {
@@ -90,21 +102,7 @@ pub(super) fn status_list(list: PublishedList, waited: Option<u64>, request: &Re
 
 /// Whether the caller has what this tag names: with weak comparison (RFC 9110 §13.1.2).
 pub(super) fn is_known(tag: &str, request: &Received) -> bool {
-    let mut known = request.header(IF_NONE_MATCH).flat_map(|line| line.split(',')).map(str::trim);
-    known.any(|known| known.trim_start_matches("W/").trim_matches('"') == tag)
-}
-
-/// What everybody may read; 304 if the caller has it.
-fn public(body: Vec<u8>, media_type: &'static str, (known, tag): (bool, String)) -> Response {
-    let mut response = json_text(StatusCode::OK, body);
-    set(&mut response, CONTENT_TYPE, media_type);
-    if known {
-        response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-    }
-    insert(&mut response, ETAG, tag);
-    readable_across_origins(&mut response);
-    response
+    document::is_known(tag, request.header(IF_NONE_MATCH))
 }
 
 /// Sets a header to what we have put together.
@@ -383,10 +381,9 @@ pub(crate) fn sentence(status: StatusCode, text: &'static str) -> Response {
 pub(super) fn preflight(allow: &'static str) -> Response {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    set(&mut response, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
-    set(&mut response, ACCESS_CONTROL_ALLOW_METHODS, allow);
-    set(&mut response, ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, dpop");
-    set(&mut response, ACCESS_CONTROL_MAX_AGE, "600");
+    for (name, value) in document::preflight(allow) {
+        set(&mut response, HeaderName::from_static(name), value);
+    }
     response
 }
 

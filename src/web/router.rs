@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::Method;
-use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::cookie::Cookies;
@@ -14,7 +13,9 @@ use super::{
     introspect, login, logout, metadata, openapi, par, register, respond, revoke, status, token, userinfo,
 };
 use crate::clock::Clock;
+use crate::document::PublicDocument;
 use crate::oauth::AuthorizationServer;
+use crate::oauth::discovery::Discovery;
 use crate::oauth::metadata::{
     ACCOUNT, ACCOUNT_CALLBACK, ACTIVATE, ACTIVATE_CALLBACK, AUTHORIZE, DEVICE_AUTHORIZATION, INTROSPECT, JWKS,
     LOGIN_CALLBACK, LOGOUT, PUSHED_AUTHORIZATION_REQUEST, REGISTER, REGISTERED, REVOKE, STATUS_LIST,
@@ -69,15 +70,15 @@ pub struct AuthorizationSite {
     /// Where requests are counted.
     pub(super) metrics: Arc<IssuerMetrics>,
     /// What is described for programs, once somebody has asked.
-    description: OnceCell<Value>,
+    description: OnceCell<PublicDocument>,
 }
 
 impl AuthorizationSite {
     /// Puts the site together.
     #[must_use]
     pub fn new(server: Arc<AuthorizationServer>, clock: Arc<dyn Clock>, branding: Branding) -> Self {
+        let base = server.base().to_owned();
         let issuer = HttpUri::parse(server.settings().issuer.as_str()).expect("the issuer is an http(s) URL");
-        let base = issuer.path().trim_end_matches('/').to_owned();
         let https = issuer.is_https();
         let people_sign_in = if server.asks_for_passwords() { Place::Here } else { Place::Elsewhere };
         Self {
@@ -125,22 +126,13 @@ impl AuthorizationSite {
             [AUTHORIZE, ACTIVATE, ACTIVATE_CALLBACK, ACCOUNT, ACCOUNT_CALLBACK, LOGIN, LOGIN_CALLBACK, CONSENT, LOGOUT];
         path.strip_prefix(self.base.as_str()).is_some_and(|path| pages.contains(&path))
     }
-
-    /// Whether a path is one of those at which the metadata may be looked for: RFC 8414 §3.1 puts the well-known part
-    /// before the issuer's path, OpenID Connect Discovery §4 behind it, and clients try all three.
-    fn is_metadata(&self, path: &str) -> bool {
-        let base = self.base.as_str();
-        path.strip_prefix("/.well-known/oauth-authorization-server") == Some(base)
-            || path.strip_prefix("/.well-known/openid-configuration") == Some(base)
-            || path.strip_prefix(base) == Some("/.well-known/openid-configuration")
-    }
 }
 
 #[async_trait]
 impl Site for AuthorizationSite {
     async fn answer(&self, request: Received) -> Response {
-        if self.is_metadata(&request.path) {
-            return get(&request, || metadata::metadata(self, &request));
+        if let Some(document) = Discovery::at(&self.base, &request.path) {
+            return get(&request, || metadata::discovery(self, document, &request));
         }
         let Some(path) = request.path.strip_prefix(self.base.as_str()) else { return respond::not_found() };
         match path {
@@ -211,11 +203,11 @@ impl Site for AuthorizationSite {
                 _ => respond::method_not_allowed("GET, POST"),
             },
             OPENAPI => {
-                let describe = async || openapi::openapi(self.server.settings().issuer.as_str());
+                let issuer = self.server.settings().issuer.as_str();
+                let describe = async || PublicDocument::new(&openapi::openapi(issuer), openapi::KEEP_FOR);
                 let description = self.description.get_or_init(describe).await;
-                get(&request, || respond::document(description, openapi::KEEP_FOR, &request))
+                get(&request, || respond::document(description, &request))
             }
-            JWKS => get(&request, || metadata::key_set(self, &request)),
             STATUS_LIST_AGGREGATION if self.tells_status() => get(&request, || status::aggregation(self, &request)),
             path if self.tells_status() && path.starts_with(STATUS_LIST) => match request.method {
                 Method::GET | Method::HEAD => status::list(self, &request, &path[STATUS_LIST.len()..]).await,
@@ -250,7 +242,7 @@ impl Site for AuthorizationSite {
     }
 
     fn route(&self, path: &str) -> Option<&'static str> {
-        if self.is_metadata(path) {
+        if Discovery::at(&self.base, path) == Some(Discovery::Metadata) {
             return Some(METADATA);
         }
         let path = path.strip_prefix(self.base.as_str())?;

@@ -11,6 +11,7 @@ use http::header::{HeaderName, IF_NONE_MATCH};
 use tokio::time::timeout;
 
 use super::{AuthorizationSite, Received, Response, respond};
+use crate::document::PublicDocument;
 use crate::oauth::Error;
 
 /// How long the names of the lists may be kept.
@@ -57,7 +58,7 @@ fn preferred_wait(request: &Received) -> Option<u64> {
 }
 
 pub(super) fn aggregation(site: &AuthorizationSite, request: &Received) -> Response {
-    site.server
-        .status_lists()
-        .map_or_else(respond::not_found, |names| respond::document(&names, KEEP_NAMES_FOR, request))
+    site.server.status_lists().map_or_else(respond::not_found, |names| {
+        respond::document(&PublicDocument::new(&names, KEEP_NAMES_FOR), request)
+    })
 }

@@ -1,9 +1,11 @@
 """aioquic (PyPI) as an HTTP/3 client: sends requests over one QUIC connection, and prints what came back.
 
-Usage: http3.py HOST PORT CA REQUESTS
+Usage: http3.py HOST PORT CA REQUESTS [CERTIFICATE KEY]
 
 HOST is on this machine, whatever DNS says, and CA vouches for it. REQUESTS is a file with a JSON list of groups of
-requests; those of a group are sent at once, each on a stream of its own. The answers are printed as JSON, in that order.
+requests; those of a group are sent at once, each on a stream of its own. A request is a GET, or else says its method, and
+has no body, or one in hexadecimal digits. The answers are printed as JSON, in that order. CERTIFICATE and KEY are files
+with what the client shows.
 """
 
 import asyncio
@@ -29,12 +31,16 @@ class Client(QuicConnectionProtocol):
 
     def send(self, host, request):
         """Send a request, and return its answer to come."""
-        pseudo = {"method": "GET", "scheme": "https", "authority": host, "path": request["path"]}
+        method, body = request.get("method", "GET"), bytes.fromhex(request.get("body", ""))
+        pseudo = {"method": method, "scheme": "https", "authority": host, "path": request["path"]}
         headers = [(f":{name}", value) for name, value in pseudo.items()] + request["headers"]
         stream = self._quic.get_next_available_stream_id()
         ended = asyncio.get_running_loop().create_future()
         self.answers[stream] = ({"headers": [], "body": ""}, ended)
-        self.http.send_headers(stream, [(name.encode(), value.encode()) for name, value in headers], end_stream=True)
+        headers = [(name.encode(), value.encode()) for name, value in headers]
+        self.http.send_headers(stream, headers, end_stream=not body)
+        if body:
+            self.http.send_data(stream, body, end_stream=True)
         self.transmit()
         return ended
 
@@ -63,10 +69,12 @@ class Client(QuicConnectionProtocol):
             ended.set_exception(ConnectionError(why))
 
 
-async def main(host, port, authority, requests):
+async def main(host, port, authority, requests, *shown):
     """Send all requests and print all answers."""
     configuration = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, server_name=host)
     configuration.load_verify_locations(cafile=authority)
+    if shown:
+        configuration.load_cert_chain(*shown)
     with open(requests, encoding="utf-8") as file:
         groups = json.load(file)
     answers = []

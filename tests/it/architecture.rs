@@ -121,7 +121,19 @@ fn arrows_point_down() {
     let layers: &[(&str, &[&str])] = &[
         (
             "leaf",
-            &["audit", "clock", "current", "entropy", "ident", "scope", "secret", "throttle", "unavailable", "uri"],
+            &[
+                "audit",
+                "clock",
+                "current",
+                "document",
+                "entropy",
+                "ident",
+                "scope",
+                "secret",
+                "throttle",
+                "unavailable",
+                "uri",
+            ],
         ),
         ("jose", &["jose"]),
         ("certificates", &["certificate"]),

@@ -213,6 +213,7 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("listen.ext_authz", "[{}]")], "listen.ext_authz[0]", "lacks `address`"),
         (&[("listen.ext_authz", "[]")], "listen.ext_authz", "is empty"),
         (&[("listen.ext_authz", "[{ address: 1.2.3.4:5 }, { address: 1.2.3.4:5 }]")], "listen.ext_authz[1].address", "already"),
+        (&[("authorization_server.metadata_at_gate", "true"), ("protected_resources", "[]")], "authorization_server.metadata_at_gate", "needs a gate"),
         (&[("listen.adimn", "{}")], "listen.adimn", "is unknown"),
         (&[("listen.admin.address", "127.0.0.1:8080")], "listen.admin.address", "`listen.public` is at 127.0.0.1:8080"),
         (&[("listen.admin.address", "0.0.0.0:8080")], "listen.admin.address", "is taken"),

@@ -83,10 +83,15 @@ impl World {
         Ask::good(&self.gate, &self.ada)
     }
 
+    /// The headers of the request, but for its host.
+    pub fn fields(&self, ask: &Ask) -> Vec<(&'static str, Vec<u8>)> {
+        ask.fields(&self.gate, &self.ada)
+    }
+
     /// The request as it goes over the wire.
     pub fn wire(&self, ask: &Ask) -> Vec<u8> {
         let mut wire = format!("{} {} HTTP/1.1\r\nhost: {}\r\n", ask.method, ask.target, ask.host).into_bytes();
-        for (name, value) in ask.fields(&self.gate, &self.ada) {
+        for (name, value) in self.fields(ask) {
             wire.extend_from_slice(name.as_bytes());
             wire.extend_from_slice(b": ");
             wire.extend_from_slice(&value);

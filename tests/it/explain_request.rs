@@ -109,6 +109,22 @@ async fn an_operator_is_told_which_rule_decides_and_why() {
             assert!(text.contains(part), "{arguments:?} does not say {part}:\n{text}");
         }
     }
+    let own = format!(
+        "store: {{ memory: {{}} }}\nauthorization_server: {{ issuer: \"https://auth.example.com/a\", metadata_at_gate: true }}\n{CONFIGURATION}"
+    );
+    fs::write(folder.path().join("tollgate.yaml"), own).expect("a file");
+    for (request, said) in [
+        (
+            "GET https://auth.example.com/.well-known/oauth-authorization-server/a",
+            "for a document of the authorization server",
+        ),
+        ("GET https://auth.example.com/a/oauth/jwks", "for a document of the authorization server"),
+        ("GET https://auth.example.com/a/oauth/token", "403 host_unknown"),
+        ("GET https://api.example.com/a/oauth/jwks", "403 no_rule"),
+    ] {
+        let (text, code) = explain(&folder, &["--request", request]).await;
+        assert!(code == Some(0) && text.contains(said), "{request}: {text}");
+    }
     for arguments in [
         &["--request", "/orders"][..],
         &["--request", order, "--claims", "[]"],

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,7 +24,10 @@ use tollgate::replay::{LocalReplayGuard, ReplayGuard, ReplayKey, Seen};
 use tollgate::secret::rotation::RotatingSecret;
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{base64url, sha256};
-use tollgate::token::{KeyLookup, KeysFault, Renew, TOKEN_ALGORITHMS, TokenLookup, TokenProfile};
+use tollgate::token::{
+    KeyLookup, KeysFault, Renew, Revocations, RevocationsFault, TOKEN_ALGORITHMS, TokenLookup, TokenProfile,
+    VerifiedToken,
+};
 use tollgate::unavailable::Unavailable;
 
 use crate::world::TestClock;
@@ -56,6 +60,46 @@ impl KeyLookup for Keys {
     }
 }
 
+/// How long a slow issuer takes for an answer.
+pub const SLOWNESS: Duration = Duration::from_millis(1_200);
+
+/// Something of a slow issuer's, which is there once somebody has waited for it.
+#[derive(Default)]
+struct Slow(AtomicBool);
+
+#[async_trait]
+impl Renew for Slow {
+    async fn renew(&self, _: Timestamp) {
+        let _ = tokio::time::timeout(SLOWNESS, std::future::pending::<()>()).await;
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The keys of a slow issuer.
+struct SlowKeys(Keys, Slow);
+
+#[async_trait]
+impl Renew for SlowKeys {
+    async fn renew(&self, now: Timestamp) {
+        self.1.renew(now).await;
+    }
+}
+
+impl KeyLookup for SlowKeys {
+    fn keys(&self, kid: Option<&str>, now: Timestamp) -> Result<Vec<PublicKey>, KeysFault> {
+        if self.1.0.load(Ordering::SeqCst) { self.0.keys(kid, now) } else { Err(KeysFault::Outdated) }
+    }
+}
+
+/// Its status list, in which nothing stands.
+struct SlowList(Arc<Slow>);
+
+impl Revocations for SlowList {
+    fn is_revoked(&self, _: &VerifiedToken, _: Timestamp) -> Result<bool, RevocationsFault> {
+        if self.0.0.load(Ordering::SeqCst) { Ok(false) } else { Err(RevocationsFault::Outdated(self.0.clone())) }
+    }
+}
+
 /// A guard that never answers.
 struct DeadGuard;
 
@@ -84,6 +128,8 @@ pub enum Trouble {
     NoGuard,
     /// Nobody says what handles stand for.
     NoLookup,
+    /// Its keys and its status list must be waited for, each for [`SLOWNESS`].
+    SlowIssuer,
     /// It has restarted a moment ago, and an earlier life may have seen every proof made up to now.
     JustRestarted,
 }
@@ -122,7 +168,15 @@ impl Gate {
         let restarted = clock.now();
         let seen_until = (trouble == Trouble::JustRestarted).then(|| restarted + Duration::from_secs(15));
         let lookup = NoHandles(if trouble == Trouble::NoLookup { Err(Unavailable::Down) } else { Ok(()) });
-        let own = TokenIssuer { opaque: OpaqueTokens::Handles(Arc::new(lookup)), ..own_issuer(Arc::new(Keys(keys))) };
+        let slow = trouble == Trouble::SlowIssuer;
+        let keys: Arc<dyn KeyLookup> =
+            if slow { Arc::new(SlowKeys(Keys(keys), Slow::default())) } else { Arc::new(Keys(keys)) };
+        let list = || Arc::new(SlowList(Arc::default())) as Arc<dyn Revocations>;
+        let own = TokenIssuer {
+            opaque: OpaqueTokens::Handles(Arc::new(lookup)),
+            revocations: slow.then(list),
+            ..own_issuer(keys)
+        };
         let enforcer = Enforcer::new(
             resources(),
             &[Arc::new(own)],

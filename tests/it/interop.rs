@@ -13,6 +13,7 @@ use crate::chromium::chromium;
 use crate::envoy::Envoy;
 use crate::machine::{Machine, Running, between};
 use crate::process::{Installation, PASSWORD, Process, eventually, run};
+use crate::upstream::Upstream;
 use crate::world::{SECRET, World, free_port};
 use oauth2::basic::BasicClient;
 use oauth2::{
@@ -152,6 +153,32 @@ async fn openid_client_introspects_and_revokes() {
 #[tokio::test]
 async fn oauth4webapi_accepts_our_tokens_as_a_resource_server() {
     satisfies(node("resource-server.mjs")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oauth4webapi_finds_everything_at_the_gate_where_envoy_knows_the_token_endpoint_only() {
+    let (installation, upstream, public) = (Installation::new(), Upstream::start().await, free_port());
+    let (socket, port) = (installation.socket().display().to_string(), installation.issuer.rsplit(':').next());
+    let port = port.expect("a port");
+    let token_endpoint = r#"                        - match: { path: "/oauth/token" }
+                          typed_per_filter_config:
+                            envoy.filters.http.ext_authz:
+                              "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
+                              disabled: true
+                          route: { cluster: tollgate_public }
+                        # What is public is a rule"#;
+    let changes = [
+        ("/run/tollgate/authz.sock", &*socket),
+        ("port_value: 0 } }\n      ", &format!("port_value: {port} }} }}\n      ")),
+        ("\"api.example.com\", \"api.example.com:443\"", &format!("\"127.0.0.1:{port}\"")),
+        ("port_value: 8080", &format!("port_value: {public}")),
+        ("                        # What is public is a rule", token_endpoint),
+    ];
+    let _envoy = Envoy::of_file("envoy.yaml", upstream.port, installation.folder.path(), &changes).await;
+    let address = format!("listen.public.address=\"127.0.0.1:{public}\"");
+    let settings = ["authorization_server.metadata_at_gate=true", &address];
+    satisfies_at(&installation, node("resource-server.mjs"), &settings).await;
+    assert!(upstream.take().is_empty(), "the API was reached");
 }
 
 #[tokio::test]

@@ -33,8 +33,10 @@ const PATTERNS: [(&str, &str); 3] = [
     ("path if self.registers() && path.starts_with(REGISTERED)", "/oauth/register/{client_id}"),
 ];
 
-/// What the router answers before it looks at its table: metadata may be before the path of the issuer, or behind it.
-const BEFORE_THE_TABLE: [&str; 2] = ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"];
+/// What the router answers before it looks at its table: metadata may be before the path of the issuer, or behind it; and keys,
+/// which the gate may answer for as well.
+const BEFORE_THE_TABLE: [&str; 3] =
+    ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/oauth/jwks"];
 
 /// Error codes of the wire that are no refusal: too many requests, an outage, and a defect.
 const NOT_REFUSALS: [&str; 3] = ["slow_down", "temporarily_unavailable", "server_error"];

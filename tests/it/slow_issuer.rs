@@ -8,8 +8,9 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tollgate::clock::Clock as _;
 
+use crate::check::Ask;
 use crate::envoy::{Envoy, Reply, eventually};
-use crate::gate::Holder;
+use crate::gate::{Gate, Holder, SLOWNESS, Trouble};
 use crate::other_issuers::serve_at;
 use crate::provider::{Conduct, Provider};
 use crate::upstream::{Upstream, field};
@@ -20,7 +21,7 @@ const API: &str = "https://api.example.com";
 /// What a gate of these tests needs to leave its fence behind, and to be allowed a fetch again.
 const A_WHILE: Duration = Duration::from_secs(11);
 
-/// Longest that the gate waits for others.
+/// Longest that the gate waits for others, of however many it must learn something.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
 
 /// An Envoy with so much patience, a gate, an API, and an issuer that answers as the test says.
@@ -141,4 +142,21 @@ async fn keys_that_do_not_come_in_time_are_the_same_outage() {
     let request = story.request(&token);
     story.is_answered_by_the_gate(&request).await;
     story.is_well(&request).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_waits_of_one_request_have_one_end_together() {
+    assert!(SLOWNESS < LOOKUP_LIMIT && LOOKUP_LIMIT < 2 * SLOWNESS, "each alone would not be too long");
+    let (gate, upstream, ada) = (Gate::with(Trouble::SlowIssuer).await, Upstream::start().await, Holder::new("tv"));
+    let envoy = Envoy::waiting("20s", gate.tcp.port(), upstream.port).await;
+    let token = Ask::good(&gate, &ada).token(&gate);
+    let proof = ada.proof("GET", &format!("{API}/orders/7"), &token, gate.now());
+    let head = "GET /orders/7 HTTP/1.1\r\nhost: api.example.com";
+    let request = format!("{head}\r\nauthorization: DPoP {token}\r\ndpop: {proof}\r\n\r\n");
+    let late = envoy.send(request.as_bytes()).await;
+    assert!(late.status == 503 && is_of_gate(&late), "{late:?}");
+    assert!(upstream.take().is_empty(), "the API was reached");
+    // The keys are there by now, its proof is not spent, and to wait for the list alone is not too long.
+    let reply = envoy.send(request.as_bytes()).await;
+    assert_eq!((reply.status, upstream.take().len()), (200, 1), "{reply:?}");
 }

@@ -11,7 +11,7 @@ use crate::collector::{Collector, attribute, hex};
 use crate::envoy::Envoy;
 use crate::manifests::objects;
 use crate::process::{Installation, Process};
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, fields};
 use crate::world::SECRET;
 
 /// The trace of a caller, and the span in it.
@@ -146,6 +146,55 @@ async fn what_anybody_says_of_a_trace_is_a_link_and_no_span_holds_a_secret() {
     for secret in [&*token, &proof, "hidden", "secret-path", SECRET] {
         assert!(!everything.contains(secret), "a span holds {secret}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envoy_that_does_not_trace_hands_on_what_callers_say_of_their_traces_byte_for_byte() {
+    let (collector, installation, upstream) = (Collector::start().await, Installation::new(), Upstream::start().await);
+    let _process = collector.serving(&installation).await;
+    let envoy = Envoy::recommended(&installation.socket(), upstream.port).await;
+    let client = installation.client("bound");
+    let future = format!("cc-{TRACE}-{CALLER}-ff-what-a-later-version-adds");
+    for (parents, states) in [
+        (&[&*traceparent()][..], &["shop=00f067aa0ba902b7,other=t61rcWkgMzE"][..]),
+        (&[&*format!("00-{TRACE}-{CALLER}-00")], &["a@b=!\"#$%&'()*+-./:;<>?@[]^_`{|}~ x", "second=line"]),
+        (&[&*future], &[",,  odd = spaces ,\t,"]),
+        (&["00-nonsense", &*traceparent()], &["no-value", ""]),
+        (&[], &["without=a-parent"]),
+    ] {
+        let line = |name: &'static str| move |value: &&str| format!("{name}: {value}\r\n");
+        let lines: String =
+            parents.iter().map(line("traceparent")).chain(states.iter().map(line("tracestate"))).collect();
+        let (wire, _) = good(&client, &lines).await;
+        assert_eq!(envoy.send(&wire).await.status, 200, "{lines}");
+        let [head] = &upstream.take()[..] else { panic!("one request: {lines}") };
+        assert_eq!(fields(head, "traceparent"), parents, "{head}");
+        assert_eq!(fields(head, "tracestate"), states.iter().map(|state| state.trim()).collect::<Vec<_>>(), "{head}");
+    }
+    assert_eq!(collector.named("tollgate", CHECK, 5).await.len(), 5, "each has a span of its own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_envoy_that_traces_tells_the_api_is_its_own_word() {
+    let (collector, installation, upstream) = (Collector::start().await, Installation::new(), Upstream::start().await);
+    let _process = collector.serving(&installation).await;
+    let tracing = objects(&tracing_of_the_book()).remove(0);
+    let envoy = Envoy::tracing(tracing, collector.port, &installation.socket(), upstream.port).await;
+    let state = "shop=00f067aa0ba902b7,other=t61rcWkgMzE";
+    let lines = format!("traceparent: {}\r\ntracestate: {state}\r\n", traceparent());
+    let (wire, _) = good(&installation.client("bound"), &lines).await;
+    assert_eq!(envoy.send(&wire).await.status, 200);
+    let [head] = &upstream.take()[..] else { panic!("one request") };
+    let [parent] = fields(head, "traceparent")[..] else { panic!("one line: {head}") };
+    let parts: Vec<_> = parent.split('-').collect();
+    let [version, trace, span, sampled] = parts[..] else { panic!("{parent}") };
+    assert_eq!((version, trace, sampled), ("00", TRACE, "01"));
+    assert_eq!(fields(head, "tracestate"), [state], "{head}");
+    // The span is one of Envoy's, and none of ours.
+    let id: Vec<u8> = (0..8).map(|at| u8::from_str_radix(&span[2 * at..2 * at + 2], 16).expect("digits")).collect();
+    collector.until_it_has_span("envoy", &id).await;
+    let checks = collector.named("tollgate", CHECK, 1).await;
+    assert!(span != CALLER && span != hex(&checks[0].span_id), "{parent}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,13 +3,18 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::super::validate::{load, refuse};
-use crate::authz::{self, Headers, Outcome, Request, Trial};
-use crate::clock::{Clock as _, SystemClock};
+use crate::authz::{self, Headers, IssuerDocuments, Outcome, Request, ResourceSettings, Trial};
+use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::config::AuthorizationServer;
+use crate::document::{PublicDocument, PublicDocuments};
 use crate::jose::{Members, object};
+use crate::oauth::discovery::Discovery;
 
 /// The request to explain.
 #[derive(Debug, Args)]
@@ -39,7 +44,8 @@ impl OfRequest {
             Ok(config) => config,
             Err(mistakes) => return Some(refuse(&mistakes)),
         };
-        Some(match self.attempt(request, config.protected_resources) {
+        let documents = config.authorization_server.as_ref().and_then(documents);
+        Some(match self.attempt(request, (config.protected_resources, documents)) {
             Ok(trial) => {
                 print!("{request}\n\n{}", told(&trial, self.claims.is_some()));
                 ExitCode::SUCCESS
@@ -51,7 +57,7 @@ impl OfRequest {
         })
     }
 
-    fn attempt(&self, request: &str, resources: Vec<authz::ResourceSettings>) -> Result<Trial, String> {
+    fn attempt(&self, request: &str, gate: (Vec<ResourceSettings>, Option<IssuerDocuments>)) -> Result<Trial, String> {
         let (method, host, target) = parts(request).ok_or("a request is a method and an absolute URL")?;
         let headers = self.header.iter().map(|header| header.split_once(':').ok_or("a header is `Name: value`"));
         let headers: Vec<_> = headers.collect::<Result<_, _>>()?;
@@ -60,8 +66,25 @@ impl OfRequest {
         let claims: Option<Members> = claims.transpose().map_err(|_| "the claims are no JSON object")?;
         let resource = self.resource.as_deref();
         let request = Request { resource, method, host, target, headers, certificate: None };
-        authz::attempt(resources, &request, claims.as_ref(), SystemClock.now())
+        authz::attempt(gate, &request, claims.as_ref(), SystemClock.now())
             .map_err(|fault| format!("no good token says these claims: {}", fault.description()))
+    }
+}
+
+/// The documents of an authorization server that the gate answers for, as far as nothing runs: with nothing in them.
+fn documents(server: &AuthorizationServer) -> Option<IssuerDocuments> {
+    let origin = server.metadata_at_gate.clone()?;
+    Some(IssuerDocuments { origin, documents: Arc::new(Blank { base: server.settings.base() }) })
+}
+
+/// Documents with nothing in them, where those of an issuer are.
+struct Blank {
+    base: String,
+}
+
+impl PublicDocuments for Blank {
+    fn document(&self, path: &str, _: Timestamp) -> Option<PublicDocument> {
+        Discovery::at(&self.base, path).map(|_| PublicDocument::new(&(), Duration::ZERO))
     }
 }
 
@@ -98,6 +121,9 @@ fn told(trial: &Trial, with_token: bool) -> String {
     match &trial.outcome {
         Outcome::Anyone => line("answer", "passes, whoever sends it"),
         Outcome::Preflight => line("answer", "passes as a preflight request, without an identity"),
+        Outcome::Described if trial.resource.is_none() => {
+            line("answer", "from the gate itself: it is for a document of the authorization server");
+        }
         Outcome::Described => line("answer", "200 from the gate itself: it is for a document of the gate"),
         Outcome::Passes => line("answer", "passes, if token and proof are good"),
         Outcome::Denied(denial, answer) => {

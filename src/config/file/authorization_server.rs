@@ -50,6 +50,11 @@ pub(in crate::config) struct AuthorizationServerFile {
     /// another than the issuer's (RFC 8705 §5): a name for the same listener, or a proxy that asks for certificates. Paths are
     /// those of the issuer, and a DPoP proof may be made for either address. Default: none.
     pub(in crate::config) mtls_origin: Option<Given<String>>,
+    /// Whether the gate of this process answers for the metadata and the key set, too: to requests for them at the host of the
+    /// issuer that Envoy asks it about, whatever resource their route belongs to. Then Envoy needs no route to this server for
+    /// them, but a route that is checked. Its `max_denied_response_body_bytes` must have room for them.
+    #[schemars(extend("default" = false))]
+    pub(in crate::config) metadata_at_gate: Option<Given<bool>>,
     /// How well people can be recognised where they sign in (`acr`), for clients to read in the metadata.
     pub(in crate::config) acr_values_supported: Option<Given<Vec<Given<Parsed<Acr>>>>>,
     /// What clients may ask for in detail (RFC 9396), by the `type` of the objects in `authorization_details`.

@@ -43,7 +43,7 @@ pub(in crate::config) struct IssuerFile {
     /// answered with 503.
     #[schemars(extend("default" = "1m"))]
     pub(in crate::config) status_list_stale: Option<Given<Lifetime>>,
-    /// How long a request to it may take; at most 30s. Nobody waits for more than two seconds.
+    /// How long a request to it may take; at most 30s. A check waits for two seconds at most, whatever it must learn from others.
     #[schemars(extend("default" = "5s"))]
     pub(in crate::config) timeout: Option<Given<Lifetime>>,
 }
