@@ -22,11 +22,13 @@ use crate::unavailable::Unavailable;
 mod credential;
 mod discovery;
 mod introspection;
+mod questions;
 mod status_lists;
 
 pub use credential::{Authenticating, ClientCredential};
 use discovery::Discovery;
-pub use introspection::{ANSWERS_KEPT, Introspection, IntrospectionSettings, QUESTIONS};
+pub use introspection::{Introspection, IntrospectionSettings};
+pub use questions::{ANSWERS_KEPT, Asked, IN_VAIN, IN_VAIN_STORE, QUESTIONS, QuestionLimits, Questions};
 pub use status_lists::{LISTS_KEPT, StatusLists};
 
 /// How many keys of a set are looked at.

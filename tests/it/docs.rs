@@ -99,6 +99,8 @@ fn the_readme_names_the_limits_that_hold() {
         ("keys in a set", grouped(issuers::KEYS_LIMIT as u64)),
         ("answers that are kept of each introspection endpoint", grouped(issuers::ANSWERS_KEPT)),
         ("questions at once to each introspection endpoint", grouped(issuers::QUESTIONS as u64)),
+        ("questions a second for nothing to each introspection endpoint", grouped(issuers::IN_VAIN.into())),
+        ("looks a second for opaque access tokens that are none", grouped(issuers::IN_VAIN_STORE.into())),
         ("clients at which sessions have signed people in", settable(kept.session_clients)),
         ("grants that a page shows a person", grouped(oauth::GRANTS_SHOWN.into())),
         ("logo", size(web::Logo::LIMIT)),

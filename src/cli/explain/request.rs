@@ -39,7 +39,7 @@ impl OfRequest {
             Ok(config) => config,
             Err(mistakes) => return Some(refuse(&mistakes)),
         };
-        Some(match self.attempt(request, config.protected_resources) {
+        Some(match self.attempt(request, &config.token_profiles(), config.protected_resources) {
             Ok(trial) => {
                 print!("{request}\n\n{}", told(&trial, self.claims.is_some()));
                 ExitCode::SUCCESS
@@ -51,7 +51,12 @@ impl OfRequest {
         })
     }
 
-    fn attempt(&self, request: &str, resources: Vec<authz::ResourceSettings>) -> Result<Trial, String> {
+    fn attempt(
+        &self,
+        request: &str,
+        profiles: &authz::Profiles,
+        resources: Vec<authz::ResourceSettings>,
+    ) -> Result<Trial, String> {
         let (method, host, target) = parts(request).ok_or("a request is a method and an absolute URL")?;
         let headers = self.header.iter().map(|header| header.split_once(':').ok_or("a header is `Name: value`"));
         let headers: Vec<_> = headers.collect::<Result<_, _>>()?;
@@ -60,7 +65,7 @@ impl OfRequest {
         let claims: Option<Members> = claims.transpose().map_err(|_| "the claims are no JSON object")?;
         let resource = self.resource.as_deref();
         let request = Request { resource, method, host, target, headers, certificate: None };
-        authz::attempt(resources, &request, claims.as_ref(), SystemClock.now())
+        authz::attempt(resources, &request, (claims.as_ref(), profiles), SystemClock.now())
             .map_err(|fault| format!("no good token says these claims: {}", fault.description()))
     }
 }
