@@ -50,6 +50,9 @@ pub struct Introspection {
     paused_until: AtomicI64,
 }
 
+/// What came is not what RFC 7662 §2.2 calls an answer.
+struct NoAnswer;
+
 impl Introspection {
     /// Nothing was asked yet.
     #[must_use]
@@ -70,7 +73,7 @@ impl Introspection {
         form.extend(us.parameters.iter().map(|(name, value)| (*name, value.as_str())));
         let url = endpoint.as_str();
         match self.fetcher.post(endpoint, &form, us.authorization.as_deref()).await {
-            Ok(Fetched { status: 200, body, .. }) => self.read(&body, now).ok_or_else(|| {
+            Ok(Fetched { status: 200, body, .. }) => self.read(&body, now).map_err(|NoAnswer| {
                 tracing::error!(url, "what the introspection endpoint says is no answer");
                 Unavailable::Down
             }),
@@ -94,17 +97,17 @@ impl Introspection {
         self.paused_until.store((now + PAUSE).millis(), Ordering::Relaxed);
     }
 
-    /// Reads an answer (RFC 7662 §2.2); `None` if it is none.
-    fn read(&self, body: &[u8], now: Timestamp) -> Option<Option<Said>> {
-        let mut claims = object(body).ok()?;
-        let is_active = claims.remove("active")?.as_bool()?;
+    /// Reads an answer (RFC 7662 §2.2), if it is one.
+    fn read(&self, body: &[u8], now: Timestamp) -> Result<Option<Said>, NoAnswer> {
+        let mut claims = object(body).map_err(|_| NoAnswer)?;
+        let is_active = claims.remove("active").and_then(|active| active.as_bool()).ok_or(NoAnswer)?;
         if !is_active || !is_access_token(&claims) {
-            return Some(None);
+            return Ok(None);
         }
         let kept = now + self.settings.kept;
-        let until = optional_time(&claims, "exp").ok()?.map_or(kept, |expires| expires.min(kept));
+        let until = optional_time(&claims, "exp").map_err(|_| NoAnswer)?.map_or(kept, |expires| expires.min(kept));
         if until <= now {
-            return Some(None); // no answer counts for longer than its token (RFC 7662 §4), and this one is over
+            return Ok(None); // no answer counts for longer than its token (RFC 7662 §4), and this one is over
         }
         // What RFC 7662 leaves out and a JWT would say: the issuer speaks of its own tokens, and one that does not expire is
         // good for as long as this answer is.
@@ -113,7 +116,7 @@ impl Introspection {
         if let Some(client_id) = claims.get("client_id").cloned() {
             claims.entry("sub").or_insert(client_id); // RFC 9068 §2.2: without a person the client speaks for itself
         }
-        Some(Some(Said { claims, until: Some(until) }))
+        Ok(Some(Said { claims, until: Some(until) }))
     }
 }
 

@@ -97,6 +97,7 @@ fn the_readme_names_the_limits_that_hold() {
         ("live sessions", settable(kept.sessions)),
         ("key set, or metadata, of another issuer", size(fetch::FetchLimits::default().size as u64)),
         ("keys in a set", grouped(issuers::KEYS_LIMIT as u64)),
+        ("requests at once that wait for newer keys of one issuer", grouped(issuers::WAITING_FOR_KEYS as u64)),
         ("answers that are kept of each introspection endpoint", grouped(issuers::ANSWERS_KEPT)),
         ("questions at once to each introspection endpoint", grouped(issuers::QUESTIONS as u64)),
         ("questions a second for nothing to each introspection endpoint", grouped(issuers::IN_VAIN.into())),
