@@ -3,7 +3,7 @@
 //! A proxy asks about one request at a time. [`Enforcer::decide`] finds the resource, the rule, the token and the proof,
 //! in that order, cheap checks before costly ones, and without waiting for anything. What a token that is a handle stands
 //! for is asked by the caller, who then has the request decided again, once; so are newer keys of an issuer, where those at
-//! hand are not enough to judge a token. What is left to ask, whether the proof is new, is asked by the caller too, last of
+//! hand are not enough to judge a token. Nobody is asked on behalf of a request whose proof is no good. What is left to ask, whether the proof is new, is asked by the caller too, last of
 //! all, so that only a request that is right in every other respect can fill the memory of the guard.
 //!
 //! | step | may end in |
@@ -16,6 +16,7 @@
 //! | rule | `McpCallMalformed`, `NoRule`, or an allow for anyone |
 //! | credentials | `Credentials…` |
 //! | proof there at all | `Proof(Missing)`, `Proof(Repeated)` |
+//! | what must hold before anybody is asked what a token stands for | `Proof(…)`, `BearerRefused` |
 //! | token | `Token(…)`, `CertificateMismatch`, `BoundTokenAsBearer`, `BearerRefused`, `UnboundTokenAsDpop` |
 //! | proof | `Proof(…)`, `KeyMismatch` |
 //! | what the rule asks of the token | `ScopeInsufficient`, `DetailsInsufficient`, `ClaimRefused`, `AuthenticationTo…`, `Condition…` |
@@ -35,7 +36,7 @@ use crate::dpop::{self, Expected, Fence, Htu, NonceRule, Nonces, ProofFault, Pro
 use crate::ident::Audience;
 use crate::secret::sha256_parts;
 use crate::token::{
-    self, Form, KeyLookup, Renew, RevocationsFault, TokenExpectation, TokenFault, VerifiedToken, VerifyError,
+    self, Form, KeyLookup, Renew, RevocationsFault, Said, TokenExpectation, TokenFault, VerifiedToken, VerifyError,
 };
 use crate::unavailable::Unavailable;
 
@@ -74,7 +75,7 @@ pub use requirement::{ClaimRequirement, DetailRequirement, Requirements};
 pub use resource::{
     AcceptedIssuer, DpopRequirement, Enforcement, GateNonce, OpaqueTokens, Preflight, ResourceSettings, TokenIssuer,
 };
-pub use trial::{Outcome, Trial, attempt};
+pub use trial::{Outcome, Profiles, Trial, attempt};
 pub use upstream::{
     CLAIMS_LIMIT, ClaimsHeader, HeaderFault, IdentityHeader, UpstreamAuthorization, UpstreamChanges, UpstreamView,
     VALUE_LIMIT,
@@ -333,7 +334,21 @@ impl Enforcer {
             (Scheme::Dpop, DpopRequirement::Off) => return Err(Denial::CredentialsMissing.into()),
             (Scheme::Bearer, _) => None,
         };
-        let token = context.token.insert(self.token(resource, credentials.token, resolved, now)?);
+        let verified = |proof| -> Result<VerifiedProof, Stop> {
+            let target = Htu::at(&resource.settings.origin, &path).map_err(|_| Denial::PathMalformed)?;
+            Ok(self.proof(resource, proof, request.method, &target, credentials.token, now)?)
+        };
+        let token = match self.token(resource, credentials.token, resolved, now) {
+            // Anybody can make up a token: nobody is asked on behalf of one who could not pass with a good one either.
+            Err(Stop::Unresolved(unresolved)) => {
+                let prover = match proof {
+                    Some(proof) => Some(verified(proof)?.key()),
+                    None => check_bearer_may_ask(resource, request.certificate).map(|()| None)?,
+                };
+                return Err(Stop::Unresolved(Unresolved { prover, ..unresolved }));
+            }
+            token => context.token.insert(token?),
+        };
         resource.check_revoked(token, now)?;
         check_certificate(token, request.certificate)?;
         let Some(proof) = proof else {
@@ -342,8 +357,7 @@ impl Enforcer {
             return Ok(Cleared::Bearer(credentials));
         };
         let bound_to = token.key().ok_or(Denial::UnboundTokenAsDpop)?;
-        let target = Htu::at(&resource.settings.origin, &path).map_err(|_| Denial::PathMalformed)?;
-        let proof = self.proof(resource, proof, request.method, &target, credentials.token, now)?;
+        let proof = verified(proof)?;
         context.proof_age = Some(now.since(proof.made()));
         if proof.key() != bound_to {
             return Err(Denial::KeyMismatch.into());
@@ -378,9 +392,11 @@ impl Enforcer {
         now: Timestamp,
     ) -> Result<Arc<VerifiedToken>, Stop> {
         let key = sha256_parts(&[resource.settings.audience.as_str().as_bytes(), text.as_bytes()]);
-        if let Some(token) = self.tokens.find(&key) {
+        if let Some(token) = self.tokens.find(&key).filter(|token| !token.is_outdated(now)) {
             let (issuer, _) = resource.issuer(token.issuer())?;
-            issuer.keys.check_fresh(now).map_err(|fault| Stop::at_token(fault.into(), &issuer.keys))?;
+            if !token.is_hearsay() {
+                issuer.keys.check_fresh(now).map_err(|fault| Stop::at_token(fault.into(), &issuer.keys))?;
+            }
             return if token.is_expired(now, issuer.profile.skew) {
                 Err(Denial::Token(TokenFault::Expired).into())
             } else {
@@ -391,9 +407,10 @@ impl Enforcer {
         let (issuer, audiences) = resource.issuer_of(form)?;
         let expected = TokenExpectation { issuer: issuer.name.as_str(), audiences, profile: &issuer.profile };
         let generation = self.tokens.generation();
-        let (lookup, lasts) = match (form, &issuer.opaque) {
-            (Form::Handle(_) | Form::Opaque(_), OpaqueTokens::Handles(lookup)) => (lookup, true),
-            (Form::Handle(_) | Form::Opaque(_), OpaqueTokens::Introspected(lookup)) => (lookup, false),
+        let lookup = match (form, &issuer.opaque) {
+            (Form::Handle(_) | Form::Opaque(_), OpaqueTokens::Handles(lookup) | OpaqueTokens::Introspected(lookup)) => {
+                lookup
+            }
             (Form::Jwt(_), _) | (Form::Handle(_) | Form::Opaque(_), OpaqueTokens::None) => {
                 let verified = token::verify(text, &expected, &*issuer.keys, now);
                 let token = Arc::new(verified.map_err(|error| Stop::at_token(error, &issuer.keys))?);
@@ -403,14 +420,12 @@ impl Enforcer {
         };
         let Some(Resolved { answer, .. }) = resolved.filter(|resolved| resolved.key == key) else {
             let (lookup, token) = (Arc::clone(lookup), Zeroizing::new(text.to_owned()));
-            return Err(Stop::Unresolved(Unresolved { lookup, token, key }));
+            return Err(Stop::Unresolved(Unresolved { lookup, token, prover: None, key }));
         };
-        let said = answer.ok_or(TokenFault::HandleUnknown);
-        let token = said.and_then(|said| token::judge(said, &expected, now)).map_err(Denial::Token)?;
-        let token = Arc::new(token);
-        if lasts {
-            self.tokens.keep(key, Arc::clone(&token), generation);
-        }
+        let Said { claims, until } = answer.ok_or(Denial::Token(TokenFault::HandleUnknown))?;
+        let token = token::judge(claims, &expected, now).map_err(Denial::Token)?;
+        let token = Arc::new(token.said_until(until));
+        self.tokens.keep(key, Arc::clone(&token), generation);
         Ok(token)
     }
 
@@ -462,6 +477,14 @@ fn check_bearer(token: &VerifiedToken, resource: &Resource) -> Result<(), Denial
         | (None, Some(_), DpopRequirement::Required) => Err(Denial::BearerRefused),
         (None, Some(_), DpopRequirement::OrCertificate)
         | (None, _, DpopRequirement::Allowed | DpopRequirement::Off) => Ok(()),
+    }
+}
+
+/// Refuses a bearer token that is not welcome whatever it stands for, so that nobody need be asked about it.
+fn check_bearer_may_ask(resource: &Resource, shown: Option<&str>) -> Result<(), Denial> {
+    match (resource.settings.dpop, shown) {
+        (DpopRequirement::Required, _) | (DpopRequirement::OrCertificate, None) => Err(Denial::BearerRefused),
+        (DpopRequirement::OrCertificate, Some(_)) | (DpopRequirement::Allowed | DpopRequirement::Off, _) => Ok(()),
     }
 }
 

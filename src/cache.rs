@@ -87,7 +87,7 @@ impl TokenCache for Tokens {
     }
 }
 
-/// Drops a token at its `exp`; a rule judges the moment exactly, this only frees the memory.
+/// Drops a token when it counts no longer; a rule judges the moment exactly, this only frees the memory.
 struct UntilExpired {
     /// Tells how far off an `exp` is.
     clock: Arc<dyn Clock>,
@@ -95,7 +95,11 @@ struct UntilExpired {
 
 impl Expiry<TokenKey, Kept> for UntilExpired {
     fn expire_after_create(&self, _: &TokenKey, kept: &Kept, _: Instant) -> Option<Duration> {
-        Some(kept.0.expires().since(self.clock.now()))
+        Some(kept.0.counts_until().since(self.clock.now()))
+    }
+
+    fn expire_after_update(&self, key: &TokenKey, kept: &Kept, at: Instant, _: Option<Duration>) -> Option<Duration> {
+        self.expire_after_create(key, kept, at) // it was asked about again
     }
 }
 

@@ -18,6 +18,7 @@ use crate::authz::ResourceSettings;
 use crate::certificate::{Authorities, CertificateSubject};
 use crate::fetch::{FetchLimits, Reach};
 use crate::grpc::{Access, GateListener};
+use crate::ident::IssuerName;
 use crate::identity::{OidcSettings, ProxyHeaders};
 use crate::issuers::{IssuerSettings, KeySource};
 use crate::jose::Algorithm;
@@ -28,6 +29,7 @@ use crate::replay::RedisSettings;
 use crate::secret::seal::{KeyRing, RootKey};
 use crate::store::{Limits, PostgresSettings};
 use crate::telemetry::LogFilter;
+use crate::token::TokenProfile;
 use crate::uri::Origin;
 use crate::web::{Branding, TlsFiles};
 
@@ -102,6 +104,14 @@ impl Config {
     /// All [`Mistakes`] at once.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
         Document::read(path)?.check()
+    }
+
+    /// What the tokens of each issuer look like at the gate: of those that the file names, and of its own server.
+    #[must_use]
+    pub fn token_profiles(&self) -> Vec<(IssuerName, TokenProfile)> {
+        let others = self.issuers.iter().map(|issuer| (issuer.name.clone(), issuer.profile.clone()));
+        let own = self.authorization_server.as_ref().map(|server| server.settings.own_tokens());
+        others.chain(own).collect()
     }
 }
 

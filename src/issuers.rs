@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Timestamp};
@@ -22,15 +23,20 @@ use crate::unavailable::Unavailable;
 mod credential;
 mod discovery;
 mod introspection;
+mod questions;
 mod status_lists;
 
 pub use credential::{Authenticating, ClientCredential};
 use discovery::Discovery;
-pub use introspection::{ANSWERS_KEPT, Introspection, IntrospectionSettings, QUESTIONS};
+pub use introspection::{Introspection, IntrospectionSettings};
+pub use questions::{ANSWERS_KEPT, Asked, IN_VAIN, IN_VAIN_STORE, QUESTIONS, QuestionLimits, Questions};
 pub use status_lists::{LISTS_KEPT, StatusLists};
 
 /// How many keys of a set are looked at.
 pub const KEYS_LIMIT: usize = 100;
+
+/// How many requests wait at once for newer keys of one issuer: anybody can send tokens that name a key which is not there.
+pub const WAITING_FOR_KEYS: usize = 256;
 
 /// How often it is looked whether something must be fetched.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -88,6 +94,8 @@ pub struct IssuerKeys {
     kept: Arc<Kept<Vec<PublicKey>>>,
     /// Whether they are in a file.
     in_file: bool,
+    /// Room for those who wait for newer ones.
+    waiting: Semaphore,
 }
 
 /// What hears that keys were withdrawn.
@@ -117,7 +125,7 @@ impl IssuerKeys {
                     let path = path.clone();
                     Box::pin(async move { read(&path, form).await })
                 });
-                return Self { name: name.to_owned(), kept, in_file: true };
+                return Self::kept(name, kept, true);
             }
         };
         let discovery = Arc::new(discovery);
@@ -125,7 +133,11 @@ impl IssuerKeys {
             let (discovery, fetcher) = (Arc::clone(&discovery), fetcher.clone());
             Box::pin(async move { discovery.key_set(&fetcher, form, now).await })
         });
-        Self { name: name.to_owned(), kept, in_file: false }
+        Self::kept(name, kept, false)
+    }
+
+    fn kept(name: &str, kept: Arc<Kept<Vec<PublicKey>>>, in_file: bool) -> Self {
+        Self { name: name.to_owned(), kept, in_file, waiting: Semaphore::new(WAITING_FOR_KEYS) }
     }
 
     /// Whose keys they are.
@@ -181,7 +193,12 @@ impl KeyLookup for IssuerKeys {
 
 #[async_trait]
 impl Renew for IssuerKeys {
+    /// Choice: a request whose token names a key that is not at hand waits until the keys were fetched again, two seconds at
+    /// most (OpenID Connect Core §10.1.1 says that they are fetched, and not who waits). So an issuer may sign with a key at
+    /// the moment at which it publishes it. One fetch is for all who wait, and there is one every ten seconds for that
+    /// reason; whoever finds [`WAITING_FOR_KEYS`] others there is answered at once that we cannot tell.
     async fn renew(&self, now: Timestamp) {
+        let Ok(_room) = self.waiting.try_acquire() else { return };
         self.kept.renew(now).await;
     }
 }
@@ -259,6 +276,23 @@ mod tests {
 
     use super::*;
     use crate::jose::{Algorithm, SigningKey};
+
+    #[tokio::test]
+    async fn who_finds_too_many_others_does_not_wait_for_keys() {
+        use std::pin::pin;
+        use std::task::{Context, Waker};
+
+        let fetcher = Fetcher::new(crate::fetch::Reach::Anywhere, FetchLimits::default()).expect("a fetcher");
+        let nobody = KeySource::JwksUri("http://127.0.0.1:9/jwks".parse().expect("a URL"));
+        let keys = IssuerKeys::new("https://acme.example", (&nobody, KeyForm::Jwks), &fetcher, Arc::new(|| {}));
+        let now = Timestamp::from_seconds(1_000);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut waiting: Vec<_> = (0..WAITING_FOR_KEYS).map(|_| Box::pin(keys.renew(now))).collect();
+        assert!(waiting.iter_mut().all(|one| one.as_mut().poll(&mut context).is_pending()));
+        assert!(pin!(keys.renew(now)).poll(&mut context).is_ready());
+        waiting.pop();
+        assert!(pin!(keys.renew(now)).poll(&mut context).is_pending());
+    }
 
     #[test]
     fn of_a_set_the_keys_count_that_can_verify() {

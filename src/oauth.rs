@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::certificate::Authorities;
 use crate::dpop::{Fence, Nonces, ProofKeys, Window};
 use crate::entropy::Entropy;
-use crate::ident::{Acr, Audience, ClientId, Issuer, Resources, Subject};
+use crate::ident::{Acr, Audience, ClientId, Issuer, IssuerName, Resources, Subject};
 use crate::identity::{Login, People, Person};
 use crate::keys::SigningKeys;
 use crate::replay::ReplayGuard;
@@ -23,6 +23,7 @@ use crate::secret::ClientSecretHash;
 use crate::secret::rotation::RotatingKey;
 use crate::secret::seal::RootKey;
 use crate::store::{Endings, Store, Unavailable};
+use crate::token::{TOKEN_ALGORITHMS, TokenProfile};
 use crate::uri::Origin;
 
 mod account;
@@ -182,6 +183,14 @@ pub struct Settings {
     pub external_login: Option<ExternalEndpoint>,
     /// Who may vouch for the certificates of clients with `tls_client_auth`.
     pub client_authorities: Option<Authorities>,
+}
+
+impl Settings {
+    /// Who issues the tokens of this server, and what they look like to whoever takes them.
+    pub(crate) fn own_tokens(&self) -> (IssuerName, TokenProfile) {
+        let profile = TokenProfile::rfc9068(TOKEN_ALGORITHMS.to_vec(), self.dpop.window.skew);
+        (IssuerName::from(&self.issuer), profile)
+    }
 }
 
 /// What the authorization server works with.

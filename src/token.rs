@@ -15,8 +15,8 @@ pub use authorization_details::{AuthorizationDetails, DetailsFault, LISTS};
 pub use claims::{ACCESS_TOKEN_TYPE, AccessTokenClaims, Binding, Confirmation};
 pub use form::{AccessTokenFormat, Form};
 pub use keys::{KeyLookup, KeysFault, Renew};
-pub use lookup::TokenLookup;
-pub use profile::{ClaimNames, TOKEN_ALGORITHMS, TokenProfile, TokenTypes};
+pub use lookup::{Said, TokenLookup};
+pub use profile::{ClaimNames, TOKEN_ALGORITHMS, TokenProfile, TokenTypes, may_be_access_token};
 pub use requested_claims::{RequestedClaims, RequestedClaimsFault, Told};
 pub use revocation::{Revocations, RevocationsFault};
 pub use status_list::{

@@ -13,14 +13,14 @@ use crate::current::Current;
 use crate::dpop::{Fence, ProofKeys};
 use crate::entropy::Entropy;
 use crate::identity::{Login, People};
-use crate::issuers::{ListsLookedAfter, LookedAfter};
+use crate::issuers::{Asked, ListsLookedAfter, LookedAfter, QuestionLimits, Questions};
 use crate::jose::{Algorithm, SigningKey};
 use crate::keys::{KeysError, SigningKeys};
 use crate::oauth::{LogoutNotices, Tally};
 use crate::replay::{LocalReplayGuard, RedisReplayGuard, ReplayGuard};
 use crate::secret::rotation::{RotatingSecret, Term};
 use crate::secret::seal::RootKey;
-use crate::store::{Endings, LastAlive, Store};
+use crate::store::{Endings, LastAlive, RecordedTokens, Store};
 use crate::telemetry::{CountedGuard, CountedStore, Feed, Metrics, Standing, Traces};
 
 /// What outlives a configuration.
@@ -47,6 +47,8 @@ pub(super) struct Foundation {
     pub(super) issuers: LookedAfter,
     /// The status lists that are looked after.
     pub(super) lists: ListsLookedAfter,
+    /// Who is asked about opaque tokens, by issuer.
+    pub(super) questions: Asked,
     /// Those of them without which the gate can judge no token of theirs.
     pub(super) needed: LookedAfter,
     /// What tests put in the place of the configured login.
@@ -67,6 +69,8 @@ pub(super) struct State {
     pub(super) keys: Arc<SigningKeys>,
     /// What has ended, as far as a gate beside it knows.
     pub(super) endings: Arc<Endings>,
+    /// Who knows what handles stand for.
+    pub(super) handles: Arc<Questions>,
     /// Who takes logout tokens to clients.
     pub(super) notices: Arc<dyn LogoutNotices>,
 }
@@ -105,6 +109,8 @@ impl Foundation {
         let lists = ListsLookedAfter::default();
         gauges::of_status_lists(&mut metrics, &lists, &clock);
         let own_secret = RootKey::from_bytes(entropy.draw());
+        let questions = Asked::default();
+        gauges::of_questions(&mut metrics, &questions);
         let (state, round, fence, secrets) = match store.zip(signing) {
             None => (None, None, Fence::without_store(now, skew), own_secret.clone().into()),
             Some((store, config::Signing { schedule, encryption_key })) => {
@@ -120,7 +126,9 @@ impl Foundation {
                 gauges::of_keys(&mut metrics, &keys, &clock);
                 gauges::of_endings(&mut metrics, &endings, &clock);
                 let (courier, round): (Courier, Round) = courier()?;
-                let state = State { store, keys, endings, notices: Arc::new(courier) };
+                let handles = RecordedTokens(Arc::clone(&store));
+                let handles = Arc::new(Questions::new(Arc::new(handles), QuestionLimits::of_store()));
+                let state = State { store, keys, endings, handles, notices: Arc::new(courier) };
                 (Some(state), Some(round), Fence::after(seen_until, now), secrets)
             }
         };
@@ -140,6 +148,7 @@ impl Foundation {
             tokens: Arc::new(Current::new(Arc::new(tokens))),
             issuers,
             lists,
+            questions,
             needed: LookedAfter::default(),
             people: seams.people.take(),
             metrics: Arc::new(metrics),
@@ -165,6 +174,7 @@ impl Foundation {
         self.tokens.replace(Arc::clone(&serving.tokens));
         self.issuers.replace(Arc::new(serving.issuers()));
         self.lists.replace(Arc::new(serving.lists()));
+        self.questions.replace(Arc::new(serving.questions(self.state.as_ref())));
         self.needed.replace(Arc::new(serving.needed()));
         if self.state.is_none() {
             let shared = serving.nonce_keys();

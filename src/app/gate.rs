@@ -13,7 +13,8 @@ use crate::cache::Tokens;
 use crate::dpop::Nonces;
 use crate::fetch::{Fetcher, Reach};
 use crate::grpc::CheckService;
-use crate::issuers::{Introspection, IssuerKeys, IssuerSettings, KeyForm, StatusLists};
+use crate::ident::IssuerName;
+use crate::issuers::{Introspection, IssuerKeys, IssuerSettings, KeyForm, QuestionLimits, Questions, StatusLists};
 use crate::token::{KeyLookup, Revocations};
 
 /// What a gate needs, beside its foundation and what it is to protect.
@@ -61,11 +62,9 @@ impl Foundation {
     /// again. When one of them withdraws a key, the tokens that were verified are forgotten.
     pub(super) fn others(&self, issuers: Vec<IssuerSettings>, before: Option<&Others>) -> Result<Others, AppError> {
         let known = |settings: IssuerSettings| {
-            let same = |known: &&Known| known.settings == settings;
+            let same = |known: &&Known| *known.settings == settings;
             match before.and_then(|before| before.0.iter().find(same)) {
-                Some(Known { keys, lists, issuer, .. }) => {
-                    Ok(Known { settings, keys: Arc::clone(keys), lists: Arc::clone(lists), issuer: Arc::clone(issuer) })
-                }
+                Some(known) => Ok(known.clone()),
                 None => self.other(settings),
             }
         };
@@ -78,9 +77,11 @@ impl Foundation {
         let withdrawn = Arc::new(move || tokens.get().forget_all());
         let name = &settings.name;
         let keys = Arc::new(IssuerKeys::new(name.as_str(), (&settings.keys, KeyForm::Jwks), &fetcher, withdrawn));
-        let opaque = settings.introspection.as_ref().map_or(OpaqueTokens::None, |asked| {
+        let questions = settings.introspection.as_ref().map(|asked| {
             let (asked, entropy) = (Arc::clone(asked), Arc::clone(&self.entropy));
-            OpaqueTokens::Introspected(Arc::new(Introspection::new(name.clone(), asked, fetcher, entropy)))
+            let limits = QuestionLimits::elsewhere(asked.kept);
+            let lookup = Introspection::new(name.clone(), asked, fetcher, entropy);
+            Arc::new(Questions::new(Arc::new(lookup), limits))
         });
         let signed =
             (Arc::clone(&keys) as Arc<dyn KeyLookup>, settings.profile.algorithms.clone(), settings.profile.skew);
@@ -91,9 +92,9 @@ impl Foundation {
             profile: settings.profile.clone(),
             keys: Arc::clone(&keys) as Arc<dyn KeyLookup>,
             revocations: Some(Arc::clone(&lists) as Arc<dyn Revocations>),
-            opaque,
+            opaque: questions.clone().map_or(OpaqueTokens::None, |asked| OpaqueTokens::Introspected(asked)),
         });
-        Ok(Known { settings, keys, lists, issuer })
+        Ok(Known { settings: Arc::new(settings), keys, lists, questions, issuer })
     }
 }
 
@@ -101,10 +102,12 @@ impl Foundation {
 pub(super) struct Others(Vec<Known>);
 
 /// One of them, as an operator has named it and as the gate knows it.
+#[derive(Clone)]
 struct Known {
-    settings: IssuerSettings,
+    settings: Arc<IssuerSettings>,
     keys: Arc<IssuerKeys>,
     lists: Arc<StatusLists>,
+    questions: Option<Arc<Questions>>,
     issuer: Arc<TokenIssuer>,
 }
 
@@ -117,6 +120,12 @@ impl Others {
     /// Their keys, which somebody must look after.
     pub(super) fn keys(&self) -> impl Iterator<Item = Arc<IssuerKeys>> {
         self.0.iter().map(|known| Arc::clone(&known.keys))
+    }
+
+    /// Where they are asked about opaque tokens.
+    pub(super) fn questions(&self) -> impl Iterator<Item = (IssuerName, Arc<Questions>)> {
+        let of = |known: &Known| Some((known.settings.name.clone(), Arc::clone(known.questions.as_ref()?)));
+        self.0.iter().filter_map(of)
     }
 
     /// Their status lists, which somebody must look after.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::issuers::{IssuerKeys, ListsLookedAfter, LookedAfter, StatusLists};
+use crate::ident::IssuerName;
+use crate::issuers::{Asked, IssuerKeys, ListsLookedAfter, LookedAfter, Questions, StatusLists};
 use crate::keys::{KeyState, SigningKeys};
 use crate::replay::ReplayGuard;
 use crate::store::Endings;
@@ -96,6 +97,32 @@ pub(super) fn of_endings(metrics: &mut Metrics, endings: &Arc<Endings>, clock: &
     });
     let help = "How long ago what has ended and was revoked was read from the store, for the gate in this process";
     metrics.gauge_in_seconds("tollgate_revocations_age", help, age);
+}
+
+/// Adds those of questions about opaque tokens, whoever is asked when somebody wants to know.
+pub(super) fn of_questions(metrics: &mut Metrics, asked: &Asked) {
+    let known = Arc::clone(asked);
+    let outcomes = Box::new(move || {
+        let of = |(issuer, questions): &(IssuerName, Arc<Questions>)| {
+            let issuer = issuer.to_string();
+            questions.counts().map(|(outcome, number)| {
+                let labels = vec![("issuer", issuer.clone().into()), ("outcome", outcome.into())];
+                (labels, count(usize::try_from(number).unwrap_or(usize::MAX)))
+            })
+        };
+        known.get().iter().flat_map(of).collect()
+    });
+    let help = "Questions of the gate what an opaque token stands for: asked (`good`, `refused`, `failed`), `remembered`, or not \
+                asked, as the issuer did not answer a moment ago (`paused`) or strangers have asked too much (`too_many`)";
+    metrics.counter("tollgate_token_questions", help, outcomes);
+    let known = Arc::clone(asked);
+    let waiting = Box::new(move || {
+        let of = |(issuer, questions): &(IssuerName, Arc<Questions>)| {
+            (vec![("issuer", issuer.to_string().into())], count(questions.waiting()))
+        };
+        known.get().iter().map(of).collect()
+    });
+    metrics.gauge("tollgate_token_questions_waiting", "Those that wait for their turn to be asked", waiting);
 }
 
 /// Adds those of the signing keys.

@@ -19,11 +19,11 @@ use crate::fetch::{FetchLimits, Fetcher, Reach};
 use crate::grpc::{AdminService, CheckService, Installation};
 use crate::ident::{IssuerName, Subject};
 use crate::identity::{LocalUsers, Login, Nobody, OidcProvider, OidcSettings, People, RememberedPeople};
-use crate::issuers::{IssuerKeys, IssuerSettings, StatusLists};
+use crate::issuers::{IssuerKeys, IssuerSettings, Questions, StatusLists};
 use crate::oauth::{AuthorizationServer, Dependencies, Settings};
 use crate::secret::seal::RootKey;
-use crate::store::{EndedBy, RecordedTokens, Store};
-use crate::token::{KeyLookup, Revocations, TOKEN_ALGORITHMS, TokenProfile};
+use crate::store::{EndedBy, Store};
+use crate::token::{KeyLookup, Revocations};
 use crate::unavailable::Unavailable;
 use crate::web::{AuthorizationSite, Site};
 
@@ -102,6 +102,13 @@ impl Serving {
     /// The status lists of others, which somebody must look after.
     pub(super) fn lists(&self) -> Vec<Arc<StatusLists>> {
         self.others.lists().collect()
+    }
+
+    /// Who is asked about opaque tokens, by issuer; `own` is about those of this process.
+    pub(super) fn questions(&self, own: Option<&State>) -> Vec<(IssuerName, Arc<Questions>)> {
+        let own = self.server.as_ref().zip(own);
+        let own = own.map(|(server, state)| (server.settings().own_tokens().0, Arc::clone(&state.handles)));
+        own.into_iter().chain(self.others.questions()).collect()
     }
 
     /// The keys of others, which somebody must look after.
@@ -243,12 +250,13 @@ impl Foundation {
 
 /// The authorization server of this process, as the gate beside it knows it.
 fn own(settings: &Settings, state: &State) -> TokenIssuer {
+    let (name, profile) = settings.own_tokens();
     TokenIssuer {
-        name: IssuerName::from(&settings.issuer),
-        profile: TokenProfile::rfc9068(TOKEN_ALGORITHMS.to_vec(), settings.dpop.window.skew),
+        name,
+        profile,
         keys: Arc::clone(&state.keys) as Arc<dyn KeyLookup>,
         revocations: Some(Arc::clone(&state.endings) as Arc<dyn Revocations>),
-        opaque: OpaqueTokens::Handles(Arc::new(RecordedTokens(Arc::clone(&state.store)))),
+        opaque: OpaqueTokens::Handles(Arc::clone(&state.handles) as Arc<_>),
     }
 }
 

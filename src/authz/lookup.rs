@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use super::TokenKey;
 use crate::clock::Timestamp;
-use crate::jose::Members;
-use crate::token::TokenLookup;
+use crate::jose::Thumbprint;
+use crate::token::{Said, TokenLookup};
 use crate::unavailable::Unavailable;
 
 /// A token of which somebody must be asked what it says. Nothing is known about it but its form.
@@ -18,6 +18,8 @@ pub struct Unresolved {
     pub(super) lookup: Arc<dyn TokenLookup>,
     /// The token.
     pub(super) token: Zeroizing<String>,
+    /// The key whose holder has shown it, if it came with a proof.
+    pub(super) prover: Option<Thumbprint>,
     /// What it is remembered by.
     pub(super) key: TokenKey,
 }
@@ -28,7 +30,7 @@ impl Unresolved {
     /// # Errors
     /// [`Unavailable`] when nobody could be asked.
     pub async fn resolve(&self, now: Timestamp) -> Result<Resolved, Unavailable> {
-        Ok(Resolved { key: self.key, answer: self.lookup.look_up(&self.token, now).await? })
+        Ok(Resolved { key: self.key, answer: self.lookup.look_up(&self.token, self.prover, now).await? })
     }
 }
 
@@ -44,5 +46,5 @@ pub struct Resolved {
     /// What the token is remembered by: the answer counts for no other.
     pub(super) key: TokenKey,
     /// What it says, if there is such a token.
-    pub(super) answer: Option<Members>,
+    pub(super) answer: Option<Said>,
 }

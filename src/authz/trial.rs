@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use super::requirement::Circumstances;
 use super::route::Route;
-use super::{Access, Context, Denied, Enforcer, Request, Requirements, ResourceSettings, Stop, TokenCache, TokenKey};
+use super::{
+    AcceptedIssuer, Access, Context, Denied, Enforcer, Request, Requirements, ResourceSettings, Stop, TokenCache,
+    TokenKey,
+};
 use super::{Answer, Caller, Denial, IssuerDocuments, denied};
 use crate::clock::Timestamp;
 use crate::dpop::{Fence, Nonces, ProofFault, ProofKey, ProofKeys, parse_key};
-use crate::ident::Audience;
+use crate::ident::{Audience, IssuerName};
 use crate::jose::{Json, Members};
 use crate::secret::rotation::RotatingSecret;
 use crate::secret::seal::RootKey;
@@ -47,15 +50,19 @@ pub enum Outcome {
     Denied(Denial, Answer),
 }
 
+/// Whose tokens look like what.
+pub type Profiles = [(IssuerName, TokenProfile)];
+
 /// Tries a request on these resources, for somebody with a good token with these claims, or with none. `documents` are those
-/// that are answered for the authorization server.
+/// that are answered for the authorization server. Claims without `iss` are taken to be of the first issuer of the resource, and
+/// `profiles` tell what the tokens of each look like.
 ///
 /// # Errors
 /// What is wrong with the claims, so that no token could say them.
 pub fn attempt(
     (resources, documents): (Vec<ResourceSettings>, Option<IssuerDocuments>),
     request: &Request<'_>,
-    claims: Option<&Members>,
+    (claims, profiles): (Option<&Members>, &Profiles),
     now: Timestamp,
 ) -> Result<Trial, TokenFault> {
     let secret = RotatingSecret::from(RootKey::from_bytes([0; 32])); // its nonces go nowhere
@@ -68,7 +75,7 @@ pub fn attempt(
     let routed = enforcer.route(request, &mut context);
     let path = routed.as_ref().ok().map(|route| route.path.clone().into_owned());
     let judged = match routed {
-        Ok(route) => judge(&route, request, claims, now)?,
+        Ok(route) => judge(&route, request, (claims, profiles), now)?,
         Err(Stop::Refused(denial)) => Err(denial),
         // Without tokens there is nobody to wait for, and what else stops a request is its being for us.
         Err(Stop::Described(_) | Stop::Unavailable(_) | Stop::KeysOutdated(_) | Stop::Unresolved(_)) => {
@@ -89,40 +96,52 @@ pub fn attempt(
 fn judge(
     route: &Route<'_>,
     request: &Request<'_>,
-    claims: Option<&Members>,
+    (claims, profiles): (Option<&Members>, &Profiles),
     now: Timestamp,
 ) -> Result<Result<Outcome, Denial>, TokenFault> {
     let settings = &route.resource.settings;
     let Some(rule) = route.rule else { return Ok(Ok(Outcome::Preflight)) };
     let Access::Token(wanted) = &settings.rules[rule].access else { return Ok(Ok(Outcome::Anyone)) };
     let Some(claims) = claims else { return Ok(Err(Denial::CredentialsMissing)) };
-    let token = token_with(claims, settings, now)?;
-    let at = Circumstances {
-        request,
-        path: &route.path,
-        resource: settings.audience.as_str(),
-        now,
-        skew: settings.window.skew,
-    };
+    let issuer = issuer_of(claims, settings)?;
+    let of_issuer = profiles.iter().find(|(name, _)| *name == issuer.name);
+    let (_, profile) = of_issuer.ok_or(TokenFault::IssuerWrong)?;
+    let token = token_with(claims, (issuer, profile), now)?;
+    let (path, resource) = (&route.path, settings.audience.as_str());
+    let at = Circumstances { request, path, resource, now, skew: profile.skew };
     Ok(wanted.check(&token, at).map(|()| Outcome::Passes))
 }
 
-/// A good token for this resource that says this: what every token says is added where it is missing.
-fn token_with(claims: &Members, settings: &ResourceSettings, now: Timestamp) -> Result<VerifiedToken, TokenFault> {
-    let issuer = settings.issuers.first().ok_or(TokenFault::IssuerWrong)?;
+/// Who has issued a token that says this.
+fn issuer_of<'a>(claims: &Members, settings: &'a ResourceSettings) -> Result<&'a AcceptedIssuer, TokenFault> {
+    let named = |issuer: &&AcceptedIssuer| claims.get("iss").is_none_or(|iss| iss == issuer.name.as_str());
+    settings.issuers.iter().find(named).ok_or(TokenFault::IssuerWrong)
+}
+
+/// A good token of this issuer that says this: what every token says is added where it is missing, under the names that the
+/// issuer has for it.
+fn token_with(
+    claims: &Members,
+    (issuer, profile): (&AcceptedIssuer, &TokenProfile),
+    now: Timestamp,
+) -> Result<VerifiedToken, TokenFault> {
     let mut claims = claims.clone();
+    let names = &profile.claims;
     let audience = issuer.audiences.first().map(Audience::as_str).unwrap_or_default();
     for (name, value) in [
         ("iss", Json::from(issuer.name.as_str())),
         ("aud", audience.into()),
-        ("sub", "somebody".into()),
-        ("client_id", "some-client".into()),
+        (names.subject.as_str(), "somebody".into()),
         ("exp", (now.seconds() + 60).into()),
     ] {
         claims.entry(name).or_insert(value);
     }
-    let profile = TokenProfile::rfc9068(Vec::new(), settings.window.skew);
-    let expected = TokenExpectation { issuer: issuer.name.as_str(), audiences: &issuer.audiences, profile: &profile };
+    if let Some(name) =
+        names.client_id.first().filter(|_| !names.client_id.iter().any(|name| claims.contains_key(name)))
+    {
+        claims.insert(name.clone(), "some-client".into());
+    }
+    let expected = TokenExpectation { issuer: issuer.name.as_str(), audiences: &issuer.audiences, profile };
     token::judge(claims, &expected, now)
 }
 

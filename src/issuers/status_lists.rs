@@ -88,6 +88,8 @@ struct Copied {
 struct Origin {
     source: Arc<Source>,
     url: FetchUrl,
+    /// What tokens call it, and what it must call itself (§8.3): equal to that by code point, in whatever form it is written.
+    uri: String,
     near: bool,
     /// When the newest that has come was true.
     newest: AtomicI64,
@@ -123,13 +125,14 @@ impl StatusLists {
         if !near && !url.may_be_within(Reach::Public) {
             return None;
         }
-        Some(self.held.get_with(uri.to_owned(), || Arc::new(self.keep(url, near))))
+        Some(self.held.get_with(uri.to_owned(), || Arc::new(self.keep(uri, url, near))))
     }
 
-    fn keep(&self, url: FetchUrl, near: bool) -> List {
+    fn keep(&self, uri: &str, url: FetchUrl, near: bool) -> List {
         let keeping = Keeping { fresh: FRESH, stale: self.stale };
         let name = url.as_str().to_owned();
-        let origin = Origin { source: Arc::clone(&self.source), url, near, newest: AtomicI64::new(i64::MIN) };
+        let (source, uri, newest) = (Arc::clone(&self.source), uri.to_owned(), AtomicI64::new(i64::MIN));
+        let origin = Origin { source, url, uri, near, newest };
         let origin = Arc::new(origin);
         let source = Arc::clone(&origin);
         let kept = Kept::from_source(name, keeping, None, move |now| {
@@ -153,7 +156,7 @@ impl Origin {
 
     /// Takes a list that has come.
     async fn take(&self, Fetched { body, tag, waits, .. }: Fetched, now: Timestamp) -> Result<Got<Copied>, FetchFault> {
-        let list = self.source.verify(&self.url, &body, now).await?;
+        let list = self.source.verify(&self.uri, &body, now).await?;
         let issued = list.issued().seconds();
         if self.newest.fetch_max(issued, Ordering::Relaxed) > issued {
             return Err(FetchFault::Unfit); // somebody keeps an old one, in which what was revoked since is good
@@ -164,9 +167,9 @@ impl Origin {
 }
 
 impl Source {
-    async fn verify(&self, url: &FetchUrl, body: &[u8], now: Timestamp) -> Result<StatusList, FetchFault> {
+    async fn verify(&self, uri: &str, body: &[u8], now: Timestamp) -> Result<StatusList, FetchFault> {
         let text = std::str::from_utf8(body).map_err(|_| FetchFault::Unfit)?;
-        let verify = || StatusList::verify(text, url.as_str(), (&*self.keys, &self.algorithms, self.skew), now);
+        let verify = || StatusList::verify(text, uri, (&*self.keys, &self.algorithms, self.skew), now);
         let verified = match verify() {
             Err(StatusListFault::KeysOutdated) => {
                 self.keys.renew(now).await;

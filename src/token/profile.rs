@@ -49,6 +49,19 @@ pub enum TokenTypes {
 /// §3.3.2.11, Back-Channel Logout §2.4).
 const OF_OTHER_KINDS: [&str; 4] = ["at_hash", "c_hash", "s_hash", "events"];
 
+/// Whether claims say that they are those of an access token, or do not say what they are. Many servers write ID tokens and refresh
+/// tokens as JWTs too, and tell them apart by a claim only.
+#[must_use]
+pub fn may_be_access_token(claims: &Members) -> bool {
+    let is_one_of = |name: &str, known: &[&str]| match claims.get(name) {
+        None => true,
+        Some(value) => value.as_str().is_some_and(|value| known.iter().any(|known| known.eq_ignore_ascii_case(value))),
+    };
+    is_one_of("token_use", &["access_token", "access"]) // Ory Hydra, Amazon Cognito
+        && is_one_of("typ", &["Bearer", "DPoP", ACCESS_TOKEN_TYPE]) // Keycloak: `Refresh`, `Offline`, `ID`
+        && !OF_OTHER_KINDS.iter().any(|claim| claims.contains_key(*claim))
+}
+
 impl TokenTypes {
     /// Refuses a token of another type.
     pub(super) fn check(self, jws: &Jws<'_>) -> Result<(), TokenFault> {
@@ -58,10 +71,7 @@ impl TokenTypes {
         let fits = match self {
             _ if short.eq_ignore_ascii_case(ACCESS_TOKEN_TYPE) => true,
             Self::AccessToken => false,
-            Self::Jwt => {
-                let of_another_kind = || OF_OTHER_KINDS.iter().any(|claim| jws.claims().contains_key(*claim));
-                (typ.is_empty() || typ.eq_ignore_ascii_case("JWT")) && !of_another_kind()
-            }
+            Self::Jwt => (typ.is_empty() || typ.eq_ignore_ascii_case("JWT")) && may_be_access_token(jws.claims()),
         };
         if fits { Ok(()) } else { Err(TokenFault::TypeWrong) }
     }

@@ -198,7 +198,7 @@ pub struct StatusList {
 }
 
 impl StatusList {
-    /// Verifies the list that came from `uri` (§8.3).
+    /// Verifies the list that tokens call `uri`, byte for byte (§8.3).
     ///
     /// # Errors
     /// [`StatusListFault`].

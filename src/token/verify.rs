@@ -128,6 +128,8 @@ pub struct VerifiedToken {
     client_id: ClientId,
     scopes: Scopes,
     expires: Timestamp,
+    /// Until when it counts that somebody has said so, if it does not say so itself.
+    said_until: Option<Timestamp>,
     confirmation: Confirmed,
     claims: Members,
     told: Mutex<Option<Told>>,
@@ -176,6 +178,26 @@ impl VerifiedToken {
     /// Its `exp`.
     pub fn expires(&self) -> Timestamp {
         self.expires
+    }
+
+    /// The same token, of which somebody says that it counts until then.
+    pub(crate) fn said_until(self, until: Option<Timestamp>) -> Self {
+        Self { said_until: until, ..self }
+    }
+
+    /// Until when what is known about it counts; times of its own may end it before.
+    pub(crate) fn counts_until(&self) -> Timestamp {
+        self.said_until.unwrap_or(self.expires)
+    }
+
+    /// Whether it was asked for long enough ago to be asked again.
+    pub(crate) fn is_outdated(&self, now: Timestamp) -> bool {
+        self.said_until.is_some_and(|until| now >= until)
+    }
+
+    /// Whether somebody else has said what it stands for, for a while: it was not verified with a key.
+    pub(crate) fn is_hearsay(&self) -> bool {
+        self.said_until.is_some()
     }
 
     /// The key it is bound to (RFC 9449 §6.1).
@@ -302,7 +324,16 @@ pub fn judge(
     }
     let confirmation = confirmation(claims.get("cnf"))?;
     let (subject, client_id, scopes) = profile.claims.normalize(&mut claims)?;
-    Ok(VerifiedToken { subject, client_id, scopes, expires, confirmation, claims, told: Mutex::default() })
+    Ok(VerifiedToken {
+        subject,
+        client_id,
+        scopes,
+        expires,
+        said_until: None,
+        confirmation,
+        claims,
+        told: Mutex::default(),
+    })
 }
 
 /// Whether `aud`, a string or an array of strings (RFC 7519 §4.1.3), holds one of `audiences`.

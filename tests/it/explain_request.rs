@@ -3,6 +3,7 @@
 use std::fs;
 
 use tempfile::TempDir;
+use tollgate::clock::{Clock as _, SystemClock};
 
 use crate::process::{program, run};
 
@@ -21,7 +22,16 @@ protected_resources:
     authorization_servers: ["https://login.example.com"]
     enforcement: observe
     rules: [ { path: "/**", allow: authenticated } ]
+  - resource: https://old.example.com
+    authorization_servers: ["https://login.example.com", "https://old.example"]
+    rules: [ { path: "/**", scope: "orders:read" } ]
+issuers: [ { issuer: "https://old.example", typ: JWT, clock_skew: 1m, claims: { subject: uid } } ]
 "#;
+
+/// These claims with the time that it is, less half a minute.
+fn timely(claims: &str) -> String {
+    claims.replace("NOW-30", &(SystemClock.now().seconds() - 30).to_string())
+}
 
 /// What is printed about a request, and the exit code.
 async fn explain(folder: &TempDir, arguments: &[&str]) -> (String, Option<i32>) {
@@ -108,6 +118,26 @@ async fn an_operator_is_told_which_rule_decides_and_why() {
         for part in said {
             assert!(text.contains(part), "{arguments:?} does not say {part}:\n{text}");
         }
+    }
+    let old = "GET https://old.example.com/orders/7";
+    let passes = "passes, if token and proof are good";
+    for (claims, said) in [
+        // As the gate reads tokens of that issuer: `uid` for the subject, `scp` as a list, clocks a minute apart.
+        (r#"{"iss":"https://old.example","uid":"ada","azp":"app","scp":["orders:read"]}"#, passes),
+        (r#"{"iss":"https://old.example","scp":["orders:write"]}"#, "403 scope_insufficient"),
+        (r#"{"iss":"https://old.example","scp":["orders:read"],"exp":NOW-30}"#, passes),
+        (r#"{"iss":"https://login.example.com","scope":"orders:read"}"#, passes),
+        (r#"{"scope":"orders:read"}"#, passes),
+        (r#"{"iss":"https://login.example.com","scp":["orders:read"]}"#, "403 scope_insufficient"),
+    ] {
+        let (text, code) = explain(&folder, &["--request", old, "--claims", &timely(claims)]).await;
+        assert!(code == Some(0) && text.contains(said), "{claims}: {text}");
+    }
+    for claims in [
+        r#"{"iss":"https://login.example.com","scope":"orders:read","exp":NOW-30}"#,
+        r#"{"iss":"https://evil.example","scope":"orders:read"}"#,
+    ] {
+        assert_eq!(explain(&folder, &["--request", old, "--claims", &timely(claims)]).await.1, Some(2), "{claims}");
     }
     let own = format!(
         "store: {{ memory: {{}} }}\nauthorization_server: {{ issuer: \"https://auth.example.com/a\", metadata_at_gate: true }}\n{CONFIGURATION}"

@@ -19,13 +19,13 @@ use tollgate::cache::{KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, Timestamp};
 use tollgate::dpop::{Fence, Nonces, Window};
 use tollgate::grpc::{CheckService, Door, GateListener, ListenAddress};
-use tollgate::jose::{Algorithm, Members, PublicKey, SigningKey};
+use tollgate::jose::{Algorithm, PublicKey, SigningKey, Thumbprint};
 use tollgate::replay::{LocalReplayGuard, ReplayGuard, ReplayKey, Seen};
 use tollgate::secret::rotation::RotatingSecret;
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{base64url, sha256};
 use tollgate::token::{
-    KeyLookup, KeysFault, Renew, Revocations, RevocationsFault, TOKEN_ALGORITHMS, TokenLookup, TokenProfile,
+    KeyLookup, KeysFault, Renew, Revocations, RevocationsFault, Said, TOKEN_ALGORITHMS, TokenLookup, TokenProfile,
     VerifiedToken,
 };
 use tollgate::unavailable::Unavailable;
@@ -115,7 +115,7 @@ struct NoHandles(Result<(), Unavailable>);
 
 #[async_trait]
 impl TokenLookup for NoHandles {
-    async fn look_up(&self, _: &str, _: Timestamp) -> Result<Option<Members>, Unavailable> {
+    async fn look_up(&self, _: &str, _: Option<Thumbprint>, _: Timestamp) -> Result<Option<Said>, Unavailable> {
         self.0.map(|()| None)
     }
 }

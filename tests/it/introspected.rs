@@ -153,7 +153,7 @@ async fn what_is_no_good_access_token_is_refused_whatever_is_said_of_it() {
         ("token_audience_wrong", |answer| answer["aud"] = "https://other.example".into()),
         ("token_claim_missing", |answer| drop(answer.as_object_mut().expect("an object").remove("aud"))),
         ("token_claim_missing", |answer| drop(answer.as_object_mut().expect("an object").remove("client_id"))),
-        ("token_expired", |answer| answer["exp"] = 1.into()),
+        ("token_handle_unknown", |answer| answer["exp"] = 1.into()),
         ("token_confirmation_unknown", |answer| answer["cnf"]["kid"] = "x".into()),
         ("scope_insufficient", |answer| answer["scope"] = "orders".into()),
     ];
@@ -170,6 +170,110 @@ async fn what_is_no_good_access_token_is_refused_whatever_is_said_of_it() {
     assert_eq!(story.call("a.b.c").await.reason(), "token_malformed");
     assert_eq!(story.call("tga_x").await.reason(), "token_malformed");
     assert_eq!(story.questions().len(), asked);
+}
+
+#[tokio::test]
+async fn a_token_that_is_over_is_not_asked_about_in_every_request_though_it_is_called_active() {
+    let mut story = Story::start("required").await;
+    let mut over = story.good();
+    over["exp"] = story.now().into();
+    story.says(over);
+    for _ in 0..3 {
+        assert_eq!(story.call(TOKEN).await.reason(), "token_handle_unknown");
+    }
+    assert_eq!(story.questions().len(), 1);
+}
+
+#[tokio::test]
+async fn nobody_is_asked_for_one_who_could_not_pass_with_a_good_token_either() {
+    let mut story = Story::start("required").await;
+    let now = story.now();
+    let claims = |token: &str, uri: &str| proof_claims("GET", &format!("{API}{uri}"), token, now);
+    let signed = |claims: &Value| story.ada.key.sign_with(&story.ada.proof_header(), claims);
+    let (good, other) = (signed(&claims(TOKEN, "/orders/7")), signed(&claims(TOKEN, "/orders/8")));
+    let (signed_part, _) = good.rsplit_once('.').expect("a signature");
+    let (_, signature) = other.rsplit_once('.').expect("a signature");
+    let forged = format!("{signed_part}.{signature}");
+    let mut old = claims(TOKEN, "/orders/7");
+    old["iat"] = (now - 100).into();
+    let rows = [
+        ("proof_malformed", "x".to_owned()),
+        ("proof_token_hash_mismatch", signed(&claims("another", "/orders/7"))),
+        ("proof_target_mismatch", signed(&claims(TOKEN, "/orders/8"))),
+        ("proof_stale", signed(&old)),
+        ("proof_signature_wrong", forged),
+    ];
+    for (reason, proof) in rows {
+        let headers = [("authorization", format!("DPoP {TOKEN}")), ("dpop", proof)];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        assert_eq!(story.proxy.ask("api.example.com", "/orders/7", &headers).await.reason(), reason);
+    }
+    assert_eq!(story.call_as_bearer(TOKEN).await.reason(), "bearer_refused", "whatever it stands for");
+    assert_eq!(story.questions().len(), 0);
+}
+
+#[tokio::test]
+async fn strangers_with_tokens_that_they_made_up_keep_out_nobody_who_is_known() {
+    let mut story = Story::start("allowed").await;
+    assert_eq!(story.call("known").await.status, 200);
+    story.says(json!({ "active": false }));
+    let ada = std::mem::replace(&mut story.ada, Holder::new("stranger"));
+    let (mut refused, mut unasked) = (0, 0);
+    for number in 0..150 {
+        // Keys cost a stranger nothing.
+        story.ada = Holder::new("stranger");
+        let token = format!("made-up-{number}");
+        let verdict = if number % 2 == 0 { story.call(&token).await } else { story.call_as_bearer(&token).await };
+        match (verdict.status, verdict.reason()) {
+            (401, "token_handle_unknown") => refused += 1,
+            (503, "unavailable") => unasked += 1,
+            _ => panic!("{verdict:?}"),
+        }
+    }
+    assert_eq!((refused, unasked, story.questions().len()), (100, 50, 101));
+    assert_eq!(story.call("made-up-0").await.reason(), "token_handle_unknown", "it is known to be none");
+
+    story.ada = ada;
+    story.says(story.good());
+    assert_eq!(story.call("known").await.status, 200);
+    assert_eq!(story.call("new-and-of-a-key-that-is-known").await.status, 200);
+    story.clock.advance(Duration::from_millis(20));
+    assert_eq!(story.call_as_bearer("new").await.reason(), "bound_token_as_bearer", "there is room for one more");
+    assert_eq!(story.questions().len(), 103);
+}
+
+#[tokio::test]
+async fn a_token_that_the_issuer_cannot_stomach_is_no_outage_for_others() {
+    let mut story = Story::start("required").await;
+    for status in [400, 413, 414, 422, 431] {
+        story.acme.script().introspection = (status, json!({}));
+        assert_eq!(story.call("odd").await.status, 503);
+        story.says(story.good());
+        assert_eq!(story.call(&format!("good-{status}")).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn the_service_gets_one_token_of_its_own_for_as_long_as_an_answer_counts() {
+    let clock = Arc::new(TestClock::default());
+    let acme = Provider::start(clock.now()).await;
+    let upstream = "    upstream: { authorization: internal_jwt, internal_jwt: { audience: orders, lifetime: 1m } }\n";
+    let configuration = configuration(&acme.issuer, "/introspect", "required") + upstream;
+    let (gate, proxy) = serve(&configuration, &clock).await;
+    clock.advance(A_WHILE);
+    let mut story = Story { acme, clock, ada: Holder::new("app"), proxy, _gate: gate };
+    story.says(story.good());
+    let mut told = Vec::new();
+    for wait in [0, 19, 1] {
+        story.clock.advance(Duration::from_secs(wait));
+        let verdict = story.call(TOKEN).await;
+        let authorization = verdict.header("authorization").expect("a token for the service");
+        assert!(authorization.starts_with("Bearer "), "{verdict:?}");
+        told.push(authorization.to_owned());
+    }
+    assert_eq!(told[0], told[1], "ECDSA signs no two tokens alike");
+    assert_ne!(told[0], told[2], "what is asked again is told again");
+    assert_eq!(story.questions().len(), 2);
 }
 
 #[tokio::test]

@@ -228,6 +228,26 @@ async fn a_store_that_does_not_answer_is_an_outage_at_the_gate_too() {
 }
 
 #[tokio::test]
+async fn the_store_is_not_asked_for_one_who_could_not_pass_and_once_about_what_is_no_handle() {
+    let tap = Arc::new(Handles::default());
+    let inner: Arc<dyn Store> = Arc::new(MemoryStore::new(Limits::default()));
+    let store = TappedStore { inner, tap: Arc::clone(&tap) as Arc<dyn Tap> };
+    let world = World::start_on(Arc::new(store), opaque).await;
+    let (spa, lookups) = (world.client("spa"), || tap.lookups.load(Ordering::SeqCst));
+    let token = adas_tokens(&world, &spa).await.text("access_token").to_owned();
+    let altered = format!("{}{}", &token[..46], if token.ends_with('A') { 'E' } else { 'A' });
+    let proof = spa.resource_proof("GET", ORDERS, &token, world.clock.now());
+    let mut proxy = Proxy::over_tcp(world.addresses.gate[0]).await;
+    assert_eq!(proxy.get("/orders/7", Some(&altered), Some(&proof)).await.status, 401, "a proof for another token");
+    assert_eq!(lookups(), 0);
+    for _ in 0..3 {
+        assert_eq!(call(&world, &spa, &altered).await.status, 401);
+        assert_eq!(world.events.last("denial").as_deref(), Some("token_handle_unknown"));
+    }
+    assert_eq!(lookups(), 1);
+}
+
+#[tokio::test]
 async fn a_full_store_costs_nobody_a_code() {
     let store = Arc::new(MemoryStore::new(Limits { access_tokens: 1, ..Limits::default() }));
     let world = World::start_on(store, opaque).await;

@@ -11,6 +11,7 @@ use tollgate::clock::Clock;
 use tollgate::config::Document;
 use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::secret::{base64url, sha256};
+use tollgate::token::{PackedList, STATUS_LIST_TYPE, StatusListClaims};
 
 use crate::check::{Proxy, Verdict};
 use crate::envoy::eventually;
@@ -157,6 +158,27 @@ const API: &str = "https://api.example";
 const BOTH: &str = "https://both.example";
 
 #[tokio::test]
+async fn a_status_list_goes_by_the_name_that_tokens_give_it_in_whatever_form() {
+    let mut story = Story::start().await;
+    // Without a path, as nobody writes a URL who fetches it.
+    let uri = story.acme.issuer.clone();
+    let revoked = [tollgate::token::StatusIndex::new(0).expect("a place")];
+    let list = PackedList::new(revoked, &uri);
+    let now = story.now();
+    let claims = StatusListClaims { sub: &uri, iat: now, exp: now + 600, ttl: 60, status_list: list };
+    let claims = serde_json::to_value(&claims).expect("claims");
+    let list = story.acme.script().key.sign(STATUS_LIST_TYPE, &claims);
+    story.acme.script().status_list = Some(list);
+    for (idx, expected) in [(1, (200, "allowed")), (0, (401, "token_revoked"))] {
+        let mut claims = story.claims(API);
+        claims["status"] = json!({ "status_list": { "idx": idx, "uri": uri } });
+        let token = story.acme.script().key.sign("at+jwt", &claims);
+        let verdict = story.ask(API, &token).await;
+        assert_eq!((verdict.status, verdict.reason()), expected, "{idx}: {verdict:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_of_another_issuer_passes_with_the_key_it_is_bound_to() {
     let mut story = Story::start().await;
     let token = story.token(API);
@@ -264,10 +286,25 @@ async fn each_issuer_counts_only_where_it_is_named_and_for_itself_only() {
     // Each keeps its own rules: Acme writes `at+jwt`, and the other one no ID tokens that would count.
     let untyped = sign(&story.acme, "JWT", &claims_of(&story, &story.acme, BOTH));
     assert_eq!(story.ask(BOTH, &untyped).await.reason(), "token_type_wrong");
-    let mut id_token = claims_of(&story, &story.other, "orders");
-    id_token["at_hash"] = "AAAA".into();
-    let id_token = sign(&story.other, "JWT", &id_token);
-    assert_eq!(story.ask(BOTH, &id_token).await.reason(), "token_type_wrong");
+    for (claim, kind) in [
+        ("at_hash", "AAAA"),
+        ("typ", "ID"),
+        ("typ", "Refresh"),
+        ("typ", "Offline"),
+        ("token_use", "id"),
+        ("token_use", "refresh_token"),
+    ] {
+        let mut other_kind = claims_of(&story, &story.other, "orders");
+        other_kind[claim] = kind.into();
+        let other_kind = sign(&story.other, "JWT", &other_kind);
+        assert_eq!(story.ask(BOTH, &other_kind).await.reason(), "token_type_wrong", "{claim}: {kind}");
+    }
+    for (claim, kind) in [("typ", "Bearer"), ("typ", "DPoP"), ("token_use", "access")] {
+        let mut access = claims_of(&story, &story.other, "orders");
+        access[claim] = kind.into();
+        let access = sign(&story.other, "JWT", &access);
+        assert_eq!(story.ask(BOTH, &access).await.reason(), "allowed", "{claim}: {kind}");
+    }
     let mut nobody = claims_of(&story, &story.other, "orders");
     nobody["iss"] = "https://nobody.example".into();
     let nobody = sign(&story.other, "JWT", &nobody);

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tollgate::clock::Timestamp;
 use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::secret::{base64url, sha256};
+use tollgate::token::STATUS_LIST_MEDIA_TYPE;
 
 use crate::upstream::{field, read_head};
 
@@ -64,6 +65,8 @@ pub struct Script {
     pub refusal: Option<(u16, Value)>,
     /// The answer of the introspection endpoint.
     pub introspection: (u16, Value),
+    /// The status list below the root, if there is one.
+    pub status_list: Option<String>,
     /// The requests that have arrived: head and body.
     pub requests: Vec<(String, String)>,
 }
@@ -103,6 +106,7 @@ impl Provider {
             userinfo: json!({ "sub": "ada-at-acme" }),
             refusal: None,
             introspection: (200, json!({ "active": false })),
+            status_list: None,
             requests: Vec::new(),
         };
         let script = Arc::new(Mutex::new(script));
@@ -163,18 +167,20 @@ async fn serve(mut connection: TcpStream, script: Arc<Mutex<Script>>) -> io::Res
         }
         let body: Vec<_> = buffer.drain(..length).collect();
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-        let (conduct, (status, answer)) = {
+        let (conduct, (status, answer), list) = {
             let mut script = script.lock().expect("no test panics with the lock");
             script.requests.push((head, String::from_utf8_lossy(&body).into_owned()));
-            (script.conduct, script.answer(&path))
+            (script.conduct, script.answer(&path), script.status_list.clone().filter(|_| path == "/"))
         };
         match conduct {
             Conduct::Proper => {
-                let body = answer.to_string();
-                let head = format!(
-                    "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-                    body.len()
-                );
+                let (status, media_type, body) = match list {
+                    Some(list) => (200, STATUS_LIST_MEDIA_TYPE, list),
+                    None => (status, "application/json", answer.to_string()),
+                };
+                let length = body.len();
+                let head =
+                    format!("HTTP/1.1 {status} X\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\r\n");
                 connection.write_all(format!("{head}{body}").as_bytes()).await?;
             }
             Conduct::Silent => std::future::pending().await,

@@ -45,7 +45,8 @@ impl OfRequest {
             Err(mistakes) => return Some(refuse(&mistakes)),
         };
         let documents = config.authorization_server.as_ref().and_then(documents);
-        Some(match self.attempt(request, (config.protected_resources, documents)) {
+        let profiles = config.token_profiles();
+        Some(match self.attempt(request, &profiles, (config.protected_resources, documents)) {
             Ok(trial) => {
                 print!("{request}\n\n{}", told(&trial, self.claims.is_some()));
                 ExitCode::SUCCESS
@@ -57,7 +58,12 @@ impl OfRequest {
         })
     }
 
-    fn attempt(&self, request: &str, gate: (Vec<ResourceSettings>, Option<IssuerDocuments>)) -> Result<Trial, String> {
+    fn attempt(
+        &self,
+        request: &str,
+        profiles: &authz::Profiles,
+        gate: (Vec<ResourceSettings>, Option<IssuerDocuments>),
+    ) -> Result<Trial, String> {
         let (method, host, target) = parts(request).ok_or("a request is a method and an absolute URL")?;
         let headers = self.header.iter().map(|header| header.split_once(':').ok_or("a header is `Name: value`"));
         let headers: Vec<_> = headers.collect::<Result<_, _>>()?;
@@ -66,7 +72,7 @@ impl OfRequest {
         let claims: Option<Members> = claims.transpose().map_err(|_| "the claims are no JSON object")?;
         let resource = self.resource.as_deref();
         let request = Request { resource, method, host, target, headers, certificate: None };
-        authz::attempt(gate, &request, claims.as_ref(), SystemClock.now())
+        authz::attempt(gate, &request, (claims.as_ref(), profiles), SystemClock.now())
             .map_err(|fault| format!("no good token says these claims: {}", fault.description()))
     }
 }
