@@ -419,7 +419,7 @@ async fn only_a_real_preflight_passes_as_one() {
     // From an origin that Envoy knows nothing of, so that Envoy asks.
     let behind = Behind::envoy(&story).await;
     let origin = ("origin", "https://elsewhere.example".to_owned());
-    let preflight = vec![origin, ("access-control-request-method", "GET".to_owned())];
+    let preflight = [origin, ("access-control-request-method", "GET".to_owned())];
     for (more, passes) in [(None, true), (Some(cookie), false), (Some(token), false)] {
         let more = more.map(|(name, value)| (name, value.to_owned()));
         let headers: Vec<_> = preflight.iter().cloned().chain(more).collect();

@@ -143,7 +143,7 @@ pub(in crate::config) enum CertificateSourceWord {
     /// In `X-Forwarded-Client-Cert`, where Envoy cannot say it (Envoy Gateway, Istio) or TLS ends in front of it. The proxy that
     /// ends TLS must replace what its callers send, `forward_client_cert_details: SANITIZE_SET` with
     /// `set_current_client_cert_details: { cert: true }`, nobody may get to the service around it, and `allowed_headers` of the
-    /// ext_authz filter must have the header: with any other setting whoever has stolen a token can show the certificate too, for
+    /// `ext_authz` filter must have the header: with any other setting whoever has stolen a token can show the certificate too, for
     /// it is no secret. What tells of several clients, or came twice, counts as none.
     ForwardedHeader,
 }
@@ -264,7 +264,7 @@ pub(in crate::config) struct RuleFile {
     /// `method`, `host` (in normal form, without the port), `path` (in normal form), `query` and `headers`; and `now`, in seconds
     /// since 1970. What cannot be evaluated is not met: ask `has(claims.department)` for a claim that may be missing.
     /// Headers are named one by one and in lower case, `request.headers['x-tenant']`. Envoy sends only those that are in
-    /// `allowed_headers` of its ext_authz filter: any other is never there, whatever the client sends, and
+    /// `allowed_headers` of its `ext_authz` filter: any other is never there, whatever the client sends, and
     /// `!('x-tenant' in request.headers)` would hold for everybody. One that came several times, or with a comma, is not
     /// met either. Credentials, `forwarded`, `x-forwarded-*`, `x-original-*`, `x-envoy-*` and overrides of the method are not there.
     /// At most 1024 bytes, with the macros `has`, `all`, `exists`, `exists_one`, `map` and `filter`, none within another or over
