@@ -33,8 +33,9 @@ impl Envoy {
 
     /// The recommended configuration, which sends the gate these headers too.
     pub async fn sending(headers: &[&str], socket: &Path, upstream: u16) -> Self {
-        let more: String =
+        let more: Vec<_> =
             headers.iter().map(|name| format!("- {{ exact: {name} }}\n                          ")).collect();
+        let more = more.concat();
         let text = recommended(socket, upstream);
         Self::start(&replace(&text, "- { exact: x-request-id }", &format!("{more}- {{ exact: x-request-id }}"))).await
     }
