@@ -23,14 +23,14 @@
 //! | guard | `Proof(Replayed)` |
 //!
 //! Invariant: what does not match is denied, and nothing but a [`Permit`] lets a request pass.
-//! The origin that clients sign for comes from configuration; `Host` only chooses among origins, and no forwarded header
-//! is ever read.
+//! The origin that clients sign for comes from configuration; `Host` only chooses among origins. Of what proxies forward
+//! nothing is read but the certificate of a client, where the operator says that it is to be found there.
 
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::certificate::CertificateThumbprint;
+use crate::certificate::{CertificateThumbprint, FORWARDED_CERTIFICATE, forwarded_certificate};
 use crate::clock::Timestamp;
 use crate::dpop::{self, Expected, Fence, Htu, NonceRule, Nonces, ProofFault, ProofKeys, Remedy, VerifiedProof};
 use crate::ident::Audience;
@@ -73,7 +73,8 @@ pub use metadata::{Described, ResourceMetadata};
 pub use policy::{Access, Method, MethodFault, PathPattern, PatternFault, Rule};
 pub use requirement::{ClaimRequirement, DetailRequirement, Requirements};
 pub use resource::{
-    AcceptedIssuer, DpopRequirement, Enforcement, GateNonce, OpaqueTokens, Preflight, ResourceSettings, TokenIssuer,
+    AcceptedIssuer, CertificateSource, DpopRequirement, Enforcement, GateNonce, OpaqueTokens, Preflight,
+    ResourceSettings, TokenIssuer,
 };
 pub use trial::{Outcome, Profiles, Trial, attempt};
 pub use upstream::{
@@ -350,7 +351,7 @@ impl Enforcer {
             token => context.token.insert(token?),
         };
         resource.check_revoked(token, now)?;
-        check_certificate(token, request.certificate)?;
+        check_certificate(token, resource.settings.certificates, request)?;
         let Some(proof) = proof else {
             check_bearer(token, resource)?;
             resource.check(token, wanted, (request, &path), now)?;
@@ -463,9 +464,13 @@ impl Enforcer {
 
 /// A token that is bound to a certificate counts on connections with that certificate only (RFC 8705 §3), however else it
 /// is bound and presented.
-fn check_certificate(token: &VerifiedToken, shown: Option<&str>) -> Result<(), Denial> {
+fn check_certificate(token: &VerifiedToken, source: CertificateSource, request: &Request<'_>) -> Result<(), Denial> {
     let Some(bound) = token.certificate() else { return Ok(()) };
-    let shown = shown.and_then(CertificateThumbprint::of_percent_encoded);
+    let shown = match source {
+        CertificateSource::Connection => request.certificate.and_then(CertificateThumbprint::of_percent_encoded),
+        CertificateSource::Header => forwarded_certificate(request.headers.all(FORWARDED_CERTIFICATE))
+            .map(|certificate| certificate.thumbprint()),
+    };
     if shown == Some(bound) { Ok(()) } else { Err(Denial::CertificateMismatch) }
 }
 

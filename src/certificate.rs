@@ -29,6 +29,10 @@ use crate::clock::Timestamp;
 use crate::jose::{Json, Members, PublicKey, Thumbprint};
 use crate::secret::{base64url, from_base64url, sha256};
 
+mod forwarded;
+
+pub use forwarded::{FORWARDED_CERTIFICATE, forwarded_certificate};
+
 /// The largest certificate that is looked at, in bytes.
 pub const CERTIFICATE_LIMIT: usize = 16 * 1024;
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::authz::ResourceSettings;
+use crate::authz::{self, Condition, ResourceSettings, Rule};
 use crate::certificate::{Authorities, CertificateSubject};
 use crate::fetch::{FetchLimits, Reach};
 use crate::grpc::{Access, GateListener};
@@ -112,6 +112,28 @@ impl Config {
         let others = self.issuers.iter().map(|issuer| (issuer.name.clone(), issuer.profile.clone()));
         let own = self.authorization_server.as_ref().map(|server| server.settings.own_tokens());
         others.chain(own).collect()
+    }
+
+    /// What else must be so for the configuration to mean what it says, which nobody can see from here; a sentence each.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let note = |resource: &ResourceSettings, rule: &Rule, header: &str| {
+            format!(
+                "`when` of the rule for `{}` at {} reads the header `{header}`, which Envoy sends only if `allowed_headers` of its \
+                 ext_authz filter has it; else no request seems to have it",
+                rule.path,
+                resource.audience.as_str()
+            )
+        };
+        let of_rule = |resource, rule: &Rule| match &rule.access {
+            authz::Access::Anyone => Vec::new(),
+            authz::Access::Token(wanted) => {
+                let headers = wanted.condition.iter().flat_map(Condition::headers);
+                headers.map(|header| note(resource, rule, header)).collect()
+            }
+        };
+        let rules = self.protected_resources.iter().flat_map(|one| one.rules.iter().map(move |rule| (one, rule)));
+        rules.flat_map(|(resource, rule)| of_rule(resource, rule)).collect()
     }
 }
 

@@ -177,6 +177,12 @@ fn split_authority(authority: &str, https: bool) -> Result<(Cow<'_, str>, u16), 
     Ok((normalize_host(host)?, port))
 }
 
+/// The host of `authority`, a `Host` header or `:authority`, in normal form and without its port; `None` if that is no host.
+#[must_use]
+pub fn normal_host(authority: &str) -> Option<Cow<'_, str>> {
+    split_authority(authority, true).ok().map(|(host, _)| host)
+}
+
 fn normalize_host(host: &str) -> Result<Cow<'_, str>, UriFault> {
     if let Some(literal) = host.strip_prefix('[') {
         let address: Ipv6Addr =

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use tollgate::authz::{
-    AcceptedIssuer, Access, DpopRequirement, Enforcement, Enforcer, Finding, GateNonce, Headers, IdentityHeader,
-    OpaqueTokens, Preflight, Request, Requirements, ResourceSettings, Rule, TokenIssuer, UpstreamAuthorization,
-    UpstreamView,
+    AcceptedIssuer, Access, CertificateSource, DpopRequirement, Enforcement, Enforcer, Finding, GateNonce, Headers,
+    IdentityHeader, OpaqueTokens, Preflight, Request, Requirements, ResourceSettings, Rule, TokenIssuer,
+    UpstreamAuthorization, UpstreamView,
 };
 use tollgate::cache::{DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, SystemClock, Timestamp};
@@ -131,6 +131,7 @@ fn enforcer(issuer: &SigningKey, condition: Option<&str>) -> Enforcer {
         }],
         enforcement: Enforcement::Enforce,
         dpop: DpopRequirement::Required,
+        certificates: CertificateSource::Connection,
         nonce: GateNonce::Off,
         window: Window { lifetime: Duration::from_mins(5), skew: Duration::from_secs(10) },
         upstream: UpstreamView {
@@ -139,6 +140,7 @@ fn enforcer(issuer: &SigningKey, condition: Option<&str>) -> Enforcer {
                 .map(header)
                 .to_vec(),
             claims: None,
+            withheld: Vec::new(),
         },
         preflight: Preflight::Judge,
         rules: vec![

@@ -4,19 +4,23 @@
 //! those are bounded by the number of steps. What cannot be evaluated is not met: a claim that is not there, a number
 //! where a text should be, too many steps.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::thread;
 
-use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use cel::{Context, Env, Program, Value};
 
-use super::{Headers, Request};
+use super::{Request, Single};
 use crate::clock::Timestamp;
 use crate::jose::{Json, Members};
+use crate::uri::normal_host;
+
+mod survey;
+
+use survey::Survey;
 
 /// The longest condition, in bytes.
 pub const CONDITION_LIMIT: usize = 1_024;
@@ -29,6 +33,9 @@ const DEPTH_LIMIT: usize = 24;
 
 /// The most steps that all loops of one evaluation may take.
 const STEP_LIMIT: usize = 20_000;
+
+/// The longest text that sums may lead to, in bytes.
+const TEXT_LIMIT: usize = 1024 * 1024;
 
 /// What the parser may take of stack, whatever it is given: it is asked in a thread of its own.
 const PARSER_STACK: usize = 64 * 1024 * 1024;
@@ -68,6 +75,20 @@ pub enum ConditionFault {
     /// A function that there is not.
     #[error("calls `{0}`, which there is not")]
     UnknownFunction(String),
+    /// Headers are read that it does not name.
+    #[error("must name each header that it reads: `request.headers['x-tenant']`, or `'x-tenant' in request.headers`")]
+    HeaderUnnamed,
+    /// No header has this name, as names are compared here.
+    #[error("reads the header `{0}`, which must be named in lower case: letters, digits, dashes and underscores")]
+    HeaderMalformed(String),
+    /// A header with credentials, or what somebody claims to have been asked for.
+    #[error(
+        "reads the header `{0}`: conditions see no credentials, and nothing that says where else a request has been (`forwarded`, `x-forwarded-*`, `x-original-*`, `x-envoy-*`, overrides of method and path)"
+    )]
+    HeaderUnseen(String),
+    /// A loop over what a loop has made.
+    #[error("has a macro over what `map` has made")]
+    ChainedMaps,
     /// A loop within a loop.
     #[error("has a macro (`all`, `exists`, `exists_one`, `map`, `filter`) within a macro")]
     NestedLoops,
@@ -94,17 +115,28 @@ pub struct Condition {
     language: Arc<Env>,
     /// Which of [`VARIABLES`] it names.
     names: [bool; VARIABLES.len()],
-    size: Size,
+    survey: Arc<Survey>,
 }
 
-/// What an evaluation costs.
+/// How much there is to go through.
 #[derive(Clone, Copy, Debug, Default)]
-struct Size {
-    nodes: usize,
-    /// How many of them are evaluated for each item of a list.
-    in_loops: usize,
-    /// How often lists may be put together: each may become that much longer.
-    sums: usize,
+struct Extent {
+    /// The length of the longest list or map.
+    items: usize,
+    /// The length of the longest text, in bytes.
+    text: usize,
+}
+
+impl Extent {
+    /// Whether an evaluation may take so much.
+    fn is_too_much(self, survey: &Survey) -> bool {
+        let squares = survey.sums_in_loops.saturating_mul(self.items).saturating_mul(self.items);
+        let steps = survey.in_loops.saturating_mul(self.items).saturating_add(squares);
+        // A loop may go over sums, and add them up.
+        let longer = survey.sums.saturating_add(1);
+        let text = self.text.saturating_mul(longer).saturating_mul(longer);
+        steps.saturating_mul(longer) > STEP_LIMIT || (survey.sums > 0 && text > TEXT_LIMIT)
+    }
 }
 
 /// The condition could not be evaluated.
@@ -118,19 +150,24 @@ impl Condition {
         &self.text
     }
 
+    /// The headers that it reads, in lower case and in order.
+    pub fn headers(&self) -> impl Iterator<Item = &str> {
+        self.survey.headers.iter().map(String::as_str)
+    }
+
     /// Whether the facts meet the condition.
     pub(super) fn holds(&self, facts: &Facts<'_>) -> Result<bool, Inconclusive> {
         let mut context = Context::with_env(Arc::clone(&self.language));
-        let mut longest = 0;
+        let mut extent = Extent { items: self.survey.longest, text: self.text.len() };
         for (name, _) in VARIABLES.into_iter().zip(self.names).filter(|(_, named)| *named) {
             let value = match name {
-                "claims" => object(facts.claims, &mut longest),
-                "request" => request(facts, &mut longest),
+                "claims" => object(facts.claims, &mut extent),
+                "request" => request(facts, &self.survey.headers, &mut extent)?,
                 _ => Value::Int(facts.now.seconds()),
             };
             context.add_variable_from_value(name, value);
         }
-        if self.size.in_loops.saturating_mul(longest).saturating_mul(self.size.sums + 1) > STEP_LIMIT {
+        if extent.is_too_much(&self.survey) {
             return Err(Inconclusive);
         }
         // A fault of the interpreter must not end the call without an answer: the proxy might take that for an allow.
@@ -154,12 +191,11 @@ impl FromStr for Condition {
         }
         let language = Arc::new(Env::stdlib());
         let program = parse(&language, text)?;
-        let mut size = Size::default();
-        measure(program.expression(), &mut Surroundings::default(), &mut size)?;
+        let survey = Arc::new(Survey::of(program.expression())?);
         let named = program.references();
         let names = VARIABLES.map(|name| named.has_variable(name));
         drop(named);
-        Ok(Self { text: text.into(), program: Arc::new(program), language, names, size })
+        Ok(Self { text: text.into(), program: Arc::new(program), language, names, survey })
     }
 }
 
@@ -208,116 +244,45 @@ fn parse(language: &Env, text: &str) -> Result<Program, ConditionFault> {
     })
 }
 
-/// Where in a condition an expression stands.
-#[derive(Clone, Default)]
-struct Surroundings<'a> {
-    depth: usize,
-    in_loop: bool,
-    /// The names that loops around it give.
-    names: Vec<&'a str>,
-}
-
-/// Counts what an evaluation costs, and refuses what there is not.
-fn measure<'a>(expression: &'a IdedExpr, at: &mut Surroundings<'a>, size: &mut Size) -> Result<(), ConditionFault> {
-    at.depth += 1;
-    size.nodes += 1;
-    size.in_loops += usize::from(at.in_loop);
-    if at.depth > DEPTH_LIMIT || size.nodes > NODE_LIMIT {
-        return Err(ConditionFault::TooLarge);
-    }
-    match &expression.expr {
-        Expr::Unspecified | Expr::Literal(_) => {}
-        Expr::Ident(name) => {
-            let name = name.as_str();
-            if !at.names.contains(&name) && !VARIABLES.contains(&name) && !TYPES.contains(&name) {
-                return Err(ConditionFault::UnknownName(name.to_owned()));
-            }
-        }
-        Expr::Select(select) => measure(&select.operand, at, size)?,
-        Expr::Call(call) => {
-            let name = call.func_name.as_str();
-            let operator = name.starts_with(['_', '!', '-', '@']);
-            if !operator && !FUNCTIONS.contains(&name) {
-                return Err(ConditionFault::UnknownFunction(name.to_owned()));
-            }
-            size.sums += usize::from(name == "_+_");
-            for part in call.target.as_deref().into_iter().chain(&call.args) {
-                measure(part, at, size)?;
-            }
-        }
-        Expr::List(list) => list.elements.iter().try_for_each(|element| measure(element, at, size))?,
-        Expr::Map(map) => map.entries.iter().try_for_each(|entry| measure_entry(&entry.expr, at, size))?,
-        Expr::Struct(_) => return Err(ConditionFault::UnknownFunction("a message type".to_owned())),
-        Expr::Comprehension(all) => {
-            if at.in_loop {
-                return Err(ConditionFault::NestedLoops);
-            }
-            measure(&all.iter_range, at, size)?;
-            measure(&all.accu_init, at, size)?;
-            let mut within = Surroundings { in_loop: true, ..at.clone() };
-            within.names.extend([all.iter_var.as_str(), all.accu_var.as_str()]);
-            within.names.extend(all.iter_var2.as_deref());
-            for part in [&all.loop_cond, &all.loop_step, &all.result] {
-                measure(part, &mut within, size)?;
-            }
-        }
-    }
-    at.depth -= 1;
-    Ok(())
-}
-
-fn measure_entry<'a>(entry: &'a EntryExpr, at: &mut Surroundings<'a>, size: &mut Size) -> Result<(), ConditionFault> {
-    match entry {
-        EntryExpr::MapEntry(entry) => {
-            measure(&entry.key, at, size)?;
-            measure(&entry.value, at, size)
-        }
-        EntryExpr::StructField(field) => measure(&field.value, at, size),
-    }
-}
-
-/// What conditions see of a request. Its headers have names in lower case; one that occurs several times is joined by
-/// commas (RFC 9110 §5.3), and octets that are no UTF-8 are replaced: neither can look like a header that is not there.
-fn request(facts: &Facts<'_>, longest: &mut usize) -> Value {
+/// What conditions see of a request. Of a header there is one value or none (see [`Headers::single`]): two readers of several
+/// could each take another one, and of octets that are no text each could make another text.
+fn request(facts: &Facts<'_>, headers: &BTreeSet<String>, extent: &mut Extent) -> Result<Value, Inconclusive> {
     let query = facts.request.target.split_once('?').map_or("", |(_, query)| query);
-    let headers = headers(&facts.request.headers);
-    *longest = (*longest).max(headers.len());
+    let host = normal_host(facts.request.host).ok_or(Inconclusive)?;
+    let mut seen: HashMap<String, Value> = HashMap::with_capacity(headers.len());
+    for name in headers {
+        match facts.request.headers.single(name) {
+            Single::Absent => {}
+            Single::One(value) => {
+                let value = std::str::from_utf8(value).map_err(|_| Inconclusive)?;
+                extent.text = extent.text.max(value.len());
+                seen.insert(name.clone(), value.into());
+            }
+            Single::Several => return Err(Inconclusive),
+        }
+    }
+    extent.text = extent.text.max(facts.request.target.len());
     let members: [(&str, Value); 5] = [
         ("method", facts.request.method.into()),
-        ("host", facts.request.host.into()),
+        ("host", (&*host).into()),
         ("path", facts.path.into()),
         ("query", query.into()),
-        ("headers", headers.into()),
+        ("headers", seen.into()),
     ];
-    members.into_iter().collect::<HashMap<_, _>>().into()
+    Ok(members.into_iter().collect::<HashMap<_, _>>().into())
 }
 
-/// All but credentials.
-fn headers(headers: &Headers<'_>) -> HashMap<String, Value> {
-    const CREDENTIALS: [&str; 4] = ["authorization", "dpop", "cookie", "proxy-authorization"];
-    let mut texts: HashMap<String, String> = HashMap::new();
-    for (name, value) in headers.iter() {
-        let name = name.to_ascii_lowercase();
-        if CREDENTIALS.contains(&name.as_str()) || name.starts_with(':') {
-            continue;
-        }
-        let value = String::from_utf8_lossy(value);
-        texts
-            .entry(name)
-            .and_modify(|joined| *joined = format!("{joined},{value}"))
-            .or_insert_with(|| value.into_owned());
-    }
-    texts.into_iter().map(|(name, value)| (name, Value::from(value))).collect()
-}
-
-fn object(members: &Members, longest: &mut usize) -> Value {
-    *longest = (*longest).max(members.len());
-    let members = members.iter().map(|(name, value)| (name.clone(), json(value, longest)));
+fn object(members: &Members, extent: &mut Extent) -> Value {
+    extent.items = extent.items.max(members.len());
+    let members = members.iter().map(|(name, value)| {
+        extent.text = extent.text.max(name.len());
+        (name.clone(), json(value, extent))
+    });
     members.collect::<HashMap<_, _>>().into()
 }
 
 /// JSON has one kind of number: a whole one is an `int` if it fits.
-fn json(value: &Json, longest: &mut usize) -> Value {
+fn json(value: &Json, extent: &mut Extent) -> Value {
     match value {
         Json::Null => Value::Null,
         Json::Bool(value) => Value::Bool(*value),
@@ -326,12 +291,15 @@ fn json(value: &Json, longest: &mut usize) -> Value {
             (None, Some(number), _) => Value::UInt(number),
             (None, None, number) => number.map_or(Value::Null, Value::Float),
         },
-        Json::String(text) => text.as_str().into(),
-        Json::Array(items) => {
-            *longest = (*longest).max(items.len());
-            items.iter().map(|item| json(item, longest)).collect::<Vec<_>>().into()
+        Json::String(text) => {
+            extent.text = extent.text.max(text.len());
+            text.as_str().into()
         }
-        Json::Object(members) => object(members, longest),
+        Json::Array(items) => {
+            extent.items = extent.items.max(items.len());
+            items.iter().map(|item| json(item, extent)).collect::<Vec<_>>().into()
+        }
+        Json::Object(members) => object(members, extent),
     }
 }
 
@@ -343,13 +311,20 @@ mod tests {
 
     fn judged(text: &str, claims: &Json) -> Result<bool, Inconclusive> {
         let condition: Condition = text.parse().unwrap_or_else(|fault| panic!("{text}: {fault}"));
-        let headers = [("x-tenant", "acme"), ("X-Twice", "a"), ("x-twice", "b"), ("authorization", "DPoP secret")];
+        let headers: [(&str, &[u8]); 6] = [
+            ("x-tenant", b"acme"),
+            ("X-Twice", b"a"),
+            ("x-twice", b"b"),
+            ("x-joined", b"a,b"),
+            ("x-octets", b"a\xff"),
+            ("authorization", b"DPoP secret"),
+        ];
         let request = Request {
             resource: None,
             method: "POST",
-            host: "api.example.com",
+            host: "API.example.com.:443",
             target: "/orders/7?dry=1",
-            headers: headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect(),
+            headers: headers.into_iter().collect(),
             certificate: None,
         };
         let claims = claims.as_object().expect("an object");
@@ -376,8 +351,8 @@ mod tests {
             ("now - claims.auth_time < 300", Ok(true)),
             ("request.method == 'POST' && request.path == '/orders/7' && request.query == 'dry=1'", Ok(true)),
             ("request.host == 'api.example.com' && request.headers['x-tenant'] == 'acme'", Ok(true)),
-            ("request.headers['x-twice'] == 'a,b'", Ok(true)),
-            ("'authorization' in request.headers", Ok(false)),
+            ("'x-tenant' in request.headers && !('x-other' in request.headers)", Ok(true)),
+            ("has(request.headers.accept) || request.headers['x-tenant'] != 'other'", Ok(true)),
             ("type(claims.level) == int && size(claims.roles) == 2", Ok(true)),
             // What cannot be told is not met, whichever way it is asked.
             ("claims.team == 'a'", Err(Inconclusive)),
@@ -387,6 +362,13 @@ mod tests {
             ("claims.level < '3'", Err(Inconclusive)),
             ("1 / (claims.level - 3) == 1", Err(Inconclusive)),
             ("claims.level + 9223372036854775807 > 0", Err(Inconclusive)),
+            // Neither is anything about a header that came several times, or is no text.
+            ("request.headers['x-twice'] != 'b'", Err(Inconclusive)),
+            ("!('x-twice' in request.headers)", Err(Inconclusive)),
+            ("claims.level == 3 || has(request.headers.accept) || 'x-twice' in request.headers", Err(Inconclusive)),
+            ("request.headers['x-joined'] != 'b'", Err(Inconclusive)),
+            ("request.headers['x-octets'] != 'a'", Err(Inconclusive)),
+            ("request.headers['x-other'] != 'a'", Err(Inconclusive)),
         ] {
             assert_eq!(judged(text, &claims), expected, "{text}");
         }
@@ -401,6 +383,26 @@ mod tests {
             ("claims.a.exists(a, a == b)", "names `b`"),
             ("claims.a.matches('(a+)+$')", "calls `matches`"),
             ("claims.a.all(x, claims.b.all(y, x == y))", "within a macro"),
+            ("claims.a.map(x, x + x).map(x, x + x) == []", "over what `map` has made"),
+            ("size(claims.a.map(x, x > 1, [x, x]).filter(x, true).map(x, x)) > 1", "over what `map` has made"),
+            ("request.body == ''", "names `request.body`"),
+            ("request.headers[claims.name] == 'a'", "must name each header"),
+            ("request.headers.exists(name, name == 'a')", "must name each header"),
+            ("[request].exists(all, all.headers['x-a'] == 'a')", "must name each header"),
+            ("size(request.headers) > 1", "must name each header"),
+            ("has(request.headers)", "must name each header"),
+            ("request['headers']['x-a'] == 'a'", "must name each header"),
+            ("request.headers['X-Tenant'] == 'a'", "in lower case"),
+            ("'authorization' in request.headers", "conditions see no credentials"),
+            ("request.headers.dpop == ''", "conditions see no credentials"),
+            ("has(request.headers.cookie)", "conditions see no credentials"),
+            ("request.headers['x-forwarded-host'] == 'a'", "reads the header `x-forwarded-host`"),
+            ("request.headers['x_forwarded_for'] == 'a'", "reads the header `x_forwarded_for`"),
+            ("request.headers['x-original-url'] == 'a'", "reads the header `x-original-url`"),
+            ("request.headers['x-envoy-external-address'] == 'a'", "reads the header `x-envoy-external-address`"),
+            ("request.headers['x-http-method-override'] == 'a'", "reads the header `x-http-method-override`"),
+            ("request.headers['forwarded'] == 'a'", "reads the header `forwarded`"),
+            ("request.headers['host'] == 'a'", "reads the header `host`"),
             (&format!("claims.a == '{}'", "x".repeat(CONDITION_LIMIT)), "at most 1024 bytes"),
             (&"(".repeat(500), "too large"),
             (&format!("{}1 == 1", "1+".repeat(500)), "too large"),
@@ -424,5 +426,24 @@ mod tests {
         assert_eq!(judged(text, &claims(500)), Ok(false));
         assert_eq!(judged(text, &claims(5_000)), Err(Inconclusive));
         assert_eq!(judged("size(claims.roles) > 1", &claims(5_000)), Ok(true));
+    }
+
+    #[test]
+    fn what_sums_may_lead_to_is_bounded() {
+        let long = "x".repeat(16 * 1024);
+        let many = vec![long.as_str(); 4];
+        let doubled = "claims.many.map(x, x + x + x + x + x + x + x + x + x)[0] != claims.long";
+        assert_eq!(judged(doubled, &json!({ "many": ["a"], "long": "a" })), Ok(true));
+        assert_eq!(judged(doubled, &json!({ "many": many, "long": long })), Err(Inconclusive));
+        assert_eq!(judged("claims.long + 'y' != claims.long", &json!({ "long": long })), Ok(true));
+        let lists = "size(claims.many.map(x, claims.many + claims.many)) > 0";
+        assert_eq!(judged(lists, &json!({ "many": vec!["a"; 20] })), Ok(true));
+        assert_eq!(judged(lists, &json!({ "many": vec!["a"; 500] })), Err(Inconclusive));
+        let literal = format!("[{}].all(x, x + x + x + x + x > 0)", "1,".repeat(150));
+        assert_eq!(judged(&literal, &json!({})), Err(Inconclusive));
+        assert_eq!(
+            judged("claims.many.filter(x, x != 'b').all(x, x == 'a')", &json!({ "many": ["a", "b"] })),
+            Ok(true)
+        );
     }
 }

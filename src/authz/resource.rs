@@ -42,6 +42,15 @@ pub enum Preflight {
     Pass,
 }
 
+/// Where the certificate of a client is found that a token is bound to (RFC 8705 §3).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CertificateSource {
+    /// In what the proxy says of its own connection.
+    Connection,
+    /// In the header in which a proxy tells of it that ends TLS farther in front, and that has replaced what its callers sent.
+    Header,
+}
+
 /// Whether proofs must hold a nonce of ours (RFC 9449 §9).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum GateNonce {
@@ -99,6 +108,8 @@ pub struct ResourceSettings {
     pub enforcement: Enforcement,
     /// Whether tokens must be bound.
     pub dpop: DpopRequirement,
+    /// Where the certificates of clients are found.
+    pub certificates: CertificateSource,
     /// Whether proofs must hold a nonce.
     pub nonce: GateNonce,
     /// The age at which a proof without a nonce is accepted; its skew holds for the times in tokens as well.

@@ -41,6 +41,8 @@ pub struct UpstreamView {
     pub headers: Vec<IdentityHeader>,
     /// The header that carries many claims at once, if there is one. It too is set or removed.
     pub claims: Option<ClaimsHeader>,
+    /// Headers that carry claims elsewhere, and are never there here: each is removed from every request that passes.
+    pub withheld: Vec<IdentityHeader>,
 }
 
 /// A header that carries claims of the verified token as one JSON object, in ASCII.
@@ -225,6 +227,11 @@ impl PreparedView {
         let mut always_removed = vec!["dpop".to_owned()];
         always_removed.extend(view.headers.iter().flat_map(IdentityHeader::twins));
         always_removed.extend(view.claims.iter().flat_map(|header| header.name.twins()));
+        let set_here = |name: &str| {
+            seen.iter().any(|one| one == name) || view.claims.as_ref().is_some_and(|header| header.name() == name)
+        };
+        let withheld = view.withheld.iter().filter(|header| !set_here(header.name()));
+        always_removed.extend(withheld.flat_map(|header| header.twins().into_iter().chain([header.name().to_owned()])));
         let issuer = match &view.authorization {
             UpstreamAuthorization::Internal(settings) => UpstreamIssuer::new(settings, origin),
             UpstreamAuthorization::Remove | UpstreamAuthorization::Bearer | UpstreamAuthorization::Keep => None,
@@ -317,7 +324,8 @@ mod tests {
         let headers = vec![header("x-auth-subject", "sub"), header("x-auth-name", "name")];
         let claims =
             Some(ClaimsHeader::new("x-auth-claims", vec!["sub".to_owned(), "team".to_owned()]).expect("a header"));
-        PreparedView::new(UpstreamView { authorization, headers, claims }, "https://api.example.com")
+        let withheld = vec![header("x-auth-issuer", "iss"), header("x-auth-name", "other")];
+        PreparedView::new(UpstreamView { authorization, headers, claims, withheld }, "https://api.example.com")
     }
 
     #[test]
@@ -356,10 +364,17 @@ mod tests {
             "x-auth_name",
             "x_auth-name",
             "x_auth_subject",
+            "x-auth-issuer",
+            "x_auth_issuer",
+            "x-auth_issuer",
         ] {
             assert!(changes.remove.iter().any(|removed| removed == name), "{name}");
         }
         assert!(!changes.remove.iter().any(|removed| removed == "x-auth-subject"));
+        let named = json!({ "name": "Ada" });
+        let changes = view(UpstreamAuthorization::Remove).changes(named.as_object(), None);
+        assert!(changes.set.contains(&("x-auth-name".to_owned(), "Ada".to_owned())));
+        assert!(!changes.remove.iter().any(|removed| removed == "x-auth-name"), "what is set is not withheld");
     }
 
     #[test]

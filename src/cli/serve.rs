@@ -88,6 +88,9 @@ async fn serve(
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
     let traces = if traces { Some(Arc::new(Traces::as_told()?)) } else { None };
     seams.traces.clone_from(&traces);
+    for note in config.notes() {
+        tracing::warn!("{note}");
+    }
     let app = App::start(config, seams).await?.announce()?;
     let reloader = app.reloader();
     let (stop, stopped) = oneshot::channel();

@@ -32,11 +32,16 @@ pub(super) struct Validate {
 }
 
 impl Validate {
-    /// Prints `ok: FILE`, or every mistake.
+    /// Prints `ok: FILE`, and what else must be so; or every mistake.
     pub(super) fn run(self) -> ExitCode {
         let file = self.file.unwrap_or(self.config);
         match (load(&file, &self.set), self.output) {
-            (Ok(_), Output::Text) => println!("ok: {}", file.display()),
+            (Ok(config), Output::Text) => {
+                println!("ok: {}", file.display());
+                for note in config.notes() {
+                    eprintln!("note: {note}");
+                }
+            }
             (Ok(_), Output::Json) => println!("[]"),
             (Err(mistakes), Output::Text) => return refuse(&mistakes),
             (Err(mistakes), Output::Json) => {

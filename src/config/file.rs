@@ -33,8 +33,9 @@ pub(super) use client_documents::{ClientDocumentsFile, PrivateAddresses};
 pub(super) use issuer::{IntrospectionFile, IssuerFile, OtherIssuer, TokenClaimsFile, TokenTypeWord};
 pub(super) use login::{ClaimNamesFile, HeaderLoginFile, HeaderWord, LoginFile, OidcLoginFile};
 pub(super) use protected_resource::{
-    AllowWord, CallFile, ClaimsHeaderFile, DetailFile, DpopWord, EnforcementWord, GateNonceWord, InternalJwtFile,
-    MetadataFile, PreflightWord, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord, UpstreamFile,
+    AllowWord, CallFile, CertificateSourceWord, ClaimsHeaderFile, DetailFile, DpopWord, EnforcementWord, GateNonceWord,
+    InternalJwtFile, MetadataFile, PreflightWord, ResourceFile, ResourceUri, RuleFile, UpstreamAuthorizationWord,
+    UpstreamFile,
 };
 pub(super) use registration::RegistrationFile;
 pub(super) use replay::{RedisReplayFile, ReplayFile};

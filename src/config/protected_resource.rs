@@ -4,7 +4,8 @@ use super::authorization_server::{KnownScopes, dpop};
 use super::check::Judge;
 use super::detail_types::{self, KnownTypes};
 use super::file::{
-    DpopWord, EnforcementWord, File, GateNonceWord, MetadataFile, PreflightWord, ResourceFile, ResourceUri,
+    CertificateSourceWord, DpopWord, EnforcementWord, File, GateNonceWord, MetadataFile, PreflightWord, ResourceFile,
+    ResourceUri,
 };
 use super::given::{Given, Parsed};
 use super::issuer;
@@ -12,7 +13,8 @@ use super::mistake::Mistake;
 use super::rule::{self, Known};
 use super::upstream;
 use crate::authz::{
-    AcceptedIssuer, DpopRequirement, Enforcement, GateNonce, Preflight, ResourceMetadata, ResourceSettings,
+    AcceptedIssuer, CertificateSource, DpopRequirement, Enforcement, GateNonce, Preflight, ResourceMetadata,
+    ResourceSettings,
 };
 use crate::dpop::Window;
 use crate::ident::{Audience, Issuer};
@@ -117,6 +119,10 @@ fn resource(judge: &mut Judge<'_>, given: &Given<ResourceFile>, own: &Own) -> Op
             Some(DpopWord::OrCertificate) => DpopRequirement::OrCertificate,
             Some(DpopWord::Allowed) => DpopRequirement::Allowed,
             Some(DpopWord::Off) => DpopRequirement::Off,
+        },
+        certificates: match file.client_certificate.as_ref().map(|given| given.value) {
+            Some(CertificateSourceWord::Connection) | None => CertificateSource::Connection,
+            Some(CertificateSourceWord::ForwardedHeader) => CertificateSource::Header,
         },
         nonce: match file.nonce.as_ref().map(|given| given.value) {
             Some(GateNonceWord::Off) | None => GateNonce::Off,

@@ -50,7 +50,10 @@ pub(super) fn view(
     };
     let headers = headers(judge, file, issuers);
     let claims = file.claims_header.as_ref().and_then(|given| claims_header(judge, given, &headers));
-    UpstreamView { authorization, headers, claims }
+    // Who reads the default headers elsewhere must not be told here by the caller, wherever the map names others.
+    let known = DEFAULT_HEADERS.into_iter().chain([ISSUER_HEADER]);
+    let withheld = known.filter_map(|(name, claim)| IdentityHeader::new(name, claim).ok()).collect();
+    UpstreamView { authorization, headers, claims, withheld }
 }
 
 fn headers(judge: &mut Judge<'_>, file: &UpstreamFile, issuers: usize) -> Vec<IdentityHeader> {

@@ -6,10 +6,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
-use crate::certificate::ClientCertificate;
+use crate::certificate::{ClientCertificate, FORWARDED_CERTIFICATE, forwarded_certificate};
 
 /// The proxies whose word counts.
 #[derive(Clone, Debug, Default)]
@@ -32,44 +32,9 @@ impl Proxies {
     }
 }
 
-/// The certificate of the client in Envoy's `X-Forwarded-Client-Cert`, which must be about one client: the proxy has
-/// replaced whatever came with the request. With several it is not clear whose is meant, and so nobody's.
+/// The certificate of the client, as the proxy tells of it.
 pub(super) fn certificate(headers: &HeaderMap) -> Option<ClientCertificate> {
-    let mut values = headers.get_all("x-forwarded-client-cert").iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return None };
-    let mut found = [None, None];
-    for (name, value) in elements(value.to_str().ok()?)? {
-        let place = match name {
-            "Chain" => &mut found[0],
-            "Cert" => &mut found[1],
-            _ => continue,
-        };
-        if place.replace(value).is_some() {
-            return None;
-        }
-    }
-    let [chain, own] = found;
-    ClientCertificate::from_percent_encoded(chain.or(own)?).ok()
-}
-
-/// Splits `Name=value;Name="value"`; `None` at a comma outside of quotes, behind which stands another client.
-fn elements(text: &str) -> Option<Vec<(&str, &str)>> {
-    let mut elements = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let (name, value) = rest.split_once('=')?;
-        let (value, behind) = match value.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"')?,
-            None => value.split_at(value.find([';', ',']).unwrap_or(value.len())),
-        };
-        elements.push((name, value));
-        rest = match behind.strip_prefix(';') {
-            Some(more) => more,
-            None if behind.is_empty() => behind,
-            None => return None,
-        };
-    }
-    Some(elements)
+    forwarded_certificate(headers.get_all(FORWARDED_CERTIFICATE).iter().map(HeaderValue::as_bytes))
 }
 
 /// The address that asks: that of the connection, or, behind trusted proxies, the rightmost one in `X-Forwarded-For` that is

@@ -31,6 +31,15 @@ impl Envoy {
         Self::start(&recommended(socket, upstream)).await
     }
 
+    /// The recommended configuration, which sends the gate these headers too.
+    pub async fn sending(headers: &[&str], socket: &Path, upstream: u16) -> Self {
+        let more: Vec<_> =
+            headers.iter().map(|name| format!("- {{ exact: {name} }}\n                          ")).collect();
+        let more = more.concat();
+        let text = recommended(socket, upstream);
+        Self::start(&replace(&text, "- { exact: x-request-id }", &format!("{more}- {{ exact: x-request-id }}"))).await
+    }
+
     /// The recommended configuration for a gate behind a Service at this port, over TCP.
     pub async fn asking_service(port: u16, upstream: u16) -> Self {
         Self::start(&at_service(port, upstream)).await
@@ -72,6 +81,20 @@ impl Envoy {
         let tls = tls.lines().map(|line| format!("        {line}")).collect::<Vec<_>>().join("\n");
         let text = recommended(socket, upstream);
         Self::start(&replace(&text, "        - filters:\n            - name: envoy.filters.network", &tls)).await
+    }
+
+    /// The same, but it does not say anything of its connections: it tells of certificates in the header as `details` says, and
+    /// passes that on to the gate.
+    pub async fn with_certificates_in_a_header(details: &str, socket: &Path, upstream: u16, folder: &Path) -> Self {
+        let tls = include_str!("envoy/client_certificates.yaml").replace("FOLDER", &folder.to_string_lossy());
+        let tls = tls.lines().map(|line| format!("        {line}")).collect::<Vec<_>>().join("\n");
+        let text = recommended(socket, upstream);
+        let text = replace(&text, "        - filters:\n            - name: envoy.filters.network", &tls);
+        let text = replace(&text, "include_peer_certificate: true", "include_peer_certificate: false");
+        let told = format!("forward_client_cert_details: {details}");
+        let text = replace(&text, "forward_client_cert_details: SANITIZE", &told);
+        let header = "- { exact: x-forwarded-client-cert }\n                          - { exact: x-request-id }";
+        Self::start(&replace(&text, "- { exact: x-request-id }", header)).await
     }
 
     /// The recommended configuration with TLS before an authorization server, which is told of the certificates of clients.

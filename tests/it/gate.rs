@@ -12,8 +12,9 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tollgate::authz::{
-    AcceptedIssuer, Access, DpopRequirement, Enforcement, Enforcer, GateNonce, IdentityHeader, OpaqueTokens, Preflight,
-    Requirements, ResourceMetadata, ResourceSettings, Rule, TokenIssuer, UpstreamAuthorization, UpstreamView,
+    AcceptedIssuer, Access, CertificateSource, DpopRequirement, Enforcement, Enforcer, GateNonce, IdentityHeader,
+    OpaqueTokens, Preflight, Requirements, ResourceMetadata, ResourceSettings, Rule, TokenIssuer,
+    UpstreamAuthorization, UpstreamView,
 };
 use tollgate::cache::{KnownProofKeys, Tokens};
 use tollgate::clock::{Clock, Timestamp};
@@ -298,9 +299,10 @@ fn resources() -> Vec<(ResourceSettings, Nonces)> {
         }],
         enforcement: Enforcement::Enforce,
         dpop,
+        certificates: CertificateSource::Connection,
         nonce,
         window: Window { lifetime: Duration::from_mins(1), skew: Duration::from_secs(10) },
-        upstream: UpstreamView { authorization, headers: identity_headers(), claims: None },
+        upstream: UpstreamView { authorization, headers: identity_headers(), claims: None, withheld: Vec::new() },
         preflight: Preflight::Judge,
         rules,
         metadata: (resource == TOOLS).then(|| ResourceMetadata {

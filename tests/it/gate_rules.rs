@@ -102,9 +102,20 @@ impl Behind {
         Self { envoy: Envoy::recommended(&story.socket, upstream.port).await, upstream }
     }
 
+    /// The same, which sends the gate these headers too.
+    pub async fn sending(headers: &[&str], story: &Story) -> Self {
+        let upstream = Upstream::start().await;
+        Self { envoy: Envoy::sending(headers, &story.socket, upstream.port).await, upstream }
+    }
+
     /// A GET request with these headers, and what of it reached the API.
     pub async fn get(&self, path: &str, headers: &[(&str, String)]) -> (Reply, Option<String>) {
-        let mut wire = format!("GET {path} HTTP/1.1\r\nhost: api.example.com\r\n");
+        self.send("GET", path, headers).await
+    }
+
+    /// The same with any method.
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, String)]) -> (Reply, Option<String>) {
+        let mut wire = format!("{method} {path} HTTP/1.1\r\nhost: api.example.com\r\n");
         wire.extend(headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
         wire.push_str("\r\n");
         let reply = self.envoy.send(wire.as_bytes()).await;
@@ -230,6 +241,43 @@ async fn a_condition_that_cannot_be_evaluated_is_not_met() {
         let verdict = story.proxy.ask("api.example.com", "/ops", &headers).await;
         assert_eq!(verdict.reason(), reason, "{claims} {tenant:?}: {verdict:?}");
         assert_eq!(verdict.status, if reason == "allowed" { 200 } else { 403 });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_sees_the_headers_that_envoy_is_told_to_send_if_they_are_single() {
+    let rules = r#"
+    rules:
+      - { path: /tenant, when: "request.headers['x-tenant'] == claims.tenant && request.host == 'api.example.com'" }
+      - { path: /role, when: "request.headers['x-role'] != 'admin'" }
+      - { path: /guest, when: "!('x-role' in request.headers)" }
+"#;
+    let story = Story::start(rules).await;
+    let token = story.token(&json!({ "tenant": "acme" }));
+    let told = Behind::sending(&["x-tenant", "x-role"], &story).await;
+    let untold = Behind::envoy(&story).await;
+    for (behind, path, headers, error) in [
+        (&told, "/tenant", &[("x-tenant", "acme")][..], None),
+        (&told, "/tenant", &[("x-tenant", "other")], Some("condition_false")),
+        (&told, "/tenant", &[], Some("condition_inconclusive")),
+        (&told, "/tenant", &[("x-tenant", "acme"), ("x-tenant", "acme")], Some("condition_inconclusive")),
+        (&told, "/role", &[("x-role", "guest")], None),
+        (&told, "/role", &[("x-role", "guest"), ("x-role", "admin")], Some("condition_inconclusive")),
+        (&told, "/role", &[("x-role", "admin"), ("X-Role", "")], Some("condition_inconclusive")),
+        (&told, "/role", &[("x-role", "guest,admin")], Some("condition_inconclusive")),
+        (&told, "/guest", &[], None),
+        (&told, "/guest", &[("x-role", "admin")], Some("condition_false")),
+        (&told, "/guest", &[("x-role", ""), ("x-role", "")], Some("condition_inconclusive")),
+        // What nobody sends is not there: what `tollgate validate` and the log warn of.
+        (&untold, "/tenant", &[("x-tenant", "acme")], Some("condition_inconclusive")),
+        (&untold, "/guest", &[("x-role", "admin")], None),
+    ] {
+        let credentials = story.credentials("GET", path, &token);
+        let more = headers.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let (reply, arrived) = behind.get(path, &credentials.into_iter().chain(more).collect::<Vec<_>>()).await;
+        let expected = if error.is_none() { 200 } else { 403 };
+        assert_eq!((reply.status, arrived.is_some()), (expected, error.is_none()), "{path} {headers:?}: {reply:?}");
+        assert!(error.is_none_or(|error| reply.body.contains(error)), "{path} {headers:?}: {reply:?}");
     }
 }
 
@@ -367,5 +415,16 @@ async fn only_a_real_preflight_passes_as_one() {
     ] {
         let verdict = story.proxy.send(method, "api.example.com", path, headers).await;
         assert_eq!(verdict.reason(), reason, "{method} {path} {headers:?}");
+    }
+    // From an origin that Envoy knows nothing of, so that Envoy asks.
+    let behind = Behind::envoy(&story).await;
+    let origin = ("origin", "https://elsewhere.example".to_owned());
+    let preflight = [origin, ("access-control-request-method", "GET".to_owned())];
+    for (more, passes) in [(None, true), (Some(cookie), false), (Some(token), false)] {
+        let more = more.map(|(name, value)| (name, value.to_owned()));
+        let headers: Vec<_> = preflight.iter().cloned().chain(more).collect();
+        let (reply, arrived) = behind.send("OPTIONS", "/orders/7", &headers).await;
+        assert_eq!(arrived.is_some(), passes, "{headers:?}: {reply:?}");
+        assert_eq!(reply.status == 403, !passes, "{headers:?}: {reply:?}");
     }
 }

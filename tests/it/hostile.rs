@@ -130,7 +130,7 @@ const METHODS: [&str; 14] = [
 ];
 
 /// Lines that somebody adds who wants to be taken for somebody else, or his request for another.
-const LINES: [&str; 44] = [
+const LINES: [&str; 47] = [
     "x-auth-subject: evil",
     "X-Auth-Subject: evil",
     "X-AUTH-SUBJECT: evil",
@@ -145,6 +145,9 @@ const LINES: [&str; 44] = [
     "x-auth-subject:\r\n evil",
     "x-auth-scope: admin evil",
     "x-auth-client: evil",
+    "x-auth-issuer: evil",
+    "x_auth_issuer: evil",
+    "X-Auth_Issuer: evil",
     "x-auth-subject: \u{e9}evil",
     "x-auth-subject: evil\u{0}",
     "x-auth-subject\u{0}: evil",

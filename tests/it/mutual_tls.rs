@@ -494,3 +494,60 @@ async fn through_envoy_a_bound_token_counts_on_a_connection_with_its_certificate
     }
     assert!(upstream.take().is_empty(), "nothing arrived");
 }
+
+const SANITIZED: &str =
+    "SANITIZE_SET\n                set_current_client_cert_details: { cert: true, subject: true, uri: true }";
+
+#[tokio::test(flavor = "current_thread")]
+async fn through_envoy_a_certificate_in_a_header_counts_where_the_operator_says_so() {
+    let from_header = |text: String| {
+        text.replace("dpop: or_certificate", "dpop: or_certificate\n    client_certificate: forwarded_header")
+    };
+    for (details, opted_in) in [(SANITIZED, true), (SANITIZED, false), ("ALWAYS_FORWARD_ONLY", true)] {
+        let world = World::start_as(|text| if opted_in { from_header(text) } else { text }).await;
+        let upstream = Upstream::start().await;
+        let folder = world.folder.path();
+        let socket = folder.join("authz.sock");
+        let envoy = Envoy::with_certificates_in_a_header(details, &socket, upstream.port, folder).await;
+        let bound = world.own_token("billing", Some(&world.billing)).await.expect_tokens();
+        let token = bound.text("access_token");
+        let call = async |credential: Option<&Credential>, headers: &[&str]| {
+            let url = format!("https://127.0.0.1:{}/orders/7", envoy.port);
+            let request = world.http(credential).get(url).header("host", "api.example.com").bearer_auth(token);
+            let add =
+                |request: reqwest::RequestBuilder, value: &&str| request.header("x-forwarded-client-cert", *value);
+            let request = headers.iter().fold(request, add);
+            request.send().await.expect("an answer").status().as_u16()
+        };
+        let refused = async |credential: Option<&Credential>, headers: &[&str]| {
+            assert_eq!(call(credential, headers).await, 401, "{details}, {opted_in}: {headers:?}");
+            assert_eq!(world.events.last("denial").as_deref(), Some("certificate_mismatch"));
+        };
+        let encoded =
+            world.billing.pem.replace('\n', "%0A").replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+        let claimed = format!("Cert=\"{}\"", encoded.replace(' ', "%20"));
+        match (details, opted_in) {
+            (SANITIZED, true) => {
+                // What the caller says of himself is replaced.
+                assert_eq!(call(Some(&world.billing), &[]).await, 200);
+                assert_eq!(call(Some(&world.billing), &["Hash=0"]).await, 200);
+                refused(Some(&world.shop), &[]).await;
+                refused(Some(&world.shop), &[&claimed]).await;
+                refused(None, &[&claimed]).await;
+                assert_eq!(upstream.take().len(), 2);
+            }
+            (SANITIZED, false) => {
+                refused(Some(&world.billing), &[]).await;
+                refused(None, &[&claimed]).await;
+            }
+            // Here Envoy passes on what a proxy in front of it says.
+            _ => {
+                assert_eq!(call(None, &[&claimed]).await, 200);
+                refused(None, &[&claimed, &claimed]).await;
+                refused(None, &[&format!("{claimed},{claimed}")]).await;
+                refused(None, &[&format!("{claimed};{claimed}")]).await;
+                refused(None, &[&claimed.replace("Cert=", "Hash=")]).await;
+            }
+        }
+    }
+}

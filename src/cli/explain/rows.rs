@@ -1056,7 +1056,7 @@ pub(super) const AT_THE_GATE: &[Row] = &[
         "certificate_mismatch",
         "RFC 8705 §3",
         "The token is bound to a certificate and came over a connection with another one, or none that Envoy told of.",
-        "Connect with the certificate with which the token was fetched; Envoy needs `include_peer_certificate: true`.",
+        "Connect with the certificate with which the token was fetched; Envoy needs `include_peer_certificate: true`, or the resource `client_certificate: forwarded_header`.",
     ),
     row(
         "key_mismatch",
@@ -1103,8 +1103,8 @@ pub(super) const AT_THE_GATE: &[Row] = &[
     row(
         "condition_inconclusive",
         "`when` of the rule",
-        "The condition of the rule needs a claim or a header that is not there, has another type, or takes too many steps.",
-        "Let the condition ask `has(claims.name)` first, or see why the issuer does not say it.",
+        "The condition of the rule needs a claim or a header that is not there, has another type, or takes too many steps; or a header that it names came several times, or with a comma.",
+        "Let the condition ask `has(claims.name)` first, or see why the issuer does not say it. Headers come only if `allowed_headers` of the ext_authz filter has them.",
     ),
     row(
         "token_malformed",

@@ -35,6 +35,9 @@ pub(in crate::config) struct ResourceFile {
     /// Whether tokens must be bound to a key.
     #[schemars(extend("default" = "required"))]
     pub(in crate::config) dpop: Option<Given<DpopWord>>,
+    /// Where the certificate of a client is found that a token is bound to (RFC 8705).
+    #[schemars(extend("default" = "connection"))]
+    pub(in crate::config) client_certificate: Option<Given<CertificateSourceWord>>,
     /// Whether what the rules deny is kept out. Let a new resource be observed first, until `tollgate_checks_total` with
     /// `outcome="observed"` stands still: meanwhile everything passes, the log and Envoy's metadata (`would_be`) say what
     /// would not, and such requests have no identity headers. Where the service still checks callers itself,
@@ -123,12 +126,26 @@ pub(in crate::config) enum DpopWord {
     /// Only DPoP-bound tokens, with a proof.
     Required,
     /// DPoP-bound tokens with a proof, and tokens that are bound to the client's certificate (RFC 8705), which Envoy must
-    /// hand on: `include_peer_certificate`.
+    /// hand on: see `client_certificate`.
     OrCertificate,
     /// DPoP-bound tokens with a proof, and plain bearer tokens. A stolen bearer token works for the thief.
     Allowed,
     /// Plain bearer tokens only.
     Off,
+}
+
+/// Where the certificate of a client is found.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum CertificateSourceWord {
+    /// In what Envoy says of its own connection: `include_peer_certificate`.
+    Connection,
+    /// In `X-Forwarded-Client-Cert`, where Envoy cannot say it (Envoy Gateway, Istio) or TLS ends in front of it. The proxy that
+    /// ends TLS must replace what its callers send, `forward_client_cert_details: SANITIZE_SET` with
+    /// `set_current_client_cert_details: { cert: true }`, nobody may get to the service around it, and `allowed_headers` of the
+    /// `ext_authz` filter must have the header: with any other setting whoever has stolen a token can show the certificate too, for
+    /// it is no secret. What tells of several clients, or came twice, counts as none.
+    ForwardedHeader,
 }
 
 /// Whether what the rules deny is kept out.
@@ -159,7 +176,7 @@ pub(in crate::config) struct UpstreamFile {
     #[schemars(extend("default" = "remove"))]
     pub(in crate::config) authorization: Option<Given<UpstreamAuthorizationWord>>,
     /// Headers that tell the service who is asking, each with the claim it holds. What the caller sent under these names
-    /// is always removed.
+    /// is always removed, and so is what it sent under the names of the default and `x-auth-issuer`.
     /// Where the tokens of several issuers count, the default has
     /// `"x-auth-issuer": "iss"` too: two may call people the same.
     #[schemars(extend("default" = { "x-auth-subject": "sub", "x-auth-client": "client_id", "x-auth-scope": "scope" }))]
@@ -244,10 +261,14 @@ pub(in crate::config) struct RuleFile {
     /// Renewing a token is no sign-in.
     pub(in crate::config) max_age: Option<Given<Lifetime>>,
     /// What else must hold, in the Common Expression Language: `claims.department == 'ops'`. There are `claims`; `request` with
-    /// `method`, `host`, `path` (in normal form), `query` and `headers` (names in lower case, without credentials); and `now`, in
-    /// seconds since 1970. What cannot be evaluated is not met: ask `has(claims.department)` for a claim that may be missing.
-    /// At most 1024 bytes, with the macros `has`, `all`, `exists`, `exists_one`, `map` and `filter`, none within another, and
-    /// without `matches`; loops take 20000 steps at most.
+    /// `method`, `host` (in normal form, without the port), `path` (in normal form), `query` and `headers`; and `now`, in seconds
+    /// since 1970. What cannot be evaluated is not met: ask `has(claims.department)` for a claim that may be missing.
+    /// Headers are named one by one and in lower case, `request.headers['x-tenant']`. Envoy sends only those that are in
+    /// `allowed_headers` of its `ext_authz` filter: any other is never there, whatever the client sends, and
+    /// `!('x-tenant' in request.headers)` would hold for everybody. One that came several times, or with a comma, is not
+    /// met either. Credentials, `forwarded`, `x-forwarded-*`, `x-original-*`, `x-envoy-*` and overrides of the method are not there.
+    /// At most 1024 bytes, with the macros `has`, `all`, `exists`, `exists_one`, `map` and `filter`, none within another or over
+    /// what `map` has made, and without `matches`; loops take 20000 steps at most, and sums lead to 1 MiB of text at most.
     pub(in crate::config) when: Option<Given<Parsed<Condition>>>,
     /// Who may come without a particular scope.
     pub(in crate::config) allow: Option<Given<AllowWord>>,
