@@ -28,9 +28,12 @@ pub(super) async fn list(site: &AuthorizationSite, request: &Received, number: &
     if request.headers.contains_key(IF_NONE_MATCH) {
         let has = |tag: &str| respond::is_known(tag, request);
         let news = site.server.status_list_news(number, has, &*site.clock);
-        // When the time is over, it is as if nobody had waited.
-        if let Ok(Err(_)) = timeout(Duration::from_secs(seconds), news).await {
-            return respond::unavailable_json();
+        // When the time is over, it is as if nobody had waited. Who has gone leaves his place to others.
+        tokio::select! {
+            heard = timeout(Duration::from_secs(seconds), news) => if let Ok(Err(_)) = heard {
+                return respond::unavailable_json();
+            },
+            () = request.wanted.ends() => {}
         }
     }
     answer(site, request, (number, Some(seconds)))

@@ -70,6 +70,7 @@ mod line;
 mod login_cli;
 mod machine;
 mod manifests;
+mod many_gates;
 mod mesh;
 mod metrics;
 mod mutual_tls;
