@@ -103,6 +103,7 @@ mod revoke;
 mod rolling;
 mod runbooks;
 mod samples;
+mod secrets;
 mod session;
 mod shapes;
 mod shutdown;

@@ -73,7 +73,7 @@ impl Issuers {
                 format!("listen.ext_authz=[{{\"address\":\"unix:{}\"}}]", socket.display()),
                 format!("authorization_server.status_lists={}", self.lists),
             ];
-            let arguments: Vec<_> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+            let arguments: Vec<_> = settings.iter().flat_map(|setting| ["--set", setting.as_str()]).collect();
             self.processes.push(self.installation.start(&arguments).await);
         }
     }
@@ -91,9 +91,9 @@ impl Issuers {
 
     /// A client that asks the first of them, and a token of it that may be revoked.
     async fn client_and_token(&self) -> (Client, String) {
-        let client =
-            self.installation.client("backend").connected_by(connect(Ipv4Addr::LOCALHOST.into(), &self.trusted()));
-        let client = Client { issuer: self.origin(0), ..client };
+        let http = connect(Ipv4Addr::LOCALHOST.into(), &self.trusted());
+        let mut client = self.installation.client("backend").connected_by(http);
+        client.issuer = self.origin(0);
         let own = client.bearer_request(SystemClock.now(), &CLIENT_CREDENTIALS).send().await.expect_tokens();
         let token = own.text("access_token").to_owned();
         let list = claims(&token)["status"]["status_list"]["uri"].as_str().expect("a URL").to_owned();
