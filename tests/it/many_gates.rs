@@ -109,6 +109,10 @@ impl Issuers {
         self.processes.iter().map(Process::cpu).sum()
     }
 
+    fn cpu_since(&self, earlier: Duration) -> Duration {
+        self.cpu().saturating_sub(earlier)
+    }
+
     fn resident_kib(&self) -> usize {
         self.processes.iter().map(Process::resident_kib).sum()
     }
@@ -310,7 +314,7 @@ async fn a_fleet_waits_hears_of_a_revocation_and_comes_back() {
     let octet = |n: usize| u8::try_from(n).expect("few");
     let own = |n: usize| Ipv4Addr::new(127, 1, octet(n / 250), octet(n % 250 + 1)).into();
     let mut fleet = Fleet::start(&issuers, number, own).await;
-    let began = us_each(issuers.cpu() - cpu, number);
+    let began = us_each(issuers.cpu_since(cpu), number);
     println!(
         "{number} gates at {} issuers: {began:.0} us of a processor each to begin, with two handshakes",
         issuers.ports.len()
@@ -319,7 +323,7 @@ async fn a_fleet_waits_hears_of_a_revocation_and_comes_back() {
 
     let cpu = issuers.cpu();
     pause(quiet).await;
-    let (used, resident) = (issuers.cpu() - cpu, issuers.resident_kib());
+    let (used, resident) = (issuers.cpu_since(cpu), issuers.resident_kib());
     let share = used.as_secs_f64() / quiet.as_secs_f64() * 100.0;
     let each = as_f64(resident.saturating_sub(before)) / as_f64(number);
     println!(
@@ -330,7 +334,7 @@ async fn a_fleet_waits_hears_of_a_revocation_and_comes_back() {
         let cpu = issuers.cpu();
         let groups: [fn(&Told) -> bool; 2] = [|told| told.issuer == 0, |told| told.issuer != 0];
         let [here, elsewhere] = fleet.hears_of_revocation(&issuers, groups).await;
-        println!("  revoked: {:.0} us of a processor each", us_each(issuers.cpu() - cpu, number));
+        println!("  revoked: {:.0} us of a processor each", us_each(issuers.cpu_since(cpu), number));
         assert!(half_and_all("where it was", here) < SOON);
         assert!(half_and_all("elsewhere", elsewhere) < SOON);
     }
@@ -341,7 +345,7 @@ async fn a_fleet_waits_hears_of_a_revocation_and_comes_back() {
     let (began, cpu) = (Instant::now(), issuers.cpu());
     fleet.until("everybody is back", |standings| standings[Standing::Waits as usize] == number).await;
     let took = began.elapsed().saturating_sub(Duration::from_secs(1)); // for which the first answer was waited
-    let each = us_each(issuers.cpu() - cpu, number);
+    let each = us_each(issuers.cpu_since(cpu), number);
     let rate = as_f64(number) / took.as_secs_f64().max(0.001);
     println!(
         "  all issuers restarted: all are back after {took:.1?}, {rate:.0} a second; {each:.0} us of a processor each"
