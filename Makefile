@@ -4,13 +4,14 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build static image demo pod roll-out newcomer certification mcp-conformance book test fuzz crash edge lint audit bench fmt \
+.PHONY: help build static image demo pod roll-out newcomer certification mcp-conformance book test fuzz crash edge fleet flood lint audit bench fmt \
   tools clean-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_CASES ?= 40000
 CRASH_ROUNDS ?= 200
 EDGE_GATES ?= 1,10,100
+FLEET_GATES ?= 10000
 NODE_MODULES := tests/interop/node_modules/.package-lock.json examples/external-login/node_modules/.package-lock.json
 
 help: ## list the targets
@@ -66,6 +67,14 @@ crash: ## crash process, database and power many more times than `make test` doe
 edge: ## measure how soon gates refuse what was revoked, and what status lists cost; EDGE_GATES says at how many
 	POSTGRES_BIN="$$(scripts/install-postgres)" TOLLGATE_EDGE_GATES=$(EDGE_GATES) \
 	  cargo test --locked --release --test it edge:: -- --nocapture --test-threads 1
+
+fleet: ## measure what a fleet costs its issuers, and when it hears of a revocation; FLEET_GATES says how many gates
+	ulimit -n "$$(ulimit -Hn)"; POSTGRES_BIN="$$(scripts/install-postgres)" TOLLGATE_FLEET_GATES=$(FLEET_GATES) \
+	  cargo test --locked --release --test it many_gates:: -- --nocapture --test-threads 1
+
+flood: ## measure how many strangers the gate refuses a second while good requests pass, through Envoy and without it
+	ENVOY_BIN="$$(scripts/install-envoy)" \
+	  cargo test --locked --release --test it failure_modes::a_flood -- --nocapture --test-threads 1
 
 lint: ## check format, lints, documentation, dependencies, spelling, shell, YAML, images and workflows
 	cargo fmt --check

@@ -24,7 +24,7 @@ mod shares;
 mod sqlite;
 mod status;
 
-pub use endings::{Ended, Endings, NEWS_EVERY, NEWS_WAITERS, Waiter};
+pub use endings::{Ended, Endings, NEWS_EVERY, NEWS_WAITERS, NEWS_WAITERS_PER_ADDRESS, Waiter};
 pub use handles::RecordedTokens;
 pub use memory::MemoryStore;
 pub use postgres::{PostgresError, PostgresSettings, PostgresStore, PostgresUrl, PostgresUrlFault};

@@ -39,7 +39,7 @@ pub use door::{Door, Limits};
 pub use forwarded::Proxies;
 pub use injector::InjectorSite;
 pub use openapi::openapi;
-pub use request::{Received, Refused};
+pub use request::{Received, Refused, Wanted};
 pub use router::AuthorizationSite;
 pub(crate) use tls::presented;
 pub use tls::{Identity, Prepared, Tls, TlsFault, TlsFiles};

@@ -29,6 +29,7 @@ use crate::oauth::{
 };
 use crate::scope::{Scope, Scopes};
 use crate::secret::seal::KeyRing;
+use crate::store::{NEWS_WAITERS, NEWS_WAITERS_PER_ADDRESS};
 use crate::uri::{HttpUri, Origin};
 
 /// The highest rate that may be set: a million a second.
@@ -250,7 +251,14 @@ fn status_lists(judge: &mut Judge<'_>, file: &StatusListsFile) -> StatusLists {
     if let Some(given) = file.lifetime.as_ref().filter(|_| life < ttl) {
         judge.report(Mistake::about(&given.place, "is shorter than `ttl`: gates would be without a list in between"));
     }
-    StatusLists { ttl, life }
+    let waiting = file.waiting_per_address.as_ref().map(|given| {
+        let number = usize::try_from(given.value).unwrap_or(usize::MAX);
+        if !(1..=NEWS_WAITERS).contains(&number) {
+            judge.report(Mistake::about(&given.place, format!("must be from 1 to {NEWS_WAITERS}")));
+        }
+        number
+    });
+    StatusLists { ttl, life, waiting_per_address: waiting.unwrap_or(NEWS_WAITERS_PER_ADDRESS) }
 }
 
 fn rate_limits(judge: &mut Judge<'_>, given: Option<&Given<RateLimitsFile>>) -> RateLimits {

@@ -14,6 +14,7 @@
 //! whose token is good.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub struct StatusLists {
     pub ttl: Duration,
     /// How long a list counts that nobody can fetch again: `exp`.
     pub life: Duration,
+    /// How many requests from one address may wait for another list, an IPv6 address counting as its /64.
+    pub waiting_per_address: usize,
 }
 
 /// The places that this process may hand out, and the lists that it has made.
@@ -214,15 +217,15 @@ impl AuthorizationServer {
         }
     }
 
-    /// Somebody who waits for a list to become another one; `None` if too many do.
+    /// Somebody at an address who waits for a list to become another one; `None` if too many do, there or anywhere.
     #[must_use]
-    pub fn status_list_waiter(&self) -> Option<Waiter> {
-        self.endings.waiter()
+    pub fn status_list_waiter(&self, address: IpAddr) -> Option<Waiter> {
+        self.endings.waiter(address, self.settings.status_lists?.waiting_per_address)
     }
 
     /// A list with so many changes at least, and how many it has; `None` where there are no lists.
     fn made(&self, list: u32, at_least: u64, now: Timestamp) -> Result<Option<(PublishedList, u64)>, Error> {
-        let Some(StatusLists { ttl, life }) = self.settings.status_lists else { return Ok(None) };
+        let Some(StatusLists { ttl, life, .. }) = self.settings.status_lists else { return Ok(None) };
         let changes = self.endings.changes(list); // before what is in the list: never after
         let mut made = lock(&self.places.made);
         if let Some(made) = made.get(&list).filter(|made| made.changes >= at_least && made.is_good(changes, now)) {

@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -21,9 +22,11 @@ use crate::secret::from_base64url;
 use crate::token::{Revocations, RevocationsFault, StatusIndex, VerifiedToken};
 
 mod news;
+mod waiters;
 
+pub use news::NEWS_EVERY;
 use news::News;
-pub use news::{NEWS_EVERY, NEWS_WAITERS, Waiter};
+pub use waiters::{NEWS_WAITERS, NEWS_WAITERS_PER_ADDRESS, Waiter};
 
 /// How often endings are read from the store: those that another process has written, or of which nobody waited for the
 /// answer, are known so much later.
@@ -170,10 +173,10 @@ impl Endings {
 
 /// For those who wait for news.
 impl Endings {
-    /// A place to wait at; `None` if too many wait, or nobody shall.
+    /// A place to wait at for somebody at an address, where so many may wait at most; `None` if too many do, or nobody shall.
     #[must_use]
-    pub fn waiter(&self) -> Option<Waiter> {
-        self.news.waiter()
+    pub fn waiter(&self, address: IpAddr, per_address: usize) -> Option<Waiter> {
+        self.news.waiter(address, per_address)
     }
 
     /// How often a status list has become another one.

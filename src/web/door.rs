@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::forwarded::Proxies;
-use super::request::{self, Peer, Refused};
+use super::request::{self, Peer, Refused, Wanted};
 use super::stall::{Watched, Writes};
 use super::tls::{self, Tls};
 use super::{Response, Site, respond};
@@ -202,10 +202,11 @@ impl Served {
 async fn answer(site: Arc<dyn Site>, request: hyper::Request<Incoming>, peer: Peer, limits: Limits) -> Response {
     let path = request.uri().path().to_owned();
     let stays_open = request.version() > Version::HTTP_11; // other requests share it
+    let (_held, wanted) = Wanted::while_held();
     let task = {
         let (site, path) = (Arc::clone(&site), path.clone());
         tokio::spawn(async move {
-            match request::receive(request, peer, limits).await {
+            match request::receive(request, (peer, wanted), limits).await {
                 Ok(received) => site.answer(received).await,
                 Err(refused) if stays_open => site.refuse(&path, refused),
                 Err(refused) => respond::last(site.refuse(&path, refused)),

@@ -10,6 +10,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
+use tokio::sync::watch;
 
 use super::forwarded::Proxies;
 use super::{Limits, forwarded};
@@ -70,6 +71,27 @@ pub struct Received {
     pub address: IpAddr,
     /// The certificate that the client has presented.
     pub certificate: Option<ClientCertificate>,
+    /// Whether somebody wants the answer still.
+    pub wanted: Wanted,
+}
+
+/// Whether somebody wants an answer still: what was begun for a request goes on when its connection has ended, but for what
+/// only waits.
+#[derive(Clone)]
+pub struct Wanted(watch::Receiver<()>);
+
+impl Wanted {
+    /// An answer that is wanted for as long as the first of them lives.
+    pub(super) fn while_held() -> (watch::Sender<()>, Self) {
+        let (held, wanted) = watch::channel(());
+        (held, Self(wanted))
+    }
+
+    /// Resolves when nobody wants it any more.
+    pub(super) async fn ends(&self) {
+        let mut held = self.0.clone();
+        while held.changed().await.is_ok() {}
+    }
 }
 
 /// The other end of a connection.
@@ -84,7 +106,7 @@ pub(super) struct Peer {
 
 pub(super) async fn receive(
     request: hyper::Request<Incoming>,
-    peer: Peer,
+    (peer, wanted): (Peer, Wanted),
     limits: Limits,
 ) -> Result<Received, Refused> {
     let (head, body) = request.into_parts();
@@ -107,6 +129,7 @@ pub(super) async fn receive(
         peer: peer.address,
         address,
         certificate,
+        wanted,
     })
 }
 

@@ -1,8 +1,8 @@
 //! `GET /oauth/status/{list}` and `GET /oauth/status`: Token Status Lists (draft-ietf-oauth-status-list-20 §8, §9).
 //!
 //! Whoever has a list (`If-None-Match`) and is willing to wait (`Prefer: wait`, RFC 7240 §4.3) is answered when there is
-//! another one, or with 304 when the time is over. `Preference-Applied` says that it works so; without it somebody who asks
-//! again at once is answered at once.
+//! another one, or with 304 when the time is over. `Preference-Applied` says that it works so; without it, as where too many
+//! wait from the same address, somebody who asks again at once is answered at once.
 
 use std::time::Duration;
 
@@ -24,14 +24,17 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 pub(super) async fn list(site: &AuthorizationSite, request: &Received, number: &str) -> Response {
     let wanted = preferred_wait(request).filter(|_| request.method == Method::GET);
-    let waiter = wanted.and_then(|seconds| Some((seconds, site.server.status_list_waiter()?)));
+    let waiter = wanted.and_then(|seconds| Some((seconds, site.server.status_list_waiter(request.address)?)));
     let Some((seconds, _waiter)) = waiter else { return answer(site, request, (number, None)) };
     if request.headers.contains_key(IF_NONE_MATCH) {
         let has = |tag: &str| respond::is_known(tag, request);
         let news = site.server.status_list_news(number, has, &*site.clock);
-        // When the time is over, it is as if nobody had waited.
-        if let Ok(Err(_)) = timeout(Duration::from_secs(seconds), news).await {
-            return respond::unavailable_json();
+        // When the time is over, it is as if nobody had waited. Who has gone leaves his place to others.
+        tokio::select! {
+            heard = timeout(Duration::from_secs(seconds), news) => if let Ok(Err(_)) = heard {
+                return respond::unavailable_json();
+            },
+            () = request.wanted.ends() => {}
         }
     }
     answer(site, request, (number, Some(seconds)))

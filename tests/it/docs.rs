@@ -117,6 +117,7 @@ fn the_readme_names_the_limits_that_hold() {
         ("status list", size(token::STATUS_LIST_LIMITS.0 as u64)),
         ("status list, unpacked", size(token::STATUS_LIST_LIMITS.1 as u64)),
         ("requests at once that wait for a status list to change", grouped(store::NEWS_WAITERS as u64)),
+        ("of these, requests from one address", settable(store::NEWS_WAITERS_PER_ADDRESS as u64)),
         ("requests a second of one client", settable(rates.client.into())),
         ("requests a second from one address", settable(rates.address.into())),
         ("wrong secrets a minute for one client from one address", settable(rates.wrong_secrets.into())),

@@ -69,13 +69,6 @@ protected_resources:
     fn socket(&self) -> PathBuf {
         self.folder.path().join("authz.sock")
     }
-
-    /// What it has resident, in MiB.
-    fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("a process");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
-    }
 }
 
 async fn ask(proxy: &mut Proxy, token: &str) -> i32 {
@@ -135,7 +128,7 @@ async fn measure(what: &str, installation: &Installation, client: &Client) {
         let mut took = took.split_off(1).concat(); // in the first round gates had yet to begin to wait
         took.sort_unstable();
         let (half, most) = (took[took.len() / 2], took[took.len() - 1]);
-        let resident = gates.iter().map(Gate::resident).sum::<u64>() / number as u64;
+        let resident = gates.iter().map(|gate| gate.process.resident_kib()).sum::<usize>() / number / 1024;
         let (half_ms, most_ms) = (half.as_millis(), most.as_millis());
         println!("{what}, {number} gates: half refuse after {half_ms} ms, all after {most_ms} ms; {resident} MiB each");
         assert!(half < SOON, "{half:?}");

@@ -71,6 +71,7 @@ mod line;
 mod login_cli;
 mod machine;
 mod manifests;
+mod many_gates;
 mod mesh;
 mod metadata_at_gate;
 mod metrics;

@@ -1,11 +1,13 @@
 //! Status lists: a gate that has no store learns what was revoked, from a list and in time.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tollgate::clock::{Clock as _, Timestamp};
 use tollgate::oauth::{Settings, StatusLists};
+use tollgate::store::NEWS_WAITERS_PER_ADDRESS;
 use tollgate::token::STATUS_LISTS;
 
 use crate::check::{Proxy, Verdict};
@@ -21,7 +23,8 @@ const ORDERS: &str = "https://api.example.com/orders/7";
 const TTL: Duration = Duration::from_secs(10);
 
 pub fn with_lists(settings: &mut Settings) {
-    settings.status_lists = Some(StatusLists { ttl: TTL, life: Duration::from_mins(5) });
+    let (life, waiting_per_address) = (Duration::from_mins(5), NEWS_WAITERS_PER_ADDRESS);
+    settings.status_lists = Some(StatusLists { ttl: TTL, life, waiting_per_address });
 }
 
 fn url_of(token: &str) -> String {
@@ -178,6 +181,48 @@ async fn who_waits_for_another_list_is_told_at_once_and_who_does_not_is_not_made
         (claims(&later.text().await.ok()?)["iat"].as_i64()? >= iat.as_i64()? + 152).then_some(())
     })
     .await;
+}
+
+/// Whether somebody who asks for a list now could wait for another one.
+async fn may_wait(request: &reqwest::RequestBuilder) -> bool {
+    let request = request.try_clone().expect("no body").header("prefer", "wait=30");
+    let answer = request.send().await.expect("an answer");
+    assert_eq!(answer.status().as_u16(), 200, "everybody gets the list");
+    header(&answer, "preference-applied") == "wait=30"
+}
+
+/// Two wait at an address, and a third may not until they have gone; somebody elsewhere may all the time.
+async fn takes_all_places_but_those_of_others(
+    tag: &str,
+    here: &reqwest::RequestBuilder,
+    elsewhere: &reqwest::RequestBuilder,
+) {
+    assert!(may_wait(here).await);
+    let wait = || here.try_clone().expect("no body").header("if-none-match", tag).header("prefer", "wait=30").send();
+    let waiting = [tokio::spawn(wait()), tokio::spawn(wait())];
+    eventually("two wait", async || (!may_wait(here).await).then_some(())).await;
+    assert!(may_wait(elsewhere).await);
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    eventually("nobody waits any longer", async || may_wait(here).await.then_some(())).await;
+}
+
+#[tokio::test]
+async fn who_waits_too_often_at_one_address_keeps_nobody_elsewhere_from_waiting() {
+    let installation = Installation::new();
+    let (lists, trusted) = ("{\"waiting_per_address\":2}", "listen.public.trusted_proxies=[\"127.0.0.9/32\"]");
+    let lists = format!("authorization_server.status_lists={lists}");
+    let process = installation.start(&["--set", &lists, "--set", trusted]).await;
+    let url = format!("{}/oauth/status/0", installation.issuer);
+    let tag = header(&http().get(&url).send().await.expect("an answer"), "etag").to_owned();
+    let at = |address: [u8; 4]| {
+        let client = reqwest::Client::builder().local_address(IpAddr::from(address)).build().expect("a client");
+        client.get(&url)
+    };
+    takes_all_places_but_those_of_others(&tag, &at([127, 0, 0, 2]), &at([127, 0, 0, 3])).await;
+    let behind = |address: &str| at([127, 0, 0, 9]).header("x-forwarded-for", address);
+    takes_all_places_but_those_of_others(&tag, &behind("198.51.100.7"), &behind("198.51.100.8")).await;
+    process.signal("TERM").await;
+    process.ended().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

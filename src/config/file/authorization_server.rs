@@ -90,6 +90,11 @@ pub(in crate::config) struct StatusListsFile {
     /// How long a list counts at gates that cannot fetch a newer one, if they allow as much; at least `ttl`, at most 24h.
     #[schemars(extend("default" = "5m"))]
     pub(in crate::config) lifetime: Option<Given<Lifetime>>,
+    /// How many requests from one address may wait at a process for a list to change, of 2,048 in all. Who asks beyond that
+    /// fetches lists by their `ttl`. Behind a proxy that `listen.public.trusted_proxies` does not name, everybody has the
+    /// address of the proxy.
+    #[schemars(extend("default" = 256))]
+    pub(in crate::config) waiting_per_address: Option<Given<u32>>,
 }
 
 /// What the pages for people look like.

@@ -1,16 +1,15 @@
 //! Who waits to hear that a status list has become another one, and how the store is read for them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+use super::waiters::{Waiter, Waiters};
 use crate::token::{STATUS_LISTS, StatusIndex};
 use crate::unavailable::Unavailable;
-
-/// How many may wait at once; half as many as there may be connections to the authorization server.
-pub const NEWS_WAITERS: usize = 2_048;
 
 /// How much later news is told, so that what ends together is told together. No list is made more often.
 pub const NEWS_EVERY: Duration = Duration::from_millis(100);
@@ -19,12 +18,13 @@ pub const NEWS_EVERY: Duration = Duration::from_millis(100);
 const READ_SOON: Duration = Duration::from_millis(200);
 
 /// What there is to hear.
+#[derive(Default)]
 pub(super) struct News {
     told: watch::Sender<Told>,
     readings: watch::Sender<Readings>,
     /// Somebody wants the store to be read at once.
     asked: Notify,
-    places: Arc<Semaphore>,
+    waiters: Arc<Waiters>,
 }
 
 /// What was told so far.
@@ -45,23 +45,6 @@ struct Readings {
     answered: bool,
 }
 
-impl Default for News {
-    fn default() -> Self {
-        Self {
-            told: watch::Sender::default(),
-            readings: watch::Sender::default(),
-            asked: Notify::default(),
-            places: Arc::new(Semaphore::new(NEWS_WAITERS)),
-        }
-    }
-}
-
-/// Somebody who waits; the place is free again when this is dropped.
-#[derive(Debug)]
-pub struct Waiter {
-    _place: OwnedSemaphorePermit,
-}
-
 impl News {
     /// Tells that these places have become invalid.
     pub(super) fn tell(&self, places: impl IntoIterator<Item = StatusIndex>) {
@@ -80,16 +63,16 @@ impl News {
         self.told.borrow().changes[list as usize]
     }
 
-    /// A place to wait at; `None` if there are too many who wait, or nobody shall.
-    pub(super) fn waiter(&self) -> Option<Waiter> {
+    /// A place to wait at for somebody at an address, where so many may wait at most; `None` if too many do, or nobody shall.
+    pub(super) fn waiter(&self, address: IpAddr, per_address: usize) -> Option<Waiter> {
         if self.told.borrow().over {
             return None;
         }
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        if self.places.available_permits() == NEWS_WAITERS - 1 {
+        let waiter = self.waiters.place(address, per_address)?;
+        if self.waiters.count() == 1 {
             self.asked.notify_one(); // the first in a while: readings were far between
         }
-        Some(Waiter { _place: place })
+        Some(waiter)
     }
 
     /// Resolves a moment after the list has become another one than it was after so many changes; gives how many there were
@@ -123,7 +106,7 @@ impl News {
     /// Resolves when the store is to be read again: after `every`, or sooner if somebody waits, but never sooner than
     /// [`NEWS_EVERY`] after the last time.
     pub(super) async fn reading_is_due(&self, every: Duration, last: Instant) {
-        let waited_for = self.places.available_permits() < NEWS_WAITERS;
+        let waited_for = self.waiters.count() > 0;
         let pause = if waited_for { every.min(READ_SOON) } else { every };
         let _ = timeout(pause, self.asked.notified()).await;
         let rest = NEWS_EVERY.saturating_sub(last.elapsed());
@@ -178,17 +161,7 @@ mod tests {
         assert!(is_open(second.as_mut()).await);
         news.end();
         assert_eq!(second.await, None);
-        assert!(news.waiter().is_none());
-    }
-
-    #[test]
-    fn no_more_wait_than_there_are_places() {
-        let news = News::default();
-        let mut waiters: Vec<_> = (0..NEWS_WAITERS).filter_map(|_| news.waiter()).collect();
-        assert_eq!(waiters.len(), NEWS_WAITERS);
-        assert!(news.waiter().is_none());
-        waiters.pop();
-        assert!(news.waiter().is_some());
+        assert!(news.waiter([192, 0, 2, 1].into(), 1).is_none());
     }
 
     #[tokio::test]
