@@ -25,7 +25,7 @@ fn versions(values: &str) -> &'static [&'static str] {
 }
 
 /// Renders the chart with a value set and more arguments.
-async fn render(version: &str, values: &str, arguments: &[&str]) -> Result<String, String> {
+pub async fn render(version: &str, values: &str, arguments: &[&str]) -> Result<String, String> {
     let mut command = helm(version);
     command.args(["template", "tollgate", ".", "--namespace", "tollgate-system"]);
     if !values.is_empty() {
@@ -64,9 +64,10 @@ async fn both_helms_render_what_the_strict_schemas_of_kubernetes_accept() {
         "cert-manager.io/v1/Certificate cert-manager.io/v1/Issuer monitoring.coreos.com/v1/PodMonitor \
          monitoring.coreos.com/v1/PrometheusRule monitoring.coreos.com/v1/ServiceMonitor"
     );
-    let custom = fs::read_to_string(folder.path().join("helm-4-1.37-gate-values.yaml")).expect("manifests")
-        + &fs::read_to_string(folder.path().join("helm-4-1.37-cert-manager-values.yaml")).expect("manifests");
-    assert_eq!(custom_types(&objects(&custom)).await, Vec::<String>::new(), "no package has these");
+    let custom = ["gate", "cert-manager", "everything"].map(|set| {
+        fs::read_to_string(folder.path().join(format!("helm-4-1.37-{set}-values.yaml"))).expect("manifests")
+    });
+    assert_eq!(custom_types(&objects(&custom.concat())).await, Vec::<String>::new(), "no package has these");
     let older = render("4", "one-values.yaml", &["--kube-version", "1.28"]).await.expect_err("too old");
     assert!(older.contains("kubeVersion: >=1.29.0-0"), "{older}");
     let older = render("4", "policy-values.yaml", &["--kube-version", "1.35"]).await.expect_err("too old");
@@ -197,7 +198,7 @@ async fn values_that_nobody_knows_or_that_cannot_be_are_refused() {
 #[tokio::test]
 async fn what_would_not_protect_is_refused_with_a_sentence() {
     let gateway = "gate.networkPolicy.from=null";
-    let cases: [(&str, &[&str], &str); 16] = [
+    let cases: [(&str, &[&str], &str); 20] = [
         ("", &[], "nothing is enabled"),
         ("", &["issuer.enabled=true"], "issuer.config is empty"),
         ("gate-values.yaml", &["issuer.enabled=true", "issuer.config.store.memory.a=b"], "no authorization_server"),
@@ -226,10 +227,15 @@ async fn what_would_not_protect_is_refused_with_a_sentence() {
             &["injector.certificates.from=secret", "injector.certificates.existingSecret=a"],
             "caBundle is empty",
         ),
+        ("everything-values.yaml", &["injector.failurePolicy=Ignore"], "nothing would refuse them"),
+        ("policy-values.yaml", &["injector.requireSidecar.enabled=false"], "nothing would refuse them"),
+        ("gate-values.yaml", &["metrics.serviceMonitor.enabled=true"], "would have everything counted twice"),
+        ("gate-values.yaml", &["gate.autoscaling.minReplicas=20"], "minReplicas is more than maxReplicas"),
     ];
     for version in HELMS {
         for (values, sets, sentence) in cases {
-            let arguments: Vec<_> = sets.iter().flat_map(|set| ["--set", set]).collect();
+            let mut arguments: Vec<_> = sets.iter().flat_map(|set| ["--set", set]).collect();
+            arguments.extend(["--kube-version", "1.37"]);
             let Err(said) = render(version, values, &arguments).await else { panic!("Helm {version} takes {sets:?}") };
             assert!(said.contains(sentence), "{values} {sets:?}: {said}");
         }
@@ -280,9 +286,11 @@ async fn the_notes_name_the_next_command() {
             "kubectl -n tollgate-system get pods -l app.kubernetes.io/instance=tollgate",
             "curl https://auth.example.com/.well-known/oauth-authorization-server",
             "curl -i https://orders.example.com",
-            "kubectl label namespace NAMESPACE tollgate.dev/injection=enabled",
+            "kubectl -n NAMESPACE patch deployment NAME --patch '{\"spec\":{\"template\":{\"metadata\":{\"labels\":{\"tollgate.dev/inject\":\"true\"}}}}}'",
+            "Envoy asks tollgate-internal.tollgate-system:9191 over gRPC",
         ] {
             assert!(notes.contains(command), "{notes}");
         }
+        assert!(!notes.contains("injection=enabled"), "a namespace has pods without an Envoy: {notes}");
     }
 }

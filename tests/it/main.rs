@@ -15,6 +15,7 @@ mod canary;
 mod certification;
 mod chart;
 mod chart_upgrade;
+mod chart_values;
 mod check;
 mod chromium;
 mod cli;

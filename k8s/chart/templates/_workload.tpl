@@ -5,7 +5,7 @@
 {{- $values := index $root.Values (index . 1) -}}
 serviceAccountName: {{ include "tollgate.name" . }}
 automountServiceAccountToken: false
-terminationGracePeriodSeconds: 30
+terminationGracePeriodSeconds: {{ include "tollgate.gracePeriod" $values }}
 {{- with $root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
@@ -38,6 +38,14 @@ affinity:
 {{- with $values.priorityClassName }}
 priorityClassName: {{ . | quote }}
 {{- end }}
+{{- end -}}
+
+{{/* How long the kubelet waits for the end of a process: for as long as its configuration says, and a little. */}}
+{{- define "tollgate.gracePeriod" -}}
+{{- $shutdown := dig "shutdown" dict (.config | default dict) | default dict -}}
+{{- $start := toDate "2006-01-02" "2000-01-01" -}}
+{{- $end := $start | dateModify (toString ($shutdown.delay | default "5s")) | dateModify (toString ($shutdown.deadline | default "20s")) -}}
+{{- add 5 (sub (unixEpoch $end | int64) (unixEpoch $start | int64)) -}}
 {{- end -}}
 
 {{- define "tollgate.podMetadata" -}}
@@ -130,6 +138,9 @@ spec:
 {{- define "tollgate.autoscaler" -}}
 {{- $values := index (index . 0).Values (index . 1) -}}
 {{- if $values.autoscaling.enabled -}}
+{{- if gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas) -}}
+{{- fail (printf "%s.autoscaling: minReplicas is more than maxReplicas" (index . 1)) -}}
+{{- end -}}
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata:
