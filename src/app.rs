@@ -204,6 +204,7 @@ impl App {
             issuers,
             protected_resources,
             one_logged_in,
+            roots,
             digest,
             ..
         } = config;
@@ -247,7 +248,7 @@ impl App {
         let interval = signing.as_ref().map(|signing| signing.schedule.interval());
         let next = Changing { server: authorization_server, issuers, resources: protected_resources, one_logged_in };
         let kept = limits.kept + LARGEST_SKEW;
-        let opening = Opening { digest, store, signing, replay, skew: next.skew(), kept };
+        let opening = Opening { digest, store, signing, replay, skew: next.skew(), kept, roots };
         let traces = seams.traces.clone();
         let (foundation, round) = Foundation::open(opening, seams).await?;
         let serving = foundation.serve(next, None)?;

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 
 use crate::authz::ResourceSettings;
 use crate::certificate::{Authorities, CertificateSubject};
-use crate::fetch::{FetchLimits, Reach};
+use crate::fetch::{FetchLimits, Reach, Roots};
 use crate::grpc::{Access, GateListener};
 use crate::identity::{OidcSettings, ProxyHeaders};
 use crate::issuers::{IssuerSettings, KeySource};
@@ -82,6 +82,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where used proofs are remembered.
     pub replay: Replay,
+    /// Whose certificates count where others are asked.
+    pub roots: Roots,
     /// The authorization server, if this process is one.
     pub authorization_server: Option<AuthorizationServer>,
     /// Other authorization servers whose tokens count at protected resources.

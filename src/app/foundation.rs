@@ -12,6 +12,7 @@ use crate::courier::{Courier, Round, courier};
 use crate::current::Current;
 use crate::dpop::{Fence, ProofKeys};
 use crate::entropy::Entropy;
+use crate::fetch::Roots;
 use crate::identity::{Login, People};
 use crate::issuers::{ListsLookedAfter, LookedAfter};
 use crate::jose::{Algorithm, SigningKey};
@@ -54,6 +55,8 @@ pub(super) struct Foundation {
     pub(super) standing: Arc<Standing>,
     /// Where the events for auditors are heard.
     pub(super) feed: Feed,
+    /// Whose certificates count where others are asked.
+    pub(super) roots: Roots,
 }
 
 /// The state of an authorization server.
@@ -79,13 +82,15 @@ pub(super) struct Opening {
     pub(super) skew: Duration,
     /// How long access tokens may outlive what they belong to, whatever comes to be configured.
     pub(super) kept: Duration,
+    /// Whose certificates count.
+    pub(super) roots: Roots,
 }
 
 impl Foundation {
     /// Reads the keys, reaches for the replay guard, and notes that a life begins. The round of the courier is there if this
     /// process issues.
     pub(super) async fn open(opening: Opening, mut seams: Seams) -> Result<(Self, Option<Round>), AppError> {
-        let Opening { digest, store, signing, replay, skew, kept } = opening;
+        let Opening { digest, store, signing, replay, skew, kept, roots } = opening;
         let (clock, entropy) = (seams.clock, seams.entropy);
         let now = clock.now();
         let mut metrics = Metrics::new();
@@ -110,7 +115,7 @@ impl Foundation {
                 let endings = Arc::new(Endings::new(kept));
                 endings.read(&*store, now).await?;
                 gauges::of_keys(&mut metrics, &keys, &clock);
-                let (courier, round): (Courier, Round) = courier()?;
+                let (courier, round): (Courier, Round) = courier(&roots)?;
                 let state = State { store, keys, endings, notices: Arc::new(courier) };
                 (Some(state), Some(round), Fence::after(seen_until, now), root)
             }
@@ -136,6 +141,7 @@ impl Foundation {
             traces: seams.traces.take(),
             standing,
             feed: seams.feed,
+            roots,
         };
         Ok((foundation, round))
     }

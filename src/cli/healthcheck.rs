@@ -37,13 +37,10 @@ impl Healthcheck {
     /// Exit code 0 if the instance is ready, 1 if it is not or does not answer.
     pub(super) async fn run(self) -> ExitCode {
         let asked = async {
-            match &self.address {
-                Some(address) => ask(address, self.live).await,
-                None => {
-                    let certificates = if self.insecure { Certificates::Ignore } else { Certificates::Check };
-                    fetch(&self.url, certificates).await
-                }
+            if let Some(address) = &self.address {
+                return ask(address, self.live).await;
             }
+            fetch(&self.url, if self.insecure { Certificates::Ignore } else { Certificates::Check }).await
         };
         let answer = tokio::time::timeout(PATIENCE, asked).await;
         match answer.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs()))) {

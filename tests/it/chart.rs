@@ -93,7 +93,10 @@ fn started(objects: &[Value], name: &str, folder: &TempDir) -> (std::path::PathB
     let path = folder.path().join(format!("{name}.yaml"));
     let text = object(objects, "ConfigMap", name)["data"]["tollgate.yaml"].as_str().expect("a text");
     let here = folder.path().display().to_string();
-    let text = text.replace("/run/secrets/tollgate", &here).replace("/var/lib/tollgate", &here);
+    let text = text
+        .replace("/run/secrets/cluster", &here)
+        .replace("/run/secrets/tollgate", &here)
+        .replace("/var/lib/tollgate", &here);
     fs::write(&path, text).expect("a file");
     let workload = objects.iter().find(|object| {
         ["Deployment", "StatefulSet"].iter().any(|kind| object["kind"] == **kind) && object["metadata"]["name"] == name
@@ -126,7 +129,7 @@ async fn every_configuration_in_it_is_one_that_the_program_accepts() {
             }
         }
     }
-    assert_eq!(seen, 2 * 5, "issuers and gates of all value sets");
+    assert_eq!(seen, 2 * 6, "issuers and gates of all value sets");
 }
 
 #[tokio::test]
@@ -145,8 +148,10 @@ async fn what_the_chart_starts_serves_and_is_ready() {
         );
     }
     let process = Process::start(command).await;
-    for probe in ["livez", "readyz"] {
-        let answer = reqwest::get(format!("http://{}/{probe}", process.admin)).await.expect("an answer");
+    let container = &object(&objects, "StatefulSet", "tollgate")["spec"]["template"]["spec"]["containers"][0];
+    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+        let path = container[probe]["httpGet"]["path"].as_str().expect("a path");
+        let answer = reqwest::get(format!("http://{}{path}", process.admin)).await.expect("an answer");
         assert_eq!(answer.status(), 200, "{probe}");
     }
     // The Service is where the process is.
@@ -198,7 +203,7 @@ async fn values_that_nobody_knows_or_that_cannot_be_are_refused() {
 #[tokio::test]
 async fn what_would_not_protect_is_refused_with_a_sentence() {
     let gateway = "gate.networkPolicy.from=null";
-    let cases: [(&str, &[&str], &str); 20] = [
+    let cases: [(&str, &[&str], &str); 21] = [
         ("", &[], "nothing is enabled"),
         ("", &["issuer.enabled=true"], "issuer.config is empty"),
         ("gate-values.yaml", &["issuer.enabled=true", "issuer.config.store.memory.a=b"], "no authorization_server"),
@@ -228,6 +233,7 @@ async fn what_would_not_protect_is_refused_with_a_sentence() {
             "caBundle is empty",
         ),
         ("everything-values.yaml", &["injector.failurePolicy=Ignore"], "nothing would refuse them"),
+        ("policy-values.yaml", &["injector.otlpEndpoint=http://collector:4318"], "a policy knows no such value"),
         ("policy-values.yaml", &["injector.requireSidecar.enabled=false"], "nothing would refuse them"),
         ("gate-values.yaml", &["metrics.serviceMonitor.enabled=true"], "would have everything counted twice"),
         ("gate-values.yaml", &["gate.autoscaling.minReplicas=20"], "minReplicas is more than maxReplicas"),

@@ -144,6 +144,28 @@ async fn a_check_of_health_may_leave_the_certificate_alone() {
 }
 
 #[tokio::test]
+async fn pods_stay_in_their_service_when_what_they_share_is_away_and_start_only_with_it() {
+    let objects = with("replicas-values.yaml", &[]).await;
+    let probes = container(&objects, "Deployment", "tollgate");
+    assert_eq!(probes["startupProbe"]["httpGet"]["path"], "/readyz");
+    let stays = "/readyz?exclude=store&exclude=replay-guard";
+    assert_eq!(probes["readinessProbe"]["httpGet"]["path"], stays);
+    let base = crate::manifests::objects(&crate::manifests::kustomize("k8s/base").await);
+    let base = base.iter().find(|object| object["kind"] == "Deployment").expect("a Deployment");
+    assert_eq!(base["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"], stays);
+}
+
+#[tokio::test]
+async fn what_the_injector_gives_every_sidecar_is_in_the_values() {
+    let objects = with("everything-values.yaml", &[]).await;
+    let injector = object(&objects, "Deployment", "guard-injector");
+    let arguments = &injector["spec"]["template"]["spec"]["containers"][0]["args"];
+    for argument in ["--image-pull-policy=Always", "--otlp-endpoint=http://collector.observability:4318"] {
+        assert!(arguments.as_array().is_some_and(|list| list.contains(&json!(argument))), "{arguments}");
+    }
+}
+
+#[tokio::test]
 async fn jobs_are_called_what_the_alerts_look_for_whatever_the_release_is_called() {
     let rules = std::fs::read_to_string(crate::interop::repository("k8s/chart/observability/rules.yaml"));
     assert!(rules.expect("the rules").contains(r#"up{job=~".*tollgate.*"}"#));

@@ -81,8 +81,10 @@ annotations:
 {{- $root := index . 0 -}}
 image: {{ include "tollgate.image" $root | quote }}
 imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-startupProbe: { httpGet: { path: /livez, port: admin }, periodSeconds: 1, failureThreshold: 30 }
-readinessProbe: { httpGet: { path: /readyz, port: admin }, periodSeconds: 5, failureThreshold: 2 }
+# Everything must have been there once. Later an outage of what all replicas share must not take them all out of their Service:
+# keys, metadata and public paths need none of it.
+startupProbe: { httpGet: { path: /readyz, port: admin }, periodSeconds: 1, failureThreshold: 300 }
+readinessProbe: { httpGet: { path: "/readyz?exclude=store&exclude=replay-guard", port: admin }, periodSeconds: 5, failureThreshold: 2 }
 livenessProbe: { httpGet: { path: /livez, port: admin }, periodSeconds: 20, failureThreshold: 3 }
 resources:
   {{- toYaml (index $root.Values (index . 1)).resources | nindent 2 }}
