@@ -488,7 +488,7 @@ pub async fn signing_keys(config: Config, now: Timestamp) -> Result<Option<Signi
     let Some(server) = config.authorization_server else { return Ok(None) };
     let config::Signing { schedule, encryption_key } = server.signing;
     let store = open_store(config.store, config.limits, Purpose::Administer).await?;
-    let entropy: &dyn Entropy = &SystemEntropy;
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let kek = encryption_key.unwrap_or_else(|| RootKey::from_bytes(entropy.draw()).into());
     Ok(Some(SigningKeys::open(store, kek, schedule, entropy, now).await?))
 }

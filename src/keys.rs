@@ -4,6 +4,9 @@
 //! last token that it signed has expired. Its state follows from timestamps in its record: every replica computes the
 //! same one, and nothing has to happen on time but that the next key is announced.
 //!
+//! Beside each key there is a secret, with the same life: nonces, forms and cookies are made under the one whose key signs,
+//! and count while that key is published.
+//!
 //! Invariant: private keys rest sealed under the key-encryption key. If that is the wrong one, nothing starts; it never
 //! creates a second identity.
 
@@ -18,6 +21,7 @@ use crate::audit;
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::jose::{Algorithm, Json, PublicKey, SigningKey};
+use crate::secret::rotation::RotatingSecret;
 use crate::secret::seal::{KeyRing, RootKey};
 use crate::store::{KeyRecord, Store, Unavailable};
 use crate::token::{KeyLookup, KeysFault, Renew};
@@ -26,6 +30,7 @@ mod import;
 mod rewrap;
 mod root;
 mod schedule;
+mod secrets;
 
 pub use import::{ImportFault, importable};
 pub use rewrap::Rewrapped;
@@ -65,7 +70,12 @@ pub struct SigningKeys {
     kek: KeyRing,
     /// What private keys are sealed under: derived from that.
     sealing: KeyRing,
+    /// What the secrets beside them are sealed under: derived from that, too.
+    sealing_secrets: KeyRing,
     root: RootKey,
+    secrets: RotatingSecret,
+    /// Where new secrets come from.
+    entropy: Arc<dyn Entropy>,
     schedule: KeySchedule,
     ring: RwLock<Arc<[Held]>>,
     /// Told when the ring is another one than before.
@@ -83,11 +93,12 @@ pub enum Withdrawal {
     OnlySigner,
 }
 
-/// A key with its record.
+/// A key with its record and its secret.
 #[derive(Clone)]
 struct Held {
     record: KeyRecord,
     key: Arc<SigningKey>,
+    secret: RootKey,
 }
 
 impl SigningKeys {
@@ -100,15 +111,18 @@ impl SigningKeys {
         store: Arc<dyn Store>,
         kek: KeyRing,
         schedule: KeySchedule,
-        entropy: &dyn Entropy,
+        entropy: Arc<dyn Entropy>,
         now: Timestamp,
     ) -> Result<Self, KeysError> {
-        let root = root::read(&*store, &kek, entropy).await?;
+        let root = root::read(&*store, &kek, &*entropy).await?;
         let keys = Self {
             store,
             sealing: kek.derive(SIGNING_KEYS),
+            sealing_secrets: kek.derive(secrets::SECRETS),
             kek,
+            secrets: RotatingSecret::from(root.clone()), // until the keys are read
             root,
+            entropy,
             schedule,
             ring: RwLock::new(Arc::new([])),
             changed: Notify::new(),
@@ -131,10 +145,18 @@ impl SigningKeys {
         signing.map(|held| Arc::clone(&held.key)).ok_or(Unavailable::Down)
     }
 
-    /// The root key of this installation, from which keys for nonces, forms and the like are derived. It stays the same.
+    /// The root key of this installation, from which everything is derived that must stay the same: what clients know people
+    /// and sessions as, and the hashes of user codes.
     #[must_use]
     pub fn root(&self) -> &RootKey {
         &self.root
+    }
+
+    /// The secrets of this installation, from which keys for nonces, forms and cookies are derived. They take turns as the
+    /// signing keys do.
+    #[must_use]
+    pub fn secrets(&self) -> &RotatingSecret {
+        &self.secrets
     }
 
     /// What new keys sign with.
@@ -257,6 +279,7 @@ impl SigningKeys {
     async fn put(&self, key: &SigningKey, succession: Succession, now: Timestamp) -> Result<KeyRecord, KeysError> {
         let private = key.to_pkcs8().map_err(|_| KeysError::NotMade)?;
         let sealed = self.sealing.seal(key.kid().as_bytes(), &private);
+        let secret = secrets::draw(key.kid(), &self.sealing_secrets, &*self.entropy);
         for _ in 0..ATTEMPTS {
             let records = self.reread().await?;
             let newest = records.last();
@@ -264,7 +287,7 @@ impl SigningKeys {
                 return newest.cloned().ok_or(KeysError::Unavailable(Unavailable::Down));
             };
             let generation = newest.map_or(0, |newest| newest.generation + 1);
-            let record = self.schedule.record(generation, key, sealed.clone(), now, sign_from);
+            let record = self.schedule.record(generation, (key, sealed.clone(), secret.clone()), now, sign_from);
             if self.store.add_signing_key(&record, &rescheduled).await? {
                 self.reread().await?;
                 return Ok(record);
@@ -293,6 +316,9 @@ impl SigningKeys {
             );
         }
         let same = ring.iter().map(|held| &held.record).eq(known.iter().map(|held| &held.record));
+        if !same {
+            self.secrets.replace(ring.iter().map(Held::term).collect());
+        }
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
         if !same {
             self.changed.notify_one();
@@ -303,14 +329,16 @@ impl SigningKeys {
     /// A record with its key: one that is known already, else unsealed.
     fn hold(&self, record: &KeyRecord, known: &[Held]) -> Result<Held, KeysError> {
         if let Some(held) = known.iter().find(|held| held.record.kid == record.kid) {
-            return Ok(Held { record: record.clone(), key: Arc::clone(&held.key) });
+            let (key, secret) = (Arc::clone(&held.key), held.secret.clone());
+            return Ok(Held { record: record.clone(), key, secret });
         }
         let private = self.sealing.open(record.kid.as_bytes(), &record.sealed);
         let private =
             private.map_err(|_| KeysError::WrongEncryptionKey(format!("the signing key `{}`", record.kid)))?;
         let key = SigningKey::from_pkcs8(record.algorithm, &Zeroizing::new(private)).ok();
         let key = key.filter(|key| key.kid() == record.kid).ok_or_else(|| KeysError::Damaged(record.kid.clone()))?;
-        Ok(Held { record: record.clone(), key: Arc::new(key) })
+        let secret = secrets::open(record, &self.sealing_secrets, &self.root)?;
+        Ok(Held { record: record.clone(), key: Arc::new(key), secret })
     }
 
     fn ring(&self) -> Arc<[Held]> {

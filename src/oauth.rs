@@ -20,6 +20,7 @@ use crate::keys::SigningKeys;
 use crate::replay::ReplayGuard;
 use crate::scope::{Scope, Scopes};
 use crate::secret::ClientSecretHash;
+use crate::secret::rotation::RotatingKey;
 use crate::secret::seal::RootKey;
 use crate::store::{Endings, Store, Unavailable};
 use crate::uri::Origin;
@@ -210,8 +211,6 @@ pub struct Dependencies {
     pub notices: Arc<dyn LogoutNotices>,
     /// Where unpredictable bytes come from.
     pub entropy: Arc<dyn Entropy>,
-    /// The root of the keys for nonces and forms; shared by replicas, outlives a restart.
-    pub root: RootKey,
     /// What was tried so far.
     pub tally: Arc<Tally>,
 }
@@ -238,9 +237,9 @@ pub struct AuthorizationServer {
     nonces: Nonces,
     forms: authorize::FormKeys,
     /// What questions about devices are sealed under.
-    device_questions: RootKey,
+    device_questions: RotatingKey,
     /// What the forms of account pages are sealed under.
-    account_pages: RootKey,
+    account_pages: RotatingKey,
     /// The key of what clients know sessions as.
     session_names: RootKey,
     /// The key of what the clients of a sector know people as.
@@ -281,16 +280,16 @@ impl AuthorizationServer {
             workload_issuers,
             notices,
             entropy,
-            root,
             tally,
         } = dependencies;
+        let (root, secrets) = (keys.root(), keys.secrets());
         Self {
             clients: clients.into_iter().map(|client| (client.id.clone(), Arc::new(client))).collect(),
-            nonces: Nonces::new(root.derive("nonces of the authorization server"), settings.dpop.nonce_life),
-            forms: authorize::FormKeys::new(&root),
-            first_party: first_party::FirstParty::new(&settings, &root),
-            device_questions: root.derive("questions about devices"),
-            account_pages: root.derive("account pages"),
+            nonces: Nonces::new(secrets.derive("nonces of the authorization server"), settings.dpop.nonce_life),
+            forms: authorize::FormKeys::new(secrets, root),
+            first_party: first_party::FirstParty::new(&settings, secrets),
+            device_questions: secrets.derive("questions about devices"),
+            account_pages: secrets.derive("account pages"),
             session_names: root.derive("names of sessions at clients"),
             pairwise_subjects: root.derive("pairwise subjects"),
             user_codes: root.derive("user codes"),

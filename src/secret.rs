@@ -16,6 +16,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::entropy::Entropy;
 
 mod refresh_token;
+pub mod rotation;
 pub mod seal;
 mod user_code;
 

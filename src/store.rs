@@ -443,9 +443,9 @@ pub trait Store: Send + Sync {
     /// was first, and the keys are to be read.
     async fn reschedule_signing_key(&self, read: &KeyRecord, next: &KeyRecord) -> Result<bool, Unavailable>;
 
-    /// Puts a private key that is sealed otherwise in the place of the one that was read; its schedule stays as it is now.
-    /// `false` if there is no such key with that seal any more.
-    async fn reseal_signing_key(&self, read: &KeyRecord, sealed: &[u8]) -> Result<bool, Unavailable>;
+    /// Puts a private key and its secret that are sealed otherwise in the place of those that were read; the schedule stays as
+    /// it is now. `false` if there is no such key with these seals any more.
+    async fn reseal_signing_key(&self, read: &KeyRecord, next: &KeyRecord) -> Result<bool, Unavailable>;
 
     /// Records a sealed root key unless there is one, and gives the one that is there now.
     async fn root_key(&self, sealed: &[u8]) -> Result<Vec<u8>, Unavailable>;

@@ -13,6 +13,7 @@ use tollgate::cache::{DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, Tokens
 use tollgate::clock::{Clock, SystemClock, Timestamp};
 use tollgate::dpop::{Fence, Nonces, Window};
 use tollgate::jose::{Algorithm, PublicKey, SigningKey};
+use tollgate::secret::rotation::RotatingSecret;
 use tollgate::secret::seal::RootKey;
 use tollgate::store::Endings;
 use tollgate::token::{KeyLookup, KeysFault, Renew, TOKEN_ALGORITHMS, TokenProfile};
@@ -147,7 +148,8 @@ fn enforcer(issuer: &SigningKey, condition: Option<&str>) -> Enforcer {
         ],
         metadata: None,
     };
-    let nonces = Nonces::new(RootKey::from_bytes([7; 32]).derive(API), Duration::from_mins(5));
+    let secret = RotatingSecret::from(RootKey::from_bytes([7; 32]));
+    let nonces = Nonces::new(secret.derive(API), Duration::from_mins(5));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let issuer = TokenIssuer {
         name: ISSUER.parse().expect("an issuer"),

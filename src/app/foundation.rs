@@ -19,6 +19,7 @@ use crate::jose::{Algorithm, SigningKey};
 use crate::keys::{KeysError, SigningKeys};
 use crate::oauth::{LogoutNotices, Tally};
 use crate::replay::{LocalReplayGuard, RedisReplayGuard, ReplayGuard};
+use crate::secret::rotation::RotatingSecret;
 use crate::secret::seal::RootKey;
 use crate::store::{Endings, LastAlive, Store};
 use crate::telemetry::{CountedGuard, CountedStore, Feed, Metrics, Standing, Traces};
@@ -32,7 +33,8 @@ pub(super) struct Foundation {
     pub(super) guard: Arc<dyn ReplayGuard>,
     /// The fence of a guard that begins with this life.
     fence: Fence,
-    pub(super) root: RootKey,
+    /// What nonces are made under.
+    pub(super) secrets: RotatingSecret,
     pub(super) proof_keys: Arc<dyn ProofKeys>,
     /// What tokens for upstreams are signed with where the configuration names no key: made for this life.
     pub(super) upstream_key: Arc<SigningKey>,
@@ -103,21 +105,25 @@ impl Foundation {
         gauges::of_issuers(&mut metrics, &issuers, &clock);
         let lists = ListsLookedAfter::default();
         gauges::of_status_lists(&mut metrics, &lists, &clock);
-        let (state, round, fence, root) = match store.zip(signing) {
-            None => (None, None, Fence::without_store(now, skew), RootKey::from_bytes(entropy.draw())),
+        let (state, round, fence, secrets) = match store.zip(signing) {
+            None => {
+                let secret = RootKey::from_bytes(entropy.draw()).into();
+                (None, None, Fence::without_store(now, skew), secret)
+            }
             Some((store, config::Signing { schedule, encryption_key })) => {
                 let store: Arc<dyn Store> = Arc::new(CountedStore::new(store, metrics.store.clone()));
                 let seen_until = store.last_alive().await?.map(|last| last.proofs_until(now, skew));
                 store.note_alive(LastAlive { at: now, stopped: false }).await?;
                 let kek = encryption_key.unwrap_or_else(|| RootKey::from_bytes(entropy.draw()).into());
-                let keys = Arc::new(SigningKeys::open(Arc::clone(&store), kek, schedule, &*entropy, now).await?);
-                let root = keys.root().clone();
+                let opened = SigningKeys::open(Arc::clone(&store), kek, schedule, Arc::clone(&entropy), now).await?;
+                let keys = Arc::new(opened);
+                let secrets = keys.secrets().clone();
                 let endings = Arc::new(Endings::new(kept));
                 endings.read(&*store, now).await?;
                 gauges::of_keys(&mut metrics, &keys, &clock);
                 let (courier, round): (Courier, Round) = courier(&roots)?;
                 let state = State { store, keys, endings, notices: Arc::new(courier) };
-                (Some(state), Some(round), Fence::after(seen_until, now), root)
+                (Some(state), Some(round), Fence::after(seen_until, now), secrets)
             }
         };
         let tokens = no_tokens(&clock, &metrics);
@@ -129,7 +135,7 @@ impl Foundation {
             state,
             guard,
             fence,
-            root,
+            secrets,
             proof_keys: Arc::new(KnownProofKeys::new(DEFAULT_PROOF_KEYS)),
             tally: Arc::default(),
             tokens: Arc::new(Current::new(Arc::new(tokens))),

@@ -40,7 +40,7 @@ impl Foundation {
             }
         }
         let nonces = |resource: &ResourceSettings| {
-            let key = self.root.derive(&format!("nonces of the resource {}", resource.audience));
+            let key = self.secrets.derive(&format!("nonces of the resource {}", resource.audience));
             Nonces::new(key, parts.nonce_life)
         };
         let resources = resources.into_iter().map(|resource| (nonces(&resource), resource));

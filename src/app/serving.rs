@@ -180,7 +180,6 @@ impl Foundation {
             workload_issuers: serving.platforms.trusted(),
             notices: Arc::clone(&state.notices),
             entropy: Arc::clone(&self.entropy),
-            root: self.root.clone(),
             tally: Arc::clone(&self.tally),
         };
         let server = Arc::new(AuthorizationServer::new(settings, dependencies));

@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::dpop::{Fence, Nonces, ProofFault, ProofKey, ProofKeys, parse_key};
 use crate::ident::Audience;
 use crate::jose::{Json, Members};
+use crate::secret::rotation::RotatingSecret;
 use crate::secret::seal::RootKey;
 use crate::token::{self, TokenExpectation, TokenFault, TokenProfile, VerifiedToken};
 
@@ -56,8 +57,8 @@ pub fn attempt(
     claims: Option<&Members>,
     now: Timestamp,
 ) -> Result<Trial, TokenFault> {
-    let root = RootKey::from_bytes([0; 32]); // its nonces go nowhere
-    let nonces = || Nonces::new(root.derive("trial"), Duration::from_secs(1));
+    let secret = RotatingSecret::from(RootKey::from_bytes([0; 32])); // its nonces go nowhere
+    let nonces = || Nonces::new(secret.derive("trial"), Duration::from_secs(1));
     let resources = resources.into_iter().map(|resource| (resource, nonces())).collect();
     let nothing = Arc::new(Nothing);
     let enforcer = Enforcer::new(resources, &[], nothing.clone(), nothing, Fence::after(None, now));

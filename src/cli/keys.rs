@@ -1,4 +1,5 @@
-//! `tollgate keys`: the signing keys of an installation, a new one ahead of time, and what they are encrypted under.
+//! `tollgate keys`: the signing keys of an installation with their secrets, new ones ahead of time, and what they are encrypted
+//! under.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -29,7 +30,7 @@ pub(super) struct Keys {
 enum Action {
     /// Show every key and where it stands: announced, signing or retired
     List(Installation),
-    /// Announce a new key now; it signs once everybody has had time to fetch it
+    /// Announce a new key now, with a new secret for nonces and forms; it signs once everybody has had time to fetch it
     Rotate {
         #[command(flatten)]
         installation: Installation,
@@ -212,17 +213,20 @@ fn read(file: &Path, keys: &SigningKeys) -> Result<SigningKey, KeysVerbError> {
 
 /// What an emergency costs, and what it does not do.
 const WITHDRAWN: &str = "\
-warning: the tokens signed before are withdrawn, and their clients must get new ones. That is not instant: a running
-  server, its gate included, trusts the old key for up to 30 s, and others do so for as long as they keep the key set,
-  5 minutes if they obey Cache-Control.
+warning: the tokens signed before are withdrawn, and their clients must get new ones. So are the nonces and forms of
+  before: clients are given new nonces, and who is in the middle of signing in must begin again. That is not instant: a
+  running server, its gate included, trusts the old key for up to 30 s, and others do so for as long as they keep the key
+  set, 5 minutes if they obey Cache-Control.
 ";
 
 /// Says what was encrypted anew.
-fn say(Rewrapped { signing_keys, root_key }: Rewrapped) {
+fn say(rewrapped: Rewrapped) {
+    let Rewrapped { signing_keys, secrets, root_key } = rewrapped;
     let root = if root_key { "the root key" } else { "not the root key" };
-    match (signing_keys, root_key) {
-        (0, false) => eprintln!("every key is encrypted under `encryption_key_file` already"),
-        (number, _) => eprintln!("encrypted anew: {number} signing keys, and {root}"),
+    if rewrapped == Rewrapped::default() {
+        eprintln!("every key is encrypted under `encryption_key_file` already");
+    } else {
+        eprintln!("encrypted anew: {signing_keys} signing keys, {secrets} secrets for nonces and forms, and {root}");
     }
 }
 

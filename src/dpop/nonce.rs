@@ -1,12 +1,13 @@
 //! Server-provided nonces (RFC 9449 §8, §9), without a memory.
 //!
-//! A nonce is the time at which it was made and an HMAC over it: every replica that shares the root key judges it alike,
-//! and it outlives a restart. The authorization server and each resource derive keys of their own, so that a nonce of one
+//! A nonce is the time at which it was made and an HMAC over it: every replica that shares the secrets judges it alike,
+//! and it outlives a restart, and the secret that it was made under while that counts. The authorization server and each resource derive keys of their own, so that a nonce of one
 //! is worth nothing at another.
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::secret::rotation::RotatingKey;
 use crate::secret::seal::RootKey;
 use crate::secret::{base64url, from_base64url};
 use subtle::ConstantTimeEq as _;
@@ -22,14 +23,14 @@ const TAG: usize = 16;
 /// Makes and judges the nonces of one party.
 #[derive(Clone, Debug)]
 pub struct Nonces {
-    key: RootKey,
+    key: RotatingKey,
     life: Duration,
 }
 
 impl Nonces {
     /// Nonces under a key of their own, good for `life` after they were made.
     #[must_use]
-    pub fn new(key: RootKey, life: Duration) -> Self {
+    pub fn new(key: RotatingKey, life: Duration) -> Self {
         Self { key, life }
     }
 
@@ -44,14 +45,14 @@ impl Nonces {
     pub fn issue(&self, now: Timestamp) -> NonceText {
         let time = now.millis().to_be_bytes();
         let mut bytes = time.to_vec();
-        bytes.extend_from_slice(&self.tag(time));
+        bytes.extend_from_slice(&tag(self.key.at(now).newest(), time));
         base64url(&bytes)
     }
 
     /// When `nonce` was made, if we made it and its life is not over.
     #[must_use]
     pub fn accept(&self, nonce: &str, now: Timestamp) -> Option<Timestamp> {
-        let made = self.made(nonce)?;
+        let made = self.made(nonce, now)?;
         let alive = now <= made + self.life && made <= now + MAX_SKEW;
         alive.then_some(made)
     }
@@ -62,17 +63,17 @@ impl Nonces {
         now.since(made) * 2 >= self.life
     }
 
-    fn made(&self, nonce: &str) -> Option<Timestamp> {
+    fn made(&self, nonce: &str, now: Timestamp) -> Option<Timestamp> {
         let bytes = from_base64url(nonce).filter(|bytes| bytes.len() == 8 + TAG)?;
-        let (time, tag) = bytes.split_first_chunk::<8>()?;
-        let genuine: bool = self.tag(*time).ct_eq(tag).into();
+        let (time, given) = bytes.split_first_chunk::<8>()?;
+        let genuine = self.key.at(now).iter().any(|key| tag(key, *time).ct_eq(given).into());
         genuine.then(|| Timestamp::from_millis(i64::from_be_bytes(*time)))
     }
+}
 
-    fn tag(&self, time: [u8; 8]) -> [u8; TAG] {
-        let mac = self.key.mac(&[b"dpop-nonce", &time]);
-        *mac.first_chunk().expect("32 bytes begin with 16")
-    }
+fn tag(key: &RootKey, time: [u8; 8]) -> [u8; TAG] {
+    let mac = key.mac(&[b"dpop-nonce", &time]);
+    *mac.first_chunk().expect("32 bytes begin with 16")
 }
 
 /// How far the clock of another replica that made a nonce may be ahead of ours.
@@ -81,9 +82,10 @@ const MAX_SKEW: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::rotation::RotatingSecret;
 
     fn nonces(purpose: &str) -> Nonces {
-        Nonces::new(RootKey::from_bytes([1; 32]).derive(purpose), Duration::from_mins(5))
+        Nonces::new(RotatingSecret::from(RootKey::from_bytes([1; 32])).derive(purpose), Duration::from_mins(5))
     }
 
     #[test]

@@ -32,12 +32,11 @@ impl KeySchedule {
         (self.announce.min(self.sign) / 4).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
     }
 
-    /// The record of `key`, published at `now` and signing from `sign_from`.
+    /// The record of `key` and its secret, both sealed; published at `now` and signing from `sign_from`.
     pub(super) fn record(
         &self,
         generation: u64,
-        key: &SigningKey,
-        sealed: Vec<u8>,
+        (key, sealed, secret): (&SigningKey, Vec<u8>, Vec<u8>),
         now: Timestamp,
         sign_from: Timestamp,
     ) -> KeyRecord {
@@ -47,6 +46,7 @@ impl KeySchedule {
             kid: key.kid().to_owned(),
             algorithm: key.algorithm(),
             sealed,
+            secret: Some(secret),
             published_at: now,
             sign_from,
             retire_at,
@@ -171,6 +171,7 @@ mod tests {
             kid: generation.to_string(),
             algorithm: Algorithm::Es256,
             sealed: Vec::new(),
+            secret: None,
             published_at: day(published),
             sign_from: day(sign),
             retire_at: day(retire),

@@ -135,8 +135,8 @@ impl AuthorizationServer {
         browser: Browser<'_>,
         now: Timestamp,
     ) -> Result<Answer, Error> {
-        let token = self.check_form(form, browser)?;
-        let shown = form.get("transaction").and_then(|text| open::<Shown>(text, &self.account_pages, &token));
+        let token = self.check_form(form, browser, now)?;
+        let shown = form.get("transaction").and_then(|text| open::<Shown>(text, &self.account_pages.at(now), &token));
         let signed_in = self.signed_in(browser, now).await?;
         let shown_to =
             |signed_in: &SignedIn| shown.as_ref().is_some_and(|shown| shown.session == *signed_in.session.as_bytes());
@@ -192,8 +192,8 @@ impl AuthorizationServer {
         let shown = Shown { session: *by.session.as_bytes() };
         Ok(Answer::new(View::Account(Account {
             form: Form {
-                transaction: seal(&shown, &self.account_pages, token),
-                csrf_token: self.forms.csrf_token(token),
+                transaction: seal(&shown, &self.account_pages.at(now), token),
+                csrf_token: self.forms.csrf_token(token, now),
             },
             person: by.person.name.clone(),
             grants: grants.iter().map(|grant| self.allowed(grant, &names, now)).collect(),

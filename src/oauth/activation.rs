@@ -115,11 +115,11 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// A [`Refusal`] of the query.
-    pub fn ask_user_code(&self, query: &str, browser: Browser<'_>) -> Result<Answer, Error> {
+    pub fn ask_user_code(&self, query: &str, browser: Browser<'_>, now: Timestamp) -> Result<Answer, Error> {
         let query = Parameters::parse(query)?;
         let given = query.get("user_code").unwrap_or_default();
         let user_code = given.parse().map_or_else(|_| given.to_owned(), |code: UserCode| code.shown());
-        Ok(self.enter_code(&user_code, None, browser))
+        Ok(self.enter_code((&user_code, None), browser, now))
     }
 
     /// Hears the forms of these pages: a code that was entered, or a decision on a device.
@@ -127,9 +127,9 @@ impl AuthorizationServer {
     /// # Errors
     /// A [`Refusal`] of the form, or `Unavailable`.
     pub async fn activate(&self, form: &Parameters, browser: Browser<'_>, now: Timestamp) -> Result<Answer, Error> {
-        let token = self.check_form(form, browser)?;
+        let token = self.check_form(form, browser, now)?;
         if let Some(question) = form.get("transaction") {
-            let question = open(question, &self.device_questions, &token);
+            let question = open(question, &self.device_questions.at(now), &token);
             let question = question.filter(|question: &Question| now < Timestamp::from_millis(question.expires_at));
             let question = question.ok_or(Refusal::TransactionUnknown)?;
             return self.decide_device(&question, form.get("decision"), (&token, browser), now).await;
@@ -139,7 +139,7 @@ impl AuthorizationServer {
             Ok(user_code) => {
                 Ok(self.sign_in_first(Errand::Activate { user_code: user_code.shown() }, &[], &token, now))
             }
-            Err(_) => Ok(self.enter_code(typed, Some(CodeFault::Malformed), browser)),
+            Err(_) => Ok(self.enter_code((typed, Some(CodeFault::Malformed)), browser, now)),
         }
     }
 
@@ -154,17 +154,22 @@ impl AuthorizationServer {
             Some(token) => self.find_device(&query, (&token, browser), now).await?,
             None => Err(CodeFault::Interrupted),
         };
-        let answer = answer.unwrap_or_else(|fault| self.enter_code("", Some(fault), browser));
+        let answer = answer.unwrap_or_else(|fault| self.enter_code(("", Some(fault)), browser, now));
         Ok(answer.with(Cookie::ErrandEnded))
     }
 
     /// The page that asks for the code.
-    fn enter_code(&self, user_code: &str, fault: Option<CodeFault>, browser: Browser<'_>) -> Answer {
+    fn enter_code(
+        &self,
+        (user_code, fault): (&str, Option<CodeFault>),
+        browser: Browser<'_>,
+        now: Timestamp,
+    ) -> Answer {
         let known = browser.token.and_then(|token| token.parse().ok());
         let is_new = known.is_none();
         let token = known.unwrap_or_else(|| BrowserToken::draw(&*self.entropy));
         let user_code = user_code.chars().take(TYPED_SHOWN).collect();
-        let csrf_token = self.forms.csrf_token(&token);
+        let csrf_token = self.forms.csrf_token(&token, now);
         let answer = Answer::new(View::EnterCode(EnterCode { csrf_token, user_code, fault }));
         if is_new { answer.with(Cookie::Browser(token)) } else { answer }
     }
@@ -221,8 +226,8 @@ impl AuthorizationServer {
         };
         Answer::new(View::ConfirmDevice(ConfirmDevice {
             form: Form {
-                transaction: seal(&question, &self.device_questions, token),
-                csrf_token: self.forms.csrf_token(token),
+                transaction: seal(&question, &self.device_questions.at(now), token),
+                csrf_token: self.forms.csrf_token(token, now),
             },
             client_name: client.name.clone(),
             person: by.person.name.clone(),

@@ -369,7 +369,7 @@ impl AuthorizationServer {
     /// # Errors
     /// A [`Refusal`] of the form, or `Unavailable`.
     pub async fn decide(&self, form: &Parameters, browser: Browser<'_>, now: Timestamp) -> Result<Answer, Error> {
-        let token = self.check_form(form, browser)?;
+        let token = self.check_form(form, browser, now)?;
         let mut transaction = self.transaction(form, (&token, browser.address), now).await?;
         let signed_in = self.signed_in(browser, now).await?;
         let signed_in = signed_in.filter(|signed_in| transaction.session == Some(signed_in.session));
@@ -403,7 +403,7 @@ impl AuthorizationServer {
         if self.first_party.client(client.id.as_str()).is_some() {
             self.approve(&transaction, by, now).await
         } else {
-            Ok(self.ask_consent(transaction, &by, token))
+            Ok(self.ask_consent(transaction, &by, token, now))
         }
     }
 
@@ -520,7 +520,7 @@ impl AuthorizationServer {
         Ok(destination.refused(refusal, &self.envelope(destination, now)?))
     }
 
-    fn ask_consent(&self, mut transaction: Transaction, by: &SignedIn, token: &BrowserToken) -> Answer {
+    fn ask_consent(&self, mut transaction: Transaction, by: &SignedIn, token: &BrowserToken, now: Timestamp) -> Answer {
         transaction.session = Some(by.session);
         Answer::new(View::Consent(Consent {
             client_name: transaction.destination.client.name.clone(),
@@ -532,7 +532,7 @@ impl AuthorizationServer {
             origin: transaction.destination.client.origin,
             client_host: transaction.destination.client.host(),
             stays_here: transaction.destination.redirect_uri.is_loopback(),
-            form: self.form(&transaction, token),
+            form: self.form(&transaction, token, now),
         }))
     }
 }

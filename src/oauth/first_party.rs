@@ -19,7 +19,7 @@ use super::{Answer, AuthorizationServer, Browser, Cookie, Error, Parameters, Set
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::scope::Scopes;
-use crate::secret::seal::RootKey;
+use crate::secret::rotation::{KeysNow, RotatingKey, RotatingSecret};
 use crate::secret::{AuthorizationCode, BrowserToken, SessionToken, base64url, from_base64url, sha256};
 use crate::store::CodeRecord;
 use crate::token::AccessTokenFormat;
@@ -102,17 +102,17 @@ impl Waiting {
 pub(super) struct FirstParty {
     activation: Arc<Client>,
     account: Arc<Client>,
-    /// What errands are sealed under, derived from the root that replicas share.
-    errands: RootKey,
+    /// What errands are sealed under, derived from the secrets that replicas share.
+    errands: RotatingKey,
 }
 
 impl FirstParty {
-    pub(super) fn new(settings: &Settings, root: &RootKey) -> Self {
+    pub(super) fn new(settings: &Settings, secrets: &RotatingSecret) -> Self {
         let client = |id, callback| Arc::new(client(id, &settings.url(callback)));
         Self {
             activation: client(ACTIVATION_CLIENT, ACTIVATE_CALLBACK),
             account: client(ACCOUNT_CLIENT, ACCOUNT_CALLBACK),
-            errands: root.derive("errands of our own pages"),
+            errands: secrets.derive("errands of our own pages"),
         }
     }
 
@@ -161,13 +161,13 @@ fn client(id: &str, callback: &str) -> Client {
 }
 
 /// Seals a value for a browser.
-pub(super) fn seal(value: &impl Serialize, key: &RootKey, browser: &BrowserToken) -> String {
+pub(super) fn seal(value: &impl Serialize, key: &KeysNow, browser: &BrowserToken) -> String {
     let json = serde_json::to_vec(value).expect("strings and numbers are plain JSON");
     base64url(&key.seal(browser.digest().as_bytes(), &json))
 }
 
 /// Opens what [`seal`] made for this browser.
-pub(super) fn open<T: for<'de> Deserialize<'de>>(text: &str, key: &RootKey, browser: &BrowserToken) -> Option<T> {
+pub(super) fn open<T: for<'de> Deserialize<'de>>(text: &str, key: &KeysNow, browser: &BrowserToken) -> Option<T> {
     let json = key.open(browser.digest().as_bytes(), &from_base64url(text)?).ok()?;
     serde_json::from_slice(&json).ok()
 }
@@ -197,7 +197,7 @@ impl AuthorizationServer {
         let query =
             form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).extend_pairs(wishes).finish();
         let location = self.settings.authorization_request(&query);
-        let sealed = seal(&waiting, &self.first_party.errands, token);
+        let sealed = seal(&waiting, &self.first_party.errands.at(now), token);
         Answer::new(View::SignInFirst { location }).with(Cookie::Errand(sealed))
     }
 
@@ -209,7 +209,7 @@ impl AuthorizationServer {
         (token, browser): (&BrowserToken, Browser<'_>),
         now: Timestamp,
     ) -> Result<Option<Returned>, Error> {
-        let waiting = browser.errand.and_then(|text| open(text, &self.first_party.errands, token));
+        let waiting = browser.errand.and_then(|text| open(text, &self.first_party.errands.at(now), token));
         let Some(waiting) = waiting.filter(|waiting| self.is_answer_to(waiting, response, now)) else {
             return Ok(None);
         };

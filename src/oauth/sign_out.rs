@@ -42,8 +42,8 @@ impl AuthorizationServer {
         let known = browser.token.and_then(|token| token.parse::<BrowserToken>().ok());
         let token = known.unwrap_or_else(|| BrowserToken::draw(&*self.entropy));
         let expires_at = (now + self.settings.lifetimes.transaction).millis();
-        let transaction = location.map(|location| self.seal_return(&Return { location, expires_at }, &token));
-        let view = View::SignOut { csrf_token: self.forms.csrf_token(&token), transaction };
+        let transaction = location.map(|location| self.seal_return(&Return { location, expires_at }, &token, now));
+        let view = View::SignOut { csrf_token: self.forms.csrf_token(&token, now), transaction };
         Ok(Answer::new(view).with(Cookie::Browser(token)))
     }
 
@@ -58,7 +58,7 @@ impl AuthorizationServer {
         {
             return Ok(Answer::new(View::Redirect(Redirect::to(location))));
         }
-        let token = self.check_form(form, browser)?;
+        let token = self.check_form(form, browser, now)?;
         let location = match form.get("transaction") {
             Some(sealed) => Some(self.open_return(sealed, &token, now).ok_or(Refusal::TransactionUnknown)?),
             None => None,
@@ -101,13 +101,13 @@ impl AuthorizationServer {
         }))
     }
 
-    fn seal_return(&self, to: &Return, browser: &BrowserToken) -> String {
+    fn seal_return(&self, to: &Return, browser: &BrowserToken, now: Timestamp) -> String {
         let json = serde_json::to_vec(to).expect("strings and numbers are plain JSON");
-        base64url(&self.forms.sign_outs().seal(browser.digest().as_bytes(), &json))
+        base64url(&self.forms.sign_outs().at(now).seal(browser.digest().as_bytes(), &json))
     }
 
     fn open_return(&self, text: &str, browser: &BrowserToken, now: Timestamp) -> Option<String> {
-        let json = self.forms.sign_outs().open(browser.digest().as_bytes(), &from_base64url(text)?).ok()?;
+        let json = self.forms.sign_outs().at(now).open(browser.digest().as_bytes(), &from_base64url(text)?).ok()?;
         let Return { location, expires_at } = serde_json::from_slice(&json).ok()?;
         (now < Timestamp::from_millis(expires_at)).then_some(location)
     }

@@ -661,11 +661,12 @@ impl Store for MemoryStore {
         Ok(true)
     }
 
-    async fn reseal_signing_key(&self, read: &KeyRecord, sealed: &[u8]) -> Result<bool, Unavailable> {
+    async fn reseal_signing_key(&self, read: &KeyRecord, next: &KeyRecord) -> Result<bool, Unavailable> {
         let mut held = self.held();
-        let is_read = |key: &&mut KeyRecord| (&key.kid, &key.sealed) == (&read.kid, &read.sealed);
+        let seals = |key: &KeyRecord| (key.kid.clone(), key.sealed.clone(), key.secret.clone());
+        let is_read = |key: &&mut KeyRecord| seals(key) == seals(read);
         let Some(key) = held.keys.get_mut(&read.generation).filter(is_read) else { return Ok(false) };
-        key.sealed = sealed.to_vec();
+        key.reseal(next);
         Ok(true)
     }
 

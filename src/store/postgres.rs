@@ -405,8 +405,8 @@ impl Store for PostgresStore {
         answer.map_err(|fault| fault.report("reschedule_signing_key"))
     }
 
-    async fn reseal_signing_key(&self, read: &KeyRecord, sealed: &[u8]) -> Result<bool, Unavailable> {
-        let answer = signing_keys::reseal(&self.database, read, sealed).await;
+    async fn reseal_signing_key(&self, read: &KeyRecord, next: &KeyRecord) -> Result<bool, Unavailable> {
+        let answer = signing_keys::reseal(&self.database, read, next).await;
         answer.map_err(|fault| fault.report("reseal_signing_key"))
     }
 

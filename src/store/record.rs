@@ -561,6 +561,9 @@ pub struct KeyRecord {
     pub algorithm: Algorithm,
     /// The PKCS #8 private key, sealed under the key-encryption key.
     pub sealed: Vec<u8>,
+    /// The secret that nonces, forms and cookies are made under while it signs, sealed likewise; `None` in a record that a
+    /// version has made which had no such secrets.
+    pub secret: Option<Vec<u8>>,
     /// From when on it is in the key set.
     pub published_at: Timestamp,
     /// From when on it signs.
@@ -578,6 +581,12 @@ impl KeyRecord {
         self.sign_from = schedule.sign_from;
         self.retire_at = schedule.retire_at;
         self.drop_at = schedule.drop_at;
+    }
+
+    /// Takes over the seals of another record; nothing else of it.
+    pub(crate) fn reseal(&mut self, sealed: &Self) {
+        self.sealed.clone_from(&sealed.sealed);
+        self.secret.clone_from(&sealed.secret);
     }
 }
 

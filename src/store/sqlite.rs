@@ -472,9 +472,9 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn reseal_signing_key(&self, read: &KeyRecord, sealed: &[u8]) -> Result<bool, Unavailable> {
-        let (read, sealed) = (read.clone(), sealed.to_vec());
-        self.writer.run("reseal_signing_key", move |connection| signing_keys::reseal(connection, &read, &sealed)).await
+    async fn reseal_signing_key(&self, read: &KeyRecord, next: &KeyRecord) -> Result<bool, Unavailable> {
+        let (read, next) = (read.clone(), next.clone());
+        self.writer.run("reseal_signing_key", move |connection| signing_keys::reseal(connection, &read, &next)).await
     }
 
     async fn root_key(&self, sealed: &[u8]) -> Result<Vec<u8>, Unavailable> {

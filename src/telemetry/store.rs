@@ -239,7 +239,7 @@ counted! {
     signing_keys() -> Vec<KeyRecord>;
     add_signing_key(key: &KeyRecord, rescheduled: &[KeyRecord]) -> bool;
     reschedule_signing_key(read: &KeyRecord, next: &KeyRecord) -> bool;
-    reseal_signing_key(read: &KeyRecord, sealed: &[u8]) -> bool;
+    reseal_signing_key(read: &KeyRecord, next: &KeyRecord) -> bool;
     root_key(sealed: &[u8]) -> Vec<u8>;
     reseal_root_key(read: &[u8], sealed: &[u8]) -> bool;
     last_alive() -> Option<LastAlive>;

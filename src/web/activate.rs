@@ -8,7 +8,8 @@ use super::{AuthorizationSite, Received, Response};
 pub(super) async fn activate(site: &AuthorizationSite, request: &Received) -> Response {
     let browser = browser(site, request);
     if request.method != Method::POST {
-        return answer(site, request, "activate", site.server.ask_user_code(query(request), browser));
+        let asked = site.server.ask_user_code(query(request), browser, site.clock.now());
+        return answer(site, request, "activate", asked);
     }
     let form = match request.form() {
         Ok(form) => form,

@@ -172,10 +172,15 @@ impl Issuer {
         let day = Duration::from_hours(24);
         let schedule = KeySchedule { algorithm: Algorithm::Es256, announce: day, sign: day, retain: day };
         let (root, people) = (RootKey::from_bytes([7; 32]), Arc::new(users()));
-        let keys =
-            SigningKeys::open(Arc::clone(&store) as Arc<_>, root.clone().into(), schedule, &SystemEntropy, clock.now())
-                .await
-                .expect("keys");
+        let keys = SigningKeys::open(
+            Arc::clone(&store) as Arc<_>,
+            root.into(),
+            schedule,
+            Arc::new(SystemEntropy),
+            clock.now(),
+        )
+        .await
+        .expect("keys");
         let server = AuthorizationServer::new(
             settings(&url),
             Dependencies {
@@ -192,7 +197,6 @@ impl Issuer {
                 workload_issuers: Vec::new(),
                 notices: Arc::new(NoCourier),
                 entropy: Arc::new(SystemEntropy),
-                root,
                 tally: Arc::default(),
             },
         );

@@ -80,7 +80,11 @@ async fn a_new_encryption_key_takes_over(installation: Installation) {
 
     // Beside the process that knows the old one only, everything is sealed anew, and that one goes on.
     configure(&installation, "{ encryption_key_file: next-kek, decryption_key_files: [kek] }");
-    told(&run(&mut keys(&installation, &["rewrap"])).await, 0, "encrypted anew: 1 signing keys, and the root key");
+    told(
+        &run(&mut keys(&installation, &["rewrap"])).await,
+        0,
+        "encrypted anew: 1 signing keys, 1 secrets for nonces and forms, and the root key",
+    );
     told(&run(&mut keys(&installation, &["rewrap"])).await, 0, "under `encryption_key_file` already");
     issued().await;
     process.signal("TERM").await;

@@ -20,6 +20,7 @@ use tollgate::dpop::{Fence, Nonces, Window};
 use tollgate::grpc::{CheckService, Door, GateListener, ListenAddress};
 use tollgate::jose::{Algorithm, Members, PublicKey, SigningKey};
 use tollgate::replay::{LocalReplayGuard, ReplayGuard, ReplayKey, Seen};
+use tollgate::secret::rotation::RotatingSecret;
 use tollgate::secret::seal::RootKey;
 use tollgate::secret::{base64url, sha256};
 use tollgate::token::{KeyLookup, KeysFault, Renew, TOKEN_ALGORITHMS, TokenLookup, TokenProfile};
@@ -232,7 +233,7 @@ fn own_issuer(keys: Arc<dyn KeyLookup>) -> TokenIssuer {
 }
 
 fn resources() -> Vec<(ResourceSettings, Nonces)> {
-    let root = RootKey::from_bytes([7; 32]);
+    let root = RotatingSecret::from(RootKey::from_bytes([7; 32]));
     let nonces = |resource: &str| Nonces::new(root.derive(resource), NONCE_LIFE);
     let settings = |resource: &str, dpop, nonce, authorization, rules| ResourceSettings {
         audience: resource.parse().expect("a name"),

@@ -204,7 +204,6 @@ impl<'a> Story<'a> {
             workload_issuers: Vec::new(),
             notices: Arc::new(NoCourier),
             entropy: Arc::new(SystemEntropy),
-            root: RootKey::from_bytes([7; 32]),
             tally: Arc::default(),
         };
         self.life = Some((Arc::new(AuthorizationServer::new(settings, dependencies)), store));
@@ -379,7 +378,7 @@ fn tell(cases: u32, medium: impl Fn() -> Medium) {
     let schedule = KeySchedule { algorithm: Algorithm::Es256, announce: day, sign: day * 90, retain: day };
     let store = Arc::new(MemoryStore::new(Limits::default()));
     let root = RootKey::from_bytes([7; 32]);
-    let keys = SigningKeys::open(store, root.into(), schedule, &SystemEntropy, TestClock::default().now());
+    let keys = SigningKeys::open(store, root.into(), schedule, Arc::new(SystemEntropy), TestClock::default().now());
     let keys = Arc::new(runtime.block_on(keys).expect("keys"));
     proptest!(ProptestConfig::with_cases(cases), |(events in events(), who in 0..CLIENTS.len())| {
         let (client, bound) = CLIENTS[who];

@@ -35,7 +35,7 @@ fn kek() -> KeyRing {
 }
 
 async fn open(store: &Arc<dyn Store>, now: Timestamp) -> SigningKeys {
-    SigningKeys::open(Arc::clone(store), kek(), SCHEDULE, &SystemEntropy, now).await.expect("keys")
+    SigningKeys::open(Arc::clone(store), kek(), SCHEDULE, Arc::new(SystemEntropy), now).await.expect("keys")
 }
 
 fn signer(keys: &SigningKeys, now: Timestamp) -> String {
@@ -133,7 +133,7 @@ async fn another_encryption_key_takes_the_place_of_the_first() {
     let store = memory();
     let [old, new] = [1, 2].map(|byte| RootKey::from_bytes([byte; 32]));
     let reopen = async |kek: KeyRing, now| {
-        SigningKeys::open(Arc::clone(&store), kek, SCHEDULE, &SystemEntropy, now)
+        SigningKeys::open(Arc::clone(&store), kek, SCHEDULE, Arc::new(SystemEntropy), now)
             .await
             .map_err(|error| error.to_string())
     };
@@ -147,8 +147,8 @@ async fn another_encryption_key_takes_the_place_of_the_first() {
     let both = reopen(KeyRing::new(new.clone(), vec![old.clone()]), hour(2)).await.expect("keys");
     both.rotate(hour(2)).await.expect("the store answers");
     assert!(reopen(new.clone().into(), hour(2)).await.is_err(), "not all are sealed under it yet");
-    assert_eq!(both.rewrap().await, Ok(Rewrapped { signing_keys: 2, root_key: true }));
-    assert_eq!(both.rewrap().await, Ok(Rewrapped { signing_keys: 0, root_key: false }));
+    assert_eq!(both.rewrap().await, Ok(Rewrapped { signing_keys: 2, secrets: 2, root_key: true }));
+    assert_eq!(both.rewrap().await, Ok(Rewrapped::default()));
 
     let after = reopen(new.into(), hour(3)).await.expect("keys");
     assert_eq!(after.root().expose(), running.root().expose());
@@ -156,6 +156,65 @@ async fn another_encryption_key_takes_the_place_of_the_first() {
     let knows_no_new_seal = running.maintain(hour(3)).await;
     assert!(matches!(knows_no_new_seal, Err(KeysError::WrongEncryptionKey(_))), "it was sealed under the new key");
     assert_eq!((kids(), signer(&running, hour(3))), (before, signer(&after, hour(3))), "but it goes on as it was");
+}
+
+#[tokio::test]
+async fn secrets_take_turns_as_keys_do() {
+    let store = memory();
+    let keys = open(&store, hour(0)).await;
+    let forms = keys.secrets().derive("forms");
+    let opens = |sealed: &[u8], now| forms.at(now).open(b"", sealed).is_ok();
+    let old = forms.at(hour(0)).seal(b"", b"old");
+    keys.rotate(hour(10)).await.expect("the store answers");
+    assert_eq!(forms.at(hour(23)).newest(), forms.at(hour(0)).newest(), "until the next key signs");
+    assert_ne!(forms.at(hour(24)).newest(), forms.at(hour(23)).newest());
+    assert_eq!([opens(&old, hour(37)), opens(&old, hour(38))], [true, false], "for as long as its key is published");
+
+    // A replica whose clock is ahead makes things under the next one already.
+    let other = open(&store, hour(24)).await.secrets().derive("forms");
+    assert!(opens(&other.at(hour(24)).seal(b"", b"new"), hour(23)));
+    assert!(other.at(hour(24)).open(b"", &old).is_ok());
+
+    let new = forms.at(hour(24)).seal(b"", b"new");
+    keys.rotate_now(hour(25)).await.expect("the store answers");
+    assert_eq!([opens(&old, hour(25)), opens(&new, hour(25))], [false, false], "in an emergency at once");
+    assert!(opens(&forms.at(hour(25)).seal(b"", b"text"), hour(25)));
+}
+
+#[tokio::test]
+async fn beside_a_key_of_an_earlier_version_the_secret_is_the_root_key() {
+    let (store, upgraded) = (memory(), memory());
+    let record = open(&store, hour(0)).await.records().remove(0);
+    let root = store.root_key(b"").await.expect("an answer");
+    assert_eq!(upgraded.root_key(&root).await, Ok(root));
+    assert_eq!(upgraded.add_signing_key(&KeyRecord { secret: None, ..record.clone() }, &[]).await, Ok(true));
+    let keys = open(&upgraded, hour(1)).await;
+    let (root, forms) = (keys.root().derive("forms"), keys.secrets().derive("forms"));
+    assert_eq!(forms.at(hour(1)).newest(), &root);
+    keys.rotate(hour(1)).await.expect("the store answers");
+    assert!(forms.at(hour(15)).open(b"", &root.seal(b"", b"text")).is_ok());
+    keys.rotate_now(hour(15)).await.expect("the store answers");
+    assert!(forms.at(hour(15)).open(b"", &root.seal(b"", b"text")).is_err());
+
+    // What is sealed anew is counted by itself.
+    let next = KeyRing::new(RootKey::from_bytes([2; 32]), vec![RootKey::from_bytes([1; 32])]);
+    let keys = SigningKeys::open(upgraded, next, SCHEDULE, Arc::new(SystemEntropy), hour(16)).await.expect("keys");
+    let rewrapped = Rewrapped { signing_keys: 3, secrets: 2, root_key: true };
+    assert_eq!(keys.rewrap().await, Ok(rewrapped));
+    assert_eq!(keys.rewrap().await, Ok(Rewrapped::default()));
+}
+
+#[tokio::test]
+async fn a_secret_opens_beside_its_own_key_only() {
+    let (store, swapped) = (memory(), memory());
+    let keys = open(&store, hour(0)).await;
+    keys.rotate(hour(1)).await.expect("the store answers");
+    let [first, second] = keys.records().try_into().expect("two keys");
+    let root = store.root_key(b"").await.expect("an answer");
+    assert_eq!(swapped.root_key(&root).await, Ok(root));
+    assert_eq!(swapped.add_signing_key(&KeyRecord { secret: second.secret, ..first }, &[]).await, Ok(true));
+    let opened = SigningKeys::open(swapped, kek(), SCHEDULE, Arc::new(SystemEntropy), hour(1)).await;
+    assert!(matches!(opened.err(), Some(KeysError::WrongEncryptionKey(_))));
 }
 
 #[tokio::test]
@@ -210,8 +269,9 @@ async fn another_algorithm_is_announced_like_any_other_key() {
     let store = memory();
     let old = signer(&open(&store, hour(0)).await, hour(0));
     let schedule = KeySchedule { algorithm: Algorithm::EdDsa, ..SCHEDULE };
-    let reopen =
-        async |now| SigningKeys::open(Arc::clone(&store), kek(), schedule, &SystemEntropy, now).await.expect("keys");
+    let reopen = async |now| {
+        SigningKeys::open(Arc::clone(&store), kek(), schedule, Arc::new(SystemEntropy), now).await.expect("keys")
+    };
     let keys = reopen(hour(1)).await;
     assert_eq!(signer(&keys, hour(1)), old);
     assert_eq!(keys.algorithms(), [Algorithm::EdDsa, Algorithm::Es256]);
@@ -226,7 +286,7 @@ async fn the_wrong_encryption_key_stops_the_start() {
     let keys = open(&store, hour(0)).await;
     let wrong = KeyRing::from(RootKey::from_bytes([2; 32]));
     for now in [hour(0), hour(10_000)] {
-        let opened = SigningKeys::open(Arc::clone(&store), wrong.clone(), SCHEDULE, &SystemEntropy, now).await;
+        let opened = SigningKeys::open(Arc::clone(&store), wrong.clone(), SCHEDULE, Arc::new(SystemEntropy), now).await;
         assert!(matches!(opened.err(), Some(KeysError::WrongEncryptionKey(_))));
     }
     assert_eq!(store.signing_keys().await.expect("an answer"), keys.records(), "no second identity");

@@ -105,6 +105,7 @@ mod revoke;
 mod rolling;
 mod runbooks;
 mod samples;
+mod secrets;
 mod session;
 mod shapes;
 mod shutdown;

@@ -24,10 +24,10 @@ use crate::proxy::Proxy;
 use crate::world::{decide, free_port, record_code};
 
 /// Two processes of one installation, and its store.
-struct Replicas {
-    installation: Installation,
+pub struct Replicas {
+    pub installation: Installation,
     processes: Vec<Process>,
-    ports: Vec<u16>,
+    pub ports: Vec<u16>,
     store: Arc<dyn Store>,
 }
 
@@ -36,7 +36,7 @@ impl Replicas {
         Self::start_on(new_installation().await).await
     }
 
-    async fn start_on(installation: Installation) -> Self {
+    pub async fn start_on(installation: Installation) -> Self {
         let mut replicas = Self {
             store: installation.open_store(Limits::default()).await,
             installation,
@@ -60,7 +60,7 @@ impl Replicas {
     }
 
     /// A client at each of the processes, with the same key. All its requests go there, as a load balancer may send them.
-    fn client(&self, id: &str) -> [Client; 2] {
+    pub fn client(&self, id: &str) -> [Client; 2] {
         self.installation.client_at_each(id, [self.ports[0], self.ports[1]])
     }
 
@@ -69,7 +69,8 @@ impl Replicas {
     }
 }
 
-async fn new_installation() -> Installation {
+/// One on a PostgreSQL database of its own.
+pub async fn new_installation() -> Installation {
     let shared = tokio::task::spawn_blocking(|| &*SHARED).await.expect("a server");
     Installation::on_postgres(&shared.new_schema().await)
 }
@@ -273,14 +274,14 @@ impl Observer {
 }
 
 /// The name of the key that signed a token.
-fn signer(token: &str) -> String {
+pub fn signer(token: &str) -> String {
     let header = from_base64url(token.split('.').next().expect("a header")).expect("base64url");
     let header: Value = serde_json::from_slice(&header).expect("JSON");
     header["kid"].as_str().expect("a kid").to_owned()
 }
 
 /// Runs `tollgate keys rotate`; gives the name of the newest key, and what it says beside the keys.
-async fn rotate(installation: &Installation, more: &[&str]) -> (String, String) {
+pub async fn rotate(installation: &Installation, more: &[&str]) -> (String, String) {
     let mut command = program();
     command.args(["keys", "rotate", "--output", "json", "--config"]).arg(installation.with_its_store()).args(more);
     let output = run(&mut command).await;

@@ -1231,10 +1231,15 @@ async fn a_key_is_sealed_anew_as_it_was_read(make: Make) {
     }
     let moved = KeyRecord { retire_at: now(), ..key(0) };
     assert_eq!(store.reschedule_signing_key(&key(0), &moved).await, Ok(true));
-    assert_eq!(store.reseal_signing_key(&key(0), b"anew").await, Ok(true), "whatever its schedule is by now");
-    assert_eq!(store.reseal_signing_key(&key(0), b"other").await, Ok(false), "it has another seal");
-    assert_eq!(store.reseal_signing_key(&key(7), b"anew").await, Ok(false), "there is no such key");
-    assert_eq!(store.signing_keys().await, Ok(vec![KeyRecord { sealed: b"anew".to_vec(), ..moved }, key(1)]));
+    let anew = |key: KeyRecord| KeyRecord { sealed: b"anew".to_vec(), secret: Some(b"new".to_vec()), ..key };
+    assert_eq!(store.reseal_signing_key(&key(0), &anew(key(0))).await, Ok(true), "whatever its schedule is by now");
+    assert_eq!(store.reseal_signing_key(&key(0), &key(0)).await, Ok(false), "it has other seals");
+    let half = KeyRecord { secret: key(0).secret, ..anew(key(0)) };
+    assert_eq!(store.reseal_signing_key(&half, &key(0)).await, Ok(false), "its secret has another seal");
+    assert_eq!(store.reseal_signing_key(&key(7), &anew(key(7))).await, Ok(false), "there is no such key");
+    let without = KeyRecord { sealed: b"anew".to_vec(), ..key(1) };
+    assert_eq!(store.reseal_signing_key(&key(1), &without).await, Ok(true), "one without a secret");
+    assert_eq!(store.signing_keys().await, Ok(vec![anew(moved), without]));
 }
 
 async fn the_root_key_is_sealed_anew_as_it_was_read(make: Make) {
@@ -1767,6 +1772,7 @@ fn key(generation: u64) -> KeyRecord {
         kid: format!("kid {generation}"),
         algorithm: Algorithm::Es256,
         sealed: vec![1, 2, 3],
+        secret: generation.is_multiple_of(2).then(|| vec![4, 5, 6]),
         published_at: now(),
         sign_from: now() + SECOND,
         retire_at: now() + SECOND * 2,

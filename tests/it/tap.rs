@@ -322,8 +322,8 @@ impl Store for TappedStore {
         tapped!(self.reschedule_signing_key(read, next))
     }
 
-    async fn reseal_signing_key(&self, read: &KeyRecord, sealed: &[u8]) -> Result<bool, Unavailable> {
-        tapped!(self.reseal_signing_key(read, sealed))
+    async fn reseal_signing_key(&self, read: &KeyRecord, next: &KeyRecord) -> Result<bool, Unavailable> {
+        tapped!(self.reseal_signing_key(read, next))
     }
 
     async fn root_key(&self, sealed: &[u8]) -> Result<Vec<u8>, Unavailable> {

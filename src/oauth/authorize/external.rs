@@ -210,7 +210,7 @@ impl AuthorizationServer {
         let words = self.in_words(&request.scopes);
         let words = words.iter().map(|words| words.said_in(&language).to_owned());
         Ok(Begun::Ask(Box::new(Asking {
-            handle: transaction.seal(self.forms.external_transactions(), &[]),
+            handle: transaction.seal(&self.forms.external_transactions().at(now), &[]),
             expires_at: *expires_at,
             client_id: destination.client.id.to_string(),
             client_name: destination.client.name.clone(),
@@ -277,7 +277,7 @@ impl AuthorizationServer {
     }
 
     async fn external_transaction(&self, handle: &str, now: Timestamp) -> Result<Transaction, Error> {
-        self.open_transaction(handle, (self.forms.external_transactions(), &[]), Asker::unseen(now)).await
+        self.open_transaction(handle, (&self.forms.external_transactions().at(now), &[]), Asker::unseen(now)).await
     }
 
     /// A token's `sub` must not be a person's and a client's (RFC 9068 §5, RFC 9700 §4.15).

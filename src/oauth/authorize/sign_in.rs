@@ -105,7 +105,7 @@ impl AuthorizationServer {
             }
             Login::Password(_) => Ok(Answer::new(View::SignIn(SignIn {
                 sign_in_for: SignInFor::client(&transaction.destination.client),
-                form: self.form(&transaction, token),
+                form: self.form(&transaction, token, now),
                 username: asking.username.chars().take(USERNAME_SHOWN).collect(),
                 fault: asking.fault,
             }))),
@@ -124,7 +124,7 @@ impl AuthorizationServer {
     /// # Errors
     /// A [`Refusal`] of the form, or `Unavailable`.
     pub async fn sign_in(&self, form: &Parameters, browser: Browser<'_>, now: Timestamp) -> Result<Answer, Error> {
-        let token = self.check_form(form, browser)?;
+        let token = self.check_form(form, browser, now)?;
         let transaction = self.transaction(form, (&token, browser.address), now).await?;
         let Login::Password(passwords) = &self.login else { return Err(Refusal::TransactionUnknown.into()) };
         let username = form.get("username").unwrap_or_default();
@@ -167,7 +167,7 @@ impl AuthorizationServer {
         let response = Parameters::parse(query)?;
         let token = browser.token.and_then(|token| token.parse::<BrowserToken>().ok());
         let token = token.ok_or(Refusal::TransactionUnknown)?;
-        let detour = response.get("state").and_then(|state| self.open_detour(state, &token));
+        let detour = response.get("state").and_then(|state| self.open_detour(state, &token, now));
         let detour = detour.ok_or(Refusal::TransactionUnknown)?;
         let transaction = self.resume(&detour.transaction, Asker::at(browser.address, now)).await?;
         let session = self.session_of(&detour);
@@ -231,7 +231,7 @@ impl AuthorizationServer {
             acr_essential: request.acr_essential,
         };
         let json = serde_json::to_vec(&detour).expect("strings and numbers are plain JSON");
-        let state = base64url(&self.forms.detours().seal(token.digest().as_bytes(), &json));
+        let state = base64url(&self.forms.detours().at(now).seal(token.digest().as_bytes(), &json));
         let request = UpstreamRequest {
             redirect_uri: &self.settings.url(LOGIN_CALLBACK),
             state: &state,
@@ -246,13 +246,14 @@ impl AuthorizationServer {
     /// The session that a detour leads to. Whoever comes back with it a second time is known by it, and the provider is not
     /// asked again, whose code is spent.
     fn session_of(&self, detour: &Detour) -> SessionToken {
-        let secret = self.forms.detours().mac(&[b"session", detour.nonce.as_bytes(), detour.verifier.as_bytes()]);
+        let secret =
+            self.forms.detour_sessions().mac(&[b"session", detour.nonce.as_bytes(), detour.verifier.as_bytes()]);
         let text = format!("{}{}", SessionKind::PREFIX, base64url(&secret));
         text.parse().expect("a prefix and 32 bytes are a token")
     }
 
-    fn open_detour(&self, state: &str, browser: &BrowserToken) -> Option<Detour> {
-        let json = self.forms.detours().open(browser.digest().as_bytes(), &from_base64url(state)?).ok()?;
+    fn open_detour(&self, state: &str, browser: &BrowserToken, now: Timestamp) -> Option<Detour> {
+        let json = self.forms.detours().at(now).open(browser.digest().as_bytes(), &from_base64url(state)?).ok()?;
         serde_json::from_slice(&json).ok()
     }
 }

@@ -16,7 +16,7 @@ use crate::ident::Acr;
 use crate::oauth::clients::Asker;
 use crate::oauth::pkce::CodeChallenge;
 use crate::oauth::{AuthorizationServer, Client, Error, Parameters, Refusal};
-use crate::secret::seal::RootKey;
+use crate::secret::rotation::KeysNow;
 use crate::secret::{BrowserToken, Digest, SessionKind, base64url, from_base64url};
 use crate::store::TransactionId;
 use crate::token::AuthorizationDetails;
@@ -102,7 +102,7 @@ impl Transaction {
     }
 
     /// Seals the transaction; `context` is the browser that it is for.
-    pub(super) fn seal(&self, key: &RootKey, context: &[u8]) -> String {
+    pub(super) fn seal(&self, key: &KeysNow, context: &[u8]) -> String {
         let json = serde_json::to_vec(&self.sealed()).expect("strings and numbers are plain JSON");
         base64url(&key.seal(context, &json))
     }
@@ -145,16 +145,16 @@ impl AuthorizationServer {
         (browser, address): (&BrowserToken, IpAddr),
         now: Timestamp,
     ) -> Result<Transaction, Error> {
-        let (key, context) = (self.forms.transactions(), browser.digest());
+        let (key, context) = (self.forms.transactions().at(now), browser.digest());
         let text = form.get("transaction").ok_or(Refusal::TransactionUnknown)?;
-        self.open_transaction(text, (key, context.as_bytes()), Asker::at(address, now)).await
+        self.open_transaction(text, (&key, context.as_bytes()), Asker::at(address, now)).await
     }
 
     /// Opens a transaction that was sealed under a key, and with a context.
     pub(super) async fn open_transaction(
         &self,
         text: &str,
-        (key, context): (&RootKey, &[u8]),
+        (key, context): (&KeysNow, &[u8]),
         asker: Asker,
     ) -> Result<Transaction, Error> {
         let json = from_base64url(text).and_then(|bytes| key.open(context, &bytes).ok());

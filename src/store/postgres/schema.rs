@@ -15,6 +15,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("V2__endings", include_str!("migrations/V2__endings.sql")),
     ("V3__clients", include_str!("migrations/V3__clients.sql")),
     ("V5__status_blocks", include_str!("migrations/V5__status_blocks.sql")),
+    ("V6__secrets", include_str!("migrations/V6__secrets.sql")),
 ];
 
 /// How long to wait for another replica that brings the schema up to date.

@@ -30,6 +30,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("V15__revoked_at", include_str!("migrations/V15__revoked_at.sql")),
     ("V16__clients", include_str!("migrations/V16__clients.sql")),
     ("V18__status_blocks", include_str!("migrations/V18__status_blocks.sql")),
+    ("V19__secrets", include_str!("migrations/V19__secrets.sql")),
 ];
 
 /// How long to wait for another process, such as `tollgate keys rotate`, that writes to the same file.

@@ -15,8 +15,8 @@ pub(super) fn read(connection: &Connection) -> Result<Vec<KeyRecord>, Fault> {
 /// Adds a key and reschedules earlier ones, unless its generation exists.
 pub(super) fn add(connection: &Connection, key: &KeyRecord, rescheduled: &[KeyRecord]) -> Result<bool, Fault> {
     let mut insert = connection.prepare_cached(
-        "INSERT INTO signing_keys (generation, kid, algorithm, sealed, published_at, sign_from, retire_at, drop_at)
-         VALUES (:generation, :kid, :algorithm, :sealed, :published_at, :sign_from, :retire_at, :drop_at)
+        "INSERT INTO signing_keys (generation, kid, algorithm, sealed, secret, published_at, sign_from, retire_at, drop_at)
+         VALUES (:generation, :kid, :algorithm, :sealed, :secret, :published_at, :sign_from, :retire_at, :drop_at)
          ON CONFLICT (generation) DO NOTHING",
     )?;
     let inserted = insert.execute(named_params! {
@@ -24,6 +24,7 @@ pub(super) fn add(connection: &Connection, key: &KeyRecord, rescheduled: &[KeyRe
         ":kid": key.kid,
         ":algorithm": key.algorithm,
         ":sealed": key.sealed,
+        ":secret": key.secret,
         ":published_at": key.published_at,
         ":sign_from": key.sign_from,
         ":retire_at": key.retire_at,
@@ -76,17 +77,19 @@ pub(super) fn replace_schedule(connection: &Connection, read: &KeyRecord, next: 
     Ok(updated == 1)
 }
 
-/// Puts another seal of a key in place, if it has the one that was read.
-pub(super) fn reseal(connection: &Connection, read: &KeyRecord, sealed: &[u8]) -> Result<bool, Fault> {
+/// Puts other seals of a key and its secret in place, if they have those that were read.
+pub(super) fn reseal(connection: &Connection, read: &KeyRecord, next: &KeyRecord) -> Result<bool, Fault> {
     let mut update = connection.prepare_cached(
-        "UPDATE signing_keys SET sealed = :sealed
-         WHERE generation = :generation AND kid = :kid AND sealed = :read_sealed",
+        "UPDATE signing_keys SET sealed = :sealed, secret = :secret
+         WHERE generation = :generation AND kid = :kid AND sealed = :read_sealed AND secret IS :read_secret",
     )?;
     let updated = update.execute(named_params! {
-        ":sealed": sealed,
+        ":sealed": next.sealed,
+        ":secret": next.secret,
         ":generation": read.generation.cast_signed(),
         ":kid": read.kid,
         ":read_sealed": read.sealed,
+        ":read_secret": read.secret,
     })?;
     Ok(updated == 1)
 }
@@ -98,6 +101,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<KeyRecord> {
         kid: row.get("kid")?,
         algorithm: row.get("algorithm")?,
         sealed: row.get("sealed")?,
+        secret: row.get("secret")?,
         published_at: row.get("published_at")?,
         sign_from: row.get("sign_from")?,
         retire_at: row.get("retire_at")?,
