@@ -15,6 +15,12 @@ async fn injected(pod: &Value, arguments: &[&str]) -> Value {
     objects(&fed(command, &pod.to_string()).await).remove(0)
 }
 
+/// What it says on standard error, without the lines that it is broken into.
+fn unwrapped(said: &[u8]) -> String {
+    let text = String::from_utf8_lossy(said).replace(['│', '╰', '─', '▶'], " ");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Why `tollgate inject` does not take a pod.
 async fn refused(pod: &Value) -> String {
     let folder = tempfile::tempdir().expect("a folder");
@@ -22,7 +28,7 @@ async fn refused(pod: &Value) -> String {
     fs::write(&path, pod.to_string()).expect("a file");
     let said = run(program().arg("inject").arg(&path)).await;
     assert_eq!(said.status.code(), Some(1));
-    String::from_utf8_lossy(&said.stderr).split_whitespace().collect::<Vec<_>>().join(" ")
+    unwrapped(&said.stderr)
 }
 
 fn golden(name: &str) -> Value {
@@ -151,5 +157,5 @@ async fn what_was_injected_is_taken_out_again_and_nothing_else() {
     fs::write(&path, spoilt.to_string()).expect("a file");
     let said = run(program().args(["inject", "--uninject"]).arg(&path)).await;
     assert_eq!(said.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&said.stderr).contains("tollgate.dev/status"), "{said:?}");
+    assert!(unwrapped(&said.stderr).contains("tollgate.dev/status"), "{said:?}");
 }
