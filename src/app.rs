@@ -208,6 +208,7 @@ impl App {
             issuers,
             protected_resources,
             one_logged_in,
+            roots,
             digest,
             ..
         } = config;
@@ -253,7 +254,7 @@ impl App {
         let resources = protected_resources;
         let next = Changing { server: authorization_server, issuers, resources, one_logged_in, nonce_keys };
         let kept = limits.kept + LARGEST_SKEW;
-        let opening = Opening { digest, store, signing, replay, skew: next.skew(), kept, stale };
+        let opening = Opening { digest, store, signing, replay, skew: next.skew(), kept, stale, roots };
         let traces = seams.traces.clone();
         let (foundation, round) = Foundation::open(opening, seams).await?;
         let serving = foundation.serve(next, None)?;

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 
 use crate::authz::{self, Condition, ResourceSettings, Rule};
 use crate::certificate::{Authorities, CertificateSubject};
-use crate::fetch::{FetchLimits, Reach};
+use crate::fetch::{FetchLimits, Reach, Roots};
 use crate::grpc::{Access, GateListener};
 use crate::ident::IssuerName;
 use crate::identity::{OidcSettings, ProxyHeaders};
@@ -87,6 +87,8 @@ pub struct Config {
     pub replay: Replay,
     /// The keys of the nonces of a gate that issues nothing, the newest first; empty if it draws one itself.
     pub nonce_keys: Vec<RootKey>,
+    /// Whose certificates count where others are asked.
+    pub roots: Roots,
     /// The authorization server, if this process is one.
     pub authorization_server: Option<AuthorizationServer>,
     /// Other authorization servers whose tokens count at protected resources.

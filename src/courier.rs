@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::audit;
-use crate::fetch::{FetchFault, FetchLimits, Fetcher, FetcherFault, Reach};
+use crate::fetch::{FetchFault, FetchLimits, Fetcher, FetcherFault, Reach, Roots};
 use crate::oauth::{LogoutNotice, LogoutNotices};
 
 /// How many tokens wait to be looked at.
@@ -70,11 +70,11 @@ struct Carriers {
 ///
 /// # Errors
 /// [`FetcherFault`].
-pub fn courier() -> Result<(Courier, Round), FetcherFault> {
+pub fn courier(roots: &Roots) -> Result<(Courier, Round), FetcherFault> {
     let (sender, queue) = mpsc::channel(QUEUE);
     let carriers = Carriers {
-        public: Fetcher::new(Reach::Public, LIMITS)?,
-        anywhere: Fetcher::new(Reach::Anywhere, LIMITS)?,
+        public: Fetcher::new(Reach::Public, LIMITS, roots)?,
+        anywhere: Fetcher::new(Reach::Anywhere, LIMITS, roots)?,
         all: Arc::new(Semaphore::new(AT_ONCE)),
     };
     Ok((Courier(sender), Round { queue, carriers, hosts: HashMap::new() }))

@@ -4,6 +4,7 @@
 //! bounded time and takes bounded memory. What was resolved is what is connected to, so no second look-up of a name can
 //! lead past the check of its addresses.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH,
 };
-use reqwest::{RequestBuilder, Response, Url};
+use reqwest::{Certificate, ClientBuilder, RequestBuilder, Response, Url};
 
 mod kept;
 mod reach;
@@ -68,6 +69,43 @@ pub enum FetchFault {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot make an HTTPS client; are there certificate authorities on this machine?")]
 pub struct FetcherFault(#[source] reqwest::Error);
+
+/// Whose certificates count where somebody is asked over https: by default those that this machine trusts.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct Roots {
+    /// Whether those that this machine trusts do not count.
+    only: bool,
+    /// Authorities, in PEM.
+    authorities: Vec<u8>,
+}
+
+impl Roots {
+    /// These authorities, in PEM, and nobody else.
+    #[must_use]
+    pub const fn only(authorities: Vec<u8>) -> Self {
+        Self { only: true, authorities }
+    }
+
+    /// The same, and these authorities, in PEM.
+    #[must_use]
+    pub fn and(&self, authorities: &[u8]) -> Self {
+        let mut more = self.clone();
+        more.authorities.push(b'\n'); // files need not end with one
+        more.authorities.extend_from_slice(authorities);
+        more
+    }
+
+    fn of(&self, builder: ClientBuilder) -> Result<ClientBuilder, FetcherFault> {
+        let authorities = Certificate::from_pem_bundle(&self.authorities).map_err(FetcherFault)?;
+        Ok(if self.only { builder.tls_certs_only(authorities) } else { builder.tls_certs_merge(authorities) })
+    }
+}
+
+impl fmt::Debug for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.only { "Roots(..)" } else { "Roots(this machine, ..)" })
+    }
+}
 
 /// A URL that may be fetched: https, or http on loopback; without userinfo and fragment.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -178,22 +216,10 @@ impl Fetcher {
     /// Makes a fetcher.
     ///
     /// # Errors
-    /// [`FetcherFault`].
-    pub fn new(reach: Reach, limits: FetchLimits) -> Result<Self, FetcherFault> {
-        Self::trusting(reach, limits, &[])
-    }
-
-    /// The same, for servers whose certificates one of these authorities, in PEM, has signed too.
-    ///
-    /// # Errors
-    /// [`FetcherFault`], also if that is no PEM.
-    pub fn trusting(reach: Reach, limits: FetchLimits, authorities: &[u8]) -> Result<Self, FetcherFault> {
-        let mut builder = reqwest::Client::builder();
-        if !authorities.is_empty() {
-            let authorities = reqwest::Certificate::from_pem_bundle(authorities).map_err(FetcherFault)?;
-            builder = authorities.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
-        }
-        let client = builder
+    /// [`FetcherFault`], also if the roots are no PEM.
+    pub fn new(reach: Reach, limits: FetchLimits, roots: &Roots) -> Result<Self, FetcherFault> {
+        let client = roots
+            .of(reqwest::Client::builder())?
             .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy() // a proxy would resolve names by itself, past our check of addresses

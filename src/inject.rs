@@ -15,10 +15,12 @@ mod annotations;
 mod manifest;
 mod policy;
 mod sidecar;
+mod undo;
 
 pub use annotations::{AnnotationFault, Listen, Wishes};
-pub use manifest::{ManifestFault, inject_into_manifest};
+pub use manifest::{ManifestFault, inject_into_manifest, take_out_of_manifest};
 pub use policy::policy;
+pub use undo::undo;
 
 /// The name of our container.
 pub const CONTAINER: &str = "tollgate";
@@ -28,6 +30,18 @@ pub const CONTAINER: &str = "tollgate";
 pub struct Template {
     /// The image of the sidecar, unless a pod names another one.
     pub image: String,
+    /// When nodes pull it: `Always`, `IfNotPresent` or `Never`.
+    pub pull_policy: String,
+    /// Where the traces of every sidecar go (OTLP), if anywhere.
+    pub otlp_endpoint: Option<String>,
+}
+
+impl Template {
+    /// Sidecars with that image, and nothing special about them.
+    #[must_use]
+    pub fn of(image: impl Into<String>) -> Self {
+        Self { image: image.into(), pull_policy: "IfNotPresent".to_owned(), otlp_endpoint: None }
+    }
 }
 
 /// Why a pod stays as it is although nothing is wrong with it.
@@ -39,6 +53,8 @@ pub enum Skip {
     HostNetwork,
     /// It runs on Windows, and only its namespace asks.
     Windows,
+    /// It has no sidecar that was injected, so none is taken out.
+    NotInjected,
 }
 
 impl Skip {
@@ -49,6 +65,7 @@ impl Skip {
             Self::NotAsked => "the pod does not ask for it",
             Self::HostNetwork => "the pod uses the network of its node (hostNetwork)",
             Self::Windows => "the pod is for Windows",
+            Self::NotInjected => "the pod has no sidecar that was injected",
         }
     }
 }
@@ -85,6 +102,15 @@ pub enum PodFault {
     /// What is said to Istio cannot be added to.
     #[error("the annotation sidecar.istio.io/userVolumeMount is not a JSON object")]
     IstioMounts,
+    /// What it wants to be different about the container cannot be.
+    #[error(
+        "the annotation tollgate.dev/patch does not fit the container, or changes what makes it a guard: {}, and the mounts that are there",
+        sidecar::KEPT.join(", ")
+    )]
+    Patch,
+    /// What it says of its sidecar is not what an injector writes.
+    #[error("the annotation tollgate.dev/status is not what an injector has written")]
+    Status,
     /// A volume of ours has the name of another one.
     #[error("the pod has a volume `{0}` of its own; rename it")]
     VolumeTaken(&'static str),
@@ -181,7 +207,8 @@ fn inject(changes: &mut Changes, template: &Template, wishes: &Wishes) -> Result
             }
             changes.add("/spec/volumes/-", volume.clone())?;
         }
-        changes.add("/spec/initContainers/0", sidecar::container(template, wishes))?;
+        let container = sidecar::patched(sidecar::container(template, wishes), wishes).ok_or(PodFault::Patch)?;
+        changes.add("/spec/initContainers/0", container)?;
     }
     // A list may have moved by our own container: look again.
     let envoys = if envoys.is_empty() { envoys } else { self::envoys(changes, wishes)? };

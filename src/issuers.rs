@@ -54,6 +54,8 @@ pub struct IssuerSettings {
     pub introspection: Option<Arc<IntrospectionSettings>>,
     /// How long a status list of it counts that cannot be fetched again.
     pub status_list_stale: Duration,
+    /// The authorities of its servers, in PEM, beside those that count anyway.
+    pub authorities: Vec<u8>,
     /// What a request to it may cost.
     pub limits: FetchLimits,
 }

@@ -29,7 +29,7 @@ pub use gate::GateMetrics;
 pub use issuer::IssuerMetrics;
 pub(crate) use issuer::SignInOutcome;
 pub use lines::{Log, WAITING_LIMIT};
-pub use metrics::{CacheMetrics, Metrics, MetricsFormat, ReplayMetrics};
+pub use metrics::{CacheMetrics, InjectionMetrics, Metrics, MetricsFormat, ReplayMetrics};
 pub use readings::{Read, Sample};
 pub use replay::CountedGuard;
 pub use standing::{Facts, Standing};

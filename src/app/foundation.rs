@@ -12,6 +12,7 @@ use crate::courier::{Courier, Round, courier};
 use crate::current::Current;
 use crate::dpop::{Fence, ProofKeys};
 use crate::entropy::Entropy;
+use crate::fetch::Roots;
 use crate::identity::{Login, People};
 use crate::issuers::{Asked, ListsLookedAfter, LookedAfter, QuestionLimits, Questions};
 use crate::jose::{Algorithm, SigningKey};
@@ -60,6 +61,8 @@ pub(super) struct Foundation {
     pub(super) standing: Arc<Standing>,
     /// Where the events for auditors are heard.
     pub(super) feed: Feed,
+    /// Whose certificates count where others are asked.
+    pub(super) roots: Roots,
 }
 
 /// The state of an authorization server.
@@ -89,13 +92,15 @@ pub(super) struct Opening {
     pub(super) kept: Duration,
     /// How old what is known of revocations may be, where others revoke too.
     pub(super) stale: Option<Duration>,
+    /// Whose certificates count.
+    pub(super) roots: Roots,
 }
 
 impl Foundation {
     /// Reads the keys, reaches for the replay guard, and notes that a life begins. The round of the courier is there if this
     /// process issues.
     pub(super) async fn open(opening: Opening, mut seams: Seams) -> Result<(Self, Option<Round>), AppError> {
-        let Opening { digest, store, signing, replay, skew, kept, stale } = opening;
+        let Opening { digest, store, signing, replay, skew, kept, stale, roots } = opening;
         let (clock, entropy) = (seams.clock, seams.entropy);
         let now = clock.now();
         let mut metrics = Metrics::new();
@@ -125,7 +130,7 @@ impl Foundation {
                 endings.read(&*store, now).await?;
                 gauges::of_keys(&mut metrics, &keys, &clock);
                 gauges::of_endings(&mut metrics, &endings, &clock);
-                let (courier, round): (Courier, Round) = courier()?;
+                let (courier, round): (Courier, Round) = courier(&roots)?;
                 let handles = RecordedTokens(Arc::clone(&store));
                 let handles = Arc::new(Questions::new(Arc::new(handles), QuestionLimits::of_store()));
                 let state = State { store, keys, endings, handles, notices: Arc::new(courier) };
@@ -155,6 +160,7 @@ impl Foundation {
             traces: seams.traces.take(),
             standing,
             feed: seams.feed,
+            roots,
         };
         Ok((foundation, round))
     }

@@ -72,7 +72,8 @@ impl Foundation {
     }
 
     fn other(&self, settings: IssuerSettings) -> Result<Known, AppError> {
-        let fetcher = Fetcher::new(Reach::Anywhere, settings.limits)?; // the operator has named the issuer
+        let roots = self.roots.and(&settings.authorities);
+        let fetcher = Fetcher::new(Reach::Anywhere, settings.limits, &roots)?; // the operator has named the issuer
         let tokens = Arc::clone(&self.tokens);
         let withdrawn = Arc::new(move || tokens.get().forget_all());
         let name = &settings.name;
@@ -86,7 +87,7 @@ impl Foundation {
         let signed =
             (Arc::clone(&keys) as Arc<dyn KeyLookup>, settings.profile.algorithms.clone(), settings.profile.skew);
         let times = (settings.limits.time, settings.status_list_stale);
-        let lists = Arc::new(StatusLists::new(name.clone(), signed, times)?);
+        let lists = Arc::new(StatusLists::new(name.clone(), signed, times, &roots)?);
         let issuer = Arc::new(TokenIssuer {
             name: name.clone(),
             profile: settings.profile.clone(),

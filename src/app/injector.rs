@@ -56,18 +56,20 @@ impl Injector {
         let webhook = bind_within(settings.address, limits).await?.encrypted(tls.clone());
         let admin = bind_within(settings.admin, Limits { drain: LAST_PROBE, ..Limits::default() }).await?;
         let ending = Arc::new(AtomicBool::new(false));
+        let mut metrics = Metrics::new();
+        let injections = metrics.injections();
         let health = AdminSite {
             store: None,
             keys: None,
             guard: None,
             clock: Arc::new(SystemClock),
             takes_writes: Arc::new(AtomicBool::new(true)),
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::new(metrics),
             standing: None,
             issuers: Arc::default(),
             ending: Arc::clone(&ending),
         };
-        let site = Arc::new(InjectorSite { template: settings.template });
+        let site = Arc::new(InjectorSite { template: settings.template, injections });
         let (webhook, admin) = ((webhook, site as Arc<dyn Site>), (admin, Arc::new(health) as Arc<dyn Site>));
         Ok(Self { webhook, admin, tls, delay: settings.delay, ending })
     }

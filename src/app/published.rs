@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::AppError;
 use crate::cache::{ClientKeySets, KnownClientDocuments, NoClientDocuments, NoKeySets};
 use crate::config;
+use crate::fetch::Roots;
 use crate::oauth::{Client, ClientDocuments, ClientPolicy, PublishedKeys, Settings};
 
 /// What clients publish, each with what it was made from; `None` where nobody asks for it.
@@ -20,15 +21,17 @@ impl Published {
     pub(super) fn new(
         settings: &Settings,
         config::ClientDocuments { timeout, .. }: config::ClientDocuments,
-        before: Option<&Self>,
+        (roots, before): (&Roots, Option<&Self>),
     ) -> Result<Self, AppError> {
         let strangers = settings.registration.is_some() || settings.client_id_documents.is_some();
         let keys = (strangers || settings.clients.iter().any(Client::publishes_keys)).then_some(timeout);
         let documents = settings.client_id_documents.as_ref().map(|such| (such.policy.clone(), timeout));
         Ok(Self {
-            keys: keep(keys, before.and_then(|before| before.keys.as_ref()), |timeout| ClientKeySets::new(*timeout))?,
+            keys: keep(keys, before.and_then(|before| before.keys.as_ref()), |timeout| {
+                ClientKeySets::new(*timeout, roots)
+            })?,
             documents: keep(documents, before.and_then(|before| before.documents.as_ref()), |(policy, timeout)| {
-                KnownClientDocuments::new(policy.clone(), *timeout)
+                KnownClientDocuments::new(policy.clone(), *timeout, roots)
             })?,
         })
     }

@@ -16,6 +16,7 @@ use super::foundation::Foundation;
 use super::serving::{Changing, Serving};
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::fetch::Roots;
 use crate::grpc::{AdminService, CheckService};
 use crate::issuers::{ListsLookedAfter, LookedAfter};
 use crate::store::Limits;
@@ -48,6 +49,7 @@ pub(super) struct Fixed {
     pub(super) store: config::Store,
     limits: Limits,
     replay: config::Replay,
+    roots: Roots,
     /// `None` if this process does not issue.
     signing: Option<config::Signing>,
     /// Whether people sign in elsewhere.
@@ -65,6 +67,7 @@ impl Fixed {
             store: config.store.clone(),
             limits: config.limits,
             replay: config.replay.clone(),
+            roots: config.roots.clone(),
             signing: server.map(|server| server.signing.clone()),
             external_login: server.is_some_and(|server| server.settings.external_login.is_some()),
             protects: !config.protected_resources.is_empty(),
@@ -85,6 +88,7 @@ impl Fixed {
             ("shutdown", self.shutdown != next.shutdown),
             ("store", self.store != next.store || self.limits != limits),
             ("replay", self.replay != next.replay),
+            ("tls.roots", self.roots != next.roots),
             ("authorization_server", roles),
             ("authorization_server.signing", !roles && self.signing != next.signing),
             ("authorization_server.login", !roles && self.external_login != next.external_login),

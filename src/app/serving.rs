@@ -179,12 +179,13 @@ impl Foundation {
     ) -> Result<(), AppError> {
         let config::AuthorizationServer { settings, login, branding, client_documents, workload_issuers, .. } = server;
         serving.asks = settings.mutual_tls;
-        serving.platforms = Platforms::new(workload_issuers, before.map(|before| &before.platforms))?;
+        serving.platforms = Platforms::new(workload_issuers, (&self.roots, before.map(|before| &before.platforms)))?;
         let (login, people) = match &self.people {
             Some(people) => people.clone(),
             None => self.people(login, &settings, &state.store, (serving, before))?,
         };
-        serving.published = Published::new(&settings, client_documents, before.map(|before| &before.published))?;
+        serving.published =
+            Published::new(&settings, client_documents, (&self.roots, before.map(|before| &before.published)))?;
         let dependencies = Dependencies {
             store: Arc::clone(&state.store),
             endings: Arc::clone(&state.endings),
@@ -234,7 +235,7 @@ impl Foundation {
                 let provider = if let Some(provider) = known {
                     provider
                 } else {
-                    let fetcher = Fetcher::new(Reach::Anywhere, limits)?; // the operator has named the provider
+                    let fetcher = Fetcher::new(Reach::Anywhere, limits, &self.roots)?; // the operator has named the provider
                     let made = OidcProvider::new(Arc::clone(&settings), fetcher, Arc::clone(&self.entropy));
                     Provider { settings, limits, made: Arc::new(made) }
                 };

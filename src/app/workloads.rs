@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::AppError;
 use crate::config;
-use crate::fetch::{FetchLimits, Fetcher, Reach};
+use crate::fetch::{FetchLimits, Fetcher, Reach, Roots};
 use crate::issuers::{IssuerKeys, KeyForm};
 use crate::oauth::WorkloadIssuer;
 use crate::oauth::workload::Platform;
@@ -16,12 +16,15 @@ pub(super) struct Platforms(Vec<(config::WorkloadIssuer, Arc<IssuerKeys>)>);
 
 impl Platforms {
     /// Those of a configuration. Nothing is fetched yet, and whose settings are as `before` is not fetched again.
-    pub(super) fn new(issuers: Vec<config::WorkloadIssuer>, before: Option<&Self>) -> Result<Self, AppError> {
+    pub(super) fn new(
+        issuers: Vec<config::WorkloadIssuer>,
+        (roots, before): (&Roots, Option<&Self>),
+    ) -> Result<Self, AppError> {
         let known = |settings: config::WorkloadIssuer| {
             let same = |(known, _): &&(config::WorkloadIssuer, Arc<IssuerKeys>)| *known == settings;
             let keys = match before.and_then(|before| before.0.iter().find(same)) {
                 Some((_, keys)) => Arc::clone(keys),
-                None => Arc::new(keys(&settings)?),
+                None => Arc::new(keys(&settings, roots)?),
             };
             Ok((settings, keys))
         };
@@ -45,10 +48,11 @@ impl Platforms {
     }
 }
 
-fn keys(settings: &config::WorkloadIssuer) -> Result<IssuerKeys, AppError> {
+fn keys(settings: &config::WorkloadIssuer, roots: &Roots) -> Result<IssuerKeys, AppError> {
     let config::WorkloadIssuer { platform, keys, authorities, token_file, .. } = settings;
     // The operator has named whom to ask.
-    let fetcher = Fetcher::trusting(Reach::Anywhere, FetchLimits::default(), authorities)?.showing(token_file.clone());
+    let roots = roots.and(authorities);
+    let fetcher = Fetcher::new(Reach::Anywhere, FetchLimits::default(), &roots)?.showing(token_file.clone());
     let (name, form) = match platform {
         Platform::Kubernetes(issuer) => (issuer.to_string(), KeyForm::Jwks),
         Platform::Spiffe(domain) => (domain.to_string(), KeyForm::SpiffeBundle),

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use moka::sync::Cache;
 
 use crate::clock::Timestamp;
-use crate::fetch::{FetchFault, FetchLimits, FetchUrl, Fetcher, FetcherFault, Keeping, Kept};
+use crate::fetch::{FetchFault, FetchLimits, FetchUrl, Fetcher, FetcherFault, Keeping, Kept, Roots};
 use crate::ident::ClientId;
 use crate::oauth::{Client, ClientDocuments, ClientPolicy, DOCUMENT_LIMIT, client_in};
 
@@ -32,9 +32,9 @@ impl KnownClientDocuments {
     ///
     /// # Errors
     /// [`FetcherFault`].
-    pub fn new(policy: ClientPolicy, timeout: Duration) -> Result<Self, FetcherFault> {
+    pub fn new(policy: ClientPolicy, timeout: Duration, roots: &Roots) -> Result<Self, FetcherFault> {
         let limits = FetchLimits { time: timeout, size: DOCUMENT_LIMIT };
-        let fetcher = Fetcher::new(policy.reach, limits)?.for_json_only();
+        let fetcher = Fetcher::new(policy.reach, limits, roots)?.for_json_only();
         let documents = Cache::builder().max_capacity(Self::CAPACITY).time_to_idle(IDLE).build();
         Ok(Self { documents, fetcher, policy })
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use moka::sync::Cache;
 
 use crate::clock::Timestamp;
-use crate::fetch::{FetchLimits, Fetcher, FetcherFault, Keeping, Kept, Reach};
+use crate::fetch::{FetchLimits, Fetcher, FetcherFault, Keeping, Kept, Reach, Roots};
 use crate::jose::{self, PublicKey};
 use crate::oauth::PublishedKeys;
 use crate::oauth::client::KeysAt;
@@ -40,12 +40,12 @@ impl ClientKeySets {
     ///
     /// # Errors
     /// [`FetcherFault`].
-    pub fn new(timeout: Duration) -> Result<Self, FetcherFault> {
+    pub fn new(timeout: Duration, roots: &Roots) -> Result<Self, FetcherFault> {
         let limits = FetchLimits { time: timeout, size: Self::SIZE };
         Ok(Self {
             sets: Cache::builder().max_capacity(Self::CAPACITY).time_to_idle(IDLE).build(),
-            public: Fetcher::new(Reach::Public, limits)?,
-            anywhere: Fetcher::new(Reach::Anywhere, limits)?,
+            public: Fetcher::new(Reach::Public, limits, roots)?,
+            anywhere: Fetcher::new(Reach::Anywhere, limits, roots)?,
         })
     }
 

@@ -28,16 +28,19 @@ pub(super) struct Healthcheck {
     /// The readiness page of the admin listener
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090/readyz")]
     url: Url,
+    /// Do not check the server's certificate: whether it answers is asked, and nothing is told
+    #[arg(long, conflicts_with = "address")]
+    insecure: bool,
 }
 
 impl Healthcheck {
     /// Exit code 0 if the instance is ready, 1 if it is not or does not answer.
     pub(super) async fn run(self) -> ExitCode {
         let asked = async {
-            match &self.address {
-                Some(address) => ask(address, self.live).await,
-                None => fetch(&self.url).await,
+            if let Some(address) = &self.address {
+                return ask(address, self.live).await;
             }
+            fetch(&self.url, if self.insecure { Certificates::Ignore } else { Certificates::Check }).await
         };
         let answer = tokio::time::timeout(PATIENCE, asked).await;
         match answer.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs()))) {
@@ -51,8 +54,8 @@ impl Healthcheck {
 }
 
 /// Asks the admin listener.
-async fn fetch(url: &Url) -> Result<(), String> {
-    let request = Transport::new(Certificates::Check).request(Method::GET, url).timeout(PATIENCE);
+async fn fetch(url: &Url, certificates: Certificates) -> Result<(), String> {
+    let request = Transport::new(certificates).request(Method::GET, url).timeout(PATIENCE);
     match Transport::fetch(request, url).await {
         Ok(reply) if reply.status.is_success() => Ok(()),
         Ok(reply) => Err(format!("{} {}", reply.status, String::from_utf8_lossy(&reply.body).trim())),

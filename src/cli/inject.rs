@@ -7,12 +7,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use miette::Diagnostic;
+use reqwest::Url;
 use tokio::sync::oneshot;
 
 use super::signals::{Signals, Told};
 use crate::app::{AppError, Injector, InjectorCertificate, InjectorSettings, Stop};
 use crate::config::Delay;
-use crate::inject::{self, ManifestFault, Template, inject_into_manifest};
+use crate::inject::{self, ManifestFault, Template, inject_into_manifest, take_out_of_manifest};
 use crate::telemetry::{self, Feed, LogFilter};
 use crate::web::TlsFiles;
 
@@ -28,6 +29,15 @@ pub(super) struct Inject {
     /// The image of the sidecar, unless a pod names another one in `tollgate.dev/image`
     #[arg(long, value_name = "IMAGE", env = "TOLLGATE_IMAGE", default_value = IMAGE)]
     image: String,
+    /// When nodes pull that image
+    #[arg(long, value_name = "POLICY", default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
+    image_pull_policy: String,
+    /// Where every sidecar sends its traces (`OTEL_EXPORTER_OTLP_ENDPOINT`)
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<Url>,
+    /// Take the sidecars out again that were put into the file
+    #[arg(long, conflicts_with_all = ["serve", "print_policy"])]
+    uninject: bool,
     /// Answer the API server of a cluster here, as an admission webhook
     #[arg(long, value_name = "ADDRESS", requires = "certificate", requires = "private_key")]
     serve: Option<SocketAddr>,
@@ -85,7 +95,11 @@ impl Inject {
             io::stdout().write_all(policy.as_bytes()).map_err(InjectVerbError::Write)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let template = Template { image: self.image };
+        let template = Template {
+            image: self.image,
+            pull_policy: self.image_pull_policy,
+            otlp_endpoint: self.otlp_endpoint.map(Into::into),
+        };
         if let (Some(address), Some(certificate), Some(private_key)) = (self.serve, self.certificate, self.private_key)
         {
             let tls = TlsFiles { certificate, private_key };
@@ -100,15 +114,19 @@ impl Inject {
             std::fs::File::open(&self.file).and_then(|mut file| file.read_to_string(&mut text))
         };
         read.map_err(|error| InjectVerbError::Read(self.file.clone(), error))?;
-        let injected = inject_into_manifest(&text, &template)?;
-        io::stdout().write_all(injected.text.as_bytes()).map_err(InjectVerbError::Write)?;
-        for name in &injected.patched {
-            eprintln!("{name}: has the sidecar");
+        let (changed, now) = if self.uninject {
+            (take_out_of_manifest(&text)?, "has no sidecar any more")
+        } else {
+            (inject_into_manifest(&text, &template)?, "has the sidecar")
+        };
+        io::stdout().write_all(changed.text.as_bytes()).map_err(InjectVerbError::Write)?;
+        for name in &changed.pods {
+            eprintln!("{name}: {now}");
         }
-        for (name, skip) in &injected.skipped {
+        for (name, skip) in &changed.skipped {
             eprintln!("{name}: left as it is: {}", skip.reason());
         }
-        if injected.patched.is_empty() && injected.skipped.is_empty() {
+        if changed.pods.is_empty() && changed.skipped.is_empty() {
             eprintln!("there is no pod in it");
         }
         Ok(ExitCode::SUCCESS)

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::client_certificate::Certificates;
 use super::duration::{self, Lifetime};
 use super::file::{
-    AdminFile, AdminTlsFile, AuthorizationServerFile, ExtAuthzFile, File, ListenFile, LogFile, ShutdownFile,
-    SocketAccess, SocketMode,
+    AdminFile, AdminTlsFile, AuthorizationServerFile, ExtAuthzFile, File, ListenFile, LogFile, OutwardTlsFile,
+    ShutdownFile, SocketAccess, SocketMode,
 };
 use super::given::{Given, Parsed};
 use super::listen_address::TcpAddress;
@@ -20,6 +20,7 @@ use super::{
     named_file, protected_resource,
 };
 use crate::certificate::Authorities;
+use crate::fetch::Roots;
 use crate::grpc::{Access, GateListener, ListenAddress};
 use crate::oauth::Client;
 use crate::telemetry::LogFilter;
@@ -55,6 +56,7 @@ fn everything(judge: &mut Judge<'_>, file: &Given<File>) -> Option<Config> {
         store,
         replay,
         nonce_keys,
+        tls,
         authorization_server,
         protected_resources,
         issuers: _,
@@ -73,6 +75,7 @@ fn everything(judge: &mut Judge<'_>, file: &Given<File>) -> Option<Config> {
     let replay = if place.lost("replay") { None } else { super::replay::judge(judge, replay_file) };
     let issues = authorization_server.is_some();
     let nonce_keys = super::replay::nonce_keys(judge, nonce_keys.as_ref(), (replay_file, issues));
+    let roots = roots(judge, tls.as_ref());
     let limits = super::store::limits(judge, store.as_ref());
     let store = if place.lost("store") { None } else { super::store::judge(judge, store.as_ref()) };
     let server_file = authorization_server.as_ref();
@@ -117,6 +120,7 @@ fn everything(judge: &mut Judge<'_>, file: &Given<File>) -> Option<Config> {
         limits,
         replay,
         nonce_keys,
+        roots: roots?,
         authorization_server,
         issuers,
         protected_resources,
@@ -136,6 +140,14 @@ fn log(judge: &mut Judge<'_>, given: Option<&Given<LogFile>>) -> (LogFilter, Opt
         one_in
     });
     (filter, one_in)
+}
+
+/// Whose certificates count where others are asked. `None` only if there are mistakes.
+fn roots(judge: &mut Judge<'_>, given: Option<&Given<OutwardTlsFile>>) -> Option<Roots> {
+    match given.and_then(|given| given.value.roots.as_ref()) {
+        Some(given) => named_file::authority_text(judge, given).map(Roots::only),
+        None => Some(Roots::default()),
+    }
 }
 
 /// How the process ends.

@@ -65,6 +65,8 @@ pub(super) struct File {
     /// Default: a key that each process draws when it starts.
     #[serde(rename = "nonce_keys_file")]
     pub(super) nonce_keys: Option<Given<String>>,
+    /// Whose certificates count where others are asked over https.
+    pub(super) tls: Option<Given<OutwardTlsFile>>,
     /// The authorization server: issues tokens.
     pub(super) authorization_server: Option<Given<AuthorizationServerFile>>,
     /// Other authorization servers whose tokens count at protected resources, where the defaults do not fit them.
@@ -98,6 +100,15 @@ pub(super) struct LogFile {
     /// One in so many requests that pass is logged at `info`, from 1 to 1000000; the first one is. The others are logged at
     /// `debug`, as all are if it is left out.
     pub(super) allowed: Option<Given<u32>>,
+}
+
+/// Whose certificates count where others are asked over https: for keys, documents and status lists, about tokens, at an upstream
+/// provider, and when clients are told of logouts. Databases, a Redis and a collector of traces have settings of their own.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OutwardTlsFile {
+    /// A file with authorities, in PEM, which count instead of those that this machine trusts. Default: those that it does.
+    pub(super) roots: Option<Given<String>>,
 }
 
 /// Where Tollgate listens.

@@ -9,6 +9,7 @@ use super::credential::Credential;
 use super::file::{File, IntrospectionFile, IssuerFile, OtherIssuer, ResourceFile, TokenClaimsFile, TokenTypeWord};
 use super::given::Given;
 use super::mistake::Mistake;
+use super::named_file;
 use crate::authz::AcceptedIssuer;
 use crate::fetch::FetchLimits;
 use crate::ident::{Audience, Issuer, IssuerName};
@@ -51,6 +52,7 @@ pub(super) fn all(
                 profile: profile(skew),
                 introspection: None,
                 status_list_stale: LISTS_COUNT,
+                authorities: Vec::new(),
                 limits,
             });
         }
@@ -139,6 +141,10 @@ fn issuer(
         Some(given) => Some(introspection(judge, given)?),
         None => None,
     };
+    let authorities = match &file.ca_file {
+        Some(given) => named_file::authority_text(judge, given),
+        None => Some(Vec::new()),
+    };
     let time = judge.duration(file.timeout.as_ref(), limits.time, Some(LONGEST_FETCH));
     Some(IssuerSettings {
         name: name?.value.0.0.clone(),
@@ -146,6 +152,7 @@ fn issuer(
         profile,
         introspection,
         status_list_stale: judge.duration(file.status_list_stale.as_ref(), LISTS_COUNT, Some(LONGEST_LISTS_COUNT)),
+        authorities: authorities?,
         limits: FetchLimits { time, ..limits },
     })
 }
@@ -162,12 +169,24 @@ fn introspection(judge: &mut Judge<'_>, given: &Given<IntrospectionFile>) -> Opt
         algorithm: file.token_endpoint_auth_signing_alg.as_ref(),
         place,
     };
-    let credential = credential.judge(judge, "an introspection endpoint");
-    let lost = ["token_endpoint_auth_method", "client_secret_file", "client_key_file"].map(|name| place.lost(name));
+    let credential = match &file.client_assertion_file {
+        Some(given) => {
+            let Credential { method, secret, key, .. } = credential;
+            let method = method.map(|given| &given.place);
+            for other in [secret, key].into_iter().flatten().map(|given| &given.place).chain(method) {
+                let mistake = Mistake::about(other, "stands beside `client_assertion_file`");
+                judge.report(mistake.help("give only one of them"));
+            }
+            Some(ClientCredential::AssertionFile(judge.path(&given.value)))
+        }
+        None => credential.judge(judge, "an introspection endpoint"),
+    };
+    let ways = ["token_endpoint_auth_method", "client_secret_file", "client_key_file", "client_assertion_file"];
+    let lost = ways.map(|name| place.lost(name));
     if matches!(credential, Some(ClientCredential::None)) && !lost.contains(&true) {
         // RFC 7662 §2.1: "the endpoint MUST also require some form of authorization".
         let mistake = Mistake::about(place, "says not how this server authenticates: nobody answers just anyone");
-        judge.report(mistake.help("add `client_secret_file` or `client_key_file`"));
+        judge.report(mistake.help("add `client_secret_file`, `client_key_file` or `client_assertion_file`"));
     }
     Some(Arc::new(IntrospectionSettings {
         kept: judge.duration(file.cache.as_ref(), ANSWERS_COUNT, Some(LONGEST_ANSWERS_COUNT)),

@@ -1,5 +1,6 @@
 //! What a pod says about its sidecar: annotations under `tollgate.dev/`.
 
+use json_patch::Patch;
 use serde_json::Value;
 
 /// What all of them begin with.
@@ -56,6 +57,10 @@ pub struct Wishes {
     pub memory_request: String,
     /// `memory-limit`.
     pub memory_limit: String,
+    /// `token-audience`: for whom the service-account token of the sidecar is.
+    pub token_audience: Option<String>,
+    /// `patch`: what else is to be different about the container.
+    pub patch: Option<Patch>,
 }
 
 impl Default for Wishes {
@@ -72,6 +77,8 @@ impl Default for Wishes {
             cpu_request: "10m".to_owned(),
             memory_request: "32Mi".to_owned(),
             memory_limit: "128Mi".to_owned(),
+            token_audience: None,
+            patch: None,
         }
     }
 }
@@ -93,7 +100,7 @@ pub enum AnnotationFault {
 }
 
 /// The annotations, without their prefix; `status` is ours.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 14] = [
     "config",
     "secret",
     "listen",
@@ -105,6 +112,8 @@ const KNOWN: [&str; 12] = [
     "cpu-request",
     "memory-request",
     "memory-limit",
+    "token-audience",
+    "patch",
     "status",
 ];
 
@@ -150,11 +159,32 @@ impl Wishes {
             "cpu-request" => self.cpu_request = amount()?,
             "memory-request" => self.memory_request = amount()?,
             "memory-limit" => self.memory_limit = amount()?,
+            "token-audience" if is_audience(value) => self.token_audience = Some(value.to_owned()),
+            "token-audience" => return Err(fault("the audience of a token, such as https://auth.example.com")),
+            "patch" => self.patch = Some(patch(value).ok_or(fault(PATCH))?),
             "status" => {}
             _ => return Err(AnnotationFault::Unknown(name.to_owned())),
         }
         Ok(())
     }
+}
+
+/// The longest patch, in bytes.
+const PATCH_LIMIT: usize = 8 * 1024;
+
+/// The most operations in it.
+const OPERATIONS_LIMIT: usize = 32;
+
+/// What a patch must be.
+const PATCH: &str = "a JSON patch (RFC 6902) of the container, of at most 32 operations and 8 KiB";
+
+fn patch(text: &str) -> Option<Patch> {
+    let patch: Patch = (text.len() <= PATCH_LIMIT).then(|| serde_json::from_str(text).ok()).flatten()?;
+    (1..=OPERATIONS_LIMIT).contains(&patch.0.len()).then_some(patch)
+}
+
+fn is_audience(text: &str) -> bool {
+    (1..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// RFC 1123 subdomains, which names of Kubernetes objects are.

@@ -1,8 +1,8 @@
-//! Injection into a file: every pod and pod template in a YAML stream gets the sidecar.
+//! Injection into a file: every pod and pod template in a YAML stream gets the sidecar, or loses it again.
 
 use serde_json::Value;
 
-use super::{Asked, PodFault, Skip, Template, patch};
+use super::{Asked, PodFault, Skip, Template, patch, undo};
 
 /// The longest file, in bytes.
 const LIMIT: usize = 4 * 1024 * 1024;
@@ -27,13 +27,13 @@ pub enum ManifestFault {
     Pod(String, #[source] PodFault),
 }
 
-/// A file with its sidecars.
+/// A file whose pods have their sidecars, or have them no more.
 #[derive(Debug)]
-pub struct Injected {
+pub struct Changed {
     /// The file.
     pub text: String,
-    /// Which pods have the sidecar now, as `Kind/name`.
-    pub patched: Vec<String>,
+    /// Which pods are so now, as `Kind/name`.
+    pub pods: Vec<String>,
     /// Which were left as they are, and why.
     pub skipped: Vec<(String, Skip)>,
 }
@@ -43,7 +43,28 @@ pub struct Injected {
 ///
 /// # Errors
 /// [`ManifestFault`]; then nothing was changed.
-pub fn inject_into_manifest(text: &str, template: &Template) -> Result<Injected, ManifestFault> {
+pub fn inject_into_manifest(text: &str, template: &Template) -> Result<Changed, ManifestFault> {
+    change(text, &|pod| {
+        Ok(patch(pod, template, Asked::ByPod)?.map(|operations| {
+            // The operations were made for just this pod.
+            let _ = json_patch::patch(pod, &operations);
+        }))
+    })
+}
+
+/// Takes the sidecar out of every pod and pod template of a YAML stream that has one of an injector. Comments and the order of
+/// keys are lost.
+///
+/// # Errors
+/// [`ManifestFault`]; then nothing was changed.
+pub fn take_out_of_manifest(text: &str) -> Result<Changed, ManifestFault> {
+    change(text, &undo)
+}
+
+/// What is done to a pod, unless it is left as it is.
+type Change<'a> = &'a dyn Fn(&mut Value) -> Result<Result<(), Skip>, PodFault>;
+
+fn change(text: &str, one: Change<'_>) -> Result<Changed, ManifestFault> {
     if text.len() > LIMIT {
         return Err(ManifestFault::TooLong);
     }
@@ -51,21 +72,21 @@ pub fn inject_into_manifest(text: &str, template: &Template) -> Result<Injected,
     let options = serde_saphyr::options! { legacy_octal_numbers: true, strict_booleans: false };
     let mut documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)
         .map_err(|error| ManifestFault::Read(Box::new(error)))?;
-    let mut injected = Injected { text: String::new(), patched: Vec::new(), skipped: Vec::new() };
+    let mut changed = Changed { text: String::new(), pods: Vec::new(), skipped: Vec::new() };
     for document in &mut documents {
-        inject_into_object(document, template, &mut injected)?;
+        change_object(document, one, &mut changed)?;
     }
-    injected.text =
+    changed.text =
         serde_saphyr::to_string_multiple(&documents).map_err(|error| ManifestFault::Write(Box::new(error)))?;
-    injected.text.push('\n');
-    Ok(injected)
+    changed.text.push('\n');
+    Ok(changed)
 }
 
-fn inject_into_object(object: &mut Value, template: &Template, injected: &mut Injected) -> Result<(), ManifestFault> {
+fn change_object(object: &mut Value, one: Change<'_>, changed: &mut Changed) -> Result<(), ManifestFault> {
     let kind = object["kind"].as_str().unwrap_or_default().to_owned();
     if kind == "List" {
         for item in object["items"].as_array_mut().into_iter().flatten() {
-            inject_into_object(item, template, injected)?;
+            change_object(item, one, changed)?;
         }
         return Ok(());
     }
@@ -80,14 +101,9 @@ fn inject_into_object(object: &mut Value, template: &Template, injected: &mut In
         at.and_then(|at| object.pointer_mut(at))
     };
     let Some(pod) = pod else { return Ok(()) };
-    match patch(pod, template, Asked::ByPod).map_err(|fault| ManifestFault::Pod(called.clone(), fault))? {
-        Ok(operations) => {
-            // The operations were made for just this pod.
-            if json_patch::patch(pod, &operations).is_ok() {
-                injected.patched.push(called);
-            }
-        }
-        Err(skip) => injected.skipped.push((called, skip)),
+    match one(pod).map_err(|fault| ManifestFault::Pod(called.clone(), fault))? {
+        Ok(()) => changed.pods.push(called),
+        Err(skip) => changed.skipped.push((called, skip)),
     }
     Ok(())
 }

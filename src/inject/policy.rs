@@ -94,7 +94,7 @@ fn mounts() -> String {
 fn ours() -> String {
     let wishes =
         Wishes { config: format!("{PARAMETER}config"), secret: format!("{PARAMETER}secret"), ..Wishes::default() };
-    let template = Template { image: format!("{PARAMETER}image") };
+    let template = Template::of(format!("{PARAMETER}image"));
     let add = |path: &str, value: &str| format!("JSONPatch{{op: 'add', path: '{path}', value: {value}}}");
     let mut operations: Vec<_> =
         sidecar::volumes(&wishes).iter().map(|(_, volume)| add("/spec/volumes/-", &cel(volume))).collect();

@@ -13,19 +13,35 @@ pub(super) const RUN_PATH: &str = "/run/tollgate";
 /// The socket.
 const SOCKET: &str = "unix:/run/tollgate/authz.sock";
 
+/// Where the token is, as `token`.
+const TOKEN_PATH: &str = "/run/secrets/tollgate-token";
+
+/// How long the token is good, in seconds; the kubelet renews it before.
+const TOKEN_LIFETIME: u32 = 3600;
+
+/// The members of the container that no patch changes.
+pub(super) const KEPT: [&str; 7] =
+    ["name", "image", "command", "args", "restartPolicy", "securityContext", "terminationMessagePolicy"];
+
 /// The volumes, by name.
 pub(super) fn volumes(wishes: &Wishes) -> Vec<(&'static str, Value)> {
     let memory = |size: &str| json!({ "medium": "Memory", "sizeLimit": size });
     let volume = |name: &'static str, kind: &str, what: Value| (name, json!({ "name": name, kind: what }));
     // Without an `fsGroup`, which is not ours to set, a mode of 0440 would keep our user out.
     let secret = json!({ "secretName": wishes.secret, "defaultMode": 0o444, "optional": true });
-    vec![
+    let mut volumes = vec![
         volume(RUN, "emptyDir", memory("1Mi")),
         volume("tollgate-config", "configMap", json!({ "name": wishes.config })),
         volume("tollgate-secrets", "secret", secret),
         // Where the API token of the application would be put: we have no use for it.
         volume("tollgate-no-api", "emptyDir", memory("4Ki")),
-    ]
+    ];
+    if let Some(audience) = &wishes.token_audience {
+        let token = json!({ "audience": audience, "expirationSeconds": TOKEN_LIFETIME, "path": "token" });
+        let sources = json!({ "sources": [{ "serviceAccountToken": token }] });
+        volumes.push(volume("tollgate-token", "projected", sources));
+    }
+    volumes
 }
 
 /// The container. It passes the *restricted* Pod Security Standard, and has no CPU limit: a throttled guard looks like one
@@ -40,10 +56,10 @@ pub(super) fn container(template: &Template, wishes: &Wishes) -> Value {
         json!({ "exec": { "command": command }, "periodSeconds": period, "timeoutSeconds": 1, "failureThreshold": failures })
     };
     let field = |path: &str| json!({ "fieldRef": { "fieldPath": path } });
-    json!({
+    let mut container = json!({
         "name": CONTAINER,
         "image": wishes.image.as_ref().unwrap_or(&template.image),
-        "imagePullPolicy": "IfNotPresent",
+        "imagePullPolicy": template.pull_policy,
         "restartPolicy": "Always",
         "args": arguments(wishes),
         "env": [
@@ -82,7 +98,33 @@ pub(super) fn container(template: &Template, wishes: &Wishes) -> Value {
                 "readOnly": true,
             },
         ],
-    })
+    });
+    if let Some(endpoint) = &template.otlp_endpoint {
+        push(&mut container["env"], json!({ "name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": endpoint }));
+    }
+    if wishes.token_audience.is_some() {
+        let mount = json!({ "name": "tollgate-token", "mountPath": TOKEN_PATH, "readOnly": true });
+        push(&mut container["volumeMounts"], mount);
+    }
+    container
+}
+
+fn push(list: &mut Value, value: Value) {
+    if let Some(list) = list.as_array_mut() {
+        list.push(value);
+    }
+}
+
+/// The container as the pod wants it; `None` if it cannot be so, or would be no guard any more.
+pub(super) fn patched(container: Value, wishes: &Wishes) -> Option<Value> {
+    let Some(patch) = &wishes.patch else { return Some(container) };
+    let mut patched = container.clone();
+    json_patch::patch(&mut patched, patch).ok()?;
+    let mounts = |container: &Value| container["volumeMounts"].as_array().cloned().unwrap_or_default();
+    let same = patched.is_object()
+        && KEPT.iter().all(|member| patched.get(member) == container.get(member))
+        && mounts(&patched).starts_with(&mounts(&container));
+    same.then_some(patched)
 }
 
 fn loopback(wishes: &Wishes) -> String {

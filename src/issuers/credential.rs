@@ -1,6 +1,7 @@
 //! How this process authenticates where it is itself a client (RFC 6749 §2.3, RFC 7523 §2.2, OpenID Connect Core §9).
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -8,12 +9,14 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use subtle::ConstantTimeEq as _;
+use tokio::io::AsyncReadExt as _;
 
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::ident::ClientId;
 use crate::jose::SigningKey;
 use crate::secret::base64url;
+use crate::unavailable::Unavailable;
 
 /// How long an assertion of ours is good.
 const ASSERTION_LIFETIME: Duration = Duration::from_mins(1);
@@ -31,6 +34,8 @@ pub enum ClientCredential {
     Post(SecretString),
     /// `private_key_jwt`.
     Key(Box<SigningKey>),
+    /// An assertion that somebody else renews in a file.
+    AssertionFile(PathBuf),
 }
 
 impl PartialEq for ClientCredential {
@@ -42,7 +47,8 @@ impl PartialEq for ClientCredential {
             (Self::None, Self::None) => true,
             (Self::Basic(one), Self::Basic(two)) | (Self::Post(one), Self::Post(two)) => same(one, two),
             (Self::Key(one), Self::Key(two)) => one.public().thumbprint() == two.public().thumbprint(),
-            (Self::None | Self::Basic(_) | Self::Post(_) | Self::Key(_), _) => false,
+            (Self::AssertionFile(one), Self::AssertionFile(two)) => one == two,
+            (Self::None | Self::Basic(_) | Self::Post(_) | Self::Key(_) | Self::AssertionFile(_), _) => false,
         }
     }
 }
@@ -54,6 +60,7 @@ impl fmt::Debug for ClientCredential {
             Self::Basic(_) => "Basic(..)",
             Self::Post(_) => "Post(..)",
             Self::Key(_) => "Key(..)",
+            Self::AssertionFile(_) => "AssertionFile(..)",
         })
     }
 }
@@ -80,14 +87,16 @@ struct AssertionClaims<'a> {
 
 impl ClientCredential {
     /// Authenticates a request of `client_id` to `issuer`. An assertion is made anew for each: it may be used once.
-    #[must_use]
-    pub fn authenticate(
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the file with the assertion cannot be read.
+    pub async fn authenticate(
         &self,
         client_id: &ClientId,
         issuer: &str,
         entropy: &dyn Entropy,
         now: Timestamp,
-    ) -> Authenticating {
+    ) -> Result<Authenticating, Unavailable> {
         let client_id = client_id.as_str();
         let (mut parameters, mut authorization) = (Vec::new(), None);
         match self {
@@ -110,9 +119,31 @@ impl ClientCredential {
                 parameters.push(("client_assertion_type", JWT_BEARER.to_owned()));
                 parameters.push(("client_assertion", SigningKey::sign(key, "JWT", &claims)));
             }
+            Self::AssertionFile(path) => {
+                let assertion = assertion_in(path).await?;
+                parameters.push(("client_id", client_id.to_owned()));
+                parameters.push(("client_assertion_type", JWT_BEARER.to_owned()));
+                parameters.push(("client_assertion", assertion));
+            }
         }
-        Authenticating { parameters, authorization }
+        Ok(Authenticating { parameters, authorization })
     }
+}
+
+/// The longest assertion, in bytes.
+const ASSERTION_LIMIT: u64 = 16 * 1024;
+
+/// What a file holds that somebody else renews.
+async fn assertion_in(path: &Path) -> Result<String, Unavailable> {
+    let read = async {
+        let mut text = String::new();
+        tokio::fs::File::open(path).await?.take(ASSERTION_LIMIT).read_to_string(&mut text).await?;
+        Ok::<_, std::io::Error>(text.trim().to_owned())
+    };
+    read.await.map_err(|error| {
+        tracing::error!(path = %path.display(), %error, "the file with our assertion cannot be read: {error}");
+        Unavailable::Down
+    })
 }
 
 /// The header of `client_secret_basic`: both parts are form-encoded first (RFC 6749 §2.3.1).

@@ -68,7 +68,7 @@ impl Introspection {
     /// Asks about a token (RFC 7662 §2.1).
     async fn ask(&self, token: &str, now: Timestamp) -> Result<Option<Said>, Unavailable> {
         let IntrospectionSettings { endpoint, client_id, credential, .. } = &*self.settings;
-        let us = credential.authenticate(client_id, self.issuer.as_str(), &*self.entropy, now);
+        let us = credential.authenticate(client_id, self.issuer.as_str(), &*self.entropy, now).await?;
         let mut form = vec![("token", token), ("token_type_hint", "access_token")];
         form.extend(us.parameters.iter().map(|(name, value)| (*name, value.as_str())));
         let url = endpoint.as_str();

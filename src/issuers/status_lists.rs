@@ -23,7 +23,9 @@ use moka::sync::Cache;
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Timestamp};
-use crate::fetch::{FetchFault, FetchLimits, FetchUrl, Fetched, Fetcher, FetcherFault, Got, Keeping, Kept, Reach};
+use crate::fetch::{
+    FetchFault, FetchLimits, FetchUrl, Fetched, Fetcher, FetcherFault, Got, Keeping, Kept, Reach, Roots,
+};
 use crate::ident::IssuerName;
 use crate::jose::Algorithm;
 use crate::token::{
@@ -104,9 +106,11 @@ impl StatusLists {
         issuer: IssuerName,
         (keys, algorithms, skew): (Arc<dyn KeyLookup>, Vec<Algorithm>, Duration),
         (time, stale): (Duration, Duration),
+        roots: &Roots,
     ) -> Result<Self, FetcherFault> {
         let limits = FetchLimits { time, size: STATUS_LIST_LIMITS.0 };
-        let fetcher = |reach| Fetcher::new(reach, limits).map(|fetcher| fetcher.accepting(STATUS_LIST_MEDIA_TYPE));
+        let fetcher =
+            |reach| Fetcher::new(reach, limits, roots).map(|fetcher| fetcher.accepting(STATUS_LIST_MEDIA_TYPE));
         let (near, far) = (fetcher(Reach::Anywhere)?, fetcher(Reach::Public)?);
         let held = Cache::builder().max_capacity(LISTS_KEPT).time_to_idle(UNUSED).build();
         let source = Arc::new(Source { keys, algorithms, skew, near, far });

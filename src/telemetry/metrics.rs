@@ -48,6 +48,17 @@ pub struct ReplayMetrics {
     pub(crate) unavailable: Counter,
 }
 
+/// How pods were reviewed.
+#[derive(Clone, Debug, Default)]
+pub struct InjectionMetrics {
+    /// They have their sidecar.
+    pub(crate) injected: Counter,
+    /// They were left as they are.
+    pub(crate) skipped: Counter,
+    /// They were refused.
+    pub(crate) refused: Counter,
+}
+
 /// The format in which somebody reads metrics.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MetricsFormat {
@@ -119,6 +130,16 @@ impl Metrics {
     #[must_use]
     pub fn gate<'a>(&self, resources: impl Iterator<Item = &'a str>) -> GateMetrics {
         self.gate.of(resources)
+    }
+
+    /// What an injector counts.
+    #[must_use]
+    pub fn injections(&mut self) -> InjectionMetrics {
+        let family = Family::<Labels<1>, Counter>::default();
+        let help = "Pods that the injector was shown; who has the sidecar already is `injected`, too";
+        self.registry.register("tollgate_injections", help, family.clone());
+        let of = |outcome| family.get_or_create_owned(&[label("outcome", outcome)]);
+        InjectionMetrics { injected: of("injected"), skipped: of("skipped"), refused: of("refused") }
     }
 
     /// Which configuration is in force: the first one, since the start.

@@ -94,6 +94,12 @@ fn is_verbose(query: &str) -> bool {
     query.split('&').any(|parameter| matches!(parameter, "verbose" | "verbose=" | "verbose=1" | "verbose=true"))
 }
 
+/// Whether a query leaves something out (`exclude=replay-guard`), as health of Kubernetes' own components does: what all replicas
+/// share must not take all of them out of their Service at once.
+fn excludes(query: &str, need: &str) -> bool {
+    form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == "exclude" && value == need.replace(' ', "-"))
+}
+
 /// The format that the reader knows: OpenMetrics, if it says so.
 fn format(headers: &HeaderMap) -> MetricsFormat {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -110,8 +116,10 @@ impl Site for AdminSite {
         match (request.path.as_str(), request.method) {
             ("/livez", Method::GET | Method::HEAD) => respond::health(&[], false),
             ("/readyz", Method::GET | Method::HEAD) => {
-                let verbose = request.query.as_deref().is_some_and(is_verbose);
-                respond::health(&self.needs().await, verbose)
+                let query = request.query.as_deref().unwrap_or_default();
+                let mut needs = self.needs().await;
+                needs.retain(|(need, _)| !excludes(query, need));
+                respond::health(&needs, is_verbose(query))
             }
             ("/metrics", Method::GET | Method::HEAD) => {
                 let format = format(&request.headers);

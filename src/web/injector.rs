@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Received, Response, Site, respond};
 use crate::inject::{self, Asked, Template};
+use crate::telemetry::InjectionMetrics;
 
 /// The version of the API that is spoken.
 const API: &str = "admission.k8s.io/v1";
@@ -19,6 +20,8 @@ const WARNING_LIMIT: usize = 256;
 pub struct InjectorSite {
     /// What every pod gets.
     pub template: Template,
+    /// What becomes of pods.
+    pub injections: InjectionMetrics,
 }
 
 #[async_trait]
@@ -45,7 +48,14 @@ impl InjectorSite {
         let request = review.get("request").filter(|_| review["apiVersion"] == API)?;
         let uid = request["uid"].as_str()?;
         let pod = request.get("object").filter(|_| request["kind"]["kind"] == "Pod")?;
-        let mut response = match inject::patch(pod, &self.template, Asked::ByNamespace) {
+        let reviewed = inject::patch(pod, &self.template, Asked::ByNamespace);
+        let counter = match &reviewed {
+            Ok(Ok(_)) => &self.injections.injected,
+            Ok(Err(_)) => &self.injections.skipped,
+            Err(_) => &self.injections.refused,
+        };
+        counter.inc();
+        let mut response = match reviewed {
             Ok(Ok(patch)) if patch.is_empty() => json!({ "allowed": true }),
             Ok(Ok(patch)) => {
                 let patch = serde_json::to_vec(&patch).ok()?;

@@ -25,7 +25,7 @@ fn versions(values: &str) -> &'static [&'static str] {
 }
 
 /// Renders the chart with a value set and more arguments.
-async fn render(version: &str, values: &str, arguments: &[&str]) -> Result<String, String> {
+pub async fn render(version: &str, values: &str, arguments: &[&str]) -> Result<String, String> {
     let mut command = helm(version);
     command.args(["template", "tollgate", ".", "--namespace", "tollgate-system"]);
     if !values.is_empty() {
@@ -64,9 +64,10 @@ async fn both_helms_render_what_the_strict_schemas_of_kubernetes_accept() {
         "cert-manager.io/v1/Certificate cert-manager.io/v1/Issuer monitoring.coreos.com/v1/PodMonitor \
          monitoring.coreos.com/v1/PrometheusRule monitoring.coreos.com/v1/ServiceMonitor"
     );
-    let custom = fs::read_to_string(folder.path().join("helm-4-1.37-gate-values.yaml")).expect("manifests")
-        + &fs::read_to_string(folder.path().join("helm-4-1.37-cert-manager-values.yaml")).expect("manifests");
-    assert_eq!(custom_types(&objects(&custom)).await, Vec::<String>::new(), "no package has these");
+    let custom = ["gate", "cert-manager", "everything"].map(|set| {
+        fs::read_to_string(folder.path().join(format!("helm-4-1.37-{set}-values.yaml"))).expect("manifests")
+    });
+    assert_eq!(custom_types(&objects(&custom.concat())).await, Vec::<String>::new(), "no package has these");
     let older = render("4", "one-values.yaml", &["--kube-version", "1.28"]).await.expect_err("too old");
     assert!(older.contains("kubeVersion: >=1.29.0-0"), "{older}");
     let older = render("4", "policy-values.yaml", &["--kube-version", "1.35"]).await.expect_err("too old");
@@ -92,7 +93,10 @@ fn started(objects: &[Value], name: &str, folder: &TempDir) -> (std::path::PathB
     let path = folder.path().join(format!("{name}.yaml"));
     let text = object(objects, "ConfigMap", name)["data"]["tollgate.yaml"].as_str().expect("a text");
     let here = folder.path().display().to_string();
-    let text = text.replace("/run/secrets/tollgate", &here).replace("/var/lib/tollgate", &here);
+    let text = text
+        .replace("/run/secrets/cluster", &here)
+        .replace("/run/secrets/tollgate", &here)
+        .replace("/var/lib/tollgate", &here);
     fs::write(&path, text).expect("a file");
     let workload = objects.iter().find(|object| {
         ["Deployment", "StatefulSet"].iter().any(|kind| object["kind"] == **kind) && object["metadata"]["name"] == name
@@ -125,7 +129,7 @@ async fn every_configuration_in_it_is_one_that_the_program_accepts() {
             }
         }
     }
-    assert_eq!(seen, 2 * 5, "issuers and gates of all value sets");
+    assert_eq!(seen, 2 * 6, "issuers and gates of all value sets");
 }
 
 #[tokio::test]
@@ -144,8 +148,10 @@ async fn what_the_chart_starts_serves_and_is_ready() {
         );
     }
     let process = Process::start(command).await;
-    for probe in ["livez", "readyz"] {
-        let answer = reqwest::get(format!("http://{}/{probe}", process.admin)).await.expect("an answer");
+    let container = &object(&objects, "StatefulSet", "tollgate")["spec"]["template"]["spec"]["containers"][0];
+    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+        let path = container[probe]["httpGet"]["path"].as_str().expect("a path");
+        let answer = reqwest::get(format!("http://{}{path}", process.admin)).await.expect("an answer");
         assert_eq!(answer.status(), 200, "{probe}");
     }
     // The Service is where the process is.
@@ -197,7 +203,7 @@ async fn values_that_nobody_knows_or_that_cannot_be_are_refused() {
 #[tokio::test]
 async fn what_would_not_protect_is_refused_with_a_sentence() {
     let gateway = "gate.networkPolicy.from=null";
-    let cases: [(&str, &[&str], &str); 16] = [
+    let cases: [(&str, &[&str], &str); 21] = [
         ("", &[], "nothing is enabled"),
         ("", &["issuer.enabled=true"], "issuer.config is empty"),
         ("gate-values.yaml", &["issuer.enabled=true", "issuer.config.store.memory.a=b"], "no authorization_server"),
@@ -226,10 +232,16 @@ async fn what_would_not_protect_is_refused_with_a_sentence() {
             &["injector.certificates.from=secret", "injector.certificates.existingSecret=a"],
             "caBundle is empty",
         ),
+        ("everything-values.yaml", &["injector.failurePolicy=Ignore"], "nothing would refuse them"),
+        ("policy-values.yaml", &["injector.otlpEndpoint=http://collector:4318"], "a policy knows no such value"),
+        ("policy-values.yaml", &["injector.requireSidecar.enabled=false"], "nothing would refuse them"),
+        ("gate-values.yaml", &["metrics.serviceMonitor.enabled=true"], "would have everything counted twice"),
+        ("gate-values.yaml", &["gate.autoscaling.minReplicas=20"], "minReplicas is more than maxReplicas"),
     ];
     for version in HELMS {
         for (values, sets, sentence) in cases {
-            let arguments: Vec<_> = sets.iter().flat_map(|set| ["--set", set]).collect();
+            let mut arguments: Vec<_> = sets.iter().flat_map(|set| ["--set", set]).collect();
+            arguments.extend(["--kube-version", "1.37"]);
             let Err(said) = render(version, values, &arguments).await else { panic!("Helm {version} takes {sets:?}") };
             assert!(said.contains(sentence), "{values} {sets:?}: {said}");
         }
@@ -280,9 +292,11 @@ async fn the_notes_name_the_next_command() {
             "kubectl -n tollgate-system get pods -l app.kubernetes.io/instance=tollgate",
             "curl https://auth.example.com/.well-known/oauth-authorization-server",
             "curl -i https://orders.example.com",
-            "kubectl label namespace NAMESPACE tollgate.dev/injection=enabled",
+            "kubectl -n NAMESPACE patch deployment NAME --patch '{\"spec\":{\"template\":{\"metadata\":{\"labels\":{\"tollgate.dev/inject\":\"true\"}}}}}'",
+            "Envoy asks tollgate-internal.tollgate-system:9191 over gRPC",
         ] {
             assert!(notes.contains(command), "{notes}");
         }
+        assert!(!notes.contains("injection=enabled"), "a namespace has pods without an Envoy: {notes}");
     }
 }

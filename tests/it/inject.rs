@@ -72,7 +72,7 @@ impl Webhook {
             address: ([127, 0, 0, 1], 0).into(),
             admin: ([127, 0, 0, 1], 0).into(),
             tls: TlsFiles { certificate: path("tls.crt"), private_key: path("tls.key") },
-            template: Template { image: IMAGE.to_owned() },
+            template: Template::of(IMAGE),
             delay: Duration::from_secs(5),
         })
         .await

@@ -255,6 +255,33 @@ async fn told_to_stop_it_answers_until_the_api_server_has_heard_of_it() {
 }
 
 #[tokio::test]
+async fn what_becomes_of_pods_is_counted() {
+    let (certificate, key) = certificate();
+    let webhook = Webhook::start(&certificate, &key).await;
+    let counted = async || {
+        let text = reqwest::get(format!("http://{}/metrics", webhook.process.admin)).await.expect("an answer");
+        let text = text.text().await.expect("text");
+        ["injected", "skipped", "refused"].map(|outcome| {
+            let series = format!("tollgate_injections_total{{outcome=\"{outcome}\"}} ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&series));
+            line.unwrap_or_else(|| panic!("no {series}")).to_owned()
+        })
+    };
+    assert_eq!(counted().await, ["0", "0", "0"]);
+    let api_server = webhook.api_server(&certificate);
+    let mut host = golden("pod.yaml");
+    host["spec"]["hostNetwork"] = true.into();
+    let refused = webhook.review(&api_server, &host).await.expect("an answer");
+    assert_eq!(refused["allowed"], false);
+    host["metadata"]["labels"] = json!({});
+    webhook.review(&api_server, &host).await.expect("an answer");
+    webhook.admit(&api_server, &golden("pod.yaml")).await;
+    webhook.review(&api_server, &golden("pod.injected.yaml")).await.expect("an answer");
+    assert_eq!(counted().await, ["2", "1", "1"]);
+    webhook.end().await;
+}
+
+#[tokio::test]
 async fn told_to_stop_twice_it_ends_at_once() {
     let (certificate, key) = certificate();
     let webhook = Webhook::start(&certificate, &key).await;

@@ -51,9 +51,15 @@ struct Story {
 
 impl Story {
     async fn start(dpop: &str) -> Self {
+        Self::start_with(dpop, "client_secret_file: secret").await
+    }
+
+    /// The same, where the gate authenticates in that way.
+    async fn start_with(dpop: &str, credential: &str) -> Self {
         let clock = Arc::new(TestClock::default());
         let acme = Provider::start(clock.now()).await;
-        let (gate, proxy) = serve(&configuration(&acme.issuer, "/introspect", dpop), &clock).await;
+        let text = configuration(&acme.issuer, "/introspect", dpop);
+        let (gate, proxy) = serve(&text.replace("client_secret_file: secret", credential), &clock).await;
         clock.advance(A_WHILE);
         let story = Self { acme, clock, ada: Holder::new("app"), proxy, _gate: gate };
         story.says(story.good());
@@ -111,6 +117,32 @@ async fn an_opaque_token_counts_as_its_issuer_says_and_with_the_key_it_is_bound_
     story.ada = Holder::new("thief");
     assert_eq!(story.call(TOKEN).await.reason(), "key_mismatch");
     assert_eq!(story.questions().len(), 1, "the answer is known for a while");
+}
+
+#[tokio::test]
+async fn a_gate_shows_the_assertion_that_its_platform_renews_in_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("token");
+    let renew = |assertion: &str| std::fs::write(&file, format!("{assertion}\n")).expect("a file");
+    renew("the.first.one");
+    let credential = format!("client_assertion_file: {}", file.display());
+    let mut story = Story::start_with("required", &credential).await;
+    assert_eq!(story.call(TOKEN).await.status, 200);
+    renew("the.second.one");
+    story.clock.advance(Duration::from_secs(20));
+    assert_eq!(story.call(TOKEN).await.status, 200);
+    let questions = story.questions();
+    assert_eq!(questions.len(), 2);
+    for ((head, body), assertion) in questions.iter().zip(["the.first.one", "the.second.one"]) {
+        assert!(!head.to_ascii_lowercase().contains("authorization:"), "{head}");
+        let bearer = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
+        let said = format!("&client_id=backend&client_assertion_type={bearer}&client_assertion={assertion}");
+        assert!(body.ends_with(&said), "{body}");
+    }
+    std::fs::remove_file(&file).expect("a file");
+    story.clock.advance(Duration::from_secs(20));
+    let verdict = story.call(TOKEN).await;
+    assert_eq!((verdict.status, verdict.reason()), (503, "unavailable"), "{verdict:?}");
 }
 
 #[tokio::test]

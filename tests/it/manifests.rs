@@ -98,6 +98,8 @@ pub fn secrets(folder: &Path) {
     write("kek", crate::world::ENCRYPTION_KEY);
     write("postgres-url", "postgresql://tollgate:a-password-that-nobody-reads@db.example.com/tollgate\n");
     write("redis-url", "rediss://tollgate:a-password-that-nobody-reads@redis.example.com\n");
+    let authority = rcgen::generate_simple_self_signed(["kubernetes.default.svc".to_owned()]).expect("a certificate");
+    write("ca.crt", &authority.cert.pem());
     write("printer", crate::world::SECRET);
     write("reports", crate::world::SECRET);
     let users = std::fs::read_to_string(repository("examples/users.yaml")).expect("the users of the examples");

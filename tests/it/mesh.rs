@@ -72,6 +72,13 @@ async fn the_shapes_ask_where_the_chart_and_the_injector_answer() {
     assert_eq!(provider[0]["envoyExtAuthzGrpc"]["service"], sidecar[0]["spec"]["hosts"][0]);
     let ambient = objects(&shape("istio-ambient.yaml"));
     assert_eq!(object(&ambient, "AuthorizationPolicy", "tollgate")["spec"]["provider"]["name"], provider[1]["name"]);
+    // Who calls a Service of the namespace goes through the waypoint, gateways included.
+    let namespace = &object(&ambient, "Namespace", "shop")["metadata"]["labels"];
+    let waypoint = &object(&ambient, "Gateway", "waypoint")["metadata"];
+    assert_eq!(namespace["istio.io/use-waypoint"], waypoint["name"]);
+    assert_eq!(waypoint["namespace"], "shop");
+    assert_eq!(namespace["istio.io/ingress-use-waypoint"], "true");
+    assert_eq!(namespace["istio.io/dataplane-mode"], "ambient");
     let injected = objects(&fs::read_to_string(repository("k8s/injection/pod.injected.yaml")).expect("a pod"));
     let arguments = injected[0]["spec"]["initContainers"][0]["args"].to_string();
     let socket = sidecar[0]["spec"]["endpoints"][0]["address"].as_str().expect("an address");
@@ -83,6 +90,19 @@ async fn the_pods_of_envoy_gateway_get_the_container_that_the_injector_adds() {
     let text = fs::read_to_string(repository("k8s/mesh/envoy-gateway.yaml")).expect("a shape");
     let objects = crate::manifests::objects(&text);
     let proxy = object(&objects, "EnvoyProxy", "tollgate");
+    // A Gateway names an EnvoyProxy of its own namespace only; a class names one of any.
+    let class = object(&objects, "GatewayClass", "tollgate");
+    let parameters = &class["spec"]["parametersRef"];
+    for part in ["name", "namespace"] {
+        assert_eq!(parameters[part], proxy["metadata"][part], "{part}");
+    }
+    assert_eq!(parameters["kind"], proxy["kind"]);
+    let gateway = object(&objects, "Gateway", "public");
+    assert_eq!(gateway["spec"]["gatewayClassName"], class["metadata"]["name"]);
+    let route = object(&objects, "HTTPRoute", "orders");
+    assert_eq!(route["spec"]["parentRefs"][0]["name"], gateway["metadata"]["name"]);
+    let target = &object(&objects, "SecurityPolicy", "tollgate")["spec"]["targetRefs"][0];
+    assert_eq!((&target["kind"], &target["name"]), (&route["kind"], &route["metadata"]["name"]));
     let patch = &proxy["spec"]["provider"]["kubernetes"]["envoyDeployment"]["patch"]["value"];
     let mut spec = patch["spec"]["template"]["spec"].clone();
     let injected = fs::read_to_string(repository("k8s/injection/pod.injected.yaml")).expect("a pod");

@@ -286,6 +286,12 @@ async fn families() -> BTreeMap<String, Family> {
     let process = installation.start(&["--set", issuer]).await;
     let request = http().get(format!("http://{}/metrics", process.admin)).header("accept", OPENMETRICS);
     let text = request.send().await.expect("an answer").text().await.expect("text");
+    // And what only the injector counts.
+    let mut injector = Metrics::new();
+    let _counters = injector.injections();
+    let only = injector.text(MetricsFormat::OpenMetrics);
+    let only: Vec<_> = only.lines().filter(|line| line.contains("tollgate_injections")).collect();
+    let text = format!("{text}{}\n", only.join("\n"));
     let mut families = BTreeMap::<String, Family>::new();
     for line in text.lines() {
         let words: Vec<_> = line.splitn(4, ' ').collect();

@@ -467,5 +467,10 @@ async fn readiness_follows_the_store_and_liveness_does_not() {
         assert_eq!(ready.status, if down { 503 } else { 200 }, "{ready:?}");
         assert_eq!(ready.body["missing"], if down { serde_json::json!(["store"]) } else { serde_json::json!([]) });
         assert_eq!(health("/livez").await.status, 200);
+        // Replicas that share it stay where they are: what needs no store is served.
+        let stays = health("/readyz?exclude=store&exclude=replay-guard&verbose").await;
+        assert_eq!(stays.status, 200, "{stays:?}");
+        assert!(!stays.body.to_string().contains("store"), "{stays:?}");
+        assert_eq!(health("/readyz?exclude=replay-guard").await.status, ready.status);
     }
 }

@@ -323,6 +323,8 @@ async fn at_the_door_an_outage_is_503_and_what_was_forgotten_needs_a_nonce() {
     let health = reqwest::get(format!("http://{}/readyz", world.addresses.admin)).await.expect("an answer");
     assert_eq!(health.status(), 503);
     assert!(health.text().await.expect("text").contains("replay guard"));
+    let stays = reqwest::get(format!("http://{}/readyz?exclude=replay-guard", world.addresses.admin)).await;
+    assert_eq!(stays.expect("an answer").status(), 200);
     assert_eq!(send(&used).await.status, 503);
 
     pass(Duration::from_millis(1)); // a nonce tells which memory it is younger than by its millisecond

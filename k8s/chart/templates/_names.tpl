@@ -21,6 +21,16 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The Service of the issuer with what is for the cluster only. */}}
+{{- define "tollgate.internalName" -}}
+{{- printf "%s-internal" (include "tollgate.fullname" .) -}}
+{{- end -}}
+
+{{/* How the authorization server is called by whoever is in front of it. */}}
+{{- define "tollgate.scheme" -}}
+{{- if dig "listen" "public" "tls" false .Values.issuer.config -}}https{{- else -}}http{{- end -}}
+{{- end -}}
+
 {{/* What selects the pods of a component: it never changes. */}}
 {{- define "tollgate.selector" -}}
 {{- $root := index . 0 -}}

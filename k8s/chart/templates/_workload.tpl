@@ -5,7 +5,7 @@
 {{- $values := index $root.Values (index . 1) -}}
 serviceAccountName: {{ include "tollgate.name" . }}
 automountServiceAccountToken: false
-terminationGracePeriodSeconds: 30
+terminationGracePeriodSeconds: {{ include "tollgate.gracePeriod" $values }}
 {{- with $root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
@@ -38,6 +38,14 @@ affinity:
 {{- with $values.priorityClassName }}
 priorityClassName: {{ . | quote }}
 {{- end }}
+{{- end -}}
+
+{{/* How long the kubelet waits for the end of a process: for as long as its configuration says, and a little. */}}
+{{- define "tollgate.gracePeriod" -}}
+{{- $shutdown := dig "shutdown" dict (.config | default dict) | default dict -}}
+{{- $start := toDate "2006-01-02" "2000-01-01" -}}
+{{- $end := $start | dateModify (toString ($shutdown.delay | default "5s")) | dateModify (toString ($shutdown.deadline | default "20s")) -}}
+{{- add 5 (sub (unixEpoch $end | int64) (unixEpoch $start | int64)) -}}
 {{- end -}}
 
 {{- define "tollgate.podMetadata" -}}
@@ -73,8 +81,10 @@ annotations:
 {{- $root := index . 0 -}}
 image: {{ include "tollgate.image" $root | quote }}
 imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-startupProbe: { httpGet: { path: /livez, port: admin }, periodSeconds: 1, failureThreshold: 30 }
-readinessProbe: { httpGet: { path: /readyz, port: admin }, periodSeconds: 5, failureThreshold: 2 }
+# Everything must have been there once. Later an outage of what all replicas share must not take them all out of their Service:
+# keys, metadata and public paths need none of it.
+startupProbe: { httpGet: { path: /readyz, port: admin }, periodSeconds: 1, failureThreshold: 300 }
+readinessProbe: { httpGet: { path: "/readyz?exclude=store&exclude=replay-guard", port: admin }, periodSeconds: 5, failureThreshold: 2 }
 livenessProbe: { httpGet: { path: /livez, port: admin }, periodSeconds: 20, failureThreshold: 3 }
 resources:
   {{- toYaml (index $root.Values (index . 1)).resources | nindent 2 }}
@@ -130,6 +140,9 @@ spec:
 {{- define "tollgate.autoscaler" -}}
 {{- $values := index (index . 0).Values (index . 1) -}}
 {{- if $values.autoscaling.enabled -}}
+{{- if gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas) -}}
+{{- fail (printf "%s.autoscaling: minReplicas is more than maxReplicas" (index . 1)) -}}
+{{- end -}}
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata:

@@ -61,7 +61,7 @@ pub(super) async fn issuers(findings: &mut Findings, config: &Config) {
     let now = SystemClock.now();
     for issuer in &config.issuers {
         let name = &issuer.name;
-        let fetcher = match Fetcher::new(Reach::Anywhere, issuer.limits) {
+        let fetcher = match Fetcher::new(Reach::Anywhere, issuer.limits, &config.roots.and(&issuer.authorities)) {
             Ok(fetcher) => fetcher,
             Err(error) => {
                 findings.bad(SECTION, error.to_string(), "install the certificates of authorities (ca-certificates)");

@@ -22,6 +22,8 @@ pub(in crate::config) struct IssuerFile {
     /// Where its keys are: an https URL, or http on loopback. Default: where its metadata says (RFC 8414, OpenID Connect
     /// Discovery).
     pub(in crate::config) jwks_uri: Option<Given<Parsed<FetchUrl>>>,
+    /// A file with the authorities that have signed the certificates of its servers, in PEM, beside those that count anyway.
+    pub(in crate::config) ca_file: Option<Given<String>>,
     /// What its tokens may be signed with.
     #[schemars(extend("default" = ["ES256", "EdDSA", "Ed25519", "PS256", "RS256"]))]
     pub(in crate::config) algorithms: Option<Given<Vec<Given<SigningAlgorithm>>>>,
@@ -66,6 +68,9 @@ pub(in crate::config) struct IntrospectionFile {
     /// A file with the private key, in PEM (PKCS #8), for `private_key_jwt`. The `kid` of its assertions is the thumbprint of
     /// the key (RFC 7638).
     pub(in crate::config) client_key_file: Option<Given<String>>,
+    /// A file with an assertion (RFC 7523 §2.2) that somebody else signs and renews, such as the projected token of a service
+    /// account, instead of the files above. It is read for each request.
+    pub(in crate::config) client_assertion_file: Option<Given<String>>,
     /// What `client_key_file` signs with.
     #[schemars(extend("default" = "ES256"))]
     pub(in crate::config) token_endpoint_auth_signing_alg: Option<Given<SigningAlgorithm>>,

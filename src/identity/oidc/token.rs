@@ -39,7 +39,8 @@ impl OidcProvider {
             ("code_verifier", answer.verifier),
         ];
         let settings = &self.settings;
-        let us = settings.client.authenticate(&settings.client_id, settings.issuer.as_str(), &*self.entropy, now);
+        let us =
+            settings.client.authenticate(&settings.client_id, settings.issuer.as_str(), &*self.entropy, now).await?;
         form.extend(us.parameters.iter().map(|(name, value)| (*name, value.as_str())));
         let endpoint = &metadata.token_endpoint;
         let fetched = self.fetcher.post(endpoint, &form, us.authorization.as_deref()).await;
