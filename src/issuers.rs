@@ -277,6 +277,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::fetch::{FetchLimits, Reach, Roots};
     use crate::jose::{Algorithm, SigningKey};
 
     #[tokio::test]
@@ -284,7 +285,7 @@ mod tests {
         use std::pin::pin;
         use std::task::{Context, Waker};
 
-        let fetcher = Fetcher::new(crate::fetch::Reach::Anywhere, FetchLimits::default()).expect("a fetcher");
+        let fetcher = Fetcher::new(Reach::Anywhere, FetchLimits::default(), &Roots::default()).expect("a fetcher");
         let nobody = KeySource::JwksUri("http://127.0.0.1:9/jwks".parse().expect("a URL"));
         let keys = IssuerKeys::new("https://acme.example", (&nobody, KeyForm::Jwks), &fetcher, Arc::new(|| {}));
         let now = Timestamp::from_seconds(1_000);
