@@ -112,4 +112,6 @@ async fn a_gate_is_ready_once_it_knows_the_keys_of_its_issuers() {
     let process = installation.start(&["--set", &resource]).await;
     let (status, ready) = process.readiness().await;
     assert_eq!((status, &ready["missing"]), (503, &json!([format!("keys of {issuer}")])));
+    assert!(!healthcheck(&installation, &[]).await, "whoever asks the gate itself is told the same");
+    assert!(healthcheck(&installation, &["--live"]).await);
 }
