@@ -119,6 +119,30 @@ async fn the_debian_package_has_what_it_should_and_is_the_same_each_time() {
     }
     let control = ask("--info").await;
     assert!(control.contains("Version: 1.2.3") && control.contains("Architecture: arm64"), "{control}");
+    for step in ["postinst", "prerm", "postrm"] {
+        assert!(control.lines().any(|line| line.contains(&format!("*  {step} "))), "{step}:\n{control}");
+    }
+}
+
+/// Runs a step of the package as dpkg does.
+async fn step(name: &str, arguments: &[&str]) -> String {
+    let mut sh = Command::new("/bin/sh");
+    // No programs: whatever the step would do here, it cannot.
+    sh.arg("-e").arg(repository(&format!("packaging/{name}"))).args(arguments).env("PATH", "/nonexistent");
+    succeeded(&run(&mut sh).await)
+}
+
+#[tokio::test]
+async fn an_upgrade_of_the_package_neither_stops_the_service_nor_removes_anything() {
+    for (name, arguments) in [
+        ("prerm", ["upgrade", "1.2.4"]),
+        ("prerm", ["failed-upgrade", "1.2.2"]),
+        ("postrm", ["upgrade", "1.2.4"]),
+        ("postrm", ["abort-upgrade", "1.2.4"]),
+        ("postinst", ["abort-upgrade", "1.2.4"]),
+    ] {
+        assert_eq!(step(name, &arguments).await, "", "{name} {arguments:?}");
+    }
 }
 
 #[tokio::test]
