@@ -1,4 +1,4 @@
-//! What a release is made of: the Debian package, the chart, the image's recipe, the workflow, and one version in all of them.
+//! What a release is made of: Debian package, chart, the recipe of the image, the workflow, and one version in all of them.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
