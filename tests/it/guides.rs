@@ -215,7 +215,7 @@ async fn the_commands_in_the_pages_work() {
             ran += 1;
         }
     }
-    assert!(ran > 40, "{ran}");
+    assert!(ran > 50, "{ran}");
     server.kill().await;
     assert_eq!(demo.process.stop("-INT").await, 0);
 }

@@ -121,3 +121,18 @@ async fn the_pods_of_envoy_gateway_get_the_container_that_the_injector_adds() {
     fs::write(&path, pod.to_string()).expect("a file");
     strictly_valid(&VERSIONS.map(|version| (version, path.clone()))).await;
 }
+
+#[test]
+fn who_looks_into_a_pod_is_told_where_its_sidecar_listens() {
+    let text = |path: &str| fs::read_to_string(repository(path)).expect("a file");
+    let injected = objects(&text("k8s/injection/pod.injected.yaml"));
+    let arguments = injected[0]["spec"]["initContainers"][0]["args"].as_array().expect("arguments");
+    let listens =
+        arguments.iter().filter_map(Value::as_str).filter_map(|argument| argument.strip_prefix("--set=listen."));
+    let readme = text("k8s/README.md");
+    for set in listens {
+        assert!(readme.contains(&format!("--set 'listen.{set}'")), "{set}");
+    }
+    let admin = "http://127.0.0.1:15909/status";
+    assert!(readme.contains(admin) && text("docs/tutorials/kubernetes.md").contains(admin));
+}
