@@ -234,8 +234,9 @@ async fn what_is_added_for_high_availability_fits_to_other_values() {
             assert_eq!(object(&objects, "Deployment", "tollgate-injector")["spec"]["replicas"], 3, "{set}");
             for (name, component) in [(name, kind), ("tollgate-injector", "injector")] {
                 let pod = &object(&objects, "Deployment", name)["spec"]["template"];
-                let apart = &pod["spec"]["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
-                    [0]["podAffinityTerm"]["labelSelector"];
+                let wishes = &pod["spec"]["affinity"]["podAntiAffinity"];
+                let wish = &wishes["preferredDuringSchedulingIgnoredDuringExecution"][0]["podAffinityTerm"];
+                let apart = &wish["labelSelector"];
                 for (label, value) in apart["matchLabels"].as_object().expect("labels") {
                     assert_eq!(&pod["metadata"]["labels"][label], value, "{component}");
                 }
