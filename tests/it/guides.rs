@@ -220,6 +220,29 @@ async fn the_commands_in_the_pages_work() {
     assert_eq!(demo.process.stop("-INT").await, 0);
 }
 
+#[tokio::test]
+async fn commands_that_cannot_run_here_have_options_that_there_are() {
+    let machine = Machine::new();
+    let mut seen = 0;
+    for (page, text) in pages_and_beside() {
+        for block in blocks(&page, &text).iter().filter(|block| block.marks.starts_with("needs")) {
+            let joined = block.commands.replace("\\\n", " ");
+            for command in joined.split(['\n', '|', ';', '#']) {
+                let Some(arguments) = command.trim().strip_prefix("tollgate ") else { continue };
+                let subcommand = arguments.split_whitespace().next().expect("a command");
+                let help = machine.run(&[subcommand, "--help"]).await.expect(0, &[]);
+                let known: Vec<_> = help.out.split(|letter: char| !letter.is_alphanumeric() && letter != '-').collect();
+                let given = arguments.split_whitespace().filter(|word| word.starts_with("--"));
+                for option in given.filter_map(|word| word.split('=').next()) {
+                    assert!(known.contains(&option), "{}: {subcommand} {option}", block.place);
+                }
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 30, "{seen}");
+}
+
 /// Copies what is in a folder, but for what package managers and people put there.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
