@@ -22,9 +22,9 @@ const IMAGE_REPOSITORY: &str = "ghcr.io/example/tollgate";
 
 fn main() -> Result<(), Box<dyn error::Error>> {
     println!("cargo::rerun-if-env-changed=TOLLGATE_IMAGE_REPOSITORY");
-    let repository = env::var("TOLLGATE_IMAGE_REPOSITORY").ok().filter(|name| !name.is_empty());
-    let repository = repository.as_deref().unwrap_or(IMAGE_REPOSITORY);
-    println!("cargo::rustc-env=TOLLGATE_IMAGE_REPOSITORY={repository}");
+    let repository = env::var_os("TOLLGATE_IMAGE_REPOSITORY").filter(|name| !name.is_empty());
+    let repository = repository.unwrap_or(IMAGE_REPOSITORY.into());
+    println!("cargo::rustc-env=TOLLGATE_IMAGE_REPOSITORY={}", repository.display());
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
