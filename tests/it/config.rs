@@ -710,7 +710,7 @@ fn keys_of_nonces_are_shared_by_gates_that_know_of_each_others_proofs_or_say_tha
         assert_eq!(config.nonce_keys.len(), 1);
         assert!(report(&with("short")).contains("1 to 4 lines of 32 bytes in base64"));
     }
-    assert!(report(&gate("nonce_keys_file: secrets/kek")).contains("a proof would pass once at each"));
+    assert!(report(&gate("nonce_keys_file: secrets/kek")).contains("has gates take each other's nonces"));
 }
 
 #[test]
