@@ -150,7 +150,7 @@ async fn served(folder: &Path) -> Process {
     Process::start(command).await
 }
 
-/// What shells have instead of a cluster. ConfigMaps and Secrets are made without being sent, the chart is rendered, and what is
+/// What shells have instead of a cluster. `ConfigMaps` and Secrets are made without being sent, the chart is rendered, and what is
 /// to be applied must be there; whatever else is said to a cluster is believed.
 const CLUSTER: &str = r#"
 kubectl() {
