@@ -385,10 +385,8 @@ async fn a_gate_that_hears_nothing_of_the_others_stops_letting_through() {
     drop(process);
 }
 
-/// A primary dies in the middle of a thousand redemptions, and its synchronous standby takes its place.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failover_loses_nothing_and_spends_nothing_twice() {
-    const CODES: usize = 1_000;
+/// A primary, its synchronous standby, and the URL of the two.
+async fn primary_and_standby() -> (Cluster, Cluster, String) {
     let (primary, standby) = tokio::task::spawn_blocking(|| {
         let primary = Cluster::start("");
         let standby = Cluster::standby_of(&primary);
@@ -402,6 +400,14 @@ async fn a_failover_loses_nothing_and_spends_nothing_twice() {
         "host=127.0.0.1,127.0.0.1 port={},{} user=postgres dbname=postgres target_session_attrs=read-write",
         primary.port, standby.port
     );
+    (primary, standby, url)
+}
+
+/// A primary dies in the middle of a thousand redemptions, and its synchronous standby takes its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_loses_nothing_and_spends_nothing_twice() {
+    const CODES: usize = 1_000;
+    let (primary, standby, url) = primary_and_standby().await;
     let installation = Installation::on_postgres(&url);
     let store = installation.open_store(Limits::default()).await;
     let process = installation.start_roomy().await;
@@ -480,19 +486,7 @@ async fn a_failover_loses_nothing_and_spends_nothing_twice() {
 /// A primary that hangs keeps its connections and takes new ones: they are given up, and its standby is found.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_hangs_gives_way_to_its_standby() {
-    let (primary, standby) = tokio::task::spawn_blocking(|| {
-        let primary = Cluster::start("");
-        let standby = Cluster::standby_of(&primary);
-        (primary, standby)
-    })
-    .await
-    .expect("servers");
-    primary.tell("public", "ALTER SYSTEM SET synchronous_standby_names = '*'").await;
-    primary.tell("public", "SELECT pg_reload_conf()").await;
-    let url = format!(
-        "host=127.0.0.1,127.0.0.1 port={},{} user=postgres dbname=postgres target_session_attrs=read-write",
-        primary.port, standby.port
-    );
+    let (primary, standby, url) = primary_and_standby().await;
     let installation = Installation::on_postgres(&url);
     let store = installation.open_store(Limits::default()).await;
     let quick =
