@@ -11,7 +11,8 @@
 //! | documents of our authorization server, if they are answered here | that document |
 //! | resource, by the proxy's configuration or the host | `ResourceUnknown`, `HostUnknown` |
 //! | method, path, `Connection` | `MethodRefused`, `Path…`, `ConnectionNamesHeaders` |
-//! | metadata of the resource (RFC 9728), keys for its upstream | that document, if it has any |
+//! | metadata of a resource there (RFC 9728), keys for its upstream | that document, if it has any |
+//! | resource, by the path, where several have the host | `NoRule` |
 //! | preflight, if it is to pass | an allow for anyone |
 //! | rule | `McpCallMalformed`, `NoRule`, or an allow for anyone |
 //! | credentials | `Credentials…` |
@@ -23,7 +24,8 @@
 //! | guard | `Proof(Replayed)` |
 //!
 //! Invariant: what does not match is denied, and nothing but a [`Permit`] lets a request pass.
-//! The origin that clients sign for comes from configuration; `Host` only chooses among origins. Of what proxies forward
+//! The origin that clients sign for comes from configuration, and so does what is missing from the path; `Host` and the path
+//! only choose among resources. Of what proxies forward
 //! nothing is read but the certificate of a client, where the operator says that it is to be found there.
 
 use std::sync::Arc;
@@ -70,6 +72,7 @@ pub use issuer_documents::IssuerDocuments;
 pub use lookup::{Resolved, Unresolved};
 pub use mcp::{CallMethod, CallMethodFault, CallPattern, NameFault, NamePattern};
 pub use metadata::{Described, ResourceMetadata};
+pub use path::{PathPrefix, PrefixFault};
 pub use policy::{Access, Method, MethodFault, PathPattern, PatternFault, Rule};
 pub use requirement::{ClaimRequirement, DetailRequirement, Requirements};
 pub use resource::{
@@ -198,8 +201,8 @@ impl Resource {
 
 /// Decides about requests.
 pub struct Enforcer {
-    /// In the order of the file.
-    resources: Vec<Arc<Resource>>,
+    /// In the order of the file, those of one origin together.
+    origins: Vec<Vec<Arc<Resource>>>,
     /// Tokens that were verified before.
     tokens: Arc<dyn TokenCache>,
     /// Keys that came with earlier proofs.
@@ -260,8 +263,8 @@ enum Cleared<'a> {
 impl Enforcer {
     /// An enforcer for these resources, each with nonces of its own.
     ///
-    /// `issuers` are those that the resources name. No two resources may be named by one host: the first one would be found
-    /// for both. The configuration refuses them.
+    /// `issuers` are those that the resources name. No two origins may be named by one host, and no two resources of one origin
+    /// have the same paths: one of them would be found for both. The configuration refuses them.
     #[must_use]
     pub fn new(
         resources: Vec<(ResourceSettings, Nonces)>,
@@ -280,7 +283,17 @@ impl Enforcer {
             let metadata = PreparedMetadata::new(&settings);
             Arc::new(Resource { settings, issuers, nonces, view, metadata })
         };
-        Self { resources: resources.into_iter().map(prepare).collect(), tokens, proof_keys, fence, documents: None }
+        let mut origins: Vec<Vec<Arc<Resource>>> = Vec::new();
+        for resource in resources.into_iter().map(prepare) {
+            let beside = |there: &&mut Vec<Arc<Resource>>| {
+                there.iter().any(|one| one.settings.origin == resource.settings.origin)
+            };
+            match origins.iter_mut().find(beside) {
+                Some(there) => there.push(resource),
+                None => origins.push(vec![resource]),
+            }
+        }
+        Self { origins, tokens, proof_keys, fence, documents: None }
     }
 
     /// The same enforcer, which answers for these documents too, if there are any.
@@ -335,8 +348,9 @@ impl Enforcer {
             (Scheme::Dpop, DpopRequirement::Off) => return Err(Denial::CredentialsMissing.into()),
             (Scheme::Bearer, _) => None,
         };
+        let signed = resource.settings.stripped.before(&path);
         let verified = |proof| -> Result<VerifiedProof, Stop> {
-            let target = Htu::at(&resource.settings.origin, &path).map_err(|_| Denial::PathMalformed)?;
+            let target = Htu::at(&resource.settings.origin, &signed).map_err(|_| Denial::PathMalformed)?;
             Ok(self.proof(resource, proof, request.method, &target, credentials.token, now)?)
         };
         let token = match self.token(resource, credentials.token, resolved, now) {
@@ -365,23 +379,6 @@ impl Enforcer {
         }
         resource.check(token, wanted, (request, &path), now)?;
         Ok(Cleared::Bound(credentials, proof))
-    }
-
-    /// Finds the resource: by the name that the proxy's configuration gives, else by the host (RFC 9110 §7.2).
-    ///
-    /// A proxy in front may have rewritten the host, so with a name the host need not be that of the origin; but it must
-    /// be one host, for the upstream chooses by it as well.
-    fn resource(&self, request: &Request<'_>) -> Result<&Arc<Resource>, Denial> {
-        let Some(name) = request.resource else {
-            let named = |resource: &&Arc<Resource>| resource.settings.origin.is_named_by(request.host);
-            return self.resources.iter().find(named).ok_or(Denial::HostUnknown);
-        };
-        let named = |resource: &&Arc<Resource>| resource.settings.audience.as_str() == name;
-        let resource = self.resources.iter().find(named).ok_or(Denial::ResourceUnknown)?;
-        if request.host.is_empty() || request.host.contains([',', '@', '/', ' ']) {
-            return Err(Denial::HostUnknown);
-        }
-        Ok(resource)
     }
 
     /// Verifies a token, or finds it verified. A handle is not known until somebody was asked what it stands for.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tollgate::authz::{
     AcceptedIssuer, Access, CertificateSource, DpopRequirement, Enforcement, Enforcer, Finding, GateNonce, Headers,
-    IdentityHeader, OpaqueTokens, Preflight, Request, Requirements, ResourceSettings, Rule, TokenIssuer,
+    IdentityHeader, OpaqueTokens, PathPrefix, Preflight, Request, Requirements, ResourceSettings, Rule, TokenIssuer,
     UpstreamAuthorization, UpstreamView,
 };
 use tollgate::cache::{DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, Tokens};
@@ -125,6 +125,8 @@ fn enforcer(issuer: &SigningKey, condition: Option<&str>) -> Enforcer {
     let settings = ResourceSettings {
         audience: API.parse().expect("a name"),
         origin: API.parse().expect("an origin"),
+        paths: PathPrefix::default(),
+        stripped: PathPrefix::default(),
         issuers: vec![AcceptedIssuer {
             name: ISSUER.parse().expect("an issuer"),
             audiences: vec![API.parse().expect("a name")],

@@ -56,9 +56,10 @@ impl PreparedMetadata {
         &self.url
     }
 
-    /// Whether a request is for the document: under the resource's own path, or where clients look that know the host only.
-    pub(super) fn is_asked_for(&self, method: &str, path: &str) -> bool {
-        matches!(method, "GET" | "HEAD" | "OPTIONS") && (path == self.path || path == WELL_KNOWN)
+    /// Whether a request is for the document: under the resource's own path (RFC 9728 §3.1), or, if no other resource is
+    /// there, where clients look that know the host only.
+    pub(super) fn is_asked_for(&self, method: &str, path: &str, alone: bool) -> bool {
+        matches!(method, "GET" | "HEAD" | "OPTIONS") && (path == self.path || alone && path == WELL_KNOWN)
     }
 
     /// The answer to such a request; scripts from anywhere may read it, for it is no secret.

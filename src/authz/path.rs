@@ -3,11 +3,71 @@
 //! The upstream is served the bytes that we see, and may resolve what a proxy in front of it left alone: dot segments,
 //! `..;`, encoded slashes, empty segments. A policy that matched one reading while the upstream serves the other protects
 //! nothing, so such paths are refused before any rule looks at them (CVE-2021-29492 and its kin).
+//!
+//! Choice: such paths are refused at every resource, and no setting lets one of them pass (RFC 3986 §3.3 leaves path
+//! parameters and empty segments to whoever serves the path). The gate cannot see how the upstream reads them, and one
+//! such switch, left on for the sake of one client, would undo what rules and paths of resources decide.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 
 use super::Denial;
 use crate::uri::{URI_LIMIT, normalize_path};
+
+/// A text that no path begins with which requests may have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("must be a path such as /shop, in the normal form of RFC 3986 and without a slash at its end")]
+pub struct PrefixFault;
+
+/// A path and all that is below it, by whole segments; the default is every path. Compared with normal forms, byte by byte.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct PathPrefix(String);
+
+impl PathPrefix {
+    /// This path, which is in normal form, and all below it. A slash at its end makes no difference.
+    #[must_use]
+    pub fn of(path: &str) -> Self {
+        Self(path.trim_end_matches('/').to_owned())
+    }
+
+    /// Whether a path in normal form is one of these.
+    pub(super) fn covers(&self, path: &str) -> bool {
+        self.rest(path).is_some()
+    }
+
+    /// How much of a path it fixes.
+    pub(super) fn depth(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What somebody sees of these paths from whom `stripped` is taken off; `None` if they see none of them.
+    #[must_use]
+    pub fn behind(&self, stripped: &Self) -> Option<Self> {
+        match stripped.rest(&self.0) {
+            Some(rest) => Some(Self(rest.to_owned())),
+            None => self.covers(&stripped.0).then(Self::default),
+        }
+    }
+
+    /// The path from which this was taken off.
+    pub(super) fn before<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        if self.0.is_empty() { Cow::Borrowed(path) } else { Cow::Owned(format!("{}{path}", self.0)) }
+    }
+
+    /// What follows behind it, which is nothing or begins with a slash.
+    fn rest<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.strip_prefix(self.0.as_str()).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+impl FromStr for PathPrefix {
+    type Err = PrefixFault;
+
+    fn from_str(text: &str) -> Result<Self, PrefixFault> {
+        let normal = normal_path(text).is_ok_and(|path| path == text);
+        if normal && !text.ends_with('/') { Ok(Self(text.to_owned())) } else { Err(PrefixFault) }
+    }
+}
 
 /// Finds the unambiguous normal form of the path in a request target; the query is not looked at.
 ///
@@ -122,6 +182,32 @@ mod tests {
         ] {
             assert_eq!(normal_path(target), Err(Denial::PathAmbiguous), "{target}");
         }
+    }
+
+    #[test]
+    fn prefixes_are_whole_segments_in_normal_form() {
+        let prefix = |text: &str| text.parse::<PathPrefix>().expect("a prefix");
+        for (path, covered) in
+            [("/a/b", true), ("/a/b/", true), ("/a/b/c", true), ("/a/bc", false), ("/a", false), ("/A/b", false)]
+        {
+            assert_eq!(prefix("/a/b").covers(path), covered, "{path}");
+            assert!(PathPrefix::of("/").covers(path) && PathPrefix::default().covers(path), "{path}");
+        }
+        for bad in ["", "/", "/a/", "a", "/a?b", "/a/../b", "/a;b", "//a", "/%61", "/a b"] {
+            assert_eq!(bad.parse::<PathPrefix>(), Err(PrefixFault), "{bad}");
+        }
+        for (whole, stripped, seen) in [
+            ("/a/b", "/a", Some("/b")),
+            ("/a", "/a", Some("")),
+            ("", "/a", Some("")),
+            ("/a", "/a/b", Some("")),
+            ("/ab", "/a", None),
+            ("/b", "/a", None),
+        ] {
+            let seen = seen.map(PathPrefix::of);
+            assert_eq!(PathPrefix::of(whole).behind(&prefix(stripped)), seen, "{whole} behind {stripped}");
+        }
+        assert_eq!(prefix("/a").before("/b"), "/a/b");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::metadata::ResourceMetadata;
+use super::path::PathPrefix;
 use super::policy::Rule;
 use super::upstream::UpstreamView;
 use crate::dpop::Window;
@@ -102,6 +103,10 @@ pub struct ResourceSettings {
     pub audience: Audience,
     /// The origin that clients sign for in `htu`, and by whose host requests find this resource.
     pub origin: Origin,
+    /// The paths by which they find it there, as the proxy sees them, if it is not the only one of its origin.
+    pub paths: PathPrefix,
+    /// What somebody in front of the proxy takes off the paths that clients sign.
+    pub stripped: PathPrefix,
     /// Who issues its tokens. Those of all others are refused.
     pub issuers: Vec<AcceptedIssuer>,
     /// Whether what the rules say happens.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::mcp::Call;
 use super::path::normal_path;
 use super::preflight::is_preflight;
-use super::{Context, Denial, Enforcer, Preflight, Request, Resource, Rule, Single, Stop, check_connection, policy};
+use super::{
+    Answer, Context, Denial, Enforcer, Preflight, Request, Resource, Rule, Single, Stop, check_connection, policy,
+};
 use crate::uri::Origin;
 
 /// What a request is about.
@@ -25,22 +27,27 @@ impl Enforcer {
         if let Some(answer) = self.documents.as_ref().and_then(|documents| documents.answer(request, context.now)) {
             return Err(Stop::Described(answer));
         }
-        let resource = Arc::clone(context.resource.insert(Arc::clone(self.resource(request)?)));
-        if let Single::One(origin) = request.headers.single("origin") {
-            let is_it = |one: &Origin| one.to_string().as_bytes() == origin;
-            context.origin = resource.settings.cors_origins.iter().position(is_it);
-        }
+        let (there, only) = self.at_host(request)?;
+        let settled = only.map(|only| context.settle(only, request));
         if !policy::is_passable_method(request.method) {
             return Err(Denial::MethodRefused.into());
         }
         let path = normal_path(request.target)?;
         check_connection(&request.headers)?;
-        if let Some(metadata) = resource.metadata.as_ref().filter(|one| one.is_asked_for(request.method, &path)) {
-            return Err(Stop::Described(metadata.answer(request.method)));
+        // A document is not below its resource (RFC 9728 §3.1), so a resource that a route names is not the one meant.
+        let document =
+            |one: &Arc<Resource>| Some((Arc::clone(one), one.document(request.method, &path, there.len() == 1)?));
+        if let Some((described, answer)) = there.iter().find_map(document) {
+            context.settle(&described, request);
+            return Err(Stop::Described(answer));
         }
-        if let Some(keys) = resource.view.keys(request.method, &path) {
-            return Err(Stop::Described(keys));
-        }
+        let resource = if let Some(only) = settled {
+            only
+        } else {
+            let covering = there.iter().filter(|one| one.settings.paths.covers(&path));
+            let deepest = covering.max_by_key(|one| one.settings.paths.depth());
+            context.settle(deepest.ok_or(Denial::NoRule)?, request)
+        };
         let (preflight, rules) = (resource.settings.preflight, &resource.settings.rules);
         if preflight == Preflight::Pass && is_preflight(request.method, &path, &request.headers, rules) {
             return Ok(Route { resource, path, rule: None });
@@ -55,5 +62,53 @@ impl Enforcer {
         let rule = rules.iter().position(decides).ok_or(Denial::NoRule)?;
         context.rule = Some(rule);
         Ok(Route { resource, path, rule: Some(rule) })
+    }
+
+    /// Finds the resources of the origin that is asked for, and the one of them that it must be whatever the path is: the one
+    /// that the proxy's configuration names, else the only one. The host chooses the origin (RFC 9110 §7.2).
+    ///
+    /// A proxy in front may have rewritten the host, so with a name the host need not be that of the origin; but it must
+    /// be one host, for the upstream chooses by it as well.
+    fn at_host(&self, request: &Request<'_>) -> Result<AtHost<'_>, Denial> {
+        let Some(name) = request.resource else {
+            let asked = |there: &&Vec<Arc<Resource>>| {
+                there.first().is_some_and(|first| first.settings.origin.is_named_by(request.host))
+            };
+            let there = self.origins.iter().find(asked).ok_or(Denial::HostUnknown)?;
+            return Ok((there, <&[_; 1]>::try_from(there.as_slice()).ok().map(|[only]| only)));
+        };
+        let named =
+            |there: &[Arc<Resource>]| there.iter().position(|resource| resource.settings.audience.as_str() == name);
+        let found = self.origins.iter().find_map(|there| Some((there, named(there)?)));
+        let (there, place) = found.ok_or(Denial::ResourceUnknown)?;
+        if request.host.is_empty() || request.host.contains([',', '@', '/', ' ']) {
+            return Err(Denial::HostUnknown);
+        }
+        Ok((there, there.get(place)))
+    }
+}
+
+/// The resources of an origin, and the one of them that it must be, if that is known.
+type AtHost<'a> = (&'a [Arc<Resource>], Option<&'a Arc<Resource>>);
+
+impl Context {
+    /// Notes which resource a request is about, and which of the origins whose scripts may read its answers asks.
+    fn settle(&mut self, resource: &Arc<Resource>, request: &Request<'_>) -> Arc<Resource> {
+        self.origin = match request.headers.single("origin") {
+            Single::One(origin) => {
+                let is_it = |one: &Origin| one.to_string().as_bytes() == origin;
+                resource.settings.cors_origins.iter().position(is_it)
+            }
+            Single::Absent | Single::Several => None,
+        };
+        Arc::clone(self.resource.insert(Arc::clone(resource)))
+    }
+}
+
+impl Resource {
+    /// The document of its own that is asked for: its metadata (RFC 9728), or the keys for its upstream.
+    fn document(&self, method: &str, path: &str, alone: bool) -> Option<Answer> {
+        let metadata = self.metadata.as_ref().filter(|one| one.is_asked_for(method, path, alone));
+        metadata.map(|metadata| metadata.answer(method)).or_else(|| self.view.keys(method, path))
     }
 }

@@ -5,16 +5,16 @@ use super::check::Judge;
 use super::detail_types::{self, KnownTypes};
 use super::file::{
     CertificateSourceWord, DpopWord, EnforcementWord, File, GateNonceWord, MetadataFile, PreflightWord, ResourceFile,
-    ResourceUri,
+    ResourceUri, UpstreamAuthorizationWord,
 };
-use super::given::{Given, Parsed};
+use super::given::Given;
 use super::issuer;
 use super::mistake::Mistake;
 use super::rule::{self, Known};
 use super::upstream;
 use crate::authz::{
-    AcceptedIssuer, CertificateSource, DpopRequirement, Enforcement, GateNonce, Preflight, ResourceMetadata,
-    ResourceSettings,
+    AcceptedIssuer, CertificateSource, DpopRequirement, Enforcement, GateNonce, PathPrefix, Preflight,
+    ResourceMetadata, ResourceSettings,
 };
 use crate::dpop::Window;
 use crate::ident::{Audience, Issuer};
@@ -27,7 +27,7 @@ pub(super) fn all(judge: &mut Judge<'_>, file: &Given<File>, own: &Own) -> Vec<R
     let resources: Vec<_> = given.value.iter().filter_map(|one| one.value.resource.as_ref()).collect();
     let audiences = resources.iter().map(|one| (&one.value.0.audience, &one.place));
     judge.once(audiences, "is the `resource` of an earlier one");
-    check_origins(judge, &resources);
+    check_places(judge, &given.value);
     given.value.iter().filter_map(|one| resource(judge, one, own)).collect()
 }
 
@@ -40,22 +40,51 @@ pub(super) fn opaque(file: &Given<File>) -> Vec<Audience> {
     opaque.filter_map(|one| one.resource.as_ref()).map(|given| given.value.0.audience.clone()).collect()
 }
 
-/// Reports resources that requests could not be told apart by: one `Host` would name both, and the rules of the first one
-/// would count for both.
-fn check_origins(judge: &mut Judge<'_>, resources: &[&Given<Parsed<ResourceUri>>]) {
-    for (index, one) in resources.iter().enumerate() {
-        let uri = &one.value.0;
-        let clashes = |earlier: &&&Given<Parsed<ResourceUri>>| {
-            let earlier = &earlier.value.0;
-            earlier.audience != uri.audience && share_a_host(&earlier.origin, &uri.origin)
-        };
-        if let Some(earlier) = resources[..index].iter().find(clashes) {
-            let earlier = &earlier.value.0.audience;
-            let mistake = Mistake::about(&one.place, format!("has the host and port of `{earlier}`"));
-            judge.report(mistake.help(
-                "requests find their resource by host: give it a host of its own, or put its rules under the other one",
-            ));
+/// Reports resources that requests could not be told apart by: one `Host` and path would name both, and the rules of the first
+/// one would count for both.
+fn check_places(judge: &mut Judge<'_>, files: &[Given<ResourceFile>]) {
+    let mut seen: Vec<(&ResourceUri, PathPrefix, bool)> = Vec::new();
+    for file in files.iter().map(|given| &given.value) {
+        let Some(given) = &file.resource else { continue };
+        let (uri, upstream) = (&given.value.0, file.upstream.as_ref());
+        let paths = paths(uri, file).unwrap_or_else(|| uri.paths.clone());
+        let word = upstream.and_then(|given| given.value.authorization.as_ref());
+        let makes_tokens = word.filter(|given| given.value == UpstreamAuthorizationWord::InternalJwt);
+        for (earlier, theirs, make_tokens_too) in seen.iter().filter(|(earlier, ..)| earlier.audience != uri.audience) {
+            let (same, audience) = (earlier.origin == uri.origin, &earlier.audience);
+            if same && *theirs == paths {
+                let mistake = Mistake::about(&given.place, format!("has the host, port and path of `{audience}`"));
+                judge.report(mistake.help(
+                    "requests find their resource by host and path, as Envoy sees them: give it a path or a host of its own, or \
+                     put its rules under the other one",
+                ));
+                break;
+            }
+            if !same && share_a_host(&earlier.origin, &uri.origin) {
+                let mistake = Mistake::about(&given.place, format!("has the host and port of `{audience}`"));
+                judge.report(mistake.help(
+                    "requests find their resource by host: give both the same scheme, or each a host of its own",
+                ));
+                break;
+            }
+            if let Some(word) = makes_tokens.filter(|_| same && *make_tokens_too) {
+                let mistake =
+                    Mistake::about(&word.place, format!("is `internal_jwt` at `{audience}` too, whose host this is"));
+                judge.report(mistake.help(
+                    "the keys of both would be at one place: take another word, or give one of them a host of its own",
+                ));
+                break;
+            }
         }
+        seen.push((uri, paths, makes_tokens.is_some()));
+    }
+}
+
+/// The paths of a resource as Envoy sees them; `None` if it sees none of them.
+fn paths(uri: &ResourceUri, file: &ResourceFile) -> Option<PathPrefix> {
+    match &file.stripped_prefix {
+        Some(stripped) => uri.paths.behind(&stripped.value.0),
+        None => Some(uri.paths.clone()),
     }
 }
 
@@ -107,9 +136,17 @@ fn resource(judge: &mut Judge<'_>, given: &Given<ResourceFile>, own: &Own) -> Op
     let rules = rule::all(judge, given, &Known { scopes: known, types: own.types.as_ref().filter(|_| all_ours) });
     let cors_origins = cors_origins(judge, file);
     let resource = resource?;
+    let paths = paths(&resource, file);
+    if let (None, Some(stripped)) = (&paths, &file.stripped_prefix) {
+        let mistake =
+            Mistake::about(&stripped.place, "is not in the path of `resource`: clients ask for what is below it");
+        judge.report(mistake.help("name the resource as clients see it, such as `https://api.example.com/shop`"));
+    }
     Some(ResourceSettings {
         audience: resource.audience,
         origin: resource.origin,
+        paths: paths?,
+        stripped: file.stripped_prefix.as_ref().map(|given| given.value.0.clone()).unwrap_or_default(),
         issuers,
         enforcement: match file.enforcement.as_ref().map(|given| given.value) {
             Some(EnforcementWord::Enforce) | None => Enforcement::Enforce,

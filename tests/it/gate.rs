@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tollgate::authz::{
     AcceptedIssuer, Access, CertificateSource, DpopRequirement, Enforcement, Enforcer, GateNonce, IdentityHeader,
-    OpaqueTokens, Preflight, Requirements, ResourceMetadata, ResourceSettings, Rule, TokenIssuer,
+    OpaqueTokens, PathPrefix, Preflight, Requirements, ResourceMetadata, ResourceSettings, Rule, TokenIssuer,
     UpstreamAuthorization, UpstreamView,
 };
 use tollgate::cache::{KnownProofKeys, Tokens};
@@ -293,6 +293,8 @@ fn resources() -> Vec<(ResourceSettings, Nonces)> {
     let settings = |resource: &str, dpop, nonce, authorization, rules| ResourceSettings {
         audience: resource.parse().expect("a name"),
         origin: resource.parse().expect("an origin"),
+        paths: PathPrefix::default(),
+        stripped: PathPrefix::default(),
         issuers: vec![AcceptedIssuer {
             name: ISSUER.parse().expect("an issuer"),
             audiences: vec![resource.parse().expect("a name")],

@@ -56,6 +56,7 @@ mod gate_only;
 mod gate_rules;
 mod guides;
 mod hostile;
+mod hosts;
 mod http3;
 mod hygiene;
 mod inject;

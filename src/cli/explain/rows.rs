@@ -899,7 +899,7 @@ pub(super) const OF_PROOFS: &[Row] = &[
         "proof_target_mismatch",
         "RFC 9449 §4.3-9",
         "`htu` is not the public URL of this request: another host, port or path, http for https, a slash more. \
-         Often the configured `resource` or `issuer` is not the URL that clients use.",
+         Often the configured `resource` or `issuer` is not the URL that clients use, or a gateway takes a prefix off the path that `stripped_prefix` does not name.",
         "Sign the URL as the client calls it, without query; set `resource` and `issuer` to that origin.",
     ),
     row(
@@ -1007,7 +1007,7 @@ pub(super) const AT_THE_GATE: &[Row] = &[
     row(
         "no_rule",
         "a rule of this gate: what no rule allows is denied",
-        "No entry of `rules` is about this path and method; or this is an MCP client of an older revision, and no rule with `undeclared` is there.",
+        "No entry of `rules` is about this path and method; or several resources have this host, and none of them this path; or this is an MCP client of an older revision, and no rule with `undeclared` is there.",
         "Add a rule for it to the resource, if it should be reachable.",
     ),
     row(

@@ -11,10 +11,11 @@ use serde::{Deserialize, Deserializer};
 use super::super::duration::Lifetime;
 use super::super::given::{Given, Parsed};
 use super::client::AccessTokenFormatWord;
-use crate::authz::{CallMethod, Condition, Method, NamePattern, PathPattern};
+use crate::authz::{CallMethod, Condition, Method, NamePattern, PathPattern, PathPrefix};
 use crate::ident::{Acr, Audience};
 use crate::jose::Json;
 use crate::scope::Scopes;
+use crate::uri::{HttpUri, Origin, UriFault, resource_indicator};
 
 /// A resource that the gate protects.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -22,9 +23,19 @@ use crate::scope::Scopes;
 pub(in crate::config) struct ResourceFile {
     /// The identifier: an absolute http(s) URI without a fragment. It is the audience of tokens, and scheme, host and
     /// port are what clients reach the resource under: the `htu` of proofs must begin with them. Requests find their
-    /// resource by host and port, so no two resources may have the same.
+    /// resource by host and port. Where several resources have the same, each has the path of its identifier and what is
+    /// below it, by whole segments, and the longest path that fits decides; a request that fits none is denied. Where Envoy's
+    /// configuration names the resource of a route, that one is taken whatever the path.
     #[schemars(required)]
     pub(in crate::config) resource: Option<Given<Parsed<ResourceUri>>>,
+    /// What a gateway in front of Envoy takes off the path, such as `/shop`. The gate puts it back before the path that it sees
+    /// and compares `htu` with that: clients sign what they ask for. `resource` is what clients see, such as
+    /// `https://api.example.com/shop`; `rules` are about the path that Envoy sees. No header has a part in it,
+    /// `X-Forwarded-Prefix` is not read: it is the gateway who is trusted. It must be the only one who reaches Envoy, and take
+    /// off this prefix and no other, for whatever comes counts as asked for below it. A request for `/shop` must come as `/`,
+    /// and counts as signed for `/shop/`. What begins with `/.well-known/` it must pass on as it is. Default: nothing is
+    /// taken off.
+    pub(in crate::config) stripped_prefix: Option<Given<Parsed<PathPrefix>>>,
     /// Whose tokens count: `self`, which is the `authorization_server` of this file, or the issuer identifiers of others. What
     /// there is to say about one of those stands under `issuers`. Required if there is no `authorization_server`.
     #[schemars(extend("default" = ["self"]))]
@@ -53,7 +64,7 @@ pub(in crate::config) struct ResourceFile {
     /// What the protected service gets to see.
     pub(in crate::config) upstream: Option<Given<UpstreamFile>>,
     /// Metadata for clients (RFC 9728). With this section, which may be empty, the gate itself answers at
-    /// `/.well-known/oauth-protected-resource`, to anybody, and challenges say so: clients find the authorization server,
+    /// `/.well-known/oauth-protected-resource` and the path of `resource`, to anybody, and challenges say so: clients find the authorization server,
     /// the scopes of `rules` and the binding of tokens there. Default: no metadata.
     pub(in crate::config) metadata: Option<Given<MetadataFile>>,
     /// What there is to know about the MCP server, if it is one. Needed for rules with `mcp`.
@@ -341,13 +352,17 @@ pub(in crate::config) struct ResourceUri {
     /// What `aud` holds.
     pub(in crate::config) audience: Audience,
     /// Where it is reached.
-    pub(in crate::config) origin: crate::uri::Origin,
+    pub(in crate::config) origin: Origin,
+    /// Its path and all below.
+    pub(in crate::config) paths: PathPrefix,
 }
 
 impl FromStr for ResourceUri {
-    type Err = crate::uri::UriFault;
+    type Err = UriFault;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self { audience: crate::uri::resource_indicator(text)?, origin: text.parse()? })
+        let uri = HttpUri::parse(text)?;
+        let (origin, paths) = (uri.origin(), PathPrefix::of(uri.path()));
+        Ok(Self { audience: resource_indicator(text)?, origin, paths })
     }
 }
