@@ -86,7 +86,7 @@ lint: ## check format, lints, documentation, dependencies, spelling, shell, YAML
 	scripts/install-python lint scripts/requirements/lint.txt
 	.tools/lint/bin/typos
 	.tools/lint/bin/python -m yamllint --strict .
-	.tools/lint/bin/shellcheck --external-sources $$(grep -rl '^#!.*bash' .ci scripts)
+	.tools/lint/bin/shellcheck --external-sources $$(grep -rl '^#!.*sh$$' .ci scripts packaging)
 	.tools/lint/bin/hadolint Containerfile packaging/Containerfile.release
 	.tools/lint/bin/zizmor --offline --quiet .github/workflows
 	actionlint=$$(scripts/install-actionlint); "$$actionlint" -shellcheck .tools/lint/bin/shellcheck

@@ -51,6 +51,9 @@ use upkeep::Upkeep;
 /// How long the admin listener waits for its last answers to be read.
 const LAST_PROBE: Duration = Duration::from_secs(1);
 
+/// How often the health of the gate follows what this process has.
+const READINESS_EVERY: Duration = Duration::from_secs(1);
+
 /// The furthest that clocks of clients may be set to be ahead of ours, whatever comes to be configured.
 const LARGEST_SKEW: Duration = Duration::from_mins(1);
 
@@ -152,7 +155,7 @@ pub enum AppError {
 /// A program whose listeners are bound and whose keys are read; it answers nobody yet.
 pub struct App {
     public: Option<(Door, Arc<dyn Site>)>,
-    admin: (Door, Arc<dyn Site>),
+    admin: (Door, Arc<AdminSite>),
     gate: Option<(grpc::Door, CheckService)>,
     admin_api: Option<(grpc::Door, AdminService)>,
     reloader: Arc<Reloader>,
@@ -264,7 +267,7 @@ impl App {
 
         let takes_writes = Arc::new(AtomicBool::new(true)); // the start has written
         let ending = Arc::new(AtomicBool::new(false));
-        let admin_site: Arc<dyn Site> = Arc::new(AdminSite {
+        let admin_site = Arc::new(AdminSite {
             store: foundation.state.as_ref().map(|state| Arc::clone(&state.store)),
             keys: foundation.state.as_ref().map(|state| Arc::clone(&state.keys)),
             guard: Some(Arc::clone(&foundation.guard)),
@@ -347,6 +350,7 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = Stop>) -> Result<(), AppError> {
         let (stop, drained) = (watch::Sender::new(false), watch::Sender::new(false));
         let mut tasks = JoinSet::new();
+        let mut behind = JoinSet::new(); // ends with this future, as everything does
         if let Some((door, site)) = self.public {
             let stopped = told(&stop);
             tasks.spawn(async move {
@@ -356,7 +360,10 @@ impl App {
         }
         let mut healths = Vec::new();
         if let Some((door, check)) = self.gate {
-            healths.push(door.health());
+            let health = door.health();
+            health.set_ready(self.admin.1.is_ready_itself()).await;
+            behind.spawn(follow(Arc::clone(&self.admin.1), health.clone(), told(&drained)));
+            healths.push(health);
             let stopped = told(&stop);
             tasks.spawn(async move { door.serve(check, stopped).await });
         }
@@ -365,7 +372,6 @@ impl App {
             let stopped = told(&stop);
             tasks.spawn(async move { door.serve_admin(api, stopped).await });
         }
-        let mut behind = JoinSet::new(); // ends with this future, as everything does
         let ((door, site), probed) = (self.admin, told(&drained));
         behind.spawn(async move { door.serve(site, probed).await });
         let mut fetching = JoinSet::new();
@@ -427,6 +433,18 @@ async fn announce(
     let (delay, deadline) = (shutdown.delay.as_secs(), shutdown.deadline.as_secs());
     tracing::info!(delay, deadline, "told to stop: readiness fails, and requests are served for {delay} s more");
     tokio::time::timeout(shutdown.delay, doors.join_next()).await.unwrap_or_default()
+}
+
+/// Tells the health of the gate whether this process is ready, until `ended`.
+async fn follow(site: Arc<AdminSite>, health: grpc::Health, ended: impl Future<Output = ()>) {
+    let mut ticks = tokio::time::interval(READINESS_EVERY);
+    let mut ended = std::pin::pin!(ended);
+    loop {
+        tokio::select! {
+            () = &mut ended => return,
+            _ = ticks.tick() => health.set_ready(site.is_ready_itself()).await,
+        }
+    }
 }
 
 /// Resolves when `signal` says so. If it never will, this life is being torn down, not stopped, and nothing may note that

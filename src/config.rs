@@ -135,7 +135,17 @@ impl Config {
             }
         };
         let rules = self.protected_resources.iter().flat_map(|one| one.rules.iter().map(move |rule| (one, rule)));
-        rules.flat_map(|(resource, rule)| of_rule(resource, rule)).collect()
+        let unnamed = self.protected_resources.iter().filter(|resource| {
+            matches!(&resource.upstream.authorization, authz::UpstreamAuthorization::Internal(tokens) if tokens.key.is_none())
+        });
+        let unnamed = unnamed.map(|resource| {
+            format!(
+                "`upstream.internal_jwt` of {} has no `key_file`: each process signs with a key of its own, and another one after a \
+                 restart, so a service must fetch the keys again when it meets an unknown `kid`, and all of them from one process",
+                resource.audience.as_str()
+            )
+        });
+        unnamed.chain(rules.flat_map(|(resource, rule)| of_rule(resource, rule))).collect()
     }
 }
 

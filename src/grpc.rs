@@ -12,10 +12,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_stream::{Stream, StreamExt as _};
@@ -114,36 +115,63 @@ pub struct GateListener {
     pub access: Access,
 }
 
-/// The state that health checks see: that of the door as a whole, and of each service behind it.
+/// The state that health checks see: that of the door as a whole, which is whether it answers, and of each service behind it,
+/// which is whether this process is ready for it, too.
 #[derive(Clone, Debug)]
 pub struct Health {
     reporter: HealthReporter,
     services: &'static [&'static str],
+    told: Arc<Mutex<Told>>,
+}
+
+/// What is known of a door.
+#[derive(Debug)]
+struct Told {
+    answers: bool,
+    ready: bool,
 }
 
 impl Health {
-    /// Tells health checks whether questions are answered.
-    pub async fn set(&self, status: ServingStatus) {
-        for service in self.names() {
-            self.reporter.set_service_status(service, status).await;
+    async fn new(services: &'static [&'static str]) -> Self {
+        let told = Told { answers: false, ready: true };
+        let health = Self { reporter: HealthReporter::new(), services, told: Arc::new(Mutex::new(told)) };
+        health.publish(&*health.told.lock().await).await;
+        health
+    }
+
+    /// Tells health checks whether this process has what it needs to answer well. It has, unless it is said otherwise.
+    pub async fn set_ready(&self, ready: bool) {
+        let mut told = self.told.lock().await;
+        if told.ready != ready {
+            told.ready = ready;
+            self.publish(&told).await;
         }
     }
 
     /// Tells health checks that nobody should ask any more, while whoever does is answered.
     pub async fn stop_serving(&self) {
-        self.set(ServingStatus::NotServing).await;
+        self.set_answers(false).await;
     }
 
-    /// The name of the door as a whole, and those of its services.
-    fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
-        std::iter::once("").chain(self.services.iter().copied())
+    async fn set_answers(&self, answers: bool) {
+        let mut told = self.told.lock().await;
+        told.answers = answers;
+        self.publish(&told).await;
+    }
+
+    async fn publish(&self, &Told { answers, ready }: &Told) {
+        let status = |serving| if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        self.reporter.set_service_status("", status(answers)).await;
+        for service in self.services {
+            self.reporter.set_service_status(*service, status(answers && ready)).await;
+        }
     }
 
     /// Tells watchers that nothing is answered any more, and ends their streams: they would last as long as their
     /// connections, and hold up the end of the door.
     async fn end(mut self) {
-        self.set(ServingStatus::NotServing).await;
-        for service in self.names() {
+        self.set_answers(false).await;
+        for service in std::iter::once("").chain(self.services.iter().copied()) {
             self.reporter.clear_service_status(service).await;
         }
     }
@@ -172,13 +200,12 @@ impl Door {
     /// # Errors
     /// The error of the first address that cannot be bound, with the address in its text.
     pub async fn bind(listeners: &[GateListener]) -> io::Result<Self> {
-        let mut door = Self::unbound(&[CheckService::NAME]);
+        let mut door = Self::unbound(&[CheckService::NAME]).await;
         for listener in listeners {
             door.listen(listener).map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot listen on {}: {error}", listener.address))
             })?;
         }
-        door.health.set(ServingStatus::NotServing).await;
         Ok(door)
     }
 
@@ -187,12 +214,11 @@ impl Door {
     /// # Errors
     /// That of the operating system, with the path in its text.
     pub async fn bind_admin(path: &Path, access: Access) -> io::Result<Self> {
-        let mut door = Self::unbound(admin::SERVICES);
+        let mut door = Self::unbound(admin::SERVICES).await;
         let socket = Socket::bind(path, access).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot listen on unix:{}: {error}", path.display()))
         })?;
         door.unix.push(socket);
-        door.health.set(ServingStatus::NotServing).await;
         Ok(door)
     }
 
@@ -201,17 +227,16 @@ impl Door {
     /// # Errors
     /// That of the operating system, with the address in its text.
     pub async fn bind_admin_port(address: SocketAddr, admission: Admission) -> io::Result<Self> {
-        let mut door = Self::unbound(admin::SERVICES);
+        let mut door = Self::unbound(admin::SERVICES).await;
         let listener = MutualListener::bind(address, admission).await;
         door.mutual = Some(
             listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?,
         );
-        door.health.set(ServingStatus::NotServing).await;
         Ok(door)
     }
 
-    fn unbound(services: &'static [&'static str]) -> Self {
-        let health = Health { reporter: HealthReporter::new(), services };
+    async fn unbound(services: &'static [&'static str]) -> Self {
+        let health = Health::new(services).await;
         Self { unix: Vec::new(), tcp: Vec::new(), mutual: None, health, drain: DRAIN_LIMIT }
     }
 
@@ -244,7 +269,7 @@ impl Door {
         self.unix.iter().map(|socket| socket.path().to_owned()).collect()
     }
 
-    /// A handle with which to report outages to health checks while the door serves.
+    /// A handle with which to tell health checks more while the door serves.
     #[must_use]
     pub fn health(&self) -> Health {
         self.health.clone()
@@ -313,7 +338,7 @@ impl Door {
                 closed(stopped.clone()),
             ));
         }
-        health.set(ServingStatus::Serving).await;
+        health.set_answers(true).await;
         let failed = tokio::select! {
             () = shutdown => None,
             Some(ended) = servers.join_next() => Some(ended),

@@ -142,6 +142,7 @@ fn enforcer(issuer: &SigningKey, condition: Option<&str>) -> Enforcer {
             claims: None,
             withheld: Vec::new(),
         },
+        cors_origins: Vec::new(),
         preflight: Preflight::Judge,
         rules: vec![
             rule("/healthz", &["GET"], Access::Anyone),

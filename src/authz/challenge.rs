@@ -48,6 +48,7 @@ impl Denied {
         if let Some(nonce) = &self.nonce {
             headers.push(("dpop-nonce", nonce.clone()));
         }
+        headers.extend(self.context.cors());
         if caller.cross_origin {
             // A browser client cannot answer a challenge that it cannot read (RFC 9449 §7.1, §9).
             headers.push(("access-control-expose-headers", "WWW-Authenticate, DPoP-Nonce".to_owned()));
@@ -121,7 +122,8 @@ impl Outage {
     /// What the client is told: to come back, and not why.
     #[must_use]
     pub fn answer(&self, caller: Caller) -> Answer {
-        let headers = vec![("retry-after", RETRY_AFTER.to_owned())];
+        let mut headers = vec![("retry-after", RETRY_AFTER.to_owned())];
+        headers.extend(self.context.cors());
         finish(503, headers, "temporarily_unavailable", "the request cannot be checked at the moment", caller)
     }
 }

@@ -244,8 +244,8 @@ fn parse(language: &Env, text: &str) -> Result<Program, ConditionFault> {
     })
 }
 
-/// What conditions see of a request. Of a header there is one value or none (see [`Headers::single`]): two readers of several
-/// could each take another one, and of octets that are no text each could make another text.
+/// What conditions see of a request. Of a header there is one value or none (see [`single`](super::Headers::single)): two
+/// readers of several could each take another one, and of octets that are no text each could make another text.
 fn request(facts: &Facts<'_>, headers: &BTreeSet<String>, extent: &mut Extent) -> Result<Value, Inconclusive> {
     let query = facts.request.target.split_once('?').map_or("", |(_, query)| query);
     let host = normal_host(facts.request.host).ok_or(Inconclusive)?;

@@ -25,6 +25,8 @@ pub struct Context {
     pub(super) resource: Option<Arc<Resource>>,
     /// When it was asked for.
     pub(super) now: Timestamp,
+    /// Whose script asks for it, by the place among the origins that may read our answers.
+    pub(super) origin: Option<usize>,
     /// Which of its rules matched.
     pub(super) rule: Option<usize>,
     /// How a token was presented.
@@ -70,6 +72,15 @@ impl Context {
     #[must_use]
     pub fn proof_age(&self) -> Option<Duration> {
         self.proof_age
+    }
+
+    /// What an answer of ours says about who may read it (Fetch, "CORS protocol"); nothing, where others say that.
+    pub(super) fn cors(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let origins =
+            self.resource.as_ref().map(|resource| resource.settings.cors_origins.as_slice()).unwrap_or_default();
+        let allowed = self.origin.and_then(|place| origins.get(place));
+        let vary = (!origins.is_empty()).then(|| ("vary", "origin".to_owned()));
+        vary.into_iter().chain(allowed.map(|origin| ("access-control-allow-origin", origin.to_string())))
     }
 
     /// The rule that matched.
@@ -234,6 +245,12 @@ impl Permit {
     #[must_use]
     pub fn nonce(&self) -> Option<&str> {
         self.nonce.as_deref()
+    }
+
+    /// Whether a script must be let read that nonce, which it can read of an answer of the service only if we say so.
+    #[must_use]
+    pub fn exposes_nonce(&self) -> bool {
+        self.nonce.is_some() && self.context.origin.is_some()
     }
 }
 

@@ -116,6 +116,8 @@ pub struct ResourceSettings {
     pub window: Window,
     /// What the upstream gets to see.
     pub upstream: UpstreamView,
+    /// Whose scripts may read what the gate itself answers.
+    pub cors_origins: Vec<Origin>,
     /// What becomes of preflight requests.
     pub preflight: Preflight,
     /// Who may do what; what no rule matches is denied.

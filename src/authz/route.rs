@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::mcp::Call;
 use super::path::normal_path;
 use super::preflight::is_preflight;
-use super::{Context, Denial, Enforcer, Preflight, Request, Resource, Rule, Stop, check_connection, policy};
+use super::{Context, Denial, Enforcer, Preflight, Request, Resource, Rule, Single, Stop, check_connection, policy};
+use crate::uri::Origin;
 
 /// What a request is about.
 pub(super) struct Route<'a> {
@@ -25,6 +26,10 @@ impl Enforcer {
             return Err(Stop::Described(answer));
         }
         let resource = Arc::clone(context.resource.insert(Arc::clone(self.resource(request)?)));
+        if let Single::One(origin) = request.headers.single("origin") {
+            let is_it = |one: &Origin| one.to_string().as_bytes() == origin;
+            context.origin = resource.settings.cors_origins.iter().position(is_it);
+        }
         if !policy::is_passable_method(request.method) {
             return Err(Denial::MethodRefused.into());
         }

@@ -45,6 +45,8 @@ pub struct UpstreamTokens {
     pub claims: Vec<String>,
     /// What they are signed with. Without a key none is made.
     pub key: Option<Arc<SigningKey>>,
+    /// What they may be signed with as well, by others or at another time: published, and nothing else.
+    pub other_keys: Vec<Arc<SigningKey>>,
 }
 
 /// Makes the tokens for one upstream.
@@ -60,7 +62,13 @@ impl UpstreamIssuer {
     /// For the upstream of the resource at this origin.
     pub(super) fn new(settings: &UpstreamTokens, origin: &str) -> Option<Self> {
         let key = settings.key.clone()?;
-        let key_set = json!({ "keys": [key.published_jwk()] }).to_string();
+        let mut published = vec![key.published_jwk()];
+        for other in settings.other_keys.iter().map(|other| other.published_jwk()) {
+            if !published.contains(&other) {
+                published.push(other);
+            }
+        }
+        let key_set = json!({ "keys": published }).to_string();
         Some(Self { settings: settings.clone(), key, name: format!("{origin}{NAME}"), key_set })
     }
 

@@ -17,8 +17,8 @@ use crate::inject::{self, ManifestFault, Template, inject_into_manifest, take_ou
 use crate::telemetry::{self, Feed, LogFilter};
 use crate::web::TlsFiles;
 
-/// The image of this version.
-const IMAGE: &str = concat!("ghcr.io/example/tollgate:", env!("CARGO_PKG_VERSION"));
+/// The image of this version, in the repository that the build was told.
+const IMAGE: &str = concat!(env!("TOLLGATE_IMAGE_REPOSITORY"), ":", env!("CARGO_PKG_VERSION"));
 
 /// What to inject into.
 #[derive(Debug, Args)]

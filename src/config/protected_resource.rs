@@ -105,6 +105,7 @@ fn resource(judge: &mut Judge<'_>, given: &Given<ResourceFile>, own: &Own) -> Op
     let all_ours = issuers.iter().all(ours);
     let known = own.scopes.as_ref().filter(|_| all_ours);
     let rules = rule::all(judge, given, &Known { scopes: known, types: own.types.as_ref().filter(|_| all_ours) });
+    let cors_origins = cors_origins(judge, file);
     let resource = resource?;
     Some(ResourceSettings {
         audience: resource.audience,
@@ -134,9 +135,26 @@ fn resource(judge: &mut Judge<'_>, given: &Given<ResourceFile>, own: &Own) -> Op
             Some(PreflightWord::Judge) | None => Preflight::Judge,
             Some(PreflightWord::Pass) => Preflight::Pass,
         },
+        cors_origins,
         rules,
         metadata,
     })
+}
+
+/// Judges the origins of scripts, which are compared with what browsers send (Fetch, "serializing a request origin").
+fn cors_origins(judge: &mut Judge<'_>, file: &ResourceFile) -> Vec<Origin> {
+    let mut origins = Vec::new();
+    for given in file.cors_origins.iter().flat_map(|given| &given.value) {
+        match given.value.parse::<Origin>() {
+            Ok(origin) if origin.to_string() == given.value => origins.push(origin),
+            Ok(origin) => {
+                let mistake = Mistake::about(&given.place, "is not as browsers send it");
+                judge.report(mistake.help(format!("`{origin}` is")));
+            }
+            Err(fault) => judge.report(Mistake::about(&given.place, fault)),
+        }
+    }
+    origins
 }
 
 /// Judges what clients are told about a resource.

@@ -110,10 +110,17 @@ fn tokens(
     }
     let claims = claims.map(|claim| claim.value.clone()).collect();
     let key = file.key_file.as_ref().map(|path| named_file::signing_key(judge, path, Algorithm::Es256));
+    let others = file.other_key_files.iter().flat_map(|given| &given.value);
+    let other_keys = others.filter_map(|path| named_file::signing_key(judge, path, Algorithm::Es256)).map(Arc::new);
+    let other_keys = other_keys.collect();
+    if let Some(others) = file.other_key_files.as_ref().filter(|_| file.key_file.is_none()) {
+        let mistake = Mistake::about(&others.place, "stands without `key_file`: each start makes another key");
+        judge.report(mistake.help("name the key that signs in `key_file`"));
+    }
     let audience = file.audience.as_ref().map(|given| given.value.0.clone()).or_else(|| resource.cloned())?;
     let key = match key {
         Some(key) => Some(Arc::new(key?)),
         None => None,
     };
-    Some(UpstreamTokens { audience, lifetime, claims, key })
+    Some(UpstreamTokens { audience, lifetime, claims, key, other_keys })
 }

@@ -322,8 +322,21 @@ fn allow(permit: &Permit) -> OkHttpResponse {
             .nonce()
             .map(|nonce| overwrite("dpop-nonce".to_owned(), nonce.to_owned()))
             .into_iter()
+            .chain(permit.exposes_nonce().then(expose_nonce))
             .collect(),
         ..OkHttpResponse::default()
+    }
+}
+
+/// Lets a script read the nonce, beside whatever the service lets it read.
+#[expect(deprecated, reason = "Envoy up to 1.40 looks at nothing else")]
+fn expose_nonce() -> HeaderValueOption {
+    let (key, value) = ("access-control-expose-headers".to_owned(), "DPoP-Nonce".to_owned());
+    HeaderValueOption {
+        header: Some(HeaderValue { key, value, ..HeaderValue::default() }),
+        append: Some(BoolValue { value: true }), // which, on answers, adds a header that is not there
+        append_action: HeaderAppendAction::AppendIfExistsOrAdd as i32,
+        ..HeaderValueOption::default()
     }
 }
 

@@ -47,12 +47,26 @@ impl AdminSite {
             let answers = self.takes_writes.load(Ordering::Relaxed) && store.last_alive().await.is_ok();
             needs.push(("store".to_owned(), answers));
         }
+        if let Some(guard) = &self.guard {
+            needs.push(("replay guard".to_owned(), guard.is_ready()));
+        }
+        needs.extend(self.own_needs());
+        needs
+    }
+
+    /// Whether it has what no other instance can be without at the same moment: an outage of what all of them share must not take
+    /// all of them away at once.
+    #[must_use]
+    pub fn is_ready_itself(&self) -> bool {
+        self.own_needs().iter().all(|(_, there)| *there)
+    }
+
+    /// What this instance needs that others may well have.
+    fn own_needs(&self) -> Vec<(String, bool)> {
+        let mut needs = Vec::new();
         if let Some(keys) = &self.keys {
             let now = self.clock.now();
             needs.push(("signing keys".to_owned(), keys.signer(now).is_ok() && keys.are_fresh(now)));
-        }
-        if let Some(guard) = &self.guard {
-            needs.push(("replay guard".to_owned(), guard.is_ready()));
         }
         // Known once is enough: what becomes of them later concerns their tokens, and not those of others.
         let known = |issuer: &Arc<IssuerKeys>| (format!("keys of {}", issuer.name()), issuer.fetched_at().is_some());

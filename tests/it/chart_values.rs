@@ -1,9 +1,12 @@
 //! What single values of the Helm chart change, and what they must not.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use crate::chart::render;
-use crate::manifests::{HELMS, object, objects};
+use crate::interop::repository;
+use crate::manifests::{HELMS, VERSIONS, object, objects, secrets, strictly_valid};
 use crate::process::{program, run};
 
 /// The objects of a value set with more values, for the newest Kubernetes.
@@ -197,4 +200,70 @@ async fn jobs_are_called_what_the_alerts_look_for_whatever_the_release_is_called
         assert!(ports(service).contains(&"admin"), "{name}");
         assert!(service["metadata"]["labels"]["app.kubernetes.io/component"].is_string());
     }
+}
+
+#[test]
+fn the_quick_start_makes_every_file_that_its_values_name() {
+    let read = |path: &str| fs::read_to_string(repository("k8s/chart").join(path)).expect("a file");
+    let (values, pages) = (read("ci/replicas-values.yaml"), [read("README.md"), read("../../docs/tutorials/helm.md")]);
+    let named = values.split("/run/secrets/tollgate/").skip(1);
+    let named: Vec<_> = named.filter_map(|rest| rest.split([' ', ',', '}', '\n']).next()).collect();
+    assert_eq!(named, ["postgres-url", "redis-url", "users.yaml", "kek", "printer"]);
+    for page in pages {
+        assert!(page.contains("ci/replicas-values.yaml") && page.contains("--from-file=secrets\n"), "{page}");
+        for file in &named {
+            assert!(page.contains(&format!(" secrets/{file}\n")), "nothing makes {file}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_added_for_high_availability_fits_to_other_values() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut files = Vec::new();
+    for (set, kind) in [("replicas-values.yaml", "issuer"), ("gate-values.yaml", "gate")] {
+        for version in VERSIONS {
+            let more = ["--values", "values-ha.yaml", "--set", "injector.mode=webhook", "--kube-version", version];
+            let rendered = render("4", set, &more).await.expect("manifests");
+            let path = folder.path().join(format!("{version}-{set}"));
+            fs::write(&path, &rendered).expect("a file");
+            files.push((version, path));
+            let objects = objects(&rendered);
+            let name = if kind == "issuer" { "tollgate" } else { "tollgate-gate" };
+            assert_eq!(object(&objects, "HorizontalPodAutoscaler", name)["spec"]["minReplicas"], 3, "{set}");
+            assert_eq!(object(&objects, "Deployment", "tollgate-injector")["spec"]["replicas"], 3, "{set}");
+            for (name, component) in [(name, kind), ("tollgate-injector", "injector")] {
+                let pod = &object(&objects, "Deployment", name)["spec"]["template"];
+                let wishes = &pod["spec"]["affinity"]["podAntiAffinity"];
+                let wish = &wishes["preferredDuringSchedulingIgnoredDuringExecution"][0]["podAffinityTerm"];
+                let apart = &wish["labelSelector"];
+                for (label, value) in apart["matchLabels"].as_object().expect("labels") {
+                    assert_eq!(&pod["metadata"]["labels"][label], value, "{component}");
+                }
+                assert_eq!(apart["matchLabels"]["app.kubernetes.io/component"], component);
+            }
+        }
+    }
+    strictly_valid(&files).await;
+}
+
+#[tokio::test]
+async fn the_gate_that_meshes_ask_has_a_configuration_that_the_program_accepts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    secrets(folder.path());
+    let values = ["--values", "../mesh/gate/values.yaml"];
+    let nobody = render("4", "", &values).await.expect_err("nobody was let in");
+    assert!(nobody.contains("gate.networkPolicy.from is empty"), "{nobody}");
+    let from =
+        r#"gate.networkPolicy.from=[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"shop"}}}]"#;
+    let rendered = render("4", "", &[&values[..], &["--set-json", from]].concat()).await.expect("manifests");
+    let objects = objects(&rendered);
+    let text = object(&objects, "ConfigMap", "tollgate-gate")["data"]["tollgate.yaml"].as_str().expect("a text");
+    let path = folder.path().join("tollgate.yaml");
+    let text = text.replace("/run/secrets/tollgate", &folder.path().display().to_string());
+    fs::write(&path, text).expect("a file");
+    let arguments = container(&objects, "Deployment", "tollgate-gate")["args"].as_array().expect("arguments");
+    let set = arguments.iter().filter_map(Value::as_str).filter(|argument| argument.starts_with("--set="));
+    let said = run(program().arg("validate").arg(path).args(set)).await;
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
 }

@@ -93,7 +93,9 @@ impl Ask {
         let proof = || {
             let mut claims = self.proof_claims.clone();
             if claims["ath"] == RIGHT_HASH {
-                claims["ath"] = base64url(&sha256(token.as_bytes())).into();
+                let after_scheme = |value: &Vec<u8>| value.split(|byte| *byte == b' ').nth(1).map(<[u8]>::to_vec);
+                let sent = self.authorization.iter().flatten().find_map(after_scheme);
+                claims["ath"] = base64url(&sha256(sent.as_deref().unwrap_or(token.as_bytes()))).into();
             }
             vec![holder.key.sign_with(&self.proof_header, &claims).into_bytes()]
         };

@@ -36,6 +36,7 @@ fn directory() -> TempDir {
     let certificate = rcgen::CertificateParams::default().self_signed(&key).expect("a certificate").pem();
     write("secrets/tls.key", &key.serialize_pem());
     write("secrets/upstream.key", &key.serialize_pem());
+    write("secrets/upstream-next.key", &rcgen::KeyPair::generate().expect("a key").serialize_pem());
     write("tls.pem", &certificate);
     write("clients-ca.pem", &certificate);
     write("secrets/redis", "rediss://gate:s3cret@redis.example.com:6379/1\n");
@@ -531,6 +532,9 @@ fn every_rule_is_reported_once_and_where_it_was_broken() {
         (&[("protected_resources.0.rules.0", "{ path: /a, when: \"now > 1\", allow: anyone }")], "protected_resources[0].rules[0].allow", "stands beside `when`"),
         (&[("protected_resources.0.upstream", "{ internal_jwt: {} }")], "protected_resources[0].upstream.internal_jwt", "is for `authorization: internal_jwt` only"),
         (&[("protected_resources.0.upstream", "{ authorization: internal_jwt, internal_jwt: { lifetime: 2m } }")], "protected_resources[0].upstream.internal_jwt.lifetime", "at most \"1m\""),
+        (&[("protected_resources.0.upstream", "{ authorization: internal_jwt, internal_jwt: { other_key_files: [] } }")], "protected_resources[0].upstream.internal_jwt.other_key_files", "without `key_file`"),
+        (&[("protected_resources.0.cors_origins", "[\"https://App.example.com/\"]")], "protected_resources[0].cors_origins[0]", "is not as browsers send it"),
+        (&[("protected_resources.0.cors_origins", "[\"*\"]")], "protected_resources[0].cors_origins[0]", "must begin with https://"),
         (&[("protected_resources.0.upstream", "{ authorization: internal_jwt, internal_jwt: { claims: [iss] } }")], "protected_resources[0].upstream.internal_jwt.claims[0]", "is `iss`"),
         (&[("protected_resources.0.upstream", "{ claims_header: { name: x-auth-subject } }")], "protected_resources[0].upstream.claims_header.name", "carries another claim"),
         (&[("protected_resources.0.upstream", "{ claims_header: { name: X-Auth } }")], "protected_resources[0].upstream.claims_header.name", "lower-case"),
@@ -706,7 +710,7 @@ fn keys_of_nonces_are_shared_by_gates_that_know_of_each_others_proofs_or_say_tha
         assert_eq!(config.nonce_keys.len(), 1);
         assert!(report(&with("short")).contains("1 to 4 lines of 32 bytes in base64"));
     }
-    assert!(report(&gate("nonce_keys_file: secrets/kek")).contains("a proof would pass once at each"));
+    assert!(report(&gate("nonce_keys_file: secrets/kek")).contains("has gates take each other's nonces"));
 }
 
 #[test]

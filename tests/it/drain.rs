@@ -36,7 +36,7 @@ async fn told_to_stop_it_serves_until_everybody_has_heard_of_it() {
     let (status, ready) = process.readiness().await;
     assert_eq!((status, &ready["missing"]), (200, &json!([])));
     let needs =
-        ["store", "signing keys", "replay guard", "time to go on"].map(|name| json!({ "name": name, "there": true }));
+        ["store", "replay guard", "signing keys", "time to go on"].map(|name| json!({ "name": name, "there": true }));
     assert_eq!(ready["needs"], json!(needs));
     assert!(healthcheck(&installation, &[]).await);
 
@@ -112,4 +112,6 @@ async fn a_gate_is_ready_once_it_knows_the_keys_of_its_issuers() {
     let process = installation.start(&["--set", &resource]).await;
     let (status, ready) = process.readiness().await;
     assert_eq!((status, &ready["missing"]), (503, &json!([format!("keys of {issuer}")])));
+    assert!(!healthcheck(&installation, &[]).await, "whoever asks the gate itself is told the same");
+    assert!(healthcheck(&installation, &["--live"]).await);
 }

@@ -170,6 +170,16 @@ impl Envoy {
         Self::start(&configuration.to_string()).await
     }
 
+    /// The recommended configuration without the filter that answers scripts of other origins.
+    pub async fn without_cors(socket: &Path, upstream: u16) -> Self {
+        let mut configuration: Value = serde_saphyr::from_str(&recommended(socket, upstream)).expect("YAML");
+        let listener =
+            &mut configuration["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+        let filters = listener["http_filters"].as_array_mut().expect("filters");
+        filters.retain(|filter| filter["name"] != "envoy.filters.http.cors");
+        Self::start(&configuration.to_string()).await
+    }
+
     /// A configuration of the repository before this API, with its certificate from this folder if it needs one, and with
     /// more in it replaced.
     pub async fn of_file(name: &str, upstream: u16, folder: &Path, changes: &[(&str, &str)]) -> Self {

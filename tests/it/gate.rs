@@ -303,6 +303,7 @@ fn resources() -> Vec<(ResourceSettings, Nonces)> {
         nonce,
         window: Window { lifetime: Duration::from_mins(1), skew: Duration::from_secs(10) },
         upstream: UpstreamView { authorization, headers: identity_headers(), claims: None, withheld: Vec::new() },
+        cors_origins: Vec::new(),
         preflight: Preflight::Judge,
         rules,
         metadata: (resource == TOOLS).then(|| ResourceMetadata {

@@ -12,7 +12,7 @@ use tollgate::jose::{Algorithm, Jws, PublicKey};
 
 use crate::check::{Proxy, Verdict};
 use crate::envoy::{Envoy, Reply, eventually};
-use crate::gate::Holder;
+use crate::gate::{Holder, proof_claims};
 use crate::other_issuers::serve;
 use crate::provider::Provider;
 use crate::upstream::{Upstream, fields};
@@ -388,6 +388,86 @@ async fn a_service_gets_a_token_of_its_own_that_it_can_verify() {
     let (_, arrived) = behind.get("/public", &[("authorization", format!("Bearer {internal}"))]).await;
     let arrived = arrived.expect("it passed");
     assert!(fields(&arrived, "authorization").is_empty() && fields(&arrived, "x-auth-claims").is_empty(), "{arrived}");
+}
+
+#[tokio::test]
+async fn the_keys_of_other_times_and_other_replicas_are_published_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["old", "new"] {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        std::fs::write(folder.path().join(name), key.serialize_pem()).expect("a file");
+    }
+    let published = async |own: &str, others: &[&str]| {
+        let file = |name: &str| format!("\"{}\"", folder.path().join(name).display());
+        let others: Vec<_> = others.iter().map(|name| file(name)).collect();
+        let resource = format!(
+            r"
+    upstream:
+      authorization: internal_jwt
+      internal_jwt: {{ key_file: {}, other_key_files: [{}] }}
+    rules: [ {{ path: /orders/*, allow: authenticated }} ]
+",
+            file(own),
+            others.join(", ")
+        );
+        let mut story = Story::start(&resource).await;
+        let answer = story.proxy.ask("api.example.com", "/.well-known/tollgate/jwks.json", &[]).await;
+        let keys: Value = serde_json::from_str(&answer.body).expect("JSON");
+        let keys = keys["keys"].as_array().expect("keys").iter();
+        keys.map(|key| key["kid"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    let (before, after) = (published("old", &["new", "old"]).await, published("new", &["old"]).await);
+    assert_eq!(before.len(), 2, "{before:?}");
+    assert_eq!(after, before.iter().rev().cloned().collect::<Vec<_>>(), "that which signs comes first");
+    assert_eq!(published("new", &[]).await, after[..1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_of_a_named_origin_reads_refusals_and_nonces() {
+    let resource = r#"
+    nonce: required
+    cors_origins: ["https://app.example.com", "http://localhost:3000"]
+    rules: [ { path: /orders/*, scope: "orders:read" } ]
+"#;
+    let story = Story::start(resource).await;
+    let upstream = Upstream::start().await;
+    let envoy = Envoy::without_cors(&story.socket, upstream.port).await;
+    let behind = Behind { envoy, upstream };
+    let app = ("origin", "https://app.example.com".to_owned());
+    for (origins, allowed) in [
+        (&["https://app.example.com"][..], Some("https://app.example.com")),
+        (&["http://localhost:3000"], Some("http://localhost:3000")),
+        (&["https://app.example.com:443"], None),
+        (&["https://elsewhere.example"], None),
+        (&["https://app.example.com", "https://elsewhere.example"], None),
+        (&["null"], None),
+        (&[], None),
+    ] {
+        let headers: Vec<_> = origins.iter().map(|origin| ("origin", (*origin).to_owned())).collect();
+        let (reply, _) = behind.get("/orders/7", &headers).await;
+        assert_eq!(reply.status, 401, "{origins:?}: {reply:?}");
+        assert_eq!(reply.header("access-control-allow-origin"), allowed, "{origins:?}: {reply:?}");
+        assert_eq!(reply.header("vary"), Some("origin"), "{origins:?}: {reply:?}");
+    }
+
+    let token = story.token(&json!({}));
+    let claims = |nonce: Option<&str>| {
+        let mut claims = proof_claims("GET", &format!("{API}/orders/7"), &token, story.now());
+        claims["nonce"] = nonce.into();
+        let proof = story.ada.key.sign_with(&story.ada.proof_header(), &claims);
+        [app.clone(), ("authorization", format!("DPoP {token}")), ("dpop", proof)]
+    };
+    let (reply, _) = behind.get("/orders/7", &claims(Some("made-up"))).await;
+    assert_eq!((reply.status, reply.header("access-control-allow-origin")), (401, Some("https://app.example.com")));
+    let exposed = reply.header("access-control-expose-headers").expect("what may be read").to_owned();
+    assert!(exposed.contains("DPoP-Nonce") && exposed.contains("WWW-Authenticate"), "{exposed}");
+    let nonce = reply.header("dpop-nonce").expect("a nonce").to_owned();
+    let (reply, _) = behind.get("/orders/7", &claims(Some(&nonce))).await;
+    assert_eq!((reply.status, reply.header("access-control-expose-headers")), (200, None), "{reply:?}");
+    story.clock.advance(Duration::from_mins(3));
+    let (reply, _) = behind.get("/orders/7", &claims(Some(&nonce))).await;
+    assert_eq!((reply.status, reply.header("access-control-expose-headers")), (200, Some("DPoP-Nonce")), "{reply:?}");
+    assert!(reply.header("dpop-nonce").is_some_and(|fresh| fresh != nonce), "{reply:?}");
 }
 
 #[tokio::test]

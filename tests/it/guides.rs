@@ -1,4 +1,4 @@
-//! The book: its pages, the commands in them, and the client programs that it shows, which all run here.
+//! The book and what is read beside it: pages, the commands in them, and the client programs that they show, which all run here.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,6 +32,17 @@ fn pages() -> BTreeMap<PathBuf, String> {
     found
 }
 
+/// What there is to read beside the book, with paths from `docs/`.
+const BESIDE: [&str; 5] =
+    ["../README.md", "../examples/README.md", "../k8s/README.md", "../k8s/chart/README.md", "../k8s/mesh/README.md"];
+
+/// The pages of the book and what is read beside it.
+fn pages_and_beside() -> BTreeMap<PathBuf, String> {
+    let read = |path: &&str| fs::read_to_string(repository("docs").join(path)).expect("a page");
+    let beside = BESIDE.iter().map(|path| (PathBuf::from(path), read(path)));
+    pages().into_iter().chain(beside).collect()
+}
+
 #[test]
 fn the_summary_names_every_page_once() {
     let mut pages = pages();
@@ -44,7 +55,7 @@ fn the_summary_names_every_page_once() {
 
 #[test]
 fn links_between_pages_and_to_files_lead_somewhere() {
-    for (page, text) in pages() {
+    for (page, text) in pages_and_beside() {
         let folder = repository("docs").join(&page);
         let folder = folder.parent().expect("a folder");
         let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
@@ -139,6 +150,30 @@ async fn served(folder: &Path) -> Process {
     Process::start(command).await
 }
 
+/// What shells have instead of a cluster. `ConfigMaps` and Secrets are made without being sent, the chart is rendered, and what is
+/// to be applied must be there; whatever else is said to a cluster is believed.
+const CLUSTER: &str = r#"
+kubectl() {
+    case " $* " in
+        *" kustomize "*) "$KUBECTL" "$@"; return ;;
+        *" create "*) "$KUBECTL" "$@" --dry-run=client --output=yaml; return ;;
+    esac
+    while [ $# -gt 0 ]; do
+        case "$1" in
+            -f) grep -c ^apiVersion: "$2" > /dev/null || return 1 ;;
+            -k) "$KUBECTL" kustomize "$2" > /dev/null || return 1 ;;
+        esac
+        shift
+    done
+}
+helm() {
+    case "$* " in
+        template*) "$HELM" "$@" ;;
+        install*" k8s/chart "* | upgrade*" k8s/chart "*) shift; "$HELM" template "$@" > /dev/null ;;
+    esac
+}
+"#;
+
 /// Commands of the pages run in a folder with the examples in it and the program on the path, those of one page after the
 /// other, while a demo runs at another port than the usual one.
 #[tokio::test]
@@ -147,15 +182,16 @@ async fn the_commands_in_the_pages_work() {
     let demo = Demo::start(&machine, &[]).await;
     let program = Path::new(env!("CARGO_BIN_EXE_tollgate")).parent().expect("a folder").display().to_string();
     let with_program = format!("export PATH=\"{program}:$PATH\"\n");
-    let examples = repository("examples/README.md");
-    let examples = (PathBuf::from("../examples/README.md"), fs::read_to_string(examples).expect("a page"));
+    let before = format!("{with_program}{CLUSTER}");
+    let (kubectl, helm) = (installed(".tools/helm/4/kubectl"), installed(".tools/helm/4/helm"));
     let running = tempfile::tempdir().expect("a folder");
     let server = served(running.path()).await;
     let mut ran = 0;
-    for (page, text) in pages().into_iter().chain([examples]) {
+    for (page, text) in pages_and_beside() {
         let folder = tempfile::tempdir().expect("a folder");
         copy(&repository("examples"), &folder.path().join("examples"));
         copy(&repository("envoy"), &folder.path().join("envoy"));
+        copy(&repository("k8s"), &folder.path().join("k8s"));
         for block in blocks(&page, &text) {
             if block.marks.starts_with("needs") {
                 continue;
@@ -167,10 +203,11 @@ async fn the_commands_in_the_pages_work() {
             let commands = commands.replace("/var/backups/", "./");
             let mut shell = Command::new("bash");
             shell
-                .args(["-euo", "pipefail", "-c", &format!("{with_program}{commands}")])
+                .args(["-euo", "pipefail", "-c", &format!("{before}{commands}")])
                 .current_dir(folder)
                 .kill_on_drop(true);
             shell.env("XDG_STATE_HOME", machine.home.path()).env_remove("TOLLGATE_CONFIG");
+            shell.env("KUBECTL", &kubectl).env("HELM", &helm).env_remove("KUBECONFIG");
             let output = run(&mut shell).await;
             let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
             let wanted = block.marks != "fails";
@@ -178,9 +215,32 @@ async fn the_commands_in_the_pages_work() {
             ran += 1;
         }
     }
-    assert!(ran > 10, "{ran}");
+    assert!(ran > 50, "{ran}");
     server.kill().await;
     assert_eq!(demo.process.stop("-INT").await, 0);
+}
+
+#[tokio::test]
+async fn commands_that_cannot_run_here_have_options_that_there_are() {
+    let machine = Machine::new();
+    let mut seen = 0;
+    for (page, text) in pages_and_beside() {
+        for block in blocks(&page, &text).iter().filter(|block| block.marks.starts_with("needs")) {
+            let joined = block.commands.replace("\\\n", " ");
+            for command in joined.split(['\n', '|', ';', '#']) {
+                let Some(arguments) = command.trim().strip_prefix("tollgate ") else { continue };
+                let subcommand = arguments.split_whitespace().next().expect("a command");
+                let help = machine.run(&[subcommand, "--help"]).await.expect(0, &[]);
+                let known: Vec<_> = help.out.split(|letter: char| !letter.is_alphanumeric() && letter != '-').collect();
+                let given = arguments.split_whitespace().filter(|word| word.starts_with("--"));
+                for option in given.filter_map(|word| word.split('=').next()) {
+                    assert!(known.contains(&option), "{}: {subcommand} {option}", block.place);
+                }
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 30, "{seen}");
 }
 
 /// Copies what is in a folder, but for what package managers and people put there.

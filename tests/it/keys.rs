@@ -1,8 +1,10 @@
 //! The life of signing keys, over both stores.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Barrier;
 use tollgate::clock::Timestamp;
@@ -10,8 +12,10 @@ use tollgate::entropy::SystemEntropy;
 use tollgate::jose::{Algorithm, SigningKey};
 use tollgate::keys::{KeySchedule, KeyState, KeysError, Rewrapped, SigningKeys};
 use tollgate::secret::seal::{KeyRing, RootKey};
-use tollgate::store::{KeyRecord, Limits, MemoryStore, SqliteStore, Store};
-use tollgate::token::KeyLookup as _;
+use tollgate::store::{KeyRecord, Limits, MemoryStore, SqliteStore, Store, Unavailable};
+use tollgate::token::{KeyLookup as _, KeysFault, Renew as _};
+
+use crate::tap::{Tap, TappedStore};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -217,6 +221,51 @@ async fn a_secret_opens_beside_its_own_key_only() {
     assert!(matches!(opened.err(), Some(KeysError::WrongEncryptionKey(_))));
 }
 
+/// How often the keys were read, and whether that fails.
+#[derive(Default)]
+struct Readings {
+    number: AtomicU32,
+    fail: AtomicBool,
+}
+
+#[async_trait]
+impl Tap for Readings {
+    async fn before(&self, call: &'static str) -> Result<(), Unavailable> {
+        if call == "signing_keys" {
+            self.number.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.fail.load(Ordering::Relaxed) { Err(Unavailable::Down) } else { Ok(()) }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_another_replica_made_in_an_emergency_is_read_when_a_token_names_it() {
+    let (store, readings) = (memory(), Arc::new(Readings::default()));
+    let tapped: Arc<dyn Store> = Arc::new(TappedStore { inner: Arc::clone(&store), tap: readings.clone() });
+    let (here, there) = (open(&tapped, hour(0)).await, open(&store, hour(0)).await);
+    let later = |millis| hour(1) + Duration::from_millis(millis);
+    here.maintain(hour(1)).await.expect("the store answers");
+    let new = there.rotate_now(hour(1)).await.expect("the store answers").kid;
+
+    // Not more than once a second, whoever makes names up, and however many wait at once.
+    let known = |kid: &str, now| here.keys(Some(kid), now).map(|keys| keys.len());
+    assert_eq!(known(&new, later(999)), Ok(0), "it was read just now");
+    assert_eq!(known(&new, later(1000)), Err(KeysFault::Outdated));
+    let before = readings.number.load(Ordering::Relaxed);
+    tokio::join!(here.renew(later(1000)), here.renew(later(1000)));
+    assert_eq!(readings.number.load(Ordering::Relaxed), before + 1);
+    assert_eq!(known(&new, later(1000)), Ok(1));
+    assert_eq!(known("made up", later(1000)), Ok(0));
+
+    // While nobody can tell whether there is such a key, nothing is refused for the lack of it.
+    readings.fail.store(true, Ordering::Relaxed);
+    assert_eq!(known("made up", later(2000)), Err(KeysFault::Outdated));
+    here.renew(later(2000)).await;
+    assert_eq!(known("made up", later(2000)), Err(KeysFault::Unavailable(Unavailable::Down)));
+    assert!(here.are_fresh(hour(8)), "for half of the time for which a key is announced");
+    assert!(!here.are_fresh(hour(8) + Duration::from_secs(2)));
+}
+
 #[tokio::test]
 async fn an_emergency_ends_the_others_now() {
     let keys = open(&memory(), hour(0)).await;
@@ -314,8 +363,13 @@ async fn the_gate_finds_published_keys_by_name() {
     let keys = open(&memory(), hour(0)).await;
     let old = signer(&keys, hour(0));
     let new = keys.rotate(hour(1)).await.expect("the store answers").kid;
-    let found = |kid: Option<&str>, now| keys.keys(kid, now).expect("there are keys").len();
-    assert_eq!([found(Some(&old), hour(1)), found(Some(&new), hour(1)), found(None, hour(1))], [1, 1, 2]);
-    assert_eq!(found(Some("other"), hour(1)), 0);
-    assert_eq!([found(Some(&old), hour(40)), found(Some(&new), hour(40))], [0, 1]);
+    let found = |kid: Option<&str>, now| keys.keys(kid, now).map(|keys| keys.len());
+    for kid in [old.as_str(), &new] {
+        assert_eq!(found(Some(kid), hour(1)), Ok(1));
+    }
+    assert_eq!(found(None, hour(1)), Ok(2));
+    assert_eq!(found(Some("other"), hour(0)), Ok(0));
+    assert_eq!(found(Some("other"), hour(1)), Err(KeysFault::Outdated), "another replica may have made it since");
+    assert_eq!(found(Some(&new), hour(40)), Ok(1));
+    assert_eq!(found(Some(&old), hour(40)), Err(KeysFault::Outdated));
 }

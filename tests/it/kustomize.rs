@@ -1,7 +1,11 @@
-//! The Kustomize base in `k8s/base` and the overlay that shows how to use it.
+//! The Kustomize base in `k8s/base`, the overlay that shows how to use it, and those that have the objects of the chart.
 
+use std::collections::BTreeMap;
 use std::fs;
 
+use serde_json::Value;
+
+use crate::chart::render;
 use crate::manifests::{VERSIONS, kustomize, object, objects, secrets, strictly_valid};
 use crate::process::{program, run};
 
@@ -34,4 +38,61 @@ async fn base_and_overlay_are_valid_for_kubernetes_and_their_configurations_for_
     assert_eq!(deployment["spec"]["replicas"], 3);
     let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
     assert_eq!(image, "registry.example.com/tollgate:0.1.0");
+}
+
+#[tokio::test]
+async fn the_other_overlays_have_the_objects_of_the_chart() {
+    let from = concat!(
+        r#"gate.networkPolicy.from=[{"namespaceSelector":"#,
+        r#"{"matchLabels":{"kubernetes.io/metadata.name":"gateway-system"}}}]"#,
+    );
+    let of_a_secret = concat!(
+        "injector.mode=webhook,injector.certificates.from=secret,injector.certificates.caBundle=LS0tLS1CRUdJTg==,",
+        "injector.certificates.existingSecret=tollgate-injector-tls",
+    );
+    let overlays: [(&str, &[&str]); 4] = [
+        ("gate", &["--values", "../mesh/gate/values.yaml", "--set-json", from]),
+        ("webhook", &["--set", of_a_secret]),
+        ("cert-manager", &["--values", "ci/cert-manager-values.yaml"]),
+        ("policy", &["--set", "injector.mode=policy"]),
+    ];
+    for (name, values) in overlays {
+        let overlay = kustomize(&format!("k8s/overlays/{name}")).await;
+        let chart = render("4", "", &[values, &["--kube-version", "1.37"]].concat()).await.expect("manifests");
+        let (overlay, chart) = (without_helm(&overlay), without_helm(&chart));
+        assert!(overlay.keys().eq(chart.keys()), "{name}: run scripts/render-overlays");
+        for (object, there) in &chart {
+            assert_eq!(overlay[object], *there, "{name}, {object}: run scripts/render-overlays");
+        }
+    }
+}
+
+/// Objects by kind and name, without what only Helm or only Kustomize puts there: labels, checksums, hashes in names.
+fn without_helm(text: &str) -> BTreeMap<String, Value> {
+    let configuration = objects(text).into_iter().find(|object| object["kind"] == "ConfigMap");
+    let text = match configuration.as_ref().and_then(|object| object["metadata"]["name"].as_str()) {
+        Some(hashed) => text.replace(hashed, "tollgate-gate"),
+        None => text.to_owned(),
+    };
+    let named = |mut object: Value| {
+        strip(&mut object);
+        if object["kind"] == "ConfigMap" {
+            object["data"] = objects(object["data"]["tollgate.yaml"].as_str().expect("a text")).into();
+            object["metadata"]["labels"] = Value::Null;
+        }
+        (format!("{} {}", object["kind"], object["metadata"]["name"]), object)
+    };
+    objects(&text).into_iter().map(named).collect()
+}
+
+fn strip(value: &mut Value) {
+    if let Some(fields) = value.as_object_mut() {
+        for key in ["helm.sh/chart", "app.kubernetes.io/managed-by", "checksum/config"] {
+            fields.remove(key);
+        }
+        fields.values_mut().for_each(strip);
+        fields.retain(|key, inner| key != "annotations" || inner.as_object().is_some_and(|there| !there.is_empty()));
+    } else if let Some(items) = value.as_array_mut() {
+        items.iter_mut().for_each(strip);
+    }
 }

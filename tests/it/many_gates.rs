@@ -358,11 +358,13 @@ async fn gates_for_which_there_is_no_place_go_by_the_ttl() {
     let places = (number * 3 / 5).min(NEWS_WAITERS);
     let issuers = Issuers::start(1, places).await;
     let mut fleet = Fleet::start(&issuers, number, |_| Ipv4Addr::LOCALHOST.into()).await;
+    // Who has the list is offered a place, and finds it taken when it asks for news.
+    let few = (number - places) / 2;
+    fleet.until("some find no place", |standings| standings[Standing::Fetches as usize] >= few).await;
     println!("{number} gates at one issuer with {places} places: {} wait", fleet.standing(Standing::Waits));
-    assert!(fleet.standing(Standing::Fetches) > 0);
     let groups: [fn(&Told) -> bool; 2] = [|told| told.waited, |told| !told.waited];
     let [waited, fetched] = fleet.hears_of_revocation(&issuers, groups).await;
-    assert!(fetched.len() >= (number - places) / 2 && waited.len() >= places / 2);
+    assert!(fetched.len() >= few && waited.len() >= places / 2, "{} and {}", fetched.len(), waited.len());
     assert!(half_and_all("who waits", waited) < SOON);
     half_and_all("who does not", fetched.clone());
     assert!(fetched.iter().all(|took| *took < TTL + SOON));

@@ -31,7 +31,10 @@ async fn every_shape_has_the_types_of_its_product() {
             "gateway.kgateway.dev/v1alpha1/GatewayExtension",
             "gateway.kgateway.dev/v1alpha1/TrafficPolicy",
             "gateway.networking.k8s.io/v1/HTTPRoute",
+            "getambassador.io/v3alpha1/AuthService",
             "kuma.io/v1alpha1/MeshProxyPatch",
+            "projectcontour.io/v1/HTTPProxy",
+            "projectcontour.io/v1alpha1/ExtensionService",
         ],
         "no package has these"
     );
@@ -60,7 +63,8 @@ async fn the_shapes_ask_where_the_chart_and_the_injector_answer() {
     for (name, text) in shapes() {
         let mut asked = text.matches("tollgate-gate").count();
         if asked > 0 && name != "istio-mesh-config.yaml" && name != "istio-ambient.yaml" {
-            asked = text.matches("name: tollgate-gate, namespace: tollgate-system").count();
+            let ways = ["name: tollgate-gate, namespace: tollgate-system", "tollgate-gate.tollgate-system:9191"];
+            asked = ways.map(|way| text.matches(way).count()).iter().sum();
             assert!(asked > 0, "{name} names a Service of another namespace");
         }
     }
@@ -120,4 +124,19 @@ async fn the_pods_of_envoy_gateway_get_the_container_that_the_injector_adds() {
     let path = folder.path().join("pod.yaml");
     fs::write(&path, pod.to_string()).expect("a file");
     strictly_valid(&VERSIONS.map(|version| (version, path.clone()))).await;
+}
+
+#[test]
+fn who_looks_into_a_pod_is_told_where_its_sidecar_listens() {
+    let text = |path: &str| fs::read_to_string(repository(path)).expect("a file");
+    let injected = objects(&text("k8s/injection/pod.injected.yaml"));
+    let arguments = injected[0]["spec"]["initContainers"][0]["args"].as_array().expect("arguments");
+    let listens =
+        arguments.iter().filter_map(Value::as_str).filter_map(|argument| argument.strip_prefix("--set=listen."));
+    let readme = text("k8s/README.md");
+    for set in listens {
+        assert!(readme.contains(&format!("--set 'listen.{set}'")), "{set}");
+    }
+    let admin = "http://127.0.0.1:15909/status";
+    assert!(readme.contains(admin) && text("docs/tutorials/kubernetes.md").contains(admin));
 }

@@ -397,7 +397,7 @@ async fn prometheus_takes_the_alerts_and_each_fires_when_it_should() {
         succeeded(&run(command.args(arguments).current_dir(repository("tests/interop"))).await)
     };
     let said = promtool(&["check", "rules", "--lint-fatal", "../../k8s/chart/observability/rules.yaml"]).await;
-    assert!(said.contains("11 rules found"), "{said}");
+    assert!(said.contains("12 rules found"), "{said}");
     let said = promtool(&["test", "rules", "rules.test.yaml"]).await;
     assert!(said.contains("SUCCESS"), "{said}");
     let read = |path: &str| fs::read_to_string(repository(path)).expect("a file");

@@ -83,7 +83,8 @@ const PAGE_READERS: [(&str, &[&str]); 2] =
 const PAGE_FORMS: &[&str] = &["login", "consent", "postActivate", "postAccount", "postLogout"];
 
 /// Parameters that the doors read, that nobody needs, or that callbacks get whoever reads them.
-const READ_ELSEWHERE: [&str; 5] = ["ui_locales", "token_type_hint", "error", "redirect_uri", "access_token"];
+const READ_ELSEWHERE: [&str; 7] =
+    ["ui_locales", "token_type_hint", "error", "redirect_uri", "access_token", "verbose", "exclude"];
 
 /// Fails unless the document has an answer like this one. Endpoints that are none of ours pass.
 #[track_caller]

@@ -1,4 +1,4 @@
-//! What a release is made of: the Debian package, the image's recipe, the workflow, and one version in all of them.
+//! What a release is made of: Debian package, chart, the recipe of the image, the workflow, and one version in all of them.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 use crate::interop::repository;
-use crate::manifests::succeeded;
+use crate::manifests::{helm, succeeded};
 use crate::process::{program, run};
 
 fn read(path: &str) -> String {
@@ -50,6 +50,24 @@ async fn the_archive_has_what_it_should_and_is_the_same_each_time() {
 }
 
 #[tokio::test]
+async fn the_chart_of_a_release_has_its_version_and_pulls_its_image() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pack = async |version: &str| {
+        let mut pack = Command::new(repository("scripts/package-chart"));
+        run(pack.args([version, "ghcr.io/owner/tollgate"]).arg(folder.path())).await
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let packed = succeeded(&pack(version).await).trim().to_owned();
+    assert_eq!(Path::new(&packed), folder.path().join(format!("tollgate-{version}.tgz")));
+    let mut render = helm("4");
+    render.args(["template", "tollgate", &packed, "--values"]).arg(repository("k8s/chart/ci/one-values.yaml"));
+    let rendered = succeeded(&run(&mut render).await);
+    assert!(rendered.contains(&format!("ghcr.io/owner/tollgate:{version}")), "{rendered}");
+    assert!(!rendered.contains("ghcr.io/example"), "{rendered}");
+    assert!(!pack("999.0.0").await.status.success(), "a chart of another version");
+}
+
+#[tokio::test]
 async fn the_notes_of_a_release_are_what_the_changelog_says_about_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let changelog = folder.path().join("CHANGELOG.md");
@@ -63,7 +81,7 @@ async fn the_notes_of_a_release_are_what_the_changelog_says_about_it() {
     for missing in ["1.2", "1.2.1", "2"] {
         assert!(!notes(missing).await.status.success(), "{missing}");
     }
-    for name in ["package-deb", "package-archive", "release-notes"] {
+    for name in ["package-deb", "package-archive", "package-chart", "release-notes"] {
         assert!(
             read(".github/workflows/release.yml").contains(&format!("scripts/{name} ")),
             "{name} is not what makes a release"
@@ -101,6 +119,30 @@ async fn the_debian_package_has_what_it_should_and_is_the_same_each_time() {
     }
     let control = ask("--info").await;
     assert!(control.contains("Version: 1.2.3") && control.contains("Architecture: arm64"), "{control}");
+    for step in ["postinst", "prerm", "postrm"] {
+        assert!(control.lines().any(|line| line.contains(&format!("*  {step} "))), "{step}:\n{control}");
+    }
+}
+
+/// Runs a step of the package as dpkg does.
+async fn step(name: &str, arguments: &[&str]) -> String {
+    let mut sh = Command::new("/bin/sh");
+    // No programs: whatever the step would do here, it cannot.
+    sh.arg("-e").arg(repository(&format!("packaging/{name}"))).args(arguments).env("PATH", "/nonexistent");
+    succeeded(&run(&mut sh).await)
+}
+
+#[tokio::test]
+async fn an_upgrade_of_the_package_neither_stops_the_service_nor_removes_anything() {
+    for (name, arguments) in [
+        ("prerm", ["upgrade", "1.2.4"]),
+        ("prerm", ["failed-upgrade", "1.2.2"]),
+        ("postrm", ["upgrade", "1.2.4"]),
+        ("postrm", ["abort-upgrade", "1.2.4"]),
+        ("postinst", ["abort-upgrade", "1.2.4"]),
+    ] {
+        assert_eq!(step(name, &arguments).await, "", "{name} {arguments:?}");
+    }
 }
 
 #[tokio::test]
@@ -123,7 +165,9 @@ async fn the_configuration_in_the_package_is_one_that_the_program_accepts() {
 fn one_version_is_everywhere() {
     let version = env!("CARGO_PKG_VERSION");
     let chart = read("k8s/chart/Chart.yaml");
-    assert!(chart.contains(&format!("\nappVersion: {version}\n")), "{chart}");
+    for field in ["version", "appVersion"] {
+        assert!(chart.contains(&format!("\n{field}: {version}\n")), "{field}: {chart}");
+    }
     for (path, text) in [
         ("k8s/base/kustomization.yaml", format!("newTag: {version}\n")),
         ("k8s/overlays/example/kustomization.yaml", format!("newTag: {version}\n")),
@@ -142,8 +186,12 @@ fn one_version_is_everywhere() {
 
 #[test]
 fn what_the_workflows_use_is_pinned_and_may_do_little() {
-    for name in ["book.yml", "ci.yml", "release.yml"] {
-        let text = read(&format!(".github/workflows/{name}"));
+    let workflows: Vec<_> = fs::read_dir(repository(".github/workflows")).expect("a folder").collect();
+    assert!(workflows.len() >= 4, "{workflows:?}");
+    for workflow in workflows {
+        let path = workflow.expect("an entry").path();
+        let text = fs::read_to_string(&path).expect("a workflow");
+        let name = path.display();
         assert!(text.contains("\npermissions: {}\n"), "{name}");
         for action in text.split("uses: ").skip(1) {
             let pin = action.split('@').nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or_default();
@@ -168,6 +216,8 @@ fn both_images_start_the_same_program_in_the_same_way_and_one_recipe_builds_it()
     };
     assert_eq!(last("Containerfile"), last("packaging/Containerfile.release"));
     let recipe = "scripts/build-static \"$machine\"";
-    assert!(read("Containerfile").contains(recipe), "the image is built in another way");
+    let container = read("Containerfile");
+    assert!(container.contains(recipe), "the image is built in another way");
+    assert!(container.contains("\nARG TARGETARCH\n"), "a default hides for which machine BuildKit builds");
     assert!(!read(".github/workflows/release.yml").contains("cargo build"), "a release is built in another way");
 }

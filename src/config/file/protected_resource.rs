@@ -61,6 +61,10 @@ pub(in crate::config) struct ResourceFile {
     /// What becomes of the preflight requests of browsers (CORS), where no filter of Envoy answers them.
     #[schemars(extend("default" = "judge"))]
     pub(in crate::config) cors_preflight: Option<Given<PreflightWord>>,
+    /// Origins of scripts that may read what the gate itself answers, such as `https://app.example.com`, where no filter of Envoy says
+    /// so: its refusals and outages get `Access-Control-Allow-Origin`, and a nonce that comes with a good answer is exposed. What else
+    /// scripts may read of good answers, the service says. Default: none.
+    pub(in crate::config) cors_origins: Option<Given<Vec<Given<String>>>>,
     /// Who may do what. The first rule that matches decides; a request that none matches is denied. A rule whose requests
     /// all go to an earlier one is a mistake.
     #[schemars(required)]
@@ -214,8 +218,12 @@ pub(in crate::config) struct InternalJwtFile {
     /// More claims of the access token that it repeats. Default: none.
     pub(in crate::config) claims: Option<Given<Vec<Given<String>>>>,
     /// A file with the private key (P-256, PKCS #8 in PEM) that it is signed with. Default: a key that each process makes when it
-    /// starts, so that a service behind several of them needs one here.
+    /// starts. A service behind several processes needs one here, and so does one that keeps the keys while a process starts again:
+    /// they may be kept for five minutes.
     pub(in crate::config) key_file: Option<Given<String>>,
+    /// Files with keys of the same kind that are published beside that of `key_file`, and sign nothing. To change the key, name the
+    /// next one here in each process, exchange the two five minutes later, and leave the old one out after five more. Default: none.
+    pub(in crate::config) other_key_files: Option<Given<Vec<Given<String>>>>,
 }
 
 /// What becomes of the `Authorization` header.
