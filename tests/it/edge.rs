@@ -25,8 +25,12 @@ use crate::cluster::SHARED;
 use crate::process::{Installation, Process, program};
 use crate::world::free_port;
 
-/// How soon a gate must refuse, on a machine that is busy with other tests: sooner than it would by the `ttl` of ten seconds.
-const SOON: Duration = Duration::from_secs(5);
+/// How soon half of the gates refuse on a machine that has nothing else to do.
+const SOON: Duration = Duration::from_secs(1);
+
+/// So many tries has a machine that is busy with other tests until they do: who is told by the `ttl` of ten seconds, or by
+/// asking every now and then, is not as soon as that so often.
+const TRIES: usize = 15;
 
 /// How many gates there are in each turn, and how often a token is revoked.
 fn turns() -> (Vec<usize>, usize) {
@@ -121,17 +125,24 @@ async fn measure(what: &str, installation: &Installation, client: &Client) {
             let next = (gates.len()..number.min(gates.len() + 4)).map(|_| Gate::start(installation.issuer.clone()));
             gates.extend(next.collect::<JoinSet<_>>().join_all().await);
         }
-        let mut took = Vec::new();
-        for _ in 0..=rounds {
-            took.push(refused_after(client, &gates).await);
-        }
-        let mut took = took.split_off(1).concat(); // in the first round gates had yet to begin to wait
-        took.sort_unstable();
-        let (half, most) = (took[took.len() / 2], took[took.len() - 1]);
+        refused_after(client, &gates).await; // gates have yet to begin to wait
+        let mut tries = 0;
+        let (half, most) = loop {
+            let mut took = Vec::new();
+            for _ in 0..rounds {
+                took.extend(refused_after(client, &gates).await);
+            }
+            took.sort_unstable();
+            let (half, most) = (took[took.len() / 2], took[took.len() - 1]);
+            tries += 1;
+            if half < SOON {
+                break (half, most);
+            }
+            assert!(tries < TRIES, "{half:?}");
+        };
         let resident = gates.iter().map(|gate| gate.process.resident_kib()).sum::<usize>() / number / 1024;
         let (half_ms, most_ms) = (half.as_millis(), most.as_millis());
         println!("{what}, {number} gates: half refuse after {half_ms} ms, all after {most_ms} ms; {resident} MiB each");
-        assert!(half < SOON, "{half:?}");
     }
 }
 

@@ -110,7 +110,7 @@ async fn readiness(process: &Process) -> u16 {
 }
 
 /// A token, as clients get one: with the nonce that they are asked for, once.
-async fn token(client: &Client) -> Answer {
+pub async fn token(client: &Client) -> Answer {
     let parameters = [CLIENT_CREDENTIALS[0], ("resource", "https://api.example.com"), ("scope", "orders:read")];
     let answer = client.request(SystemClock.now(), &parameters).send().await;
     let Some(nonce) = answer.header("dpop-nonce").filter(|_| answer.status == 400) else { return answer };
@@ -121,7 +121,7 @@ async fn token(client: &Client) -> Answer {
 }
 
 /// Calls the API, as clients do.
-async fn call(envoy: u16, client: &Client, token: &str) -> u16 {
+pub async fn call(envoy: u16, client: &Client, token: &str) -> u16 {
     let url = "https://api.example.com/orders/1";
     let ask = async |nonce: Option<&str>| {
         let mut claims = crate::client::claims(&client.resource_proof("GET", url, token, SystemClock.now()));

@@ -808,7 +808,7 @@ async fn an_access_token_is_found_by_its_handle_until_it_is_over(make: Make) {
     assert_eq!(store.check_room_for_access_token().await, Ok(()));
 }
 
-fn access_token(number: u64) -> AccessTokenRecord {
+pub fn access_token(number: u64) -> AccessTokenRecord {
     AccessTokenRecord {
         digest: Digest::<AccessTokenKind>::from_bytes(bytes(number)),
         claims: format!(r#"{{"jti":"{number}","sub":"ada"}}"#),
@@ -1138,7 +1138,7 @@ async fn people_are_forgotten_when_nothing_needs_them(make: Make) {
     assert_eq!(store.sweep(Timestamp::MAX, 100).await, Ok(0));
 }
 
-fn client(number: u64) -> ClientRecord {
+pub fn client(number: u64) -> ClientRecord {
     ClientRecord {
         id: format!("reg-{number}").parse().expect("a name"),
         metadata: format!("{{\"client_name\":\"é{number}\"}}"),
@@ -1674,22 +1674,22 @@ async fn a_call_that_fails_does_not_spoil_those_that_share_its_commit() {
     }
 }
 
-const SECOND: Duration = Duration::from_secs(1);
+pub const SECOND: Duration = Duration::from_secs(1);
 
-const DAY: Duration = Duration::from_hours(24);
+pub const DAY: Duration = Duration::from_hours(24);
 
-const fn now() -> Timestamp {
+pub const fn now() -> Timestamp {
     Timestamp::from_millis(1_760_000_000_123)
 }
 
 /// Different bytes for each number.
-fn bytes<const N: usize>(number: u64) -> [u8; N] {
+pub fn bytes<const N: usize>(number: u64) -> [u8; N] {
     let mut bytes = [7; N];
     bytes[..8].copy_from_slice(&number.to_be_bytes());
     bytes
 }
 
-fn code(number: u64) -> CodeRecord {
+pub fn code(number: u64) -> CodeRecord {
     CodeRecord {
         digest: Digest::<CodeKind>::from_bytes(bytes(number)),
         transaction: TransactionId(bytes(number)),
@@ -1711,7 +1711,7 @@ fn code(number: u64) -> CodeRecord {
     }
 }
 
-fn pushed(number: u64) -> PushedRequest {
+pub fn pushed(number: u64) -> PushedRequest {
     PushedRequest {
         digest: Digest::<RequestUriKind>::from_bytes(bytes(number)),
         transaction: TransactionId(bytes(number)),
@@ -1722,7 +1722,7 @@ fn pushed(number: u64) -> PushedRequest {
     }
 }
 
-fn device(number: u64) -> DeviceRecord {
+pub fn device(number: u64) -> DeviceRecord {
     DeviceRecord {
         digest: Digest::<DeviceCodeKind>::from_bytes(bytes(number)),
         user_code: Digest::<UserCodeKind>::from_bytes(bytes(number + 500)),
@@ -1754,7 +1754,7 @@ async fn decide(store: &dyn Store, device: &DeviceRecord, decision: &Decision) {
     assert_eq!(store.decide_device(device.digest, browser(1), decision, now()).await, Ok(true));
 }
 
-fn grant(number: u64) -> Grant {
+pub fn grant(number: u64) -> Grant {
     Grant {
         handle: GrantHandle(bytes(number)),
         client_id: "spa".parse().expect("a client"),
@@ -1778,7 +1778,7 @@ fn grant(number: u64) -> Grant {
 }
 
 /// A rotation of `grant` as it is; `salt` tells the new tokens of two callers apart.
-fn rotation(grant: &Grant, salt: u64) -> Rotation {
+pub fn rotation(grant: &Grant, salt: u64) -> Rotation {
     let RefreshState { tag_key, current_n, current_hash, .. } = grant.refresh;
     let previous = Previous { n: current_n, hash: current_hash, seed: bytes(salt), rotated_at_millis: now().millis() };
     let next =
@@ -1794,11 +1794,11 @@ fn rotation(grant: &Grant, salt: u64) -> Rotation {
     }
 }
 
-fn assertion(number: u64) -> ReplayKey {
+pub fn assertion(number: u64) -> ReplayKey {
     ReplayKey::from_bytes(bytes(number))
 }
 
-fn session(number: u64) -> SessionRecord {
+pub fn session(number: u64) -> SessionRecord {
     SessionRecord {
         digest: Digest::<SessionKind>::from_bytes(bytes(number)),
         id: SessionId(bytes(100 + number)),
@@ -1810,7 +1810,7 @@ fn session(number: u64) -> SessionRecord {
     }
 }
 
-fn session_client(session: u64, client: &str) -> SessionClient {
+pub fn session_client(session: u64, client: &str) -> SessionClient {
     SessionClient {
         session: SessionId(bytes(session)),
         client_id: client.parse().expect("a name"),
@@ -1823,7 +1823,7 @@ fn session_client(session: u64, client: &str) -> SessionClient {
     }
 }
 
-fn person(number: u64) -> PersonRecord {
+pub fn person(number: u64) -> PersonRecord {
     PersonRecord {
         subject: format!("person-{number}").parse().expect("a subject"),
         name: "Ada".to_owned(),
@@ -1835,7 +1835,7 @@ fn person(number: u64) -> PersonRecord {
     }
 }
 
-fn key(generation: u64) -> KeyRecord {
+pub fn key(generation: u64) -> KeyRecord {
     KeyRecord {
         generation,
         kid: format!("kid {generation}"),
@@ -1850,7 +1850,7 @@ fn key(generation: u64) -> KeyRecord {
 }
 
 /// Puts a grant in the store in the one way there is: a code is redeemed for it.
-async fn begin(store: &dyn Store, grant: &Grant) {
+pub async fn begin(store: &dyn Store, grant: &Grant) {
     begin_at(store, grant, now()).await;
 }
 
