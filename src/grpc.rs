@@ -44,6 +44,8 @@ use mutual::MutualListener;
 pub use socket::Access;
 use socket::Socket;
 
+use crate::clock::pause;
+
 /// How many questions one connection may have open at once. More would only wait for a processor, past their deadline.
 const STREAMS_PER_CONNECTION: u32 = 1_024;
 
@@ -371,7 +373,7 @@ fn unhurried<T>(incoming: impl Stream<Item = io::Result<T>>) -> impl Stream<Item
         failing = failed;
         async move {
             if failed {
-                let _ = tokio::time::timeout(ACCEPT_PAUSE, std::future::pending::<()>()).await;
+                pause(ACCEPT_PAUSE).await;
             }
             accepted
         }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{AppError, LAST_PROBE, Stop, bind_within, told};
-use crate::clock::SystemClock;
+use crate::clock::{SystemClock, pause};
 use crate::inject::Template;
 use crate::telemetry::Metrics;
 use crate::web::{AdminSite, Door, InjectorSite, Limits, Site, Tls, TlsFiles};
@@ -106,7 +106,7 @@ impl Injector {
             if announced {
                 let delay = self.delay.as_secs();
                 tracing::info!(delay, "told to stop: readiness fails, and reviews are answered for {delay} s more");
-                let _ = tokio::time::timeout(self.delay, std::future::pending::<()>()).await;
+                pause(self.delay).await;
             }
             stop.send_replace(true);
         };

@@ -4,9 +4,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
-
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp, pause};
 use crate::store::Store;
 
 /// How long nothing is swept when nothing is due any more, and up to a tenth longer: replicas take turns.
@@ -116,11 +114,6 @@ impl Steadiness {
 fn agree(earlier: Reading, later: Reading) -> bool {
     let expected = earlier.1 + (later.0 - earlier.0);
     later.1.since(expected) <= CLOCK_JUMP && expected.since(later.1) <= CLOCK_JUMP
-}
-
-/// Lets others go on for a while.
-async fn pause(duration: Duration) {
-    let _ = timeout(duration, std::future::pending::<()>()).await;
 }
 
 /// A number below a hundred that differs between processes.

@@ -9,7 +9,6 @@ use super::preflight::is_preflight;
 use super::{
     Answer, Context, Denial, Enforcer, Preflight, Request, Resource, Rule, Single, Stop, check_connection, policy,
 };
-use crate::uri::Origin;
 
 /// What a request is about.
 pub(super) struct Route<'a> {
@@ -35,10 +34,10 @@ impl Enforcer {
         let path = normal_path(request.target)?;
         check_connection(&request.headers)?;
         // A document is not below its resource (RFC 9728 §3.1), so a resource that a route names is not the one meant.
-        let document =
-            |one: &Arc<Resource>| Some((Arc::clone(one), one.document(request.method, &path, there.len() == 1)?));
-        if let Some((described, answer)) = there.iter().find_map(document) {
-            context.settle(&described, request);
+        let alone = there.len() == 1;
+        let found = there.iter().find_map(|one| Some((one, one.document(request.method, &path, alone)?)));
+        if let Some((described, answer)) = found {
+            context.settle(described, request);
             return Err(Stop::Described(answer));
         }
         let resource = if let Some(only) = settled {
@@ -94,12 +93,11 @@ type AtHost<'a> = (&'a [Arc<Resource>], Option<&'a Arc<Resource>>);
 impl Context {
     /// Notes which resource a request is about, and which of the origins whose scripts may read its answers asks.
     fn settle(&mut self, resource: &Arc<Resource>, request: &Request<'_>) -> Arc<Resource> {
-        self.origin = match request.headers.single("origin") {
-            Single::One(origin) => {
-                let is_it = |one: &Origin| one.to_string().as_bytes() == origin;
-                resource.settings.cors_origins.iter().position(is_it)
-            }
-            Single::Absent | Single::Several => None,
+        let origins = &resource.settings.cors_origins;
+        let asks = (!origins.is_empty()).then(|| request.headers.single("origin"));
+        self.origin = match asks {
+            Some(Single::One(origin)) => origins.iter().position(|one| one.to_string().as_bytes() == origin),
+            Some(Single::Absent | Single::Several) | None => None,
         };
         Arc::clone(self.resource.insert(Arc::clone(resource)))
     }

@@ -43,17 +43,21 @@ pub(super) fn check_replicas(
         Store::Memory | Store::Sqlite { .. } => false, // one process serves from it
         Store::Postgres(_) => true,
     };
-    let said = match given.map(|given| &given.value) {
-        None => false,
-        Some(ReplayFile::Local(local)) => local.value.replicas.is_some() || local.place.lost("replicas"),
-        Some(ReplayFile::Redis(_)) => true,
-    };
-    if several && !said {
+    if several && !is_said(given) {
         let place = given.map_or(place, |given| &given.place);
         let fault = "leaves each replica with a memory of its own: a proof would pass once at each";
         judge.report(Mistake::about(place, fault).help(
             "share it with `replay: { redis: … }`, or say what is meant: `replay: { local: { replicas: only_one } }`",
         ));
+    }
+}
+
+/// Whether it is said how several processes know of each other's proofs: they share them, or somebody means it otherwise.
+fn is_said(given: Option<&Given<ReplayFile>>) -> bool {
+    match given.map(|given| &given.value) {
+        None => false,
+        Some(ReplayFile::Local(local)) => local.value.replicas.is_some() || local.place.lost("replicas"),
+        Some(ReplayFile::Redis(_)) => true,
     }
 }
 
@@ -67,16 +71,11 @@ pub(super) fn nonce_keys(
     (replay, issues): (Option<&Given<ReplayFile>>, bool),
 ) -> Vec<RootKey> {
     let Some(given) = given else { return Vec::new() };
-    let said = match replay.map(|given| &given.value) {
-        None => false,
-        Some(ReplayFile::Local(local)) => local.value.replicas.is_some() || local.place.lost("replicas"),
-        Some(ReplayFile::Redis(_)) => true,
-    };
     if issues {
         let fault =
             "is for gates without `authorization_server`: beside one, nonces are made under secrets in its store";
         judge.report(Mistake::about(&given.place, fault).help("take it out"));
-    } else if !said {
+    } else if !is_said(replay) {
         let fault =
             "has gates take each other's nonces, and each has a memory of its own: a proof would pass once at each";
         judge.report(Mistake::about(&given.place, fault).help(

@@ -694,113 +694,95 @@ impl Store for MemoryStore {
 
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u32, Unavailable> {
         let mut held = self.held();
-        let (mut shares, mut total) = (Shares::of(limit, KINDS), 0);
+        let mut shares = Shares::of(limit, KINDS.len());
         while let Some(next @ (kind, share)) = shares.deal() {
             let mut left = share;
-            held.sweep(kind, &self.limits, now, &mut left);
+            KINDS[kind](&mut held, &self.limits, now, &mut left);
             shares.took(next, share - left);
-            total += share - left;
         }
-        Ok(total)
+        Ok(shares.removed())
     }
 }
 
-/// How many kinds of records [`Held::sweep`] knows.
-const KINDS: usize = 13;
+/// Removes records of one kind whose time is over before a moment, and counts down by each how many still may go.
+type Sweep = fn(&mut Held, &Limits, Timestamp, &mut u32);
 
-impl Held {
-    /// Removes records of one kind whose time is over before `now`, and counts `left` down by each.
-    fn sweep(&mut self, kind: usize, limits: &Limits, now: Timestamp, left: &mut u32) {
-        let Held {
-            pushed_requests,
-            begun_by,
-            waiting,
-            codes,
-            transactions,
-            ended_transactions,
-            devices,
-            user_codes,
-            grants,
-            begun,
-            clients,
-            sessions,
-            session_clients,
-            people,
-            assertions,
-            revocations,
-            access_tokens,
-            keys,
-            ..
-        } = self;
-        match kind {
-            0 => pushed_requests.sweep(
-                now,
-                left,
-                |request| limits.pushed_request_due(request),
-                |request| {
-                    begun_by.remove(&request.transaction);
-                    waits_no_longer(waiting, &request);
-                },
-            ),
-            1 => codes.sweep(
-                now,
-                left,
-                |code| limits.code_due(code),
-                |code| {
-                    transactions.remove(&code.transaction);
-                },
-            ),
-            2 => devices.sweep(
-                now,
-                left,
-                |device| limits.device_due(device),
-                |device| {
-                    user_codes.remove(device.user_code.as_bytes());
-                },
-            ),
-            3 => grants.sweep(
-                now,
-                left,
-                |grant| limits.grant_due(grant),
-                |grant| {
-                    let of_person = (grant.subject, grant.client_id);
-                    if let Some(begun_by) = begun.get_mut(&of_person) {
-                        begun_by.remove(&(grant.created_at, grant.handle.0));
-                        if begun_by.is_empty() {
-                            begun.remove(&of_person);
-                        }
+/// Every kind.
+const KINDS: &[Sweep] = &[
+    |held, limits, now, left| {
+        held.pushed_requests.sweep(
+            now,
+            left,
+            |request| limits.pushed_request_due(request),
+            |request| {
+                held.begun_by.remove(&request.transaction);
+                waits_no_longer(&mut held.waiting, &request);
+            },
+        );
+    },
+    |held, limits, now, left| {
+        held.codes.sweep(
+            now,
+            left,
+            |code| limits.code_due(code),
+            |code| {
+                held.transactions.remove(&code.transaction);
+            },
+        );
+    },
+    |held, limits, now, left| {
+        held.devices.sweep(
+            now,
+            left,
+            |device| limits.device_due(device),
+            |device| {
+                held.user_codes.remove(device.user_code.as_bytes());
+            },
+        );
+    },
+    |held, limits, now, left| {
+        held.grants.sweep(
+            now,
+            left,
+            |grant| limits.grant_due(grant),
+            |grant| {
+                let of_person = (grant.subject, grant.client_id);
+                if let Some(begun_by) = held.begun.get_mut(&of_person) {
+                    begun_by.remove(&(grant.created_at, grant.handle.0));
+                    if begun_by.is_empty() {
+                        held.begun.remove(&of_person);
                     }
-                },
-            ),
-            4 => sessions.sweep(now, left, session_due, drop),
-            5 => session_clients.sweep(now, left, |client| client.expires_at, drop),
-            6 => people.sweep(now, left, person_due, drop),
-            7 => ended_transactions.sweep(now, left, |until| *until, drop),
-            8 => assertions.sweep(now, left, |until| *until, drop),
-            9 => revocations.sweep(now, left, |revocation| revocation.expires, drop),
-            10 => access_tokens.sweep(now, left, |token| token.expires_at, drop),
-            11 => {
-                let newest = keys.last_key_value().map(|(generation, _)| *generation);
-                keys.retain(|generation, key| {
-                    let goes = *left > 0 && key.drop_at < now && Some(*generation) != newest;
-                    *left -= u32::from(goes);
-                    !goes
-                });
-            }
-            _ => {
-                let disposable = |client: &ClientRecord| client.disposable_from.is_some_and(|from| from < now);
-                if clients.values().any(disposable) {
-                    let used: HashSet<_> = grants.records.values().map(|grant| &grant.client_id).collect();
-                    clients.retain(|id, client| {
-                        let goes = *left > 0 && disposable(client) && !used.contains(id);
-                        *left -= u32::from(goes);
-                        !goes
-                    });
                 }
-            }
+            },
+        );
+    },
+    |held, _, now, left| held.sessions.sweep(now, left, session_due, drop),
+    |held, _, now, left| held.session_clients.sweep(now, left, |client| client.expires_at, drop),
+    |held, _, now, left| held.people.sweep(now, left, person_due, drop),
+    |held, _, now, left| held.ended_transactions.sweep(now, left, |until| *until, drop),
+    |held, _, now, left| held.assertions.sweep(now, left, |until| *until, drop),
+    |held, _, now, left| held.revocations.sweep(now, left, |revocation| revocation.expires, drop),
+    |held, _, now, left| held.access_tokens.sweep(now, left, |token| token.expires_at, drop),
+    |held, _, now, left| {
+        let newest = held.keys.last_key_value().map(|(generation, _)| *generation);
+        held.keys.retain(|generation, key| {
+            let goes = *left > 0 && key.drop_at < now && Some(*generation) != newest;
+            *left -= u32::from(goes);
+            !goes
+        });
+    },
+    |held, _, now, left| {
+        let disposable = |client: &ClientRecord| client.disposable_from.is_some_and(|from| from < now);
+        if held.clients.values().any(disposable) {
+            let used: HashSet<_> = held.grants.records.values().map(|grant| &grant.client_id).collect();
+            held.clients.retain(|id, client| {
+                let goes = *left > 0 && disposable(client) && !used.contains(id);
+                *left -= u32::from(goes);
+                !goes
+            });
         }
-    }
-}
+    },
+];
 
 /// A limit, as iterators have it.
 fn at_most(limit: u32) -> usize {

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 /// Deals out what one batch may remove: as much to each kind of record, and what some do not need to the others.
 pub(super) struct Shares {
-    /// What may still be removed.
+    /// How much may be removed.
+    limit: u32,
+    /// What of that is left.
     left: u32,
     /// How much of each kind in this turn.
     share: u32,
@@ -17,7 +19,7 @@ pub(super) struct Shares {
 impl Shares {
     /// A batch of at most `limit` records of so many kinds.
     pub(super) fn of(limit: u32, kinds: usize) -> Self {
-        Self { left: limit, share: 0, waiting: VecDeque::new(), more: (0..kinds).collect() }
+        Self { limit, left: limit, share: 0, waiting: VecDeque::new(), more: (0..kinds).collect() }
     }
 
     /// The number of the kind that is asked next, and how many of its records may go; `None` at the end of the batch.
@@ -38,6 +40,11 @@ impl Shares {
             self.more.push_back(kind);
         }
     }
+
+    /// How many have gone.
+    pub(super) fn removed(&self) -> u32 {
+        self.limit - self.left
+    }
 }
 
 #[cfg(test)]
@@ -53,15 +60,14 @@ mod tests {
             (500, vec![0; 13], vec![0; 13]),
             (3, vec![9; 5], vec![8, 8, 8, 9, 9]),
         ] {
-            let (mut held, mut shares, mut removed) = (had.clone(), Shares::of(limit, had.len()), 0);
+            let (mut held, mut shares) = (had.clone(), Shares::of(limit, had.len()));
             while let Some(next @ (kind, share)) = shares.deal() {
                 let goes = share.min(held[kind]);
                 held[kind] -= goes;
-                removed += goes;
                 shares.took(next, goes);
             }
             assert_eq!(held, left, "{limit} of {had:?}");
-            assert_eq!(removed, limit.min(had.iter().sum()));
+            assert_eq!(shares.removed(), limit.min(had.iter().sum()));
         }
     }
 }

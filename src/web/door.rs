@@ -22,6 +22,7 @@ use super::stall::{Watched, Writes};
 use super::tls::{self, Tls};
 use super::{Response, Site, respond};
 use crate::certificate::ClientCertificate;
+use crate::clock::pause;
 
 /// Bounds of a door.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +109,7 @@ impl Door {
             };
             let (Ok(permit), Ok((stream, peer))) = accepted else {
                 // Out of descriptors, or the peer is gone already. Let others finish before the next try.
-                let _ = tokio::time::timeout(ACCEPT_PAUSE, std::future::pending::<()>()).await;
+                pause(ACCEPT_PAUSE).await;
                 continue;
             };
             let site = Arc::clone(&site);

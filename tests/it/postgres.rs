@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::task::JoinSet;
-use tollgate::clock::{Clock as _, SystemClock};
+use tollgate::clock::{Clock as _, SystemClock, Timestamp};
 use tollgate::store::{
-    EndedBy, LastAlive, Limits, PostgresError, PostgresSettings, PostgresStore, Redeemed, SenderConstraint, Store,
-    TokenName, Unavailable,
+    EndedBy, Grant, LastAlive, Limits, PostgresError, PostgresSettings, PostgresStore, Redeemed, SenderConstraint,
+    Store, TokenName, Unavailable,
 };
 
 use crate::client::{CLIENT_CREDENTIALS, code_request, poll_request, refresh_request};
@@ -114,16 +114,22 @@ async fn a_database_that_is_not_there_is_said() {
     assert!(said.contains("tollgate on 127.0.0.1") && !said.contains("a-secret"), "{said}");
 }
 
+/// A grant that has just begun.
+async fn begin(store: &dyn Store, now: Timestamp) -> Grant {
+    let code = record_code(store, now, "spa", None).await;
+    let code = code.parse::<tollgate::secret::AuthorizationCode>().expect("a code").digest();
+    let record = store.code(code).await.expect("a store").expect("the code");
+    let (_, grant) = grant(&record, SenderConstraint::None);
+    assert_eq!(store.redeem_code(code, &grant, now).await, Ok(Redeemed::First));
+    grant
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_this_version_does_not_understand_is_an_outage() {
     let (stores, url) = replicas(1).await;
     let store = &stores[0];
     let now = SystemClock.now();
-    let code = record_code(&**store, now, "spa", None).await;
-    let code = code.parse::<tollgate::secret::AuthorizationCode>().expect("a code").digest();
-    let record = store.code(code).await.expect("a store").expect("the code");
-    let (_, grant) = grant(&record, SenderConstraint::None);
-    assert_eq!(store.redeem_code(code, &grant, now).await, Ok(Redeemed::First));
+    let grant = begin(&**store, now).await;
     for change in ["sender_constraint = 'mtls'", "sender_constraint = 'none', ended_at = 1, ended_by = 'whim'"] {
         execute(&url, &format!("UPDATE grants SET {change}")).await;
         assert_eq!(store.grant(grant.handle).await, Err(Unavailable::Down), "{change}");
@@ -255,11 +261,7 @@ async fn a_client_with_very_many_grants_goes_step_by_step() {
     let (stores, url) = replicas(1).await;
     let store = &stores[0];
     let now = SystemClock.now();
-    let code = record_code(&**store, now, "spa", None).await;
-    let code = code.parse::<tollgate::secret::AuthorizationCode>().expect("a code").digest();
-    let record = store.code(code).await.expect("a store").expect("the code");
-    let (_, grant) = grant(&record, SenderConstraint::None);
-    assert_eq!(store.redeem_code(code, &grant, now).await, Ok(Redeemed::First));
+    let grant = begin(&**store, now).await;
     // One statement may end so many.
     let many = format!(
         "DO $$ DECLARE names text; BEGIN
@@ -288,11 +290,7 @@ async fn what_somebody_ends_whose_clock_is_behind_is_found() {
     let (stores, _) = replicas(1).await;
     let store = &stores[0];
     let now = SystemClock.now();
-    let code = record_code(&**store, now, "spa", None).await;
-    let code = code.parse::<tollgate::secret::AuthorizationCode>().expect("a code").digest();
-    let record = store.code(code).await.expect("a store").expect("the code");
-    let (_, grant) = grant(&record, SenderConstraint::None);
-    assert_eq!(store.redeem_code(code, &grant, now).await, Ok(Redeemed::First));
+    let grant = begin(&**store, now).await;
     let (behind, name) = (now.before(Duration::from_mins(10)), TokenName([7; 32]));
     assert_eq!(store.end_grant(grant.handle, EndedBy::Revoked, behind).await, Ok(()));
     assert_eq!(store.revoke_token(name, now + Duration::from_mins(5), behind).await, Ok(()));

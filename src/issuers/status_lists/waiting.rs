@@ -11,10 +11,10 @@
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::{Copied, List, TTL};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{self, Clock, Timestamp};
 
 /// How long anybody is asked to wait at most: proxies give up on answers that take longer.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(12);
@@ -106,6 +106,6 @@ pub(super) async fn wait(list: Weak<List>, clock: Arc<dyn Clock>) {
         };
         this.waiting().failures = 0;
         drop(this);
-        let _ = timeout(pause, std::future::pending::<()>()).await;
+        clock::pause(pause).await;
     }
 }

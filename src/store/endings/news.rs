@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 use super::waiters::{Waiter, Waiters};
+use crate::clock;
 use crate::token::{STATUS_LISTS, StatusIndex};
 use crate::unavailable::Unavailable;
 
@@ -110,7 +111,7 @@ impl News {
         let pause = if waited_for { every.min(READ_SOON) } else { every };
         let _ = timeout(pause, self.asked.notified()).await;
         let rest = NEWS_EVERY.saturating_sub(last.elapsed());
-        let _ = timeout(rest, std::future::pending::<()>()).await;
+        clock::pause(rest).await;
     }
 
     /// Notes that the store is being read.

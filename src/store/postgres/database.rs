@@ -21,6 +21,7 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
+use crate::clock;
 use crate::store::Unavailable;
 use crate::store::record::UnknownName;
 
@@ -236,5 +237,5 @@ async fn ask(
 async fn pause(attempt: u32) {
     let part = RandomState::new().hash_one(attempt) % 1_000; // of a thousand
     let pause = PAUSE * attempt * u32::try_from(part).unwrap_or_default() / 1_000;
-    let _ = timeout(pause, std::future::pending::<()>()).await;
+    clock::pause(pause).await;
 }

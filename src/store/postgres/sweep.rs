@@ -113,7 +113,7 @@ pub(super) async fn sweep(database: &Database, now: Timestamp, kept: Duration, l
         if database_now > now + AHEAD {
             tracing::warn!("the clock is behind the database's: what it takes for good may be over");
         }
-        let (mut shares, mut total) = (Shares::of(limit, KINDS.len()), 0);
+        let mut shares = Shares::of(limit, KINDS.len());
         while let Some(next @ (kind, share)) = shares.deal() {
             let Kind { kept: is_kept, statement } = &KINDS[kind];
             let before = if *is_kept { now.before(kept) } else { now };
@@ -121,11 +121,10 @@ pub(super) async fn sweep(database: &Database, now: Timestamp, kept: Duration, l
             let removed = transaction.execute(&delete, &[&before, &i64::from(share)]).await?;
             let removed = u32::try_from(removed).unwrap_or(u32::MAX).min(share);
             shares.took(next, removed);
-            total += removed;
         }
         let lives = transaction.prepare_cached("DELETE FROM lives WHERE at < $1").await?;
         transaction.execute(&lives, &[&now.before(LIFE_KEPT)]).await?;
-        Ok(total)
+        Ok(shares.removed())
     };
     database.transact(steps).await
 }

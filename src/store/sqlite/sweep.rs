@@ -63,7 +63,7 @@ const KINDS: &[Kind] = &[
 
 /// Removes at most `limit` rows, and gives how many it removed.
 pub(super) fn sweep(connection: &Connection, now: Timestamp, kept: Duration, limit: u32) -> Result<u32, Fault> {
-    let (mut shares, mut total) = (Shares::of(limit, KINDS.len()), 0);
+    let mut shares = Shares::of(limit, KINDS.len());
     while let Some(next @ (kind, share)) = shares.deal() {
         let Kind { kept: is_kept, statements } = &KINDS[kind];
         let before = if *is_kept { now.before(kept) } else { now };
@@ -74,7 +74,6 @@ pub(super) fn sweep(connection: &Connection, now: Timestamp, kept: Duration, lim
             left = left.saturating_sub(u32::try_from(removed).unwrap_or(u32::MAX));
         }
         shares.took(next, share - left);
-        total += share - left;
     }
-    Ok(total)
+    Ok(shares.removed())
 }
