@@ -29,6 +29,9 @@ const TTL: Duration = Duration::from_secs(10);
 /// How soon most gates must hear of a revocation, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(5);
 
+/// How long thousands of gates may take for what takes fifty a moment: who has failed four times waits for sixteen seconds.
+const LONG: Duration = Duration::from_mins(3);
+
 /// How many gates there are, and how long nothing happens while it is measured what that costs.
 fn size() -> (usize, Duration) {
     #[expect(clippy::disallowed_methods, reason = "`make fleet` says how many")]
@@ -168,6 +171,7 @@ impl Gate {
                     let _ = answer.bytes().await;
                 }
             }
+            drop(connection); // nobody keeps one for minutes, and this process may not open as many files
             due.tick().await;
         }
     }
@@ -235,32 +239,31 @@ struct Fleet {
     number: usize,
     standings: watch::Receiver<[usize; 3]>,
     told: mpsc::UnboundedReceiver<Told>,
-    _gates: JoinSet<()>,
+    gates: JoinSet<()>,
 }
 
 impl Fleet {
     /// Starts them, a few at a time, and waits until all have the list.
     async fn start(issuers: &Issuers, number: usize, address: impl Fn(usize) -> IpAddr) -> Self {
-        let (standings, mut stand) = watch::channel([number, 0, 0]);
+        let (standings, stand) = watch::channel([number, 0, 0]);
         let (told, hear) = mpsc::unbounded_channel();
-        let mut gates = JoinSet::new();
+        let mut fleet = Self { number, standings: stand, told: hear, gates: JoinSet::new() };
         for n in 0..number {
             let issuer = n % issuers.ports.len();
             let (origin, trusted) = (issuers.origin(issuer), issuers.trusted());
             let gate =
                 Gate { issuer, origin, address: address(n), trusted, standings: standings.clone(), told: told.clone() };
-            gates.spawn(gate.live(KEYS_EVERY.mul_f64(as_f64(n + 1) / as_f64(number))));
+            fleet.gates.spawn(gate.live(KEYS_EVERY.mul_f64(as_f64(n + 1) / as_f64(number))));
             let most_away = number - (n + 1) + 100;
-            eventually("the list at most gates", stand.wait_for(|standings| standings[0] <= most_away))
-                .await
-                .expect("gates");
+            fleet.until("the list at most gates", |standings| standings[Standing::Away as usize] <= most_away).await;
         }
-        eventually("the list at all gates", stand.wait_for(|standings| standings[0] == 0)).await.expect("gates");
-        Self { number, standings: stand, told: hear, _gates: gates }
+        fleet.until("the list at all gates", |standings| standings[Standing::Away as usize] == 0).await;
+        fleet
     }
 
     async fn until(&mut self, what: &str, holds: impl FnMut(&[usize; 3]) -> bool) {
-        eventually(what, self.standings.wait_for(holds)).await.expect("gates");
+        let held = timeout(LONG, self.standings.wait_for(holds)).await.is_ok_and(|held| held.is_ok());
+        assert!(held, "{what}: gates stand {:?} after {LONG:?}", *self.standings.borrow());
     }
 
     fn standing(&self, standing: Standing) -> usize {
