@@ -84,7 +84,7 @@ pub use upstream::{
     CLAIMS_LIMIT, ClaimsHeader, HeaderFault, IdentityHeader, UpstreamAuthorization, UpstreamChanges, UpstreamView,
     VALUE_LIMIT,
 };
-pub use upstream_token::UpstreamTokens;
+pub use upstream_token::{UpstreamKeys, UpstreamTokens};
 
 use credentials::Credentials;
 use metadata::PreparedMetadata;

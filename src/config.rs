@@ -136,11 +136,13 @@ impl Config {
         };
         let rules = self.protected_resources.iter().flat_map(|one| one.rules.iter().map(move |rule| (one, rule)));
         let unnamed = self.protected_resources.iter().filter(|resource| {
-            matches!(&resource.upstream.authorization, authz::UpstreamAuthorization::Internal(tokens) if tokens.key.is_none())
+            matches!(&resource.upstream.authorization, authz::UpstreamAuthorization::Internal(tokens) if tokens.keys.is_none())
         });
+        // With a store there are keys that every process knows.
+        let unnamed = unnamed.filter(|_| self.authorization_server.is_none());
         let unnamed = unnamed.map(|resource| {
             format!(
-                "`upstream.internal_jwt` of {} has no `key_file`: each process signs with a key of its own, and another one after a \
+                "`upstream.internal_jwt` of {} has no `key_file`, and there is no store: each process signs with a key of its own, and another one after a \
                  restart, so a service must fetch the keys again when it meets an unknown `kid`, and all of them from one process",
                 resource.audience.as_str()
             )

@@ -5,7 +5,8 @@
 //! same one, and nothing has to happen on time but that the next key is announced.
 //!
 //! Beside each key there is a secret, with the same life: nonces, forms and cookies are made under the one whose key signs,
-//! and count while that key is published.
+//! and count while that key is published. So does the key that is derived from it, with which a gate beside us signs what it
+//! tells upstreams.
 //!
 //! Invariant: private keys rest sealed under the key-encryption key. If that is the wrong one, nothing starts; it never
 //! creates a second identity.
@@ -23,7 +24,7 @@ use crate::audit;
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::jose::{Algorithm, Json, PublicKey, SigningKey};
-use crate::secret::rotation::RotatingSecret;
+use crate::secret::rotation::{Rotating, RotatingSecret};
 use crate::secret::seal::{KeyRing, RootKey};
 use crate::store::{KeyRecord, Store, Unavailable};
 use crate::token::{KeyLookup, KeysFault, Renew};
@@ -79,6 +80,7 @@ pub struct SigningKeys {
     sealing_secrets: KeyRing,
     root: RootKey,
     secrets: RotatingSecret,
+    upstream: Rotating<Arc<SigningKey>>,
     /// Where new secrets come from.
     entropy: Arc<dyn Entropy>,
     schedule: KeySchedule,
@@ -126,12 +128,14 @@ impl SigningKeys {
         now: Timestamp,
     ) -> Result<Self, KeysError> {
         let root = root::read(&*store, &kek, &*entropy).await?;
+        let upstream = Arc::new(secrets::upstream_key(&root)?);
         let keys = Self {
             store,
             sealing: kek.derive(SIGNING_KEYS),
             sealing_secrets: kek.derive(secrets::SECRETS),
             kek,
             secrets: RotatingSecret::from(root.clone()), // until the keys are read
+            upstream: upstream.into(),                   // likewise
             root,
             entropy,
             schedule,
@@ -171,6 +175,13 @@ impl SigningKeys {
     #[must_use]
     pub fn secrets(&self) -> &RotatingSecret {
         &self.secrets
+    }
+
+    /// What a gate beside us signs its tokens for upstreams with, at every replica the same: keys that take turns as the secrets
+    /// do from which they are derived, each known before it signs.
+    #[must_use]
+    pub fn upstream(&self) -> &Rotating<Arc<SigningKey>> {
+        &self.upstream
     }
 
     /// What new keys sign with.
@@ -354,6 +365,7 @@ impl SigningKeys {
         }
         let same = ring.iter().map(|held| &held.record).eq(known.iter().map(|held| &held.record));
         if !same {
+            self.upstream.replace(ring.iter().map(Held::upstream_term).collect::<Result<_, _>>()?);
             self.secrets.replace(ring.iter().map(Held::term).collect());
         }
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;

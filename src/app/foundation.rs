@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::serving::Serving;
 use super::{AppError, Seams, gauges};
+use crate::authz::UpstreamKeys;
 use crate::cache::{DEFAULT_PROOF_KEYS, DEFAULT_TOKENS, KnownProofKeys, Tokens};
 use crate::clock::Clock;
 use crate::config;
@@ -38,8 +39,8 @@ pub(super) struct Foundation {
     /// What they are made under by a gate without a store that shares no keys with others: made for this life.
     own_secret: RootKey,
     pub(super) proof_keys: Arc<dyn ProofKeys>,
-    /// What tokens for upstreams are signed with where the configuration names no key: made for this life.
-    pub(super) upstream_key: Arc<SigningKey>,
+    /// What tokens for upstreams are signed with where the configuration names no key: without a store, made for this life.
+    pub(super) upstream_keys: UpstreamKeys,
     /// What clients have tried: a new configuration forgives nobody.
     pub(super) tally: Arc<Tally>,
     /// The tokens that the gate has verified under the configuration in force.
@@ -138,9 +139,14 @@ impl Foundation {
             }
         };
         let tokens = no_tokens(&clock, &metrics);
-        let upstream_key = SigningKey::generate(Algorithm::Es256).map_err(|_| KeysError::NotMade)?;
+        let upstream_keys = if let Some(State { keys, .. }) = &state {
+            UpstreamKeys { signers: keys.upstream().clone(), keep_for: keys.keep_for() }
+        } else {
+            let key = SigningKey::generate(Algorithm::Es256).map_err(|_| KeysError::NotMade)?;
+            UpstreamKeys::always(Arc::new(key), Vec::new())
+        };
         let foundation = Self {
-            upstream_key: Arc::new(upstream_key),
+            upstream_keys,
             clock,
             entropy,
             state,

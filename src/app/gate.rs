@@ -41,7 +41,7 @@ impl Foundation {
         let mut resources = resources;
         for resource in &mut resources {
             if let UpstreamAuthorization::Internal(tokens) = &mut resource.upstream.authorization {
-                tokens.key.get_or_insert_with(|| Arc::clone(&self.upstream_key));
+                tokens.keys.get_or_insert_with(|| self.upstream_keys.clone());
             }
         }
         let nonces = |resource: &ResourceSettings| {

@@ -240,8 +240,8 @@ impl PreparedView {
     }
 
     /// The keys that its tokens are verified with, if this is a request for them.
-    pub(super) fn keys(&self, method: &str, path: &str) -> Option<Answer> {
-        self.issuer.as_ref()?.keys(method, path)
+    pub(super) fn keys(&self, method: &str, path: &str, now: Timestamp) -> Option<Answer> {
+        self.issuer.as_ref()?.keys(method, path, now)
     }
 
     /// The token that the upstream gets instead of this one.

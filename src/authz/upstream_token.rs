@@ -13,6 +13,7 @@ use super::Answer;
 use crate::clock::Timestamp;
 use crate::ident::Audience;
 use crate::jose::{Json, SigningKey};
+use crate::secret::rotation::{Rotating, Term};
 use crate::token::VerifiedToken;
 
 /// Below the origin of a resource: the name of the gate there, and what its keys are found below.
@@ -21,8 +22,8 @@ const NAME: &str = "/.well-known/tollgate";
 /// Where its keys are.
 const KEYS: &str = "/.well-known/tollgate/jwks.json";
 
-/// How long the keys may be kept, in seconds.
-const KEEP_KEYS_FOR: u32 = 300;
+/// How long keys may be kept that the operator has named, or that are made for one life of a process.
+const KEEP_KEYS_FOR: Duration = Duration::from_mins(5);
 
 /// The `typ` of these tokens: nobody who looks at it takes them for access tokens (RFC 8725 §3.11).
 const TYPE: &str = "upstream+jwt";
@@ -43,40 +44,61 @@ pub struct UpstreamTokens {
     pub lifetime: Duration,
     /// More claims of the access token that are handed on.
     pub claims: Vec<String>,
-    /// What they are signed with. Without a key none is made.
-    pub key: Option<Arc<SigningKey>>,
-    /// What they may be signed with as well, by others or at another time: published, and nothing else.
-    pub other_keys: Vec<Arc<SigningKey>>,
+    /// What they are signed with. Without keys none is made.
+    pub keys: Option<UpstreamKeys>,
+}
+
+/// What tokens for upstreams are signed with: one key at a time. Those that others sign with, or that sign at another time, are
+/// published beside it.
+#[derive(Clone, Debug)]
+pub struct UpstreamKeys {
+    /// The keys, each with its time.
+    pub signers: Rotating<Arc<SigningKey>>,
+    /// How long the set of them may be kept.
+    pub keep_for: Duration,
+}
+
+impl UpstreamKeys {
+    /// This one always signs, and the others never do.
+    #[must_use]
+    pub fn always(key: Arc<SigningKey>, others: Vec<Arc<SigningKey>>) -> Self {
+        let signers = Rotating::from(Arc::clone(&key));
+        signers.replace(others.into_iter().rev().chain([key]).map(Term::always).collect());
+        Self { signers, keep_for: KEEP_KEYS_FOR }
+    }
+
+    /// The JWK Set (RFC 7517 §5): that which signs comes first.
+    fn published(&self, now: Timestamp) -> Json {
+        let mut published: Vec<Json> = Vec::new();
+        for key in self.signers.at(now).iter().map(|key| key.published_jwk()) {
+            if !published.contains(&key) {
+                published.push(key);
+            }
+        }
+        json!({ "keys": published })
+    }
 }
 
 /// Makes the tokens for one upstream.
 #[derive(Debug)]
 pub(super) struct UpstreamIssuer {
     settings: UpstreamTokens,
-    key: Arc<SigningKey>,
+    keys: UpstreamKeys,
     name: String,
-    key_set: String,
 }
 
 impl UpstreamIssuer {
     /// For the upstream of the resource at this origin.
     pub(super) fn new(settings: &UpstreamTokens, origin: &str) -> Option<Self> {
-        let key = settings.key.clone()?;
-        let mut published = vec![key.published_jwk()];
-        for other in settings.other_keys.iter().map(|other| other.published_jwk()) {
-            if !published.contains(&other) {
-                published.push(other);
-            }
-        }
-        let key_set = json!({ "keys": published }).to_string();
-        Some(Self { settings: settings.clone(), key, name: format!("{origin}{NAME}"), key_set })
+        let keys = settings.keys.clone()?;
+        Some(Self { settings: settings.clone(), keys, name: format!("{origin}{NAME}") })
     }
 
     /// The token for the upstream; the one that was made for this access token before, until half of its life is over.
     pub(super) fn token(&self, token: &VerifiedToken, now: Timestamp) -> Arc<str> {
         token.told_upstream(now, || {
             let ends = (now + self.settings.lifetime).min(token.expires()).max(now + SHORTEST_LIFE);
-            let text = self.key.sign(TYPE, &self.claims(token, now, ends));
+            let text = self.keys.signers.at(now).newest().sign(TYPE, &self.claims(token, now, ends));
             (text.into(), (now + self.settings.lifetime / 2).min(ends))
         })
     }
@@ -99,15 +121,15 @@ impl UpstreamIssuer {
     }
 
     /// The keys that these tokens are verified with (RFC 7517 §5), if they are asked for.
-    pub(super) fn keys(&self, method: &str, path: &str) -> Option<Answer> {
+    pub(super) fn keys(&self, method: &str, path: &str, now: Timestamp) -> Option<Answer> {
         let asked = matches!(method, "GET" | "HEAD") && path == KEYS;
         asked.then(|| Answer {
             status: 200,
             headers: vec![
-                ("cache-control", format!("max-age={KEEP_KEYS_FOR}")),
+                ("cache-control", format!("max-age={}", self.keys.keep_for.as_secs())),
                 ("content-type", "application/jwk-set+json".to_owned()),
             ],
-            body: self.key_set.clone(),
+            body: self.keys.published(now).to_string(),
         })
     }
 }

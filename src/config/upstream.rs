@@ -8,7 +8,7 @@ use super::file::{ClaimsHeaderFile, InternalJwtFile, UpstreamAuthorizationWord, 
 use super::given::Given;
 use super::mistake::Mistake;
 use super::named_file;
-use crate::authz::{ClaimsHeader, IdentityHeader, UpstreamAuthorization, UpstreamTokens, UpstreamView};
+use crate::authz::{ClaimsHeader, IdentityHeader, UpstreamAuthorization, UpstreamKeys, UpstreamTokens, UpstreamView};
 use crate::ident::Audience;
 use crate::jose::Algorithm;
 
@@ -114,13 +114,13 @@ fn tokens(
     let other_keys = others.filter_map(|path| named_file::signing_key(judge, path, Algorithm::Es256)).map(Arc::new);
     let other_keys = other_keys.collect();
     if let Some(others) = file.other_key_files.as_ref().filter(|_| file.key_file.is_none()) {
-        let mistake = Mistake::about(&others.place, "stands without `key_file`: each start makes another key");
+        let mistake = Mistake::about(&others.place, "stands without `key_file`, beside which these are published");
         judge.report(mistake.help("name the key that signs in `key_file`"));
     }
     let audience = file.audience.as_ref().map(|given| given.value.0.clone()).or_else(|| resource.cloned())?;
-    let key = match key {
-        Some(key) => Some(Arc::new(key?)),
+    let keys = match key {
+        Some(key) => Some(UpstreamKeys::always(Arc::new(key?), other_keys)),
         None => None,
     };
-    Some(UpstreamTokens { audience, lifetime, claims, key, other_keys })
+    Some(UpstreamTokens { audience, lifetime, claims, keys })
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeyPairComponents, KeySize, PublicKeyComponents};
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::json::{Members, required_text};
 use super::{Algorithm, Json, PublicKey};
+use crate::secret::seal::RootKey;
 use crate::secret::{base64url, from_base64url};
 
 /// A private key could not be read or made.
@@ -58,6 +60,26 @@ impl SigningKey {
             }
         };
         Self::new(pair, algorithm)
+    }
+
+    /// The P-256 key of a secret, which must be for this use alone: the same for whoever knows that.
+    ///
+    /// Derived are candidates until one is in range, as FIPS 186-5 §A.2.2 draws them: of 2^32 first ones one is not.
+    ///
+    /// # Errors
+    /// [`SigningKeyFault`] if the library takes none of them.
+    pub fn derived(secret: &RootKey) -> Result<Self, SigningKeyFault> {
+        let mut candidates = (0..=u8::MAX).map(|number| Zeroizing::new(secret.mac(&[b"P-256", &[number]])));
+        let taken = candidates
+            .find_map(|scalar| Some((PrivateKey::from_private_key(&ECDH_P256, scalar.as_slice()).ok()?, scalar)));
+        let (key, scalar) = taken.ok_or(SigningKeyFault)?;
+        let point = key.compute_public_key().map_err(fault)?;
+        let pair = EcdsaKeyPair::from_private_key_and_public_key(
+            &ECDSA_P256_SHA256_FIXED_SIGNING,
+            scalar.as_slice(),
+            point.as_ref(),
+        );
+        Self::new(Pair::P256(pair.map_err(fault)?), Algorithm::Es256)
     }
 
     /// Reads a PKCS #8 key (RFC 5208).
@@ -260,6 +282,21 @@ fn fault<E>(_: E) -> SigningKeyFault {
 mod tests {
     use super::super::Jws;
     use super::*;
+
+    #[test]
+    fn a_secret_has_one_key_and_another_secret_another() {
+        let [one, again, other] = [7, 7, 8].map(|byte| {
+            let key = SigningKey::derived(&RootKey::from_bytes([byte; 32])).expect("a key");
+            assert_eq!(key.algorithm(), Algorithm::Es256);
+            let text = key.sign("JWT", &json!({}));
+            assert_eq!(Jws::parse(&text, 4_096).expect("a JWS").verify(Algorithm::Es256, key.public()), Ok(()));
+            key.kid().to_owned()
+        });
+        assert_eq!(one, again);
+        assert_ne!(one, other);
+        // Every version derives the same, or replicas that are updated one after the other would differ.
+        assert_eq!(one, "VtKOzlKj_cEuCs4tX5zt4lto2A3DMRSS1RyWI3616vQ");
+    }
 
     #[test]
     fn what_a_key_signs_its_public_half_verifies() {

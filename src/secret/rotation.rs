@@ -1,4 +1,4 @@
-//! Secrets that take turns: what nonces, forms and cookies are made under.
+//! Secrets that take turns: what nonces, forms and cookies are made under, and what tokens for upstreams are signed with.
 //!
 //! One makes what is new. It and the others open what was made before, or is made by a replica whose clock is ahead, until
 //! their time is over. Who reads sees the secrets of one moment, as a whole, and waits for nobody.
@@ -12,19 +12,19 @@ use crate::current::Current;
 
 /// One secret, or a key that is derived from it, and its time.
 #[derive(Clone, Debug)]
-pub struct Term {
+pub struct Term<K = RootKey> {
     /// The secret.
-    pub key: RootKey,
+    pub key: K,
     /// From when on it makes what is new, until a later one does.
     pub from: Timestamp,
     /// Until when what it has made counts.
     pub until: Timestamp,
 }
 
-impl Term {
+impl<K> Term<K> {
     /// A secret without an end. Of several, the last one makes what is new.
     #[must_use]
-    pub fn always(key: RootKey) -> Self {
+    pub fn always(key: K) -> Self {
         Self { key, from: Timestamp::default(), until: Timestamp::MAX }
     }
 }
@@ -39,13 +39,16 @@ struct Terms {
     derived: Vec<(String, Weak<Current<[Term]>>)>,
 }
 
-/// What is derived from a [`RotatingSecret`] for one use.
+/// Keys that take turns, for one use. Its clones are one and the same.
 #[derive(Clone)]
-pub struct RotatingKey(Arc<Current<[Term]>>);
+pub struct Rotating<K>(Arc<Current<[Term<K>]>>);
+
+/// What is derived from a [`RotatingSecret`] for one use.
+pub type RotatingKey = Rotating<RootKey>;
 
 /// The keys of one moment, for one use.
-pub struct KeysNow {
-    terms: Arc<[Term]>,
+pub struct KeysNow<K = RootKey> {
+    terms: Arc<[Term<K>]>,
     now: Timestamp,
 }
 
@@ -71,7 +74,7 @@ impl RotatingSecret {
         let key = Arc::new(Current::new(derived(&terms.now, purpose)));
         terms.derived.retain(|(_, key)| key.strong_count() > 0);
         terms.derived.push((purpose.to_owned(), Arc::downgrade(&key)));
-        RotatingKey(key)
+        Rotating(key)
     }
 }
 
@@ -86,17 +89,31 @@ fn derived(terms: &[Term], purpose: &str) -> Arc<[Term]> {
     terms.iter().map(|term| Term { key: term.key.derive(purpose), ..*term }).collect()
 }
 
-impl RotatingKey {
+impl<K> Rotating<K> {
     /// The keys at `now`.
     #[must_use]
-    pub fn at(&self, now: Timestamp) -> KeysNow {
+    pub fn at(&self, now: Timestamp) -> KeysNow<K> {
         KeysNow { terms: self.0.get(), now }
+    }
+
+    /// Puts other keys in force, earlier ones first. None at all change nothing.
+    pub fn replace(&self, next: Vec<Term<K>>) {
+        if !next.is_empty() {
+            self.0.replace(next.into());
+        }
     }
 }
 
-impl KeysNow {
+/// One that is always in force.
+impl<K> From<K> for Rotating<K> {
+    fn from(key: K) -> Self {
+        Self(Arc::new(Current::new([Term::always(key)].into())))
+    }
+}
+
+impl<K> KeysNow<K> {
     /// Every key that counts, the one that makes what is new first.
-    pub fn iter(&self) -> impl Iterator<Item = &RootKey> {
+    pub fn iter(&self) -> impl Iterator<Item = &K> {
         let begun = self.terms.iter().rev().filter(|term| term.from <= self.now);
         let others = self.terms.iter().filter(|term| self.now < term.from);
         begun.chain(others).filter(|term| self.now < term.until).map(|term| &term.key)
@@ -104,10 +121,12 @@ impl KeysNow {
 
     /// The key that makes what is new. If the time of every one is over, what it makes counts nowhere.
     #[must_use]
-    pub fn newest(&self) -> &RootKey {
+    pub fn newest(&self) -> &K {
         self.iter().next().unwrap_or_else(|| &self.terms.last().expect("there is always a secret").key)
     }
+}
 
+impl KeysNow {
     /// Encrypts as [`RootKey::seal`] does, under the newest key.
     #[must_use]
     pub fn seal(&self, context: &[u8], plaintext: &[u8]) -> Vec<u8> {
@@ -129,9 +148,9 @@ impl fmt::Debug for RotatingSecret {
     }
 }
 
-impl fmt::Debug for RotatingKey {
+impl<K> fmt::Debug for Rotating<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RotatingKey(..)")
+        f.write_str("Rotating(..)")
     }
 }
 

@@ -718,6 +718,21 @@ fn keys_of_nonces_are_shared_by_gates_that_know_of_each_others_proofs_or_say_tha
 }
 
 #[test]
+fn only_a_gate_without_a_store_is_told_that_it_alone_knows_its_keys() {
+    let told = ("protected_resources.0.upstream", "{ authorization: internal_jwt }");
+    let gate = "protected_resources: [{ resource: \"https://api.example\", authorization_servers: [\"https://login.example\"], \
+                rules: [{ path: /, allow: anyone }] }]\n";
+    for (text, notes) in [(BASE, 0), (gate, 1)] {
+        let config = check(text, &[told]).unwrap_or_else(|mistakes| panic!("{}", mistakes.to_text()));
+        let found = config.notes();
+        assert_eq!(found.len(), notes, "{found:?}");
+        assert!(
+            found.iter().all(|note| note.contains("`upstream.internal_jwt` of https://api.example has no `key_file`"))
+        );
+    }
+}
+
+#[test]
 fn an_example_shows_every_setting() {
     fn names(schema: &Value, found: &mut BTreeSet<String>) {
         let members = schema.as_object().into_iter().flatten();

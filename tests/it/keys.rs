@@ -186,6 +186,31 @@ async fn secrets_take_turns_as_keys_do() {
 }
 
 #[tokio::test]
+async fn what_tokens_for_upstreams_are_signed_with_is_known_before_it_signs_and_the_same_everywhere() {
+    let store = memory();
+    let keys = open(&store, hour(0)).await;
+    let kids =
+        |keys: &SigningKeys, now| keys.upstream().at(now).iter().map(|key| key.kid().to_owned()).collect::<Vec<_>>();
+    let first = kids(&keys, hour(0));
+    assert_eq!(first.len(), 1);
+    assert_ne!(first, published(&keys, hour(0)), "it signs no access tokens");
+    keys.rotate(hour(10)).await.expect("the store answers");
+    let announced = kids(&keys, hour(10));
+    assert_eq!((announced.len(), &announced[..1]), (2, &first[..]), "that which signs comes first");
+    assert_eq!(kids(&keys, hour(23)), announced);
+    let swapped: Vec<_> = announced.iter().rev().cloned().collect();
+    assert_eq!([kids(&keys, hour(24)), kids(&keys, hour(37))], [swapped.clone(), swapped]);
+    assert_eq!(kids(&keys, hour(38)), announced[1..]);
+
+    // Another process, and the same one in another life.
+    assert_eq!(kids(&open(&store, hour(10)).await, hour(10)), announced);
+
+    keys.rotate_now(hour(25)).await.expect("the store answers");
+    let fresh = kids(&keys, hour(25));
+    assert!(fresh.len() == 1 && !announced.contains(&fresh[0]), "in an emergency the others are gone at once");
+}
+
+#[tokio::test]
 async fn beside_a_key_of_an_earlier_version_the_secret_is_the_root_key() {
     let (store, upgraded) = (memory(), memory());
     let record = open(&store, hour(0)).await.records().remove(0);

@@ -1,9 +1,10 @@
 //! The secrets that nonces, forms and cookies are made under: they take turns with the signing keys. Nobody notices, unless it
 //! is an emergency.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tollgate::clock::{Clock as _, SystemClock};
 use tollgate::secret::{base64url, sha256};
 
@@ -178,8 +179,14 @@ async fn who_is_in_the_middle_of_signing_in_notices_no_rotation_but_an_emergency
 async fn replicas_take_what_the_others_make_while_keys_change() {
     let installation = new_installation().await;
     hasten(&installation, "3s");
+    tell_the_service(&installation);
     let replicas = Replicas::start_on(installation).await;
     let clients = replicas.client("backend");
+    let mut gates = Vec::new();
+    for port in &replicas.ports {
+        gates.push(Proxy::over_socket(&replicas.installation.path(&format!("authz-{port}.sock"))).await);
+    }
+    let mut told_under = BTreeSet::new();
     let mut browser = Browser::new(&replicas.installation.issuer);
     let through = replicas.ports.iter().map(|port| {
         let balancer = reqwest::Proxy::all(format!("http://127.0.0.1:{port}")).expect("a URL");
@@ -196,6 +203,13 @@ async fn replicas_take_what_the_others_make_while_keys_change() {
                 let answer = with_nonce(&clients[taker], &given).await.expect_tokens();
                 signed[usize::from(signer(answer.text("access_token")) == next)] += 1;
 
+                // What the service is told at one was signed with a key that it could have had from the other before.
+                let known = upstream_keys(&mut gates[taker]).await;
+                let told = told_upstream(&mut gates[giver], &clients[giver], answer.text("access_token"));
+                let told = Box::pin(told).await;
+                assert!(known.contains(&signer(&told)), "{} is not in {known:?}", signer(&told));
+                told_under.insert(signer(&told));
+
                 browser.cookies.clear();
                 browser.http = through[giver].clone();
                 let sign_in = browser.open(&sign_in_path()).await;
@@ -209,6 +223,34 @@ async fn replicas_take_what_the_others_make_while_keys_change() {
     })
     .await;
     assert!(signed[0] > 0, "the next key was announced first");
+    assert_eq!(told_under.len(), 2, "{told_under:?}");
+}
+
+/// Has the service of an installation be told by tokens of the gate's own who calls.
+fn tell_the_service(installation: &Installation) {
+    let path = installation.path("tollgate.yaml");
+    let text = std::fs::read_to_string(&path).expect("a file");
+    let resource = "  - resource: https://api.example.com\n";
+    let told = format!("{resource}    upstream: {{ authorization: internal_jwt }}\n");
+    assert!(text.contains(resource) && !text.contains("upstream:"));
+    std::fs::write(&path, text.replace(resource, &told)).expect("a file");
+}
+
+/// The names of the keys that a gate publishes for its service.
+async fn upstream_keys(gate: &mut Proxy) -> BTreeSet<String> {
+    let answer = gate.get("/.well-known/tollgate/jwks.json", None, None).await;
+    let set: Value = serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("{answer:?}"));
+    let keys = set["keys"].as_array().expect("keys").iter();
+    keys.map(|key| key["kid"].as_str().expect("a name").to_owned()).collect()
+}
+
+/// What the service behind a gate is told by a request with this token.
+async fn told_upstream(gate: &mut Proxy, client: &Client, token: &str) -> String {
+    let refused = shown(gate, client, token, "none").await;
+    let nonce = refused.header("dpop-nonce").unwrap_or_else(|| panic!("{refused:?}"));
+    let verdict = shown(gate, client, token, nonce).await;
+    let told = verdict.header("authorization").and_then(|told| told.strip_prefix("Bearer "));
+    told.unwrap_or_else(|| panic!("{verdict:?}")).to_owned()
 }
 
 /// A gate without a store, whose nonces are made under the keys in a file.

@@ -228,9 +228,11 @@ pub(in crate::config) struct InternalJwtFile {
     pub(in crate::config) lifetime: Option<Given<Lifetime>>,
     /// More claims of the access token that it repeats. Default: none.
     pub(in crate::config) claims: Option<Given<Vec<Given<String>>>>,
-    /// A file with the private key (P-256, PKCS #8 in PEM) that it is signed with. Default: a key that each process makes when it
-    /// starts. A service behind several processes needs one here, and so does one that keeps the keys while a process starts again:
-    /// they may be kept for five minutes.
+    /// A file with the private key (P-256, PKCS #8 in PEM) that it is signed with. Default: beside an `authorization_server`, keys
+    /// that take turns with its signing keys and come from its store, so that all its processes have the same; else a key that each
+    /// process makes when it starts. Without that store, a service behind several processes needs one here, and so does one that
+    /// keeps the keys while a process starts again: they may be kept for five minutes. So does a service both behind processes
+    /// with that store and behind others.
     pub(in crate::config) key_file: Option<Given<String>>,
     /// Files with keys of the same kind that are published beside that of `key_file`, and sign nothing. To change the key, name the
     /// next one here in each process, exchange the two five minutes later, and leave the old one out after five more. Default: none.
