@@ -87,6 +87,7 @@ pub use upstream::{
 pub use upstream_token::{UpstreamKeys, UpstreamTokens};
 
 use credentials::Credentials;
+use lookup::Proven;
 use metadata::PreparedMetadata;
 use requirement::Circumstances;
 use route::Route;
@@ -328,7 +329,7 @@ impl Enforcer {
     fn judge<'a>(
         &self,
         request: &Request<'a>,
-        resolved: Option<Resolved>,
+        mut resolved: Option<Resolved>,
         now: Timestamp,
         context: &mut Context,
     ) -> Result<Cleared<'a>, Stop> {
@@ -349,18 +350,23 @@ impl Enforcer {
             (Scheme::Bearer, _) => None,
         };
         let signed = resource.settings.stripped.before(&path);
-        let verified = |proof| -> Result<VerifiedProof, Stop> {
+        let of = |proof: &str| {
+            let (audience, token) = (resource.settings.audience.as_str(), credentials.token);
+            sha256_parts(&[audience, token, request.method, &signed, proof].map(str::as_bytes))
+        };
+        let verified = |proof: &str| -> Result<VerifiedProof, Stop> {
             let target = Htu::at(&resource.settings.origin, &signed).map_err(|_| Denial::PathMalformed)?;
             Ok(self.proof(resource, proof, request.method, &target, credentials.token, now)?)
         };
+        let proven = resolved.as_mut().and_then(|resolved| resolved.proven.take());
         let token = match self.token(resource, credentials.token, resolved, now) {
             // Anybody can make up a token: nobody is asked on behalf of one who could not pass with a good one either.
             Err(Stop::Unresolved(unresolved)) => {
-                let prover = match proof {
-                    Some(proof) => Some(verified(proof)?.key()),
+                let proven = match proof {
+                    Some(proof) => Some(Box::new(Proven { of: of(proof), proof: verified(proof)? })),
                     None => check_bearer_may_ask(resource, request.certificate).map(|()| None)?,
                 };
-                return Err(Stop::Unresolved(Unresolved { prover, ..unresolved }));
+                return Err(Stop::Unresolved(Unresolved { proven, ..unresolved }));
             }
             token => context.token.insert(token?),
         };
@@ -372,7 +378,10 @@ impl Enforcer {
             return Ok(Cleared::Bearer(credentials));
         };
         let bound_to = token.key().ok_or(Denial::UnboundTokenAsDpop)?;
-        let proof = verified(proof)?;
+        let proof = match proven.filter(|proven| proven.of == of(proof)) {
+            Some(proven) => proven.proof,
+            None => verified(proof)?,
+        };
         context.proof_age = Some(now.since(proof.made()));
         if proof.key() != bound_to {
             return Err(Denial::KeyMismatch.into());
@@ -418,7 +427,7 @@ impl Enforcer {
         };
         let Some(Resolved { answer, .. }) = resolved.filter(|resolved| resolved.key == key) else {
             let (lookup, token) = (Arc::clone(lookup), Zeroizing::new(text.to_owned()));
-            return Err(Stop::Unresolved(Unresolved { lookup, token, prover: None, key }));
+            return Err(Stop::Unresolved(Unresolved { lookup, token, proven: None, key }));
         };
         let Said { claims, until } = answer.ok_or(Denial::Token(TokenFault::HandleUnknown))?;
         let token = token::judge(claims, &expected, now).map_err(Denial::Token)?;

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::TokenKey;
 use crate::clock::Timestamp;
-use crate::jose::Thumbprint;
+use crate::dpop::VerifiedProof;
 use crate::token::{Said, TokenLookup};
 use crate::unavailable::Unavailable;
 
@@ -18,8 +18,8 @@ pub struct Unresolved {
     pub(super) lookup: Arc<dyn TokenLookup>,
     /// The token.
     pub(super) token: Zeroizing<String>,
-    /// The key whose holder has shown it, if it came with a proof.
-    pub(super) prover: Option<Thumbprint>,
+    /// The proof with which it came, if it came with one.
+    pub(super) proven: Option<Box<Proven>>,
     /// What it is remembered by.
     pub(super) key: TokenKey,
 }
@@ -29,8 +29,10 @@ impl Unresolved {
     ///
     /// # Errors
     /// [`Unavailable`] when nobody could be asked.
-    pub async fn resolve(&self, now: Timestamp) -> Result<Resolved, Unavailable> {
-        Ok(Resolved { key: self.key, answer: self.lookup.look_up(&self.token, self.prover, now).await? })
+    pub async fn resolve(self, now: Timestamp) -> Result<Resolved, Unavailable> {
+        let prover = self.proven.as_ref().map(|proven| proven.proof.key());
+        let answer = self.lookup.look_up(&self.token, prover, now).await?;
+        Ok(Resolved { key: self.key, answer, proven: self.proven })
     }
 }
 
@@ -47,4 +49,14 @@ pub struct Resolved {
     pub(super) key: TokenKey,
     /// What it says, if there is such a token.
     pub(super) answer: Option<Said>,
+    /// The proof with which it came.
+    pub(super) proven: Option<Box<Proven>>,
+}
+
+/// A proof that was verified before anybody was asked: it need not be verified again for the same request.
+pub(super) struct Proven {
+    /// What it was verified for, and its text: it counts for nothing else.
+    pub(super) of: [u8; 32],
+    /// The proof.
+    pub(super) proof: VerifiedProof,
 }

@@ -205,7 +205,7 @@ impl Gate {
             finding = self.enforcer.decide(request, now);
         }
         let finding = match finding {
-            Finding::Unresolved(unresolved, context) => match resolve(&unresolved, now, time).await {
+            Finding::Unresolved(unresolved, context) => match resolve(unresolved, now, time).await {
                 Ok(resolved) => self.enforcer.decide_resolved(request, resolved, now),
                 Err(cause) => Finding::Settled(Decision::Unavailable(Outage::new(cause, context))),
             },
@@ -240,7 +240,7 @@ impl Gate {
 }
 
 /// Asks what a token stands for, for as long as somebody waits for the answer.
-async fn resolve(unresolved: &Unresolved, now: Timestamp, time: Time) -> Result<Resolved, Unavailable> {
+async fn resolve(unresolved: Unresolved, now: Timestamp, time: Time) -> Result<Resolved, Unavailable> {
     let answer = tokio::time::timeout_at(time.to_ask(), unresolved.resolve(now)).await;
     answer.unwrap_or(Err(Unavailable::Late))
 }

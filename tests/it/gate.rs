@@ -48,7 +48,7 @@ pub const TOOLS: &str = "https://tools.example.com/mcp";
 pub const NONCE_LIFE: Duration = Duration::from_mins(5);
 
 /// Keys of one issuer; none at all when there is an outage.
-struct Keys(Vec<PublicKey>);
+pub struct Keys(pub Vec<PublicKey>);
 
 impl Renew for Keys {}
 
@@ -276,7 +276,7 @@ pub fn fresh_id() -> String {
 }
 
 /// The issuer of all tokens.
-fn own_issuer(keys: Arc<dyn KeyLookup>) -> TokenIssuer {
+pub fn own_issuer(keys: Arc<dyn KeyLookup>) -> TokenIssuer {
     let profile = TokenProfile::rfc9068(TOKEN_ALGORITHMS.to_vec(), Duration::from_secs(10));
     TokenIssuer {
         name: ISSUER.parse().expect("an issuer"),
@@ -287,7 +287,8 @@ fn own_issuer(keys: Arc<dyn KeyLookup>) -> TokenIssuer {
     }
 }
 
-fn resources() -> Vec<(ResourceSettings, Nonces)> {
+/// The resources of the gate, each with its nonces.
+pub fn resources() -> Vec<(ResourceSettings, Nonces)> {
     let root = RotatingSecret::from(RootKey::from_bytes([7; 32]));
     let nonces = |resource: &str| Nonces::new(root.derive(resource), NONCE_LIFE);
     let settings = |resource: &str, dpop, nonce, authorization, rules| ResourceSettings {

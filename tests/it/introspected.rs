@@ -1,17 +1,24 @@
 //! Opaque tokens of others at the gate, which asks their issuer what they stand for (RFC 7662).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tollgate::clock::Clock;
+use tollgate::authz::{Decision, Denial, Enforcer, Finding, OpaqueTokens, Request, TokenIssuer};
+use tollgate::cache::Tokens;
+use tollgate::clock::{Clock, Timestamp};
+use tollgate::dpop::{Fence, ProofFault, ProofKey, ProofKeys, parse_key};
+use tollgate::jose::Thumbprint;
 use tollgate::oauth::Settings;
-use tollgate::token::AccessTokenFormat;
+use tollgate::token::{AccessTokenFormat, Said, TokenLookup};
+use tollgate::unavailable::Unavailable;
 
 use crate::check::{Proxy, Verdict};
 use crate::client::{Client, REVOKE, code_request};
-use crate::gate::{Holder, proof_claims};
+use crate::gate::{self, Holder, proof_claims};
 use crate::other_issuers::serve;
 use crate::provider::{Conduct, Provider};
 use crate::world::{SECRET, TestClock, World};
@@ -242,6 +249,74 @@ async fn nobody_is_asked_for_one_who_could_not_pass_with_a_good_token_either() {
     }
     assert_eq!(story.call_as_bearer(TOKEN).await.reason(), "bearer_refused", "whatever it stands for");
     assert_eq!(story.questions().len(), 0);
+}
+
+/// Calls every token good that is bound to this key.
+struct Binds(Thumbprint);
+
+#[async_trait]
+impl TokenLookup for Binds {
+    async fn look_up(&self, _: &str, prover: Option<Thumbprint>, now: Timestamp) -> Result<Option<Said>, Unavailable> {
+        assert_eq!(prover, Some(self.0), "the proof was verified before anybody was asked");
+        let claims = json!({
+            "iss": gate::ISSUER, "sub": "ada", "aud": gate::API, "client_id": "app", "scope": "orders:read orders:write", "jti": "1",
+            "iat": now.seconds(), "exp": now.seconds() + 300, "cnf": { "jkt": self.0.to_string() },
+        });
+        Ok(Some(Said { claims: claims.as_object().expect("an object").clone(), until: None }))
+    }
+}
+
+/// Counts how many proofs are verified: the key of each is wanted.
+#[derive(Default)]
+struct Verified(AtomicU32);
+
+impl ProofKeys for Verified {
+    fn key(&self, encoded_header: &str) -> Result<Arc<ProofKey>, ProofFault> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        parse_key(encoded_header).map(Arc::new)
+    }
+}
+
+/// What a proxy asks about a request with this token and proof.
+fn question<'a>(method: &'a str, target: &'a str, authorization: &'a str, proof: &'a str) -> Request<'a> {
+    let headers = [("authorization", authorization), ("dpop", proof)].map(|(name, value)| (name, value.as_bytes()));
+    let headers = headers.into_iter().collect();
+    Request { resource: None, method, host: "api.example.com", target, headers, certificate: None }
+}
+
+#[tokio::test]
+async fn a_proof_is_verified_once_before_the_issuer_is_asked_and_counts_for_that_request_alone() {
+    let (clock, ada, thief) = (Arc::new(TestClock::default()), Holder::new("app"), Holder::new("thief"));
+    let now = clock.now();
+    let opaque = OpaqueTokens::Introspected(Arc::new(Binds(ada.key.public().thumbprint())));
+    let issuer = TokenIssuer { opaque, ..gate::own_issuer(Arc::new(gate::Keys(Vec::new()))) };
+    let verified = Arc::new(Verified::default());
+    let tokens = Arc::new(Tokens::new(1_000, clock));
+    let fence = Fence::after(None, now);
+    let enforcer = Enforcer::new(gate::resources(), &[Arc::new(issuer)], tokens.clone(), verified.clone(), fence);
+    let proof = |holder: &Holder| holder.proof("GET", "https://api.example.com/orders/7", "opaque", now.seconds());
+    let (good, stolen) = (proof(&ada), proof(&thief));
+    for (method, target, token, proof, verifications, denial) in [
+        ("GET", "/orders/7", "DPoP opaque", &good, 1, None),
+        // What was verified for one request is not believed of another.
+        ("POST", "/orders/7", "DPoP opaque", &good, 2, Some(Denial::Proof(ProofFault::MethodMismatch))),
+        ("GET", "/orders/8", "DPoP opaque", &good, 2, Some(Denial::Proof(ProofFault::TargetMismatch))),
+        ("GET", "/orders/7", "DPoP other", &good, 2, Some(Denial::Proof(ProofFault::TokenHashMismatch))),
+        ("GET", "/orders/7", "DPoP opaque", &stolen, 2, Some(Denial::KeyMismatch)),
+    ] {
+        verified.0.store(0, Ordering::Relaxed);
+        tokens.forget_all();
+        let asked = enforcer.decide(&question("GET", "/orders/7", "DPoP opaque", &good), now);
+        let Finding::Unresolved(unresolved, _) = asked else { panic!("the issuer must be asked: {asked:?}") };
+        let resolved = unresolved.resolve(now).await.expect("an answer");
+        let found = enforcer.decide_resolved(&question(method, target, token, proof), resolved, now);
+        let denied = match &found {
+            Finding::Unspent(_) => None,
+            Finding::Settled(Decision::Deny(denied)) => Some(denied.denial()),
+            other => panic!("{method} {target}: {other:?}"),
+        };
+        assert_eq!((denied, verified.0.load(Ordering::Relaxed)), (denial, verifications), "{method} {target} {token}");
+    }
 }
 
 #[tokio::test]
