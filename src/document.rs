@@ -15,6 +15,7 @@ pub const EXPOSED_HEADERS: &str = "dpop-nonce, www-authenticate, retry-after";
 #[derive(Clone, Debug)]
 pub struct PublicDocument {
     body: String,
+    media_type: &'static str,
     keep_for: Duration,
     /// Names the bytes of the body: 16 characters of base64url.
     tag: String,
@@ -26,7 +27,13 @@ impl PublicDocument {
     pub fn new(document: &impl Serialize, keep_for: Duration) -> Self {
         let body = serde_json::to_string(document).expect("our documents are plain JSON");
         let tag = base64url(&sha256(body.as_bytes())[..12]);
-        Self { body, keep_for, tag }
+        Self { body, media_type: "application/json", keep_for, tag }
+    }
+
+    /// The same, of a media type that is more than JSON.
+    #[must_use]
+    pub fn of_type(self, media_type: &'static str) -> Self {
+        Self { media_type, ..self }
     }
 
     /// What it says, in JSON.
@@ -44,7 +51,7 @@ impl PublicDocument {
     /// What is said with it: the same with 304, but for what is about the body (RFC 9110 §15.4.5).
     #[must_use]
     pub fn headers(&self, known: bool) -> Vec<(&'static str, String)> {
-        let of_body = [("content-type", "application/json"), ("x-content-type-options", "nosniff")];
+        let of_body = [("content-type", self.media_type), ("x-content-type-options", "nosniff")];
         let of_body = of_body.into_iter().filter(|_| !known).map(|(name, value)| (name, value.to_owned()));
         of_body
             .chain([
@@ -57,10 +64,20 @@ impl PublicDocument {
     }
 }
 
-/// Whether a tag is among those in the lines of `If-None-Match`, compared weakly (RFC 9110 §13.1.2).
+/// Whether a tag is among those in the lines of `If-None-Match`, compared weakly, or every tag is: `*` (RFC 9110 §13.1.2).
 pub fn is_known<'a>(tag: &str, lines: impl IntoIterator<Item = &'a str>) -> bool {
-    let mut known = lines.into_iter().flat_map(|line| line.split(',')).map(str::trim);
-    known.any(|known| known.trim_start_matches("W/").trim_matches('"') == tag)
+    lines.into_iter().any(|line| line.trim() == "*" || tags(line).any(|known| known == tag))
+}
+
+/// The tags in a list, without `W/` and quotes, up to what is none. There may be commas in a tag (RFC 9110 §8.8.3).
+fn tags(list: &str) -> impl Iterator<Item = &str> {
+    let mut rest = list;
+    std::iter::from_fn(move || {
+        let next = rest.trim_start_matches([',', ' ', '\t']);
+        let (tag, after) = next.strip_prefix("W/").unwrap_or(next).strip_prefix('"')?.split_once('"')?;
+        rest = after;
+        Some(tag)
+    })
 }
 
 /// What a CORS preflight is told, with 204, where scripts of any origin may use these methods.
@@ -78,4 +95,34 @@ pub fn preflight(methods: &'static str) -> [(&'static str, &'static str); 4] {
 pub trait PublicDocuments: Send + Sync {
     /// The document at a path, as it is now; `None` if there is none.
     fn document(&self, path: &str, now: Timestamp) -> Option<PublicDocument>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_known_by_its_tag_in_a_list_or_as_whatever_there_is() {
+        for (lines, known) in [
+            (&[r#""tag""#][..], true),
+            (&[r#"W/"tag""#], true),
+            (&[r#""other", W/"tag""#], true),
+            (&[r#",  "other",,"tag" ,"#], true),
+            (&[r#""other""#, r#""tag""#], true),
+            (&["*"], true),
+            (&[" * "], true),
+            (&[], false),
+            (&[""], false),
+            (&[r#""""#], false),
+            (&[r#""other""#], false),
+            (&["tag"], false),
+            (&[r#"w/"tag""#], false),
+            (&[r#""tag"#], false),
+            (&[r#""a,tag,b""#], false),
+            (&[r#""a,b", "tag""#], true),
+            (&[r#""*""#], false),
+        ] {
+            assert_eq!(is_known("tag", lines.iter().copied()), known, "{lines:?}");
+        }
+    }
 }

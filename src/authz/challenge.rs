@@ -3,9 +3,11 @@
 //! Invariant: only constant text, configured names and nonces of ours go out; nothing that a caller sent comes back.
 
 use std::fmt::Write as _;
+use std::str;
 
 use super::credentials::Scheme;
 use super::{ChallengeError, Denial, Denied, DpopRequirement, Headers, Outage, Requirements, Resource};
+use crate::document::PublicDocument;
 use crate::jose::{Algorithm, PROOF_ALGORITHMS};
 
 /// Seconds after which a request that met an outage is worth a retry (RFC 9110 §10.2.3).
@@ -20,6 +22,16 @@ pub struct Answer {
     pub headers: Vec<(&'static str, String)>,
     /// The body: JSON, or for gRPC callers a sentence in ASCII that becomes `grpc-message`.
     pub body: String,
+}
+
+impl Answer {
+    /// A document for everybody; 304 without a body for those who have it (RFC 9110 §13.1.2), if the proxy lets us see that.
+    pub(super) fn document(document: &PublicDocument, headers: &Headers<'_>) -> Self {
+        let lines = headers.all("if-none-match").filter_map(|line| str::from_utf8(line).ok());
+        let known = document.is_known(lines);
+        let (status, body) = if known { (304, String::new()) } else { (200, document.body().to_owned()) };
+        Self { status, headers: document.headers(known), body }
+    }
 }
 
 /// What kind of client asks; it decides the form of an answer and never its meaning.

@@ -30,9 +30,6 @@ impl IssuerDocuments {
             let headers = preflight("GET").map(|(name, value)| (name, value.to_owned())).to_vec();
             return Some(Answer { status: 204, headers, body: String::new() });
         }
-        let lines = request.headers.all("if-none-match").filter_map(|line| std::str::from_utf8(line).ok());
-        let known = document.is_known(lines);
-        let (status, body) = if known { (304, String::new()) } else { (200, document.body().to_owned()) };
-        Some(Answer { status, headers: document.headers(known), body })
+        Some(Answer::document(&document, &request.headers))
     }
 }

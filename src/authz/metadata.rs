@@ -2,11 +2,13 @@
 //! it, so no proxy and no service need a route for it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::challenge::Answer;
-use super::{Access, Context, DpopRequirement, Requirements, ResourceSettings};
+use super::{Access, Context, DpopRequirement, Request, Requirements, ResourceSettings};
+use crate::document::PublicDocument;
 use crate::jose::{Algorithm, PROOF_ALGORITHMS};
 use crate::scope::Scopes;
 use crate::uri::HttpUri;
@@ -14,8 +16,8 @@ use crate::uri::HttpUri;
 /// What is put between the host and the path of a resource (RFC 9728 §3).
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
-/// How long a document may be kept, in seconds: it changes with the configuration only.
-const KEEP_FOR: u32 = 300;
+/// How long a document may be kept: it changes with the configuration only.
+const KEEP_FOR: Duration = Duration::from_mins(5);
 
 /// What an operator says to people about a resource (RFC 9728 §2).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -37,7 +39,7 @@ pub(super) struct PreparedMetadata {
     /// Where it is, below the origin.
     path: String,
     /// The document.
-    body: String,
+    document: PublicDocument,
 }
 
 impl PreparedMetadata {
@@ -48,7 +50,7 @@ impl PreparedMetadata {
         let resource = HttpUri::parse(settings.audience.as_str()).ok()?;
         let path = format!("{WELL_KNOWN}{}", resource.path().trim_end_matches('/'));
         let url = format!("{}{path}", settings.origin);
-        Some(Self { url, path, body: document(settings, described) })
+        Some(Self { url, path, document: PublicDocument::new(&document(settings, described), KEEP_FOR) })
     }
 
     /// Where the document is.
@@ -63,21 +65,22 @@ impl PreparedMetadata {
     }
 
     /// The answer to such a request; scripts from anywhere may read it, for it is no secret.
-    pub(super) fn answer(&self, method: &str) -> Answer {
-        let mut headers = vec![("access-control-allow-origin", "*".to_owned())];
-        if method == "OPTIONS" {
-            headers.push(("access-control-allow-methods", "GET, HEAD".to_owned()));
-            headers.push(("access-control-allow-headers", "*".to_owned()));
+    pub(super) fn answer(&self, request: &Request<'_>) -> Answer {
+        if request.method == "OPTIONS" {
+            let headers = [
+                ("access-control-allow-origin", "*"),
+                ("access-control-allow-methods", "GET, HEAD"),
+                ("access-control-allow-headers", "*"),
+            ];
+            let headers = headers.map(|(name, value)| (name, value.to_owned())).to_vec();
             return Answer { status: 200, headers, body: String::new() };
         }
-        headers.push(("cache-control", format!("max-age={KEEP_FOR}")));
-        headers.push(("content-type", "application/json".to_owned()));
-        Answer { status: 200, headers, body: self.body.clone() }
+        Answer::document(&self.document, &request.headers)
     }
 }
 
 /// The document (RFC 9728 §2, §3.2); what has no value is left out.
-fn document(settings: &ResourceSettings, described: &ResourceMetadata) -> String {
+fn document(settings: &ResourceSettings, described: &ResourceMetadata) -> Value {
     let mut members = Map::new();
     members.insert("resource".to_owned(), settings.audience.as_str().into());
     let issuers = settings.issuers.iter().map(|issuer| issuer.name.as_str());
@@ -110,7 +113,7 @@ fn document(settings: &ResourceSettings, described: &ResourceMetadata) -> String
     ] {
         members.extend(value.as_ref().map(|value| (name.to_owned(), value.as_str().into())));
     }
-    Value::Object(members).to_string()
+    Value::Object(members)
 }
 
 /// What the rules ask for. Clients ask for all of it, so it is no more than that.

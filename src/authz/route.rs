@@ -36,7 +36,7 @@ impl Enforcer {
         check_connection(&request.headers)?;
         // A document is not below its resource (RFC 9728 §3.1), so a resource that a route names is not the one meant.
         let (alone, now) = (there.len() == 1, context.now);
-        let found = there.iter().find_map(|one| Some((one, one.document(request.method, &path, alone, now)?)));
+        let found = there.iter().find_map(|one| Some((one, one.document(request, &path, alone, now)?)));
         if let Some((described, answer)) = found {
             context.settle(described, request);
             return Err(Stop::Described(answer));
@@ -106,8 +106,8 @@ impl Context {
 
 impl Resource {
     /// The document of its own that is asked for: its metadata (RFC 9728), or the keys for its upstream.
-    fn document(&self, method: &str, path: &str, alone: bool, now: Timestamp) -> Option<Answer> {
-        let metadata = self.metadata.as_ref().filter(|one| one.is_asked_for(method, path, alone));
-        metadata.map(|metadata| metadata.answer(method)).or_else(|| self.view.keys(method, path, now))
+    fn document(&self, request: &Request<'_>, path: &str, alone: bool, now: Timestamp) -> Option<Answer> {
+        let metadata = self.metadata.as_ref().filter(|one| one.is_asked_for(request.method, path, alone));
+        metadata.map(|metadata| metadata.answer(request)).or_else(|| self.view.keys(request, path, now))
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::Answer;
 use super::upstream_token::{UpstreamIssuer, UpstreamTokens};
+use super::{Answer, Request};
 use crate::clock::Timestamp;
 use crate::jose::{Json, Members};
 use crate::token::VerifiedToken;
@@ -240,8 +240,8 @@ impl PreparedView {
     }
 
     /// The keys that its tokens are verified with, if this is a request for them.
-    pub(super) fn keys(&self, method: &str, path: &str, now: Timestamp) -> Option<Answer> {
-        self.issuer.as_ref()?.keys(method, path, now)
+    pub(super) fn keys(&self, request: &Request<'_>, path: &str, now: Timestamp) -> Option<Answer> {
+        self.issuer.as_ref()?.keys(request, path, now)
     }
 
     /// The token that the upstream gets instead of this one.

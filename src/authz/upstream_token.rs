@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde_json::{Map, json};
 
-use super::Answer;
+use super::{Answer, Request};
 use crate::clock::Timestamp;
+use crate::document::PublicDocument;
 use crate::ident::Audience;
 use crate::jose::{Json, SigningKey};
 use crate::secret::rotation::{Rotating, Term};
@@ -67,15 +68,15 @@ impl UpstreamKeys {
         Self { signers, keep_for: KEEP_KEYS_FOR }
     }
 
-    /// The JWK Set (RFC 7517 §5): that which signs comes first.
-    fn published(&self, now: Timestamp) -> Json {
+    /// The JWK Set (RFC 7517 §5, §8.5): that which signs comes first.
+    fn published(&self, now: Timestamp) -> PublicDocument {
         let mut published: Vec<Json> = Vec::new();
         for key in self.signers.at(now).iter().map(|key| key.published_jwk()) {
             if !published.contains(&key) {
                 published.push(key);
             }
         }
-        json!({ "keys": published })
+        PublicDocument::new(&json!({ "keys": published }), self.keep_for).of_type("application/jwk-set+json")
     }
 }
 
@@ -121,15 +122,8 @@ impl UpstreamIssuer {
     }
 
     /// The keys that these tokens are verified with (RFC 7517 §5), if they are asked for.
-    pub(super) fn keys(&self, method: &str, path: &str, now: Timestamp) -> Option<Answer> {
-        let asked = matches!(method, "GET" | "HEAD") && path == KEYS;
-        asked.then(|| Answer {
-            status: 200,
-            headers: vec![
-                ("cache-control", format!("max-age={}", self.keys.keep_for.as_secs())),
-                ("content-type", "application/jwk-set+json".to_owned()),
-            ],
-            body: self.keys.published(now).to_string(),
-        })
+    pub(super) fn keys(&self, request: &Request<'_>, path: &str, now: Timestamp) -> Option<Answer> {
+        let asked = matches!(request.method, "GET" | "HEAD") && path == KEYS;
+        asked.then(|| Answer::document(&self.keys.published(now), &request.headers))
     }
 }

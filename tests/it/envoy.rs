@@ -438,8 +438,10 @@ impl Connection {
     pub async fn ask(&mut self, request: &[u8]) -> std::io::Result<Reply> {
         self.stream.write_all(request).await?;
         let head = read_head(&mut self.stream, &mut self.buffer).await?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or(std::io::ErrorKind::InvalidData)?;
         let length = match field(&head, "content-length").and_then(|length| length.parse::<usize>().ok()) {
-            _ if request.starts_with(b"HEAD ") => 0,
+            _ if request.starts_with(b"HEAD ") || status == 304 => 0,
             Some(length) => {
                 while self.buffer.len() < length {
                     if self.stream.read_buf(&mut self.buffer).await? == 0 {
@@ -455,8 +457,6 @@ impl Connection {
             }
         };
         let body = self.buffer.drain(..length).collect::<Vec<_>>();
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let status = status.ok_or(std::io::ErrorKind::InvalidData)?;
         Ok(Reply { status, head, body: String::from_utf8_lossy(&body).into_owned() })
     }
 }

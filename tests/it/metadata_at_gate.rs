@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::envoy::{Envoy, Reply, exchange};
+use crate::envoy::{Connection, Envoy, Reply, exchange};
 use crate::process::{Installation, Process, program, run};
 use crate::upstream::Upstream;
 use crate::world::free_port;
@@ -193,4 +193,73 @@ async fn what_a_route_says_of_its_resource_changes_nothing_and_documents_come_fi
         }
         story.end().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_a_document_of_the_gate_is_told_that_there_is_no_other() {
+    let told = "protected_resources.0.upstream.authorization=\"internal_jwt\"";
+    let story = Story::start("", &[AT_GATE, told, "protected_resources.0.metadata={}"]).await;
+    let mut connection = Connection::open(story.envoy.port).await.expect("a connection");
+    let mut ask = async |method: &str, host: &str, path: &str, known: &[&str]| {
+        let mut wire = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n");
+        wire.extend(known.iter().map(|line| format!("if-none-match: {line}\r\n")));
+        wire.push_str("\r\n");
+        // One connection for all of them: an answer that ends elsewhere than its head says would be in the way of the next one.
+        connection.ask(wire.as_bytes()).await.expect("an answer")
+    };
+    let [metadata, openid, _, keys] = places("");
+    for (host, path, kind) in [
+        ("auth.example.com", &*metadata, "application/json"),
+        ("auth.example.com", &openid, "application/json"),
+        ("auth.example.com", &keys, "application/json"),
+        ("api.example.com", "/.well-known/oauth-protected-resource", "application/json"),
+        ("api.example.com", "/.well-known/tollgate/jwks.json", "application/jwk-set+json"),
+    ] {
+        let first = ask("GET", host, path, &[]).await;
+        assert_eq!((first.status, first.header("content-type")), (200, Some(kind)), "{path}: {first:?}");
+        let tag = first.header("etag").unwrap_or_else(|| panic!("{path}: {first:?}")).to_owned();
+        assert!(first.header("cache-control").is_some_and(|said| said.starts_with("public, max-age=")), "{first:?}");
+        let (weak, list) = (format!("W/{tag}"), format!("\"a,b\", {tag}"));
+        for (known, status) in [
+            (&[&*tag][..], 304),
+            (&[&weak], 304),
+            (&[&list], 304),
+            (&["\"other\"", &tag], 304),
+            (&["*"], 304),
+            (&["\"other\""], 200),
+            (&[tag.trim_matches('"')], 200),
+        ] {
+            for method in ["GET", "HEAD"] {
+                let reply = ask(method, host, path, known).await;
+                assert_eq!(reply.status, status, "{method} {path} {known:?}: {reply:?}");
+                for name in ["etag", "cache-control", "access-control-allow-origin"] {
+                    assert_eq!(reply.headers(name), first.headers(name), "{method} {path}: {reply:?}");
+                }
+                assert!(reply.header("date").is_some());
+                let body = if (method, status) == ("GET", 200) { &*first.body } else { "" };
+                assert_eq!(reply.body, body, "{method} {path} {known:?}");
+                let kind = Some(kind).filter(|_| status == 200);
+                assert_eq!(reply.header("content-type"), kind, "{method} {path} {known:?}: {reply:?}");
+                if method == "HEAD" && status == 200 {
+                    assert_eq!(reply.headers("content-length"), first.headers("content-length"));
+                }
+            }
+        }
+        if host == "auth.example.com" {
+            let [by_gate, by_server] =
+                story.both(&request("GET", path, host, &format!("if-none-match: {tag}\r\n"))).await;
+            assert_eq!((by_gate.status, said(&by_gate)), (304, said(&by_server)), "{path}");
+        }
+    }
+
+    // Other keys are another document.
+    for (host, path) in [("auth.example.com", &*keys), ("api.example.com", "/.well-known/tollgate/jwks.json")] {
+        let before = ask("GET", host, path, &[]).await;
+        story.admin(&["keys", "rotate"]).await;
+        let tag = before.header("etag").expect("a tag").to_owned();
+        let after = ask("GET", host, path, &[&tag]).await;
+        assert_eq!(after.status, 200, "{after:?}");
+        assert_ne!((after.header("etag"), &after.body), (Some(&*tag), &before.body));
+    }
+    story.end().await;
 }
