@@ -10,6 +10,8 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use miette::{Diagnostic, Report};
 
+use crate::telemetry::Collector;
+
 mod admin;
 mod backup;
 mod channel;
@@ -53,8 +55,8 @@ pub struct Environment {
     pub program: String,
     /// Whether colours are welcome (`NO_COLOR` is not set).
     pub colours: bool,
-    /// Whether its variables ask for spans (`OTEL_EXPORTER_OTLP_ENDPOINT`).
-    pub traces: bool,
+    /// Where its variables want spans to go, if anywhere (`OTEL_EXPORTER_OTLP_ENDPOINT`).
+    pub traces: Option<Collector>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -105,7 +107,7 @@ impl Cli {
     pub fn run(self, environment: &Environment) -> ExitCode {
         match self.verb {
             Verb::Dev(verb) => wait_for(async { verb.run(environment).await.unwrap_or_else(report) }),
-            Verb::Serve(verb) => verb.run(environment.traces),
+            Verb::Serve(verb) => verb.run(environment.traces.as_ref()),
             Verb::Validate(verb) => verb.run(),
             Verb::Schema(verb) => verb.run(),
             Verb::OpenApi(verb) => verb.run(),

@@ -95,6 +95,16 @@ impl Roots {
         more
     }
 
+    /// Whether those that this machine trusts do not count.
+    pub(crate) fn are_exclusive(&self) -> bool {
+        self.only
+    }
+
+    /// The authorities, in PEM; perhaps none, if there are those that this machine trusts.
+    pub(crate) fn authorities(&self) -> &[u8] {
+        &self.authorities
+    }
+
     fn of(&self, builder: ClientBuilder) -> Result<ClientBuilder, FetcherFault> {
         let authorities = Certificate::from_pem_bundle(&self.authorities).map_err(FetcherFault)?;
         Ok(if self.only { builder.tls_certs_only(authorities) } else { builder.tls_certs_merge(authorities) })

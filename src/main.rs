@@ -18,6 +18,6 @@ fn environment() -> Environment {
     let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
     let program = env::args_os().next().unwrap_or_else(|| "tollgate".into()).to_string_lossy().into_owned();
     let colours = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()); // no-color.org
-    let traces = Traces::are_wanted(|name| env::var_os(name));
+    let traces = Traces::wanted(|name| env::var_os(name));
     Environment { state_directory: state.unwrap_or_else(env::temp_dir).join("tollgate"), program, colours, traces }
 }

@@ -35,7 +35,7 @@ pub use replay::CountedGuard;
 pub use standing::{Facts, Standing};
 pub use store::{CountedStore, StoreMetrics};
 pub(crate) use traces::{CallerSpan, Traced};
-pub use traces::{Traces, TracesFault};
+pub use traces::{Collector, Traces, TracesFault};
 
 /// Sends events to standard output: lines for people on a terminal, JSON for machines elsewhere.
 ///

@@ -14,7 +14,7 @@ use super::source::Source;
 use super::validate::{self, Override};
 use crate::app::{App, AppError, Reloader, Seams, Stop};
 use crate::config::Config;
-use crate::telemetry::{self, LogFilter, Logging, Traces, TracesFault};
+use crate::telemetry::{self, Collector, LogFilter, Logging, Traces, TracesFault};
 
 /// What to serve.
 #[derive(Debug, Args)]
@@ -48,8 +48,8 @@ enum ServeError {
 }
 
 impl Serve {
-    /// `traces` says whether the environment names a collector of spans.
-    pub(super) fn run(self, traces: bool) -> ExitCode {
+    /// `traces` is where the environment wants spans to go, if anywhere.
+    pub(super) fn run(self, traces: Option<&Collector>) -> ExitCode {
         let mut source = Source::new(self.config, self.set);
         let by_file = self.log.is_none();
         let config = match source.load() {
@@ -81,12 +81,12 @@ impl Serve {
 /// Serves until SIGTERM or SIGINT, then drains; at a second one drops everything. At SIGHUP, and when a file changes, it
 /// goes on with what the files say then; `log` is there if they say what is logged.
 async fn serve(
-    (config, mut seams, traces): (Config, Seams, bool),
+    (config, mut seams, traces): (Config, Seams, Option<&Collector>),
     mut source: Source,
     log: Option<&Logging>,
 ) -> Result<(), ServeError> {
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
-    let traces = if traces { Some(Arc::new(Traces::as_told()?)) } else { None };
+    let traces = traces.map(|collector| Traces::to(collector, &config.roots)).transpose()?.map(Arc::new);
     seams.traces.clone_from(&traces);
     for note in config.notes() {
         tracing::warn!("{note}");

@@ -103,7 +103,8 @@ pub(super) struct LogFile {
 }
 
 /// Whose certificates count where others are asked over https: for keys, documents and status lists, about tokens, at an upstream
-/// provider, and when clients are told of logouts. Databases, a Redis and a collector of traces have settings of their own.
+/// provider, when clients are told of logouts, and when spans are sent, unless `OTEL_EXPORTER_OTLP_CERTIFICATE` names others. Databases
+/// and a Redis have settings of their own.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OutwardTlsFile {

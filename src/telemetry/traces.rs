@@ -8,14 +8,17 @@
 //! most 2,048 spans wait, unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise.
 
 mod caller;
+mod collector;
 
 pub(crate) use caller::CallerSpan;
+pub use collector::Collector;
 
 use std::borrow::Cow;
 use std::ffi::OsString;
-use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use std::{fmt, io};
 
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _};
 use opentelemetry::{Context, KeyValue};
@@ -23,6 +26,8 @@ use opentelemetry_otlp::{ExporterBuildError, SpanExporter as Otlp};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter};
+
+use crate::fetch::Roots;
 
 /// How long the end of the program waits for the last spans to be taken.
 const LAST_SPANS: Duration = Duration::from_secs(3);
@@ -35,14 +40,31 @@ pub struct Traces {
 
 /// No collector can be spoken to.
 #[derive(Debug, thiserror::Error)]
-#[error("spans cannot be sent as the OTEL_* variables say")]
-pub struct TracesFault(#[from] ExporterBuildError);
+pub enum TracesFault {
+    /// The exporter does not take what the variables say.
+    #[error("spans cannot be sent as the OTEL_* variables say")]
+    Exporter(#[from] ExporterBuildError),
+    /// A file is not there.
+    #[error("cannot read `{0}`, which the OTEL_* variables name")]
+    Unreadable(PathBuf, #[source] io::Error),
+    /// A file is something else.
+    #[error("`{0}`, which the OTEL_* variables name, is not in PEM")]
+    NotPem(PathBuf),
+    /// A certificate without its key, or the other way round.
+    #[error(
+        "`OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE` and `OTEL_EXPORTER_OTLP_CLIENT_KEY` must be set both or not at all"
+    )]
+    HalfAnIdentity,
+    /// The certificates are none, or the key is not.
+    #[error("cannot make an HTTPS client for spans")]
+    Client(#[source] reqwest::Error),
+}
 
 impl Traces {
-    /// Whether the variables of the environment ask for spans: they name a collector, or the exporter `otlp`, and nothing
-    /// that turns them off.
+    /// Where the variables of the environment want spans to go: to the collector that they name, or to the usual one if they name
+    /// the exporter `otlp`; nowhere, if something turns them off.
     #[must_use]
-    pub fn are_wanted(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    pub fn wanted(variable: impl Fn(&str) -> Option<OsString>) -> Option<Collector> {
         let says = |name: &str| variable(name).filter(|value| !value.is_empty());
         let endpoint = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
         let off = says("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
@@ -50,15 +72,16 @@ impl Traces {
             Some(exporter) => exporter == "otlp",
             None => endpoint.into_iter().any(|name| says(name).is_some()),
         };
-        named && !off
+        (named && !off).then(|| Collector::named(variable))
     }
 
-    /// Sends spans where the variables of the environment say. To be called in a runtime.
+    /// Sends spans where the variables of the environment say. Whose certificates count if they do not say that, `roots` do. To be
+    /// called in a runtime of several threads.
     ///
     /// # Errors
     /// [`TracesFault`] if they cannot be right.
-    pub fn as_told() -> Result<Self, TracesFault> {
-        let exporter = Noticed { otlp: Otlp::builder().build()?, lost: AtomicBool::new(false) };
+    pub fn to(collector: &Collector, roots: &Roots) -> Result<Self, TracesFault> {
+        let exporter = Noticed { otlp: collector.exporter(roots)?, lost: AtomicBool::new(false) };
         let resource = Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
         // A name that somebody else has chosen counts more than ours.
         let named = Resource::builder().build().get(&"service.name".into()).map(|name| name.to_string());
@@ -176,7 +199,7 @@ mod tests {
         ] {
             let variable =
                 |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
-            assert_eq!(Traces::are_wanted(variable), wanted, "{variables:?}");
+            assert_eq!(Traces::wanted(variable).is_some(), wanted, "{variables:?}");
         }
     }
 }

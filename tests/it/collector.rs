@@ -14,8 +14,10 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::process::Command;
+use tokio_rustls::TlsAcceptor;
 
 use crate::process::{Installation, Process};
 use crate::redis::until;
@@ -43,17 +45,33 @@ type Resource = Vec<KeyValue>;
 
 impl Collector {
     pub async fn start() -> Self {
+        Self::listen(None).await
+    }
+
+    /// One that is spoken to over TLS only.
+    pub async fn over_tls(mut config: ServerConfig) -> Self {
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Self::listen(Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn listen(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let collector = Self { port, taken: Arc::default() };
         let taker = collector.clone();
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
-                let taker = taker.clone();
+                let (taker, tls) = (taker.clone(), tls.clone());
                 let service = service_fn(move |request| taker.clone().take(request));
                 tokio::spawn(async move {
                     let served = Builder::new(TokioExecutor::new());
-                    let _ = served.serve_connection(TokioIo::new(connection), service).await;
+                    let Some(tls) = tls else {
+                        let _ = served.serve_connection(TokioIo::new(connection), service).await;
+                        return;
+                    };
+                    if let Ok(connection) = tls.accept(connection).await {
+                        let _ = served.serve_connection(TokioIo::new(connection), service).await;
+                    }
                 });
             }
         });

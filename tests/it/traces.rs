@@ -3,14 +3,18 @@
 use std::io::Read as _;
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
 
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tollgate::clock::{Clock as _, SystemClock};
 
 use crate::client::{CLIENT_CREDENTIALS, Client, http};
 use crate::collector::{Collector, attribute, hex};
 use crate::envoy::Envoy;
 use crate::manifests::objects;
-use crate::process::{Installation, Process};
+use crate::process::{Installation, Process, run};
 use crate::upstream::{Upstream, fields};
 use crate::world::SECRET;
 
@@ -233,6 +237,70 @@ async fn the_variables_of_the_standard_say_where_to_and_what() {
     process.signal("TERM").await;
     let (status, said) = process.ended().await;
     assert_eq!(status.code(), Some(0), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_go_encrypted_to_a_collector_that_somebody_vouches_for_who_counts() {
+    let installation = Installation::new();
+    let write = |name: &str, pem: String| {
+        std::fs::write(installation.path(name), pem).expect("a file");
+        installation.path(name)
+    };
+    let made = |name: &str| rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+    let (server, client) = (made("localhost"), made("tollgate"));
+    let authority = write("ca.pem", server.cert.pem());
+    let (certificate, key) =
+        (write("gate.pem", client.cert.pem()), write("gate.key", client.signing_key.serialize_pem()));
+    let mut callers = RootCertStore::empty();
+    callers.add(client.cert.der().clone()).expect("a certificate");
+    let callers = WebPkiClientVerifier::builder(Arc::new(callers)).build().expect("a verifier");
+    let own_key = PrivateKeyDer::try_from(server.signing_key.serialize_der()).expect("a key");
+    let tls = ServerConfig::builder().with_client_cert_verifier(callers);
+    let tls = tls.with_single_cert(vec![server.cert.der().clone()], own_key).expect("a certificate and its key");
+    let collector = Collector::over_tls(tls).await;
+    let command = |protocol: &str, arguments: &[&str]| {
+        let mut command = collector.traced(&installation, arguments);
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("https://localhost:{}", collector.port));
+        command.env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol).env("OTEL_SERVICE_NAME", protocol);
+        command.env("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", &certificate).env("OTEL_EXPORTER_OTLP_CLIENT_KEY", &key);
+        command
+    };
+    let jwks = format!("{}/oauth/jwks", installation.issuer);
+    for protocol in ["grpc", "http/protobuf"] {
+        let mut by_variable = command(protocol, &[]);
+        by_variable.env("OTEL_EXPORTER_OTLP_CERTIFICATE", &authority);
+        let by_file = command(protocol, &["--set", "tls.roots=\"ca.pem\""]);
+        for (number, command) in [by_variable, by_file].into_iter().enumerate() {
+            let process = Process::start(command).await;
+            http().get(&jwks).send().await.expect("an answer");
+            collector.named(protocol, "GET /oauth/jwks", number + 1).await;
+            process.kill().await;
+        }
+
+        // Nobody whom this machine trusts has signed its certificate; and it wants to see one of ours.
+        let mut unknown = command(protocol, &[]);
+        unknown.env("OTEL_SERVICE_NAME", "unknown");
+        let mut anonymous = command(protocol, &[]);
+        anonymous.env("OTEL_EXPORTER_OTLP_CERTIFICATE", &authority).env("OTEL_SERVICE_NAME", "unknown");
+        anonymous.env_remove("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE").env_remove("OTEL_EXPORTER_OTLP_CLIENT_KEY");
+        for command in [unknown, anonymous] {
+            let process = Process::start(command).await;
+            http().get(&jwks).send().await.expect("an answer");
+            process.until_it_says("spans are dropped: the collector does not take them").await;
+            process.kill().await;
+        }
+    }
+    assert!(!collector.everything().contains("unknown"));
+
+    // What cannot be right is said at the start.
+    for (name, value, complaint) in [
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "nowhere.pem", "cannot read `nowhere.pem`"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "", "must be set both or not at all"),
+    ] {
+        let output = run(command("grpc", &[]).env(name, value)).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains(complaint), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
