@@ -385,7 +385,12 @@ async fn the_command_line_shows_and_ends() {
     let device = json(&["devices", "list"]).await["devices"][0]["id"].as_str().expect("a device").to_owned();
     assert!(text(&["devices", "deny", &device]).await.contains("turned away"));
     assert!(text(&["keys", "rotate"]).await.contains("announced"));
-    let first = json(&["keys", "list"]).await["keys"][0]["kid"].as_str().expect("a kid").to_owned();
+    let listed = json(&["keys", "list"]).await;
+    let first = listed["keys"][0]["kid"].as_str().expect("a kid").to_owned();
+    let states: Vec<_> =
+        listed["secrets"].as_array().expect("secrets").iter().map(|each| each["state"].clone()).collect();
+    assert_eq!(states, ["making", "announced"]);
+    assert!(text(&["keys", "list"]).await.contains("generation 1"));
 
     let unknown = run(&mut admin(&installation, &["grants", "show", "-nothing"])).await;
     assert_eq!(unknown.status.code(), Some(1));
