@@ -11,10 +11,10 @@ use async_trait::async_trait;
 
 use self::database::Database;
 use super::{
-    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
-    GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed,
-    Rescheduled, Rotated, Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName,
-    TransactionId, Unavailable,
+    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, ENDED_AT_ONCE, Ended, EndedBy, Grant,
+    GrantHandle, GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded,
+    Redeemed, Rescheduled, Rotated, Rotation, SessionClient, SessionId, SessionRecord, SomeEnded, StatusBlock, Store,
+    TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -234,6 +234,17 @@ impl Store for PostgresStore {
         let query = GrantQuery { subject: Some(subject.clone()), ..GrantQuery::default() };
         let answer = grants::end_all(&self.database, query, why, now).await;
         answer.map_err(|fault| fault.report("end_grants_of"))
+    }
+
+    async fn end_some_grants(
+        &self,
+        query: &GrantQuery,
+        why: EndedBy,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<SomeEnded, Unavailable> {
+        let answer = grants::end_page(&self.database, query, (why, now), limit.min(ENDED_AT_ONCE)).await;
+        answer.map_err(|fault| fault.report("end_some_grants"))
     }
 
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable> {
