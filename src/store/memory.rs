@@ -493,6 +493,7 @@ impl Store for MemoryStore {
         let ended = |grant: &Grant| grant.ended.filter(|(at, _)| *at >= since).map(|(at, _)| (grant.handle, at));
         let revoked = held.revocations.records.iter().filter(|(_, revocation)| revocation.at >= since);
         Ok(Ended {
+            unfinished: None,
             grants: held.grants.records.values().filter_map(ended).collect(),
             tokens: revoked.map(|(name, revocation)| (TokenName(*name), revocation.expires)).collect(),
         })

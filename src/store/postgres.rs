@@ -46,6 +46,7 @@ mod settings;
 mod signing_keys;
 mod status_blocks;
 mod sweep;
+mod unfinished;
 
 pub use connect::PostgresError;
 pub use settings::{PostgresSettings, PostgresUrl, PostgresUrlFault};
@@ -288,12 +289,14 @@ impl Store for PostgresStore {
     }
 
     async fn ended_since(&self, since: Timestamp, now: Timestamp) -> Result<Ended, Unavailable> {
+        // Before the endings are read: what commits in between is among them.
+        let unfinished = unfinished::longest(&self.database).await.map_err(|fault| fault.report("ended_since"))?;
         let within = i64::try_from(now.since(since).as_millis()).unwrap_or(i64::MAX);
         let grants = grants::ended_since(&self.database, (since, within)).await;
         let grants = grants.map_err(|fault| fault.report("ended_since"))?;
         let tokens = revocations::recorded_since(&self.database, (since, within)).await;
         let tokens = tokens.map_err(|fault| fault.report("ended_since"))?;
-        Ok(Ended { grants, tokens })
+        Ok(Ended { grants, tokens, unfinished })
     }
 
     async fn lease_status_block(&self, now: Timestamp, over: Timestamp) -> Result<StatusBlock, Unavailable> {

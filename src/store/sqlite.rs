@@ -393,7 +393,7 @@ impl Store for SqliteStore {
         let read = move |connection: &_| {
             let (grants, tokens) =
                 (grants::ended_since(connection, since)?, revocations::recorded_since(connection, since)?);
-            Ok(Ended { grants, tokens })
+            Ok(Ended { grants, tokens, unfinished: None })
         };
         self.readers.read("ended_since", read).await
     }

@@ -763,7 +763,9 @@ async fn what_has_ended_is_told_by_when(make: Make) {
     let Fixture { store, _directory } = make(Limits { grants_per_person: 2, ..Limits::default() });
     let at = |seconds: u32| now() + SECOND * seconds;
     let name = |number| TokenName(bytes(number));
-    assert_eq!(store.ended_since(Timestamp::default(), now()).await, Ok(Ended::default()));
+    // Others may be writing in the same database.
+    let nothing = store.ended_since(Timestamp::default(), now()).await.expect("an answer");
+    assert_eq!(Ended { unfinished: None, ..nothing }, Ended::default());
     for number in 1..=3 {
         begin_at(&*store, &Grant { subject: "ada".parse().expect("a name"), ..grant(number) }, at(1)).await;
     }
