@@ -39,6 +39,7 @@ pub use import::{ImportFault, importable};
 pub use rewrap::Rewrapped;
 pub use schedule::{KeySchedule, KeyState};
 use schedule::{Succeeded, Succession};
+pub use secrets::{SecretStanding, SecretState};
 
 /// How often another replica may be faster in adding a key before we give up.
 const ATTEMPTS: u32 = 3;
@@ -221,6 +222,12 @@ impl SigningKeys {
     #[must_use]
     pub fn records(&self) -> Vec<KeyRecord> {
         self.ring().iter().map(|held| held.record.clone()).collect()
+    }
+
+    /// Where the secrets stand under which nonces, forms and cookies are made, the first ones first; for reports.
+    #[must_use]
+    pub fn secrets_standing(&self, now: Timestamp) -> Vec<SecretStanding> {
+        SecretStanding::of(&self.records(), now)
     }
 
     /// Reads the keys again, so that what another replica or `tollgate keys rotate` added is known here, and announces

@@ -37,7 +37,24 @@ pub use sqlite::{BackupError, OpenError, SqliteStore};
 pub use status::{STATUS_BLOCK, STATUS_BLOCKS, StatusBlock};
 
 /// How many grants one step ends at most where all of somebody end: it takes milliseconds.
-const ENDED_AT_ONCE: u32 = 500;
+pub(crate) const ENDED_AT_ONCE: u32 = 500;
+
+/// What one step has ended of many grants.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SomeEnded {
+    /// How many this step has ended itself.
+    pub ended: u64,
+    /// The last grant that it has looked at, if there may be more behind it.
+    pub behind: Option<GrantHandle>,
+}
+
+impl SomeEnded {
+    /// What a step has ended that has looked at these grants, `limit` at most.
+    pub(super) fn of(page: &[Grant], limit: u32, ended: u64) -> Self {
+        let is_full = u32::try_from(page.len()).is_ok_and(|looked_at| looked_at >= limit);
+        Self { ended, behind: page.last().filter(|_| is_full).map(|grant| grant.handle) }
+    }
+}
 
 /// How much a store holds at most, and for how long after its end. A full store answers [`Unavailable::Full`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -326,6 +343,16 @@ pub trait Store: Send + Sync {
 
     /// Ends all live grants of a person in the same way, and gives how many.
     async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable>;
+
+    /// Ends at most `limit` of the live grants that a query asks for, and no more than one step does: those with the lowest
+    /// handles. For who ends very many of them and has little time for each call.
+    async fn end_some_grants(
+        &self,
+        query: &GrantQuery,
+        why: EndedBy,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<SomeEnded, Unavailable>;
 
     /// Records a client that registers itself, under a name that nobody has.
     async fn register_client(&self, client: &ClientRecord) -> Result<(), Unavailable>;

@@ -94,20 +94,21 @@ impl Installation {
         let (public, admin) = (free_address(), free_address());
         let socket = folder.path().join("authz.sock");
         let config = write_configuration(folder.path(), public, admin, &batch_key);
-        let text = fs::read_to_string(&config).expect("the file");
-        fs::write(&config, text.replacen(setup.edit.0, setup.edit.1, 1)).expect("a file");
-        let mut settings = setup.settings.to_vec();
+        let mut text = fs::read_to_string(&config).expect("the file").replacen(setup.edit.0, setup.edit.1, 1);
         if let Some(url) = setup.postgres {
             fs::write(folder.path().join("database.url"), url).expect("a file");
-            settings.push("store={\"postgres\":{\"url_file\":\"database.url\"}}".to_owned());
-            settings.push("replay.local.replicas=\"only_one\"".to_owned());
+            let file = format!("sqlite: {{ path: \"{}/tollgate.db\" }}", folder.path().display());
+            assert!(text.contains(&file));
+            text = text.replacen(&file, "postgres: { url_file: database.url }", 1);
+            text.push_str("replay: { local: { replicas: only_one } }\n");
         }
+        fs::write(&config, text).expect("a file");
         let store = open_store(folder.path(), setup.postgres).await;
         let (now, minutes) = (SystemClock.now(), Duration::from_mins(5));
         approve_codes(&store, setup.old_codes, now.before(Duration::from_hours(1))).await;
         let codes = approve_codes(&store, setup.codes.unwrap_or(IN_FLIGHT), now + minutes).await;
         drop(store);
-        let process = serve(&config, &settings);
+        let process = serve(&config, setup.settings);
         ready(admin).await;
 
         let caller = Arc::new(Client::new());

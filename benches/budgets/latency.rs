@@ -1,5 +1,6 @@
 //! How long token requests and checks take while nothing else goes on, and while the store is swept and copied and a new
-//! key begins to sign.
+//! key begins to sign. A database of PostgreSQL is copied by its own tools, `tollgate backup` is for the file: there it is swept
+//! and the key changes.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -14,6 +15,7 @@ use tokio::time::interval;
 use tollgate::clock::{Clock as _, SystemClock};
 
 use crate::check::{Question, channel};
+use crate::cluster::Cluster;
 use crate::installation::{Installation, Setup, TOLLGATE};
 use crate::report::{Budget, Report, Row};
 use crate::rounds::{as_f64, median, median_by_round, take_turns};
@@ -31,18 +33,35 @@ const EVERY: Duration = Duration::from_millis(25);
 /// Codes whose time is over: more than one sweep removes.
 const OLD_CODES: usize = 100_000;
 
-/// How often the file is copied, and a new key announced.
-const COPY_EVERY: Duration = Duration::from_secs(2);
+/// How often a new key is announced, and the file copied.
+const DISTURBED_EVERY: Duration = Duration::from_secs(2);
 
-/// Measures both.
+/// Measures both where the state is in a file.
 pub(crate) fn measure(report: &mut Report, runtime: &Runtime) {
+    let names =
+        ["latency: p99 of a refresh, store swept and copied", "latency: p99 of a check, store swept and copied"];
+    compare(report, runtime, names, [None, None]);
+}
+
+/// The same with the state in PostgreSQL: two servers of this machine, which share the processors with everything else.
+pub(crate) fn measure_on_postgres(report: &mut Report, runtime: &Runtime) {
+    let names = ["latency: p99 of a refresh, PostgreSQL swept", "latency: p99 of a check, PostgreSQL swept"];
+    let (quiet, busy) = (Cluster::start(""), Cluster::start(""));
+    compare(report, runtime, names, [Some(&quiet.url("public")), Some(&busy.url("public"))]);
+    report.note("nothing is copied there: `tollgate backup` is for the file, PostgreSQL has its own tools");
+}
+
+/// Compares an installation that is left alone with one that is not; each has a database of its own, or a file.
+fn compare(report: &mut Report, runtime: &Runtime, names: [&'static str; 2], databases: [Option<&str>; 2]) {
     let start = |setup| runtime.block_on(Installation::start_as(setup));
-    let mut quiet = start(Setup::default());
+    let mut quiet = start(Setup { postgres: databases[0], ..Setup::default() });
     let mut busy = start(Setup {
+        postgres: databases[1],
         edit: ("encryption_key_file: kek", "encryption_key_file: kek, announce: 4s"),
         old_codes: OLD_CODES,
         ..Setup::default()
     });
+    let is_copied = databases[1].is_none();
     let (mut quiet_checks, mut busy_checks) = (Vec::new(), Vec::new());
     let [quiet_tokens, busy_tokens] = take_turns(
         ROUNDS,
@@ -53,7 +72,7 @@ pub(crate) fn measure(report: &mut Report, runtime: &Runtime) {
                 token
             },
             &mut || {
-                let work = runtime.spawn(disturb(busy.config.clone()));
+                let work = runtime.spawn(disturb(busy.config.clone(), is_copied));
                 let (token, check) = runtime.block_on(load(&mut busy));
                 assert!(!work.is_finished(), "it copies and rotates");
                 work.abort();
@@ -62,10 +81,7 @@ pub(crate) fn measure(report: &mut Report, runtime: &Runtime) {
             },
         ],
     );
-    for (name, [quiet, busy]) in [
-        ("latency: p99 of a refresh, store swept and copied", [quiet_tokens, busy_tokens]),
-        ("latency: p99 of a check, store swept and copied", [quiet_checks, busy_checks]),
-    ] {
+    for (name, [quiet, busy]) in names.into_iter().zip([[quiet_tokens, busy_tokens], [quiet_checks, busy_checks]]) {
         report.row(Row {
             name,
             measured: format!("{:.2} ms", median(&busy)),
@@ -80,12 +96,15 @@ pub(crate) fn measure(report: &mut Report, runtime: &Runtime) {
     ));
 }
 
-/// Copies the store and announces keys without end, in processes of their own.
-async fn disturb(config: PathBuf) {
-    let mut ticks = interval(COPY_EVERY);
+/// Announces keys without end, and copies the store if it is a file, in processes of their own.
+async fn disturb(config: PathBuf, is_copied: bool) {
+    let mut ticks = interval(DISTURBED_EVERY);
     loop {
         ticks.tick().await;
         tollgate(&config, &["keys", "rotate"]).await;
+        if !is_copied {
+            continue;
+        }
         let copy = config.with_file_name(format!("copy-{}.db", SystemClock.now().millis()));
         tollgate(&config, &["backup", "--to", &copy.to_string_lossy()]).await;
         std::fs::remove_file(&copy).expect("the copy");

@@ -120,6 +120,10 @@ fn compare(only: Option<&str>) {
     }
     if wanted("latency") {
         latency::measure(&mut report, &runtime);
+        match std::env::var_os("POSTGRES_BIN") {
+            Some(_) => latency::measure_on_postgres(&mut report, &runtime),
+            None => report.note("latency: PostgreSQL: left out, because POSTGRES_BIN names none; `make bench` sets it"),
+        }
     }
     if wanted("grants") {
         growth::measure(&mut report, &runtime);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::{Clock, Timestamp};
 use crate::ident::IssuerName;
 use crate::issuers::{Asked, IssuerKeys, ListsLookedAfter, LookedAfter, Questions, StatusLists};
-use crate::keys::{KeyState, SigningKeys};
+use crate::keys::{KeyState, SecretState, SigningKeys};
 use crate::replay::ReplayGuard;
 use crate::store::Endings;
 use crate::telemetry::{Metrics, Standing};
@@ -125,7 +125,7 @@ pub(super) fn of_questions(metrics: &mut Metrics, asked: &Asked) {
     metrics.gauge("tollgate_token_questions_waiting", "Those that wait for their turn to be asked", waiting);
 }
 
-/// Adds those of the signing keys.
+/// Adds those of the signing keys, and of the secrets that take turns with them.
 pub(super) fn of_keys(metrics: &mut Metrics, keys: &Arc<SigningKeys>, clock: &Arc<dyn Clock>) {
     let (held, time) = (Arc::clone(keys), Arc::clone(clock));
     let states = Box::new(move || {
@@ -146,6 +146,17 @@ pub(super) fn of_keys(metrics: &mut Metrics, keys: &Arc<SigningKeys>, clock: &Ar
     });
     let help = "From when on the key has signed that signs now, in Unix time";
     metrics.gauge_in_seconds("tollgate_signing_key_sign_timestamp", help, signs);
+
+    let (held, time) = (Arc::clone(keys), Arc::clone(clock));
+    let age = Box::new(move || {
+        let now = time.now();
+        let making = held.secrets_standing(now).into_iter().find(|secret| secret.state == SecretState::Making);
+        let drawn_at = making.and_then(|secret| secret.drawn_at);
+        drawn_at.map(|drawn_at| (Vec::new(), now.since(drawn_at).as_secs_f64())).into_iter().collect()
+    });
+    let help = "How long ago the secret was drawn under which nonces, forms and cookies are made; none while that is the root key, \
+                until the first rotation after an upgrade from a version without such secrets";
+    metrics.gauge_in_seconds("tollgate_secret_age", help, age);
 
     let (keys, clock) = (Arc::clone(keys), Arc::clone(clock));
     let retires = Box::new(move || {

@@ -1,6 +1,7 @@
 //! `tollgate admin`: what a running installation has given and to whom, and the end of it, through its own API.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -127,6 +128,13 @@ pub(super) enum AdminError {
     #[error("the process at that address does not offer this call")]
     #[diagnostic(help("it may be an older version, or no authorization server"))]
     Unknown,
+    /// Somebody has stopped it.
+    #[error("stopped before all had ended: {0}")]
+    #[diagnostic(help("the same command goes on with those that are left: what has ended stays so"))]
+    Stopped(&'static str),
+    /// Nobody could stop it.
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
     /// A dependency of the installation is away.
     #[error("{0}")]
     #[diagnostic(help("its log says which part does not answer; nothing is known to have happened"))]

@@ -16,7 +16,9 @@ use crate::app::{self, AppError};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::config::Store;
 use crate::jose::SigningKey;
-use crate::keys::{ImportFault, KeyState, KeysError, Rewrapped, SigningKeys, Withdrawal, importable};
+use crate::keys::{
+    ImportFault, KeyState, KeysError, Rewrapped, SecretStanding, SecretState, SigningKeys, Withdrawal, importable,
+};
 use crate::store::KeyRecord;
 
 /// What to do with the keys.
@@ -28,7 +30,7 @@ pub(super) struct Keys {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show every key and where it stands: announced, signing or retired
+    /// Show every key and where it stands: announced, signing or retired; and the secrets for nonces, forms and cookies
     List(Installation),
     /// Announce a new key now, with a new secret for nonces and forms; it signs once everybody has had time to fetch it
     Rotate {
@@ -177,8 +179,10 @@ impl Keys {
             Some(Rotation::Emergency) => drop(keys.rotate_now(now).await?),
         }
         match installation.output {
-            Output::Text => print!("{}", table(&keys.records(), now)),
-            Output::Json => println!("{:#}", document(&keys.records(), now)),
+            Output::Text => {
+                print!("{}\n{}", table(&keys.records(), now), table_of_secrets(&keys.secrets_standing(now), now));
+            }
+            Output::Json => println!("{:#}", document(&keys, now)),
         }
         advise(rotation.as_ref(), &keys, &installation.config, now);
         Ok(ExitCode::SUCCESS)
@@ -282,8 +286,24 @@ fn table(records: &[KeyRecord], now: Timestamp) -> String {
     heading + &rows.collect::<String>()
 }
 
-/// The keys for programs; times are seconds since the epoch.
-fn document(records: &[KeyRecord], now: Timestamp) -> serde_json::Value {
+/// The secrets, of which none is ever shown.
+fn table_of_secrets(secrets: &[SecretStanding], now: Timestamp) -> String {
+    let heading = format!("{:<44} {:<9} {:<10} next\n", "SECRET FOR NONCES, FORMS AND COOKIES", "AGE", "STATE");
+    let rows = secrets.iter().map(|secret| {
+        let name = format!("generation {}", secret.generation);
+        let age = secret.drawn_at.map_or_else(|| "root key".to_owned(), |drawn_at| span(now.since(drawn_at)));
+        let next = match secret.state {
+            SecretState::Announced => format!("makes new ones in {}", span(secret.from.since(now))),
+            SecretState::Making => "makes new ones until the next one does".to_owned(),
+            SecretState::Opening => format!("opens what it has made for {} more", span(secret.until.since(now))),
+        };
+        format!("{name:<44} {age:<9} {:<10} {next}\n", secret.state.name())
+    });
+    heading + &rows.collect::<String>()
+}
+
+/// The keys and secrets for programs; times are seconds since the epoch.
+fn document(keys: &SigningKeys, now: Timestamp) -> serde_json::Value {
     let key = |record: &KeyRecord| {
         json!({
             "kid": record.kid,
@@ -295,5 +315,17 @@ fn document(records: &[KeyRecord], now: Timestamp) -> serde_json::Value {
             "drop_at": record.drop_at.seconds(),
         })
     };
-    json!({ "keys": records.iter().map(key).collect::<Vec<_>>() })
+    let secret = |secret: &SecretStanding| {
+        json!({
+            "generation": secret.generation,
+            "state": secret.state.name(),
+            "drawn_at": secret.drawn_at.map(Timestamp::seconds), // none of the root key
+            "make_from": secret.from.seconds(),
+            "count_until": secret.until.seconds(),
+        })
+    };
+    json!({
+        "keys": keys.records().iter().map(key).collect::<Vec<_>>(),
+        "secrets": keys.secrets_standing(now).iter().map(secret).collect::<Vec<_>>(),
+    })
 }

@@ -7,6 +7,8 @@
 //! | was not named before | the request waits for it, as all do that name it meanwhile |
 //! | could not be fetched again for [`IssuerSettings::status_list_stale`](super::IssuerSettings), or past its `exp` | 503: nobody can tell |
 //!
+//! A token may name two places, of which either ends it: its grant's, and its own.
+//!
 //! An issuer that lets others wait for news (RFC 7240 §4.3, `Preference-Applied: wait`) is asked so, all the time, by one
 //! request for each list: see [`waiting`]. What that brings takes the place of the list at hand. What is above holds whatever
 //! becomes of that request.
@@ -195,13 +197,36 @@ impl Renew for List {
     }
 }
 
+/// Two lists that a token names, of which neither is at hand.
+struct Both(Arc<dyn Renew>, Arc<dyn Renew>);
+
+#[async_trait]
+impl Renew for Both {
+    async fn renew(&self, now: Timestamp) {
+        tokio::join!(self.0.renew(now), self.1.renew(now));
+    }
+}
+
 impl Revocations for StatusLists {
     fn is_revoked(&self, token: &VerifiedToken, now: Timestamp) -> Result<bool, RevocationsFault> {
-        let named = match StatusReference::of(token.claims()) {
-            Ok(Some(named)) => named,
-            Ok(None) => return Ok(false), // its issuer tells nothing of it, and need not
-            Err(_) => return Ok(true),
-        };
+        use RevocationsFault::{Outdated, Unavailable};
+        let claims = token.claims();
+        let named = (StatusReference::of(claims), StatusReference::of_token_alone(claims));
+        let (Ok(first), Ok(other)) = named else { return Ok(true) };
+        match (self.is_marked(first, now), self.is_marked(other, now)) {
+            (Ok(true), _) | (_, Ok(true)) => Ok(true),
+            (Ok(false), other) => other,
+            (first, Ok(false)) => first,
+            (Err(Unavailable(cause)), _) | (_, Err(Unavailable(cause))) => Err(Unavailable(cause)),
+            (Err(Outdated(first)), Err(Outdated(other))) => Err(Outdated(Arc::new(Both(first, other)))),
+        }
+    }
+}
+
+impl StatusLists {
+    /// Whether its list says of a place that a token is over; it does not if none is named: its issuer need not tell.
+    fn is_marked(&self, named: Option<StatusReference<'_>>, now: Timestamp) -> Result<bool, RevocationsFault> {
+        let Some(named) = named else { return Ok(false) };
         let list = self.list(named.uri).ok_or(Unavailable::Down)?;
         match list.kept.at_hand(now).filter(|held| held.list.is_good(now)) {
             // §8.3: what is beyond the end of the list must be refused, and so is what is suspended.
@@ -210,9 +235,7 @@ impl Revocations for StatusLists {
             None => Err(Unavailable::Down.into()),
         }
     }
-}
 
-impl StatusLists {
     /// Whose lists they are.
     #[must_use]
     pub fn issuer(&self) -> &str {

@@ -15,7 +15,8 @@ use crate::ident::{ClientId, Subject};
 use crate::identity::Login;
 use crate::secret::{DeviceCodeKind, Digest};
 use crate::store::{
-    ClientRecord, DeviceRecord, EndedBy, Grant, GrantHandle, GrantQuery, SessionId, SessionRecord, Unavailable,
+    ClientRecord, DeviceRecord, ENDED_AT_ONCE, EndedBy, Grant, GrantHandle, GrantQuery, SessionId, SessionRecord,
+    SomeEnded, Unavailable,
 };
 
 /// How many sessions of one person are shown.
@@ -175,6 +176,29 @@ impl AuthorizationServer {
         let ended = self.store.end_grants_of_client(client, EndedBy::Administrator, now).await?;
         self.learn_endings(ended, now).await?;
         Ok(ended)
+    }
+
+    /// Ends the first of the live grants that a query asks for, `at_most` so many of them; gives how many, and whether there
+    /// may be more. For who ends very many, in calls of which none may take long.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; some may have ended.
+    pub async fn revoke_some_grants(
+        &self,
+        mut query: GrantQuery,
+        at_most: u32,
+        now: Timestamp,
+    ) -> Result<SomeEnded, Unavailable> {
+        let (mut ended, mut left) = (0, at_most);
+        while left > 0 {
+            let limit = left.min(ENDED_AT_ONCE);
+            let step = self.store.end_some_grants(&query, EndedBy::Administrator, now, limit).await?;
+            ended += step.ended;
+            query.after = step.behind;
+            left = if step.behind.is_some() { left - limit } else { 0 };
+        }
+        self.learn_endings(ended, now).await?;
+        Ok(SomeEnded { ended, behind: query.after })
     }
 
     /// The sessions of a person, those first in which they signed in last; at most 1,000.

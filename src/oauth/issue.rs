@@ -83,7 +83,7 @@ impl AuthorizationServer {
         let subject = self.subject_of(authorization, exchange.client);
         let format = self.format(exchange.client, &authorization.resource);
         let status = match format {
-            AccessTokenFormat::Jwt => self.status(authorization.grant, now).await?,
+            AccessTokenFormat::Jwt => self.status(authorization, now).await?,
             AccessTokenFormat::Opaque => None, // whoever asks about it is told
         };
         let claims = AccessTokenClaims {

@@ -2,7 +2,8 @@
 //! (draft-ietf-oauth-status-list-20).
 //!
 //! A grant has one place in the lists, which is part of its handle, so all its access tokens have it and one bit ends them.
-//! A token without a grant has a place of its own. Places are leased from the store in blocks, and handed out in an order
+//! A token without a grant has a place of its own; so has one that was got in exchange, which is over with the grant and when
+//! it is revoked itself, beside that of the grant. Places are leased from the store in blocks, and handed out in an order
 //! that nobody can foresee; a block is leased again when whatever was issued with its places is over, and what still has a
 //! place keeps it.
 //!
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::grant::Authorization;
 use super::metadata::{STATUS_LIST, STATUS_LIST_AGGREGATION};
 use super::{AuthorizationServer, Error};
 use crate::clock::{Clock, Timestamp};
@@ -158,20 +160,24 @@ impl AuthorizationServer {
         Ok(self.place(now).await?.map_or(drawn, |place| drawn.at(place)))
     }
 
-    /// The `status` claim of an access token that ends with this grant, or with none.
+    /// The `status` claim of the access token for this.
+    ///
+    /// A grant that began before there were lists has no place. What is got in exchange for its token has one all the same, by
+    /// which it can be revoked itself; but not in `status_list`, which would promise that it ends with the grant.
     pub(super) async fn status(
         &self,
-        grant: Option<GrantHandle>,
+        authorization: &Authorization,
         now: Timestamp,
     ) -> Result<Option<Status>, Unavailable> {
         if self.settings.status_lists.is_none() {
             return Ok(None);
         }
-        let place = match grant {
-            Some(grant) => grant.place(), // a grant that began before there were lists has none
-            None => self.place(now).await?,
+        let (place, of_token_alone) = match (authorization.grant, &authorization.delegation) {
+            (Some(grant), None) => (grant.place(), None),
+            (Some(grant), Some(_)) => (grant.place(), self.place(now).await?),
+            (None, _) => (self.place(now).await?, None),
         };
-        Ok(place.map(|place| Status::at(place, self.list_url(place.list()))))
+        Ok(Status::at(place, of_token_alone, |place| self.list_url(place.list())))
     }
 
     fn list_url(&self, list: u32) -> String {

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ pub use waiters::{NEWS_WAITERS, NEWS_WAITERS_PER_ADDRESS, Waiter};
 /// answer, are known so much later.
 const READ_EVERY: Duration = Duration::from_secs(1);
 
-/// How far back each reading looks: what was begun earlier may be written later.
+/// How far back each reading looks, behind what was unfinished at the last one: what was begun earlier may be written later.
 const OVERLAP: Duration = Duration::from_secs(30);
 
 /// How far back the readings between those look: most of what they would find is known.
@@ -48,6 +48,9 @@ pub struct Ended {
     pub grants: Vec<(GrantHandle, Timestamp)>,
     /// Access tokens that were revoked by name, with the last moment at which anybody may take them.
     pub tokens: Vec<(TokenName, Timestamp)>,
+    /// For how long at most somebody was writing, when that was read, what could not be read yet; `None` if nobody was, or if
+    /// such a thing is always read by the time at which it can be.
+    pub unfinished: Option<Duration>,
 }
 
 /// Grants that have ended and access tokens that were revoked, while their access tokens would be good otherwise.
@@ -61,9 +64,45 @@ pub struct Endings {
     stale: Option<Duration>,
     grants: Until<GrantHandle>,
     tokens: Until<TokenName>,
-    /// When the store was read last.
-    read_at: Mutex<Option<Timestamp>>,
+    readings: Mutex<Readings>,
     news: News,
+}
+
+/// What was read so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Readings {
+    /// When the store was read last.
+    last: Option<Timestamp>,
+    /// Everything that was written before that is known, but for [`OVERLAP`]; if the store was ever read as far back as that.
+    complete: Option<Timestamp>,
+}
+
+/// How far back a reading looks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Look {
+    /// As far as there may be something that is not known.
+    Back,
+    /// A moment: for those that others have just ended.
+    Shortly,
+}
+
+impl Readings {
+    /// From when on what has ended is to be read; `None` if nothing was read before.
+    fn since(&self, look: Look) -> Option<Timestamp> {
+        match look {
+            Look::Back => self.complete.map(|complete| complete.before(OVERLAP)),
+            Look::Shortly => self.last.map(|last| last.before(SHORT_OVERLAP)),
+        }
+    }
+
+    /// It was read at `now`, when something had been unfinished for so long.
+    fn note(&mut self, look: Look, unfinished: Duration, now: Timestamp) {
+        self.last = Some(now);
+        match look {
+            Look::Back => self.complete = Some(now.before(unfinished)),
+            Look::Shortly => {} // a later reading looks back as far as if there had not been this one
+        }
+    }
 }
 
 impl Endings {
@@ -75,7 +114,7 @@ impl Endings {
             stale: None,
             grants: Until::default(),
             tokens: Until::default(),
-            read_at: Mutex::default(),
+            readings: Mutex::default(),
             news: News::default(),
         }
     }
@@ -97,7 +136,8 @@ impl Endings {
                 last_whole = last;
             }
             self.news.reading_begins();
-            let read = self.read_overlapping(if whole { OVERLAP } else { SHORT_OVERLAP }, store, clock.now()).await;
+            let look = if whole { Look::Back } else { Look::Shortly };
+            let read = self.read_back(look, store, clock.now()).await;
             self.news.reading_ended(read.is_ok());
             if whole && read.is_err() {
                 // It has said so itself; what this process ends, the gate knows anyway.
@@ -111,14 +151,14 @@ impl Endings {
     /// # Errors
     /// [`Unavailable`] when the store does not answer; the next reading looks as far back.
     pub async fn read(&self, store: &dyn Store, now: Timestamp) -> Result<(), Unavailable> {
-        self.read_overlapping(OVERLAP, store, now).await
+        self.read_back(Look::Back, store, now).await
     }
 
-    async fn read_overlapping(&self, overlap: Duration, store: &dyn Store, now: Timestamp) -> Result<(), Unavailable> {
-        let read_at = *self.read_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = read_at.map_or_else(|| now.before(self.kept), |at| at.before(overlap));
-        self.read_since(store, since, now).await?;
-        *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    async fn read_back(&self, look: Look, store: &dyn Store, now: Timestamp) -> Result<(), Unavailable> {
+        let since = self.readings().since(look).unwrap_or_else(|| now.before(self.kept));
+        let unfinished = self.take(store, since, now).await?.unwrap_or_default();
+        // Whatever ended longer ago than that ended nothing that would be good now.
+        self.readings().note(look, unfinished.min(self.kept), now);
         self.grants.forget(now);
         self.tokens.forget(now);
         Ok(())
@@ -129,17 +169,26 @@ impl Endings {
     /// # Errors
     /// [`Unavailable`] when the store does not answer.
     pub async fn read_since(&self, store: &dyn Store, since: Timestamp, now: Timestamp) -> Result<(), Unavailable> {
-        let Ended { grants, tokens } = store.ended_since(since, now).await?;
+        self.take(store, since, now).await.map(drop)
+    }
+
+    /// The same; gives for how long something was unfinished.
+    async fn take(&self, store: &dyn Store, since: Timestamp, now: Timestamp) -> Result<Option<Duration>, Unavailable> {
+        let Ended { grants, tokens, unfinished } = store.ended_since(since, now).await?;
         self.note_grants(grants.into_iter().map(|(grant, ended)| (grant, ended + self.kept)));
         self.note_tokens(tokens);
-        Ok(())
+        Ok(unfinished)
+    }
+
+    /// No change is left half-made, so a poisoned lock is as good as a whole one.
+    fn readings(&self) -> MutexGuard<'_, Readings> {
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When the store was read last, if that was within that time.
     #[must_use]
     pub fn known_at(&self, now: Timestamp, within: Duration) -> Option<Timestamp> {
-        let read_at = *self.read_at.lock().unwrap_or_else(PoisonError::into_inner);
-        read_at.filter(|at| now.since(*at) <= within)
+        self.readings().last.filter(|at| now.since(*at) <= within)
     }
 
     /// The places in one status list whose tokens had ended, and would be good otherwise, when this minute began or have
@@ -277,5 +326,29 @@ impl<K: Eq + Hash> Until<K> {
             self.held.write().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until >= minute_of(now));
             *forgot_at = now;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    #[test]
+    fn a_reading_looks_back_behind_what_was_unfinished_at_the_last_one() {
+        let (mut readings, nothing) = (Readings::default(), Duration::ZERO);
+        assert_eq!((readings.since(Look::Back), readings.since(Look::Shortly)), (None, None));
+        readings.note(Look::Back, nothing, at(1_000));
+        assert_eq!((readings.since(Look::Back), readings.since(Look::Shortly)), (Some(at(970)), Some(at(998))));
+
+        // Somebody has been writing for a minute, and is over by the next reading.
+        readings.note(Look::Back, Duration::from_mins(1), at(1_001));
+        readings.note(Look::Shortly, nothing, at(1_002));
+        assert_eq!((readings.since(Look::Back), readings.since(Look::Shortly)), (Some(at(911)), Some(at(1_000))));
+        readings.note(Look::Back, nothing, at(1_002));
+        assert_eq!(readings.since(Look::Back), Some(at(972)));
     }
 }

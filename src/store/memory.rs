@@ -13,10 +13,10 @@ use async_trait::async_trait;
 use super::shares::Shares;
 use super::status::BLOCKS_TRIED;
 use super::{
-    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
-    GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed,
-    Rescheduled, Rotated, Rotation, STATUS_BLOCKS, SessionClient, SessionId, SessionRecord, StatusBlock, Store,
-    TokenName, TransactionId, Unavailable,
+    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, ENDED_AT_ONCE, Ended, EndedBy, Grant,
+    GrantHandle, GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded,
+    Redeemed, Rescheduled, Rotated, Rotation, STATUS_BLOCKS, SessionClient, SessionId, SessionRecord, SomeEnded,
+    StatusBlock, Store, TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -408,6 +408,21 @@ impl Store for MemoryStore {
         Ok(self.end_live(&mut self.held(), |grant| grant.subject == *subject, (now, why)))
     }
 
+    async fn end_some_grants(
+        &self,
+        query: &GrantQuery,
+        why: EndedBy,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<SomeEnded, Unavailable> {
+        let limit = limit.min(ENDED_AT_ONCE);
+        let page = self.list_grants(query, now, limit).await?;
+        let Some(last) = page.last() else { return Ok(SomeEnded::of(&page, limit, 0)) };
+        let is_listed = |grant: &Grant| query.asks_for(grant) && grant.handle.0 <= last.handle.0;
+        let ended = self.end_live(&mut self.held(), is_listed, (now, why));
+        Ok(SomeEnded::of(&page, limit, ended))
+    }
+
     async fn register_client(&self, client: &ClientRecord) -> Result<(), Unavailable> {
         let mut held = self.held();
         if held.clients.len() as u64 >= self.limits.clients {
@@ -478,6 +493,7 @@ impl Store for MemoryStore {
         let ended = |grant: &Grant| grant.ended.filter(|(at, _)| *at >= since).map(|(at, _)| (grant.handle, at));
         let revoked = held.revocations.records.iter().filter(|(_, revocation)| revocation.at >= since);
         Ok(Ended {
+            unfinished: None,
             grants: held.grants.records.values().filter_map(ended).collect(),
             tokens: revoked.map(|(name, revocation)| (TokenName(*name), revocation.expires)).collect(),
         })

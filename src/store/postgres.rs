@@ -11,10 +11,10 @@ use async_trait::async_trait;
 
 use self::database::Database;
 use super::{
-    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
-    GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed,
-    Rescheduled, Rotated, Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName,
-    TransactionId, Unavailable,
+    AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, ENDED_AT_ONCE, Ended, EndedBy, Grant,
+    GrantHandle, GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded,
+    Redeemed, Rescheduled, Rotated, Rotation, SessionClient, SessionId, SessionRecord, SomeEnded, StatusBlock, Store,
+    TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -46,6 +46,7 @@ mod settings;
 mod signing_keys;
 mod status_blocks;
 mod sweep;
+mod unfinished;
 
 pub use connect::PostgresError;
 pub use settings::{PostgresSettings, PostgresUrl, PostgresUrlFault};
@@ -236,6 +237,17 @@ impl Store for PostgresStore {
         answer.map_err(|fault| fault.report("end_grants_of"))
     }
 
+    async fn end_some_grants(
+        &self,
+        query: &GrantQuery,
+        why: EndedBy,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<SomeEnded, Unavailable> {
+        let answer = grants::end_page(&self.database, query, (why, now), limit.min(ENDED_AT_ONCE)).await;
+        answer.map_err(|fault| fault.report("end_some_grants"))
+    }
+
     async fn spend_assertion(&self, key: ReplayKey, expires: Timestamp, now: Timestamp) -> Result<Seen, Unavailable> {
         let answer = assertions::spend(&self.database, key, expires, self.limits.assertions, now).await;
         answer.map_err(|fault| fault.report("spend_assertion"))
@@ -277,12 +289,14 @@ impl Store for PostgresStore {
     }
 
     async fn ended_since(&self, since: Timestamp, now: Timestamp) -> Result<Ended, Unavailable> {
+        // Before the endings are read: what commits in between is among them.
+        let unfinished = unfinished::longest(&self.database).await.map_err(|fault| fault.report("ended_since"))?;
         let within = i64::try_from(now.since(since).as_millis()).unwrap_or(i64::MAX);
         let grants = grants::ended_since(&self.database, (since, within)).await;
         let grants = grants.map_err(|fault| fault.report("ended_since"))?;
         let tokens = revocations::recorded_since(&self.database, (since, within)).await;
         let tokens = tokens.map_err(|fault| fault.report("ended_since"))?;
-        Ok(Ended { grants, tokens })
+        Ok(Ended { grants, tokens, unfinished })
     }
 
     async fn lease_status_block(&self, now: Timestamp, over: Timestamp) -> Result<StatusBlock, Unavailable> {

@@ -16,8 +16,8 @@ use self::writer::Writer;
 use super::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, ENDED_AT_ONCE, Ended, EndedBy, Grant,
     GrantHandle, GrantQuery, KeyRecord, LastAlive, Limits, PersonRecord, Polled, Pushed, PushedRequest, Recorded,
-    Redeemed, Rescheduled, Rotated, Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName,
-    TransactionId, Unavailable,
+    Redeemed, Rescheduled, Rotated, Rotation, SessionClient, SessionId, SessionRecord, SomeEnded, StatusBlock, Store,
+    TokenName, TransactionId, Unavailable,
 };
 use crate::clock::Timestamp;
 use crate::ident::{ClientId, Subject};
@@ -136,12 +136,30 @@ impl SqliteStore {
     ) -> Result<u64, Unavailable> {
         let mut ended = 0;
         loop {
-            let page: Vec<_> = self.list_grants(&query, now, ENDED_AT_ONCE).await?;
-            let Some(last) = page.last() else { return Ok(ended) };
-            query.after = Some(last.handle);
-            let handles: Vec<_> = page.iter().map(|grant| grant.handle).collect();
-            ended += self.writer.run(call, move |connection| grants::end_each(connection, &handles, why, now)).await?;
+            let page = self.end_page(call, &query, (why, now), ENDED_AT_ONCE).await?;
+            ended += page.ended;
+            if page.behind.is_none() {
+                return Ok(ended);
+            }
+            query.after = page.behind;
         }
+    }
+
+    /// Ends the first of them.
+    async fn end_page(
+        &self,
+        call: &'static str,
+        query: &GrantQuery,
+        (why, now): (EndedBy, Timestamp),
+        limit: u32,
+    ) -> Result<SomeEnded, Unavailable> {
+        let page = self.list_grants(query, now, limit).await?;
+        if page.is_empty() {
+            return Ok(SomeEnded::of(&page, limit, 0));
+        }
+        let handles: Vec<_> = page.iter().map(|grant| grant.handle).collect();
+        let ended = self.writer.run(call, move |connection| grants::end_each(connection, &handles, why, now)).await?;
+        Ok(SomeEnded::of(&page, limit, ended))
     }
 }
 
@@ -310,6 +328,16 @@ impl Store for SqliteStore {
         self.end_all("end_grants_of", query, why, now).await
     }
 
+    async fn end_some_grants(
+        &self,
+        query: &GrantQuery,
+        why: EndedBy,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<SomeEnded, Unavailable> {
+        self.end_page("end_some_grants", query, (why, now), limit.min(ENDED_AT_ONCE)).await
+    }
+
     async fn register_client(&self, client: &ClientRecord) -> Result<(), Unavailable> {
         let (client, limit) = (client.clone(), self.limits.clients);
         self.writer.run("register_client", move |connection| clients::register(connection, &client, limit)).await
@@ -365,7 +393,7 @@ impl Store for SqliteStore {
         let read = move |connection: &_| {
             let (grants, tokens) =
                 (grants::ended_since(connection, since)?, revocations::recorded_since(connection, since)?);
-            Ok(Ended { grants, tokens })
+            Ok(Ended { grants, tokens, unfinished: None })
         };
         self.readers.read("ended_since", read).await
     }

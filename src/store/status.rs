@@ -3,7 +3,7 @@
 use super::{GrantHandle, TokenName};
 use crate::jose::Json;
 use crate::secret::sha256;
-use crate::token::{StatusIndex, VerifiedToken};
+use crate::token::{StatusIndex, StatusReference, VerifiedToken};
 
 /// How many places one block has.
 pub const STATUS_BLOCK: u32 = 4_096;
@@ -89,8 +89,12 @@ impl TokenName {
         let jti = token.claims().get("jti").and_then(Json::as_str).unwrap_or_default();
         let mut name = sha256(jti.as_bytes());
         // The place of a grant is not one of a token: one that was got in exchange does not end the others.
-        if GrantHandle::of(token).is_none()
-            && let Some(place) = StatusIndex::of_own(token.claims())
+        let named = match GrantHandle::of(token) {
+            None => StatusReference::of(token.claims()),
+            Some(_) => StatusReference::of_token_alone(token.claims()),
+        };
+        if let Ok(Some(named)) = named
+            && let Some(place) = StatusIndex::of_own(named)
         {
             name[..4].copy_from_slice(&NAMED);
             name[4..8].copy_from_slice(&place.number().to_be_bytes());

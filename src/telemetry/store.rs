@@ -20,8 +20,8 @@ use crate::secret::{
 use crate::store::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
     GrantQuery, KeyRecord, LastAlive, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rescheduled,
-    Rotated, Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName, TransactionId,
-    Unavailable,
+    Rotated, Rotation, SessionClient, SessionId, SessionRecord, SomeEnded, StatusBlock, Store, TokenName,
+    TransactionId, Unavailable,
 };
 
 /// From a tenth of a millisecond, in which only memory answers, to five seconds, when nobody waits any more.
@@ -210,6 +210,7 @@ counted! {
     list_grants(query: &GrantQuery, now: Timestamp, limit: u32) -> Vec<Grant>;
     end_grants_of_client(client: &ClientId, why: EndedBy, now: Timestamp) -> u64;
     end_grants_of(subject: &Subject, why: EndedBy, now: Timestamp) -> u64;
+    end_some_grants(query: &GrantQuery, why: EndedBy, now: Timestamp, limit: u32) -> SomeEnded;
     register_client(client: &ClientRecord) -> ();
     registered_client(id: &ClientId) -> Option<ClientRecord>;
     registered_clients(after: Option<&ClientId>, limit: u32) -> Vec<ClientRecord>;

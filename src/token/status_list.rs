@@ -65,18 +65,34 @@ impl StatusIndex {
 
     /// The place that a token of ours names; its signature was verified.
     #[must_use]
-    pub fn of_own(claims: &Members) -> Option<Self> {
-        let named = StatusReference::of(claims).ok()??;
+    pub fn of_own(named: StatusReference<'_>) -> Option<Self> {
         let list: u32 = named.uri.rsplit('/').next()?.parse().ok().filter(|list| *list < STATUS_LISTS)?;
         let place = u32::try_from(named.idx).ok().filter(|place| *place < STATUS_LIST_LENGTH)?;
         Some(Self(list * STATUS_LIST_LENGTH + place))
     }
 }
 
+/// The member of `status` that names the place which a token has for itself, beside that of its grant.
+///
+/// A token that was got in exchange is over when the grant of the subject token is, and when it is revoked itself: two places.
+/// `status_list` has room for one (§6.2), which is that of the grant, so that a gate of anybody's refuses the token when the
+/// grant ends. The other one is in a member of `status` beside it: whoever does not know that ignores it (§6.1: `status` is
+/// like `cnf`, and others may define members). What was not done instead:
+///
+/// - the place of its own in `status_list`, and that of the grant read from `grant_id`: only our gates would refuse the token
+///   when the grant ends, which happens far more often than that such a token is revoked;
+/// - one place that is marked in both cases: a grant would have to know the places of all that was got for its tokens, with a
+///   row for each exchange, which writes none now.
+const OF_TOKEN_ALONE: &str = "tollgate_status_list";
+
 /// The `status` claim of a token (§6.1).
 #[derive(Debug, Serialize)]
 pub struct Status {
-    status_list: StatusAt,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_list: Option<StatusAt>,
+    /// [`OF_TOKEN_ALONE`].
+    #[serde(rename = "tollgate_status_list", skip_serializing_if = "Option::is_none")]
+    of_token_alone: Option<StatusAt>,
 }
 
 /// The `status_list` in it (§6.2).
@@ -87,10 +103,18 @@ struct StatusAt {
 }
 
 impl Status {
-    /// The place of that index, in the list at `uri`.
+    /// These places, in lists at the URLs that `uri` gives: that at which everybody looks, and beside it the one which a token
+    /// of a grant has for itself. `None` if there is neither.
     #[must_use]
-    pub fn at(index: StatusIndex, uri: String) -> Self {
-        Self { status_list: StatusAt { idx: index.place(), uri } }
+    pub fn at(
+        place: Option<StatusIndex>,
+        of_token_alone: Option<StatusIndex>,
+        uri: impl Fn(StatusIndex) -> String,
+    ) -> Option<Self> {
+        let at = |index: StatusIndex| StatusAt { idx: index.place(), uri: uri(index) };
+        let (status_list, of_token_alone) = (place.map(at), of_token_alone.map(at));
+        let is_empty = status_list.is_none() && of_token_alone.is_none();
+        (!is_empty).then_some(Self { status_list, of_token_alone })
     }
 }
 
@@ -103,7 +127,7 @@ pub struct StatusReference<'a> {
     pub idx: u64,
 }
 
-/// A `status_list` that names no place: the token may have been revoked, and nobody can tell.
+/// A status that names no place: the token may have been revoked, and nobody can tell.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct StatusUnreadable;
 
@@ -113,8 +137,20 @@ impl<'a> StatusReference<'a> {
     /// # Errors
     /// [`StatusUnreadable`].
     pub fn of(claims: &'a Members) -> Result<Option<Self>, StatusUnreadable> {
+        Self::member(claims, "status_list")
+    }
+
+    /// The place that a token of a grant has for itself, which the same issuer tells of in the same way; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`StatusUnreadable`].
+    pub fn of_token_alone(claims: &'a Members) -> Result<Option<Self>, StatusUnreadable> {
+        Self::member(claims, OF_TOKEN_ALONE)
+    }
+
+    fn member(claims: &'a Members, name: &str) -> Result<Option<Self>, StatusUnreadable> {
         let Some(status) = claims.get("status") else { return Ok(None) };
-        let Some(at) = status.as_object().ok_or(StatusUnreadable)?.get("status_list") else { return Ok(None) };
+        let Some(at) = status.as_object().ok_or(StatusUnreadable)?.get(name) else { return Ok(None) };
         let uri = at.get("uri").and_then(Json::as_str).ok_or(StatusUnreadable)?;
         let idx = at.get("idx").and_then(Json::as_u64).ok_or(StatusUnreadable)?;
         Ok(Some(Self { uri, idx }))

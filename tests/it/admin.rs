@@ -1,37 +1,45 @@
 //! Those who look after an installation: over its admin socket, and with `tollgate admin`.
 
+use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::Value;
-use tokio::process::Command;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::UnixListener;
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, mpsc};
+use tokio_stream::wrappers::UnixListenerStream;
 use tollgate::audit;
 use tollgate::clock::Clock as _;
 use tollgate::grpc::admin::v1::audit_service_client::AuditServiceClient;
 use tollgate::grpc::admin::v1::client_service_client::ClientServiceClient;
 use tollgate::grpc::admin::v1::device_service_client::DeviceServiceClient;
 use tollgate::grpc::admin::v1::grant_service_client::GrantServiceClient;
+use tollgate::grpc::admin::v1::grant_service_server::{GrantService, GrantServiceServer};
 use tollgate::grpc::admin::v1::key_service_client::KeyServiceClient;
 use tollgate::grpc::admin::v1::revoke_grants_request::Of;
 use tollgate::grpc::admin::v1::session_service_client::SessionServiceClient;
 use tollgate::grpc::admin::v1::status_service_client::StatusServiceClient;
 use tollgate::grpc::admin::v1::watch_events_response::Told;
 use tollgate::grpc::admin::v1::{
-    ClientOrigin, DenyDeviceRequest, DropKeyRequest, EndSessionsRequest, GetClientRequest, GetGrantRequest,
-    GetStatusRequest, KeyState, ListClientsRequest, ListDevicesRequest, ListGrantsRequest, ListKeysRequest,
-    ListSessionsRequest, RevokeGrantRequest, RevokeGrantsRequest, RotateKeysRequest, SenderConstraint,
-    WatchEventsRequest,
+    self, ClientOrigin, DenyDeviceRequest, DropKeyRequest, EndSessionsRequest, GetClientRequest, GetGrantRequest,
+    GetStatusRequest, KeyState, ListClientsRequest, ListDevicesRequest, ListGrantsRequest, ListGrantsResponse,
+    ListKeysRequest, ListSessionsRequest, RevokeGrantRequest, RevokeGrantResponse, RevokeGrantsRequest,
+    RevokeGrantsResponse, RotateKeysRequest, SenderConstraint, WatchEventsRequest,
 };
-use tollgate::store::{Limits, MemoryStore, Unavailable};
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tollgate::store::{Grant, Limits, MemoryStore, Unavailable};
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Code, Request, Response, Status};
 
 use crate::browser::Browser;
-use crate::client::{AUTHORIZATION_REQUEST, CLIENT_CREDENTIALS, claims, poll_request, refresh_request};
+use crate::client::{AUTHORIZATION_REQUEST, CLIENT_CREDENTIALS, claims, http, poll_request, refresh_request};
 use crate::events::assert_shape;
 use crate::introspect::adas_tokens;
-use crate::process::{Installation, program, run};
+use crate::process::{Installation, eventually, program, run};
 use crate::registration;
+use crate::store::{begin, grant};
 use crate::tap::{Tap, TappedStore};
 use crate::world::World;
 
@@ -128,10 +136,10 @@ async fn grants_are_listed_shown_and_ended_with_their_tokens() {
     refresh(&spa, &of_spa[1]).await.expect_tokens();
     assert_eq!(crate::introspect::told(&world, &backend, of_spa[0].text("access_token")).await["active"], false);
 
-    let by_client = RevokeGrantsRequest { of: Some(Of::ClientId("spa".to_owned())) };
+    let by_client = RevokeGrantsRequest { of: Some(Of::ClientId("spa".to_owned())), ..RevokeGrantsRequest::default() };
     assert_eq!(grants.revoke_grants(by_client).await.expect("an answer").into_inner().ended, 1);
     refresh(&spa, &of_spa[1]).await.expect(400, "invalid_grant");
-    let by_person = RevokeGrantsRequest { of: Some(Of::Subject("ada".to_owned())) };
+    let by_person = RevokeGrantsRequest { of: Some(Of::Subject("ada".to_owned())), ..RevokeGrantsRequest::default() };
     assert_eq!(grants.revoke_grants(by_person).await.expect("an answer").into_inner().ended, 1);
     refresh(&web, &of_web).await.expect(400, "invalid_grant");
 
@@ -140,8 +148,8 @@ async fn grants_are_listed_shown_and_ended_with_their_tokens() {
         assert_eq!(code(grants.get_grant(GetGrantRequest { id: id.clone() }).await), Code::NotFound);
         assert_eq!(code(grants.revoke_grant(RevokeGrantRequest { id }).await), Code::NotFound);
     }
-    assert_eq!(code(grants.revoke_grants(RevokeGrantsRequest { of: None }).await), Code::InvalidArgument);
-    let malformed = RevokeGrantsRequest { of: Some(Of::Subject(String::new())) };
+    assert_eq!(code(grants.revoke_grants(RevokeGrantsRequest::default()).await), Code::InvalidArgument);
+    let malformed = RevokeGrantsRequest { of: Some(Of::Subject(String::new())), ..RevokeGrantsRequest::default() };
     assert_eq!(code(grants.revoke_grants(malformed).await), Code::InvalidArgument);
 }
 
@@ -231,7 +239,7 @@ async fn what_is_changed_is_an_event_with_who_did_it() {
     let id = claims(tokens.text("access_token"))["grant_id"].as_str().expect("a name").to_owned();
     let mut grants = GrantServiceClient::new(channel.clone());
     grants.revoke_grant(RevokeGrantRequest { id }).await.expect("an answer");
-    let all = RevokeGrantsRequest { of: Some(Of::Subject("ada".to_owned())) };
+    let all = RevokeGrantsRequest { of: Some(Of::Subject("ada".to_owned())), ..RevokeGrantsRequest::default() };
     grants.revoke_grants(all).await.expect("an answer");
     KeyServiceClient::new(channel).rotate_keys(RotateKeysRequest { now: false }).await.expect("an answer");
     assert_shape(&world, audit::ADMIN_ACTED);
@@ -241,6 +249,196 @@ async fn what_is_changed_is_an_event_with_who_did_it() {
     assert_eq!(calls, ["revoke_grant", "revoke_grants", "rotate_keys"]);
     let us = format!("uid {}", rustix::process::getuid().as_raw());
     assert!(events.iter().all(|event| event["by"] == us), "{events:?}");
+}
+
+#[tokio::test]
+async fn all_grants_of_a_person_end_page_by_page() {
+    let world = World::start().await;
+    let mut grants = GrantServiceClient::new(channel(&world));
+    for client in ["spa", "web", "spa"] {
+        adas_tokens(&world, &world.client(client)).await;
+    }
+    let page = |page_size, page_token: &str| RevokeGrantsRequest {
+        of: Some(Of::Subject("ada".to_owned())),
+        page_size,
+        page_token: page_token.to_owned(),
+    };
+    let first = grants.revoke_grants(page(2, "")).await.expect("an answer").into_inner();
+    assert_eq!(first.ended, 2);
+    let last = grants.revoke_grants(page(2, &first.next_page_token)).await.expect("an answer").into_inner();
+    assert_eq!((last.ended, last.next_page_token.as_str()), (1, ""));
+    assert_eq!(grants.revoke_grants(page(2, "")).await.expect("an answer").into_inner().ended, 0);
+    assert_eq!(code(grants.revoke_grants(page(2, "x")).await), Code::InvalidArgument);
+    assert_eq!(
+        code(grants.revoke_grants(RevokeGrantsRequest { of: None, ..page(2, "") }).await),
+        Code::InvalidArgument
+    );
+}
+
+#[tokio::test]
+async fn the_command_line_ends_very_many_grants_in_steps_and_counts_all_of_them() {
+    const MORE: u64 = 5_999;
+    let installation = Installation::new();
+    let store = installation.open_store(Limits::default()).await;
+    let later = tollgate::clock::SystemClock.now() + Duration::from_hours(1);
+    begin(&*store, &Grant { expires_at: later, idle_expires_at: later, ..grant(1) }).await;
+    drop(store);
+    let database = rusqlite::Connection::open(installation.database()).expect("the database");
+    let columns = "SELECT group_concat(name) FROM pragma_table_info('grants') WHERE name <> 'handle'";
+    let columns: String = database.query_one(columns, [], |row| row.get(0)).expect("names");
+    let multiply = format!(
+        "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {MORE})
+         INSERT INTO grants (handle, {columns}) SELECT randomblob(16), {columns} FROM (SELECT * FROM grants), numbers"
+    );
+    assert_eq!(database.execute(&multiply, []).expect("an insert") as u64, MORE);
+    drop(database);
+
+    let socket = format!("listen.admin.grpc=\"unix:{}\"", installation.path("admin.sock").display());
+    let process = installation.start(&["--set", &socket]).await;
+    let subject = grant(1).subject.to_string();
+    let output = run(&mut admin(&installation, &["grants", "revoke", "--subject", &subject, "--output", "json"])).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(!said.contains("so far"), "that is for a terminal: {said}");
+    let document: Value = serde_json::from_slice(&output.stdout).expect("one document");
+    assert_eq!(document, json!({ "ended": MORE + 1, "all": true }));
+    let request = http().get(format!("http://{}/metrics", process.admin));
+    let counted = request.send().await.expect("an answer").text().await.expect("text");
+    let steps = "tollgate_store_call_duration_seconds_count{operation=\"end_some_grants\",outcome=\"answered\"} 13\n";
+    assert!(counted.contains(steps), "500 in each, and once nothing: {counted}");
+    process.kill().await;
+}
+
+/// An installation that has more grants to end after each step, for as long as a test says so.
+struct Endless {
+    asked: mpsc::Sender<RevokeGrantsRequest>,
+    answers: Mutex<mpsc::Receiver<Result<RevokeGrantsResponse, Status>>>,
+}
+
+#[async_trait]
+impl GrantService for Endless {
+    async fn list_grants(&self, _: Request<ListGrantsRequest>) -> Result<Response<ListGrantsResponse>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+
+    async fn get_grant(&self, _: Request<GetGrantRequest>) -> Result<Response<v1::Grant>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+
+    async fn revoke_grant(&self, _: Request<RevokeGrantRequest>) -> Result<Response<RevokeGrantResponse>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+
+    async fn revoke_grants(
+        &self,
+        call: Request<RevokeGrantsRequest>,
+    ) -> Result<Response<RevokeGrantsResponse>, Status> {
+        self.asked.send(call.into_inner()).await.expect("the test listens");
+        self.answers.lock().await.recv().await.expect("the test answers").map(Response::new)
+    }
+}
+
+/// `tollgate admin grants revoke` at an [`Endless`] installation.
+struct Revoking {
+    child: Child,
+    asked: mpsc::Receiver<RevokeGrantsRequest>,
+    answers: mpsc::Sender<Result<RevokeGrantsResponse, Status>>,
+    _folder: tempfile::TempDir,
+    _server: tokio::task::JoinSet<()>,
+}
+
+impl Revoking {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("admin.sock");
+        let listener = UnixListener::bind(&path).expect("a socket");
+        let ((asked, asks), (answers, answered)) = (mpsc::channel(1), mpsc::channel(1));
+        let service = GrantServiceServer::new(Endless { asked, answers: Mutex::new(answered) });
+        let server = Server::builder().serve_with_incoming(service, UnixListenerStream::new(listener));
+        let mut serving = tokio::task::JoinSet::new();
+        serving.spawn(async { server.await.expect("it serves") });
+        let mut command = program();
+        command.args(["admin", "grants", "revoke", "--client", "spa", "--output", "json", "--address"]);
+        command.arg(format!("unix:{}", path.display()));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let child = command.spawn().expect("the program");
+        Self { child, asked: asks, answers, _folder: folder, _server: serving }
+    }
+
+    /// Waits for the next step, and gives where it begins.
+    async fn step(&mut self) -> String {
+        let asked = eventually("a step", self.asked.recv()).await.expect("a call");
+        assert_eq!((asked.of, asked.page_size), (Some(Of::ClientId("spa".to_owned())), 5_000));
+        asked.page_token
+    }
+
+    async fn answer(&self, answer: Result<(u64, &str), Status>) {
+        let answer = answer.map(|(ended, next)| RevokeGrantsResponse { ended, next_page_token: next.to_owned() });
+        self.answers.send(answer).await.expect("it is served");
+    }
+
+    /// Presses Ctrl-C.
+    async fn interrupt(&self) {
+        let id = self.child.id().expect("it runs").to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().await.expect("kill").success());
+    }
+
+    /// What it says on standard error, up to a line that contains this.
+    async fn says(&mut self, expected: &str) {
+        let mut lines = BufReader::new(self.child.stderr.as_mut().expect("a pipe")).lines();
+        while let Some(line) = eventually("a line", lines.next_line()).await.expect("text") {
+            if line.contains(expected) {
+                return;
+            }
+        }
+        panic!("it has not said {expected:?}");
+    }
+
+    /// How it ends: not well; with one document, and asking for nothing more.
+    async fn ends(mut self) -> (Value, String) {
+        let output = eventually("its end", self.child.wait_with_output()).await.expect("an end");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(self.asked.try_recv().is_err());
+        let document = if output.stdout.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&output.stdout).expect("one document")
+        };
+        (document, String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+#[tokio::test]
+async fn who_ends_very_many_grants_may_stop_and_is_told_how_many_have_ended() {
+    let mut revoking = Revoking::start();
+    assert_eq!(revoking.step().await, "");
+    revoking.answer(Ok((5_000, "x"))).await;
+    assert_eq!(revoking.step().await, "x");
+    revoking.interrupt().await;
+    revoking.says("stopping when this step has ended").await;
+    revoking.answer(Ok((17, "y"))).await;
+    let (document, said) = revoking.ends().await;
+    assert_eq!(document, json!({ "ended": 5_017, "all": false }));
+    assert!(said.contains("stopped before all had ended") && said.contains("the same command"), "{said}");
+
+    // Once more, and it does not wait for the answer.
+    let mut revoking = Revoking::start();
+    revoking.step().await;
+    revoking.interrupt().await;
+    revoking.says("once more to stop at once").await;
+    revoking.interrupt().await;
+    let (document, said) = revoking.ends().await;
+    assert!(document.is_null() && said.contains("some of the last step may have ended"), "{said}");
+
+    // The last step is the last, whoever presses what.
+    let mut revoking = Revoking::start();
+    revoking.step().await;
+    revoking.answer(Ok((5_000, "x"))).await;
+    revoking.step().await;
+    revoking.answer(Err(Status::unavailable("the store does not answer"))).await;
+    let (document, said) = revoking.ends().await;
+    assert_eq!(document, json!({ "ended": 5_000, "all": false }));
+    assert!(said.contains("the store does not answer"), "{said}");
 }
 
 /// A store that is down when it is told so.
@@ -273,7 +471,7 @@ async fn a_store_that_is_down_is_an_outage_and_status_says_so() {
     assert!(!status.get_status(GetStatusRequest {}).await.expect("an answer").into_inner().store_answers);
     let mut grants = GrantServiceClient::new(channel.clone());
     assert_eq!(code(grants.list_grants(ListGrantsRequest::default()).await), Code::Unavailable);
-    let by_person = RevokeGrantsRequest { of: Some(Of::Subject("ada".to_owned())) };
+    let by_person = RevokeGrantsRequest { of: Some(Of::Subject("ada".to_owned())), ..RevokeGrantsRequest::default() };
     assert_eq!(code(grants.revoke_grants(by_person).await), Code::Unavailable);
     let mut keys = KeyServiceClient::new(channel.clone());
     assert_eq!(code(keys.rotate_keys(RotateKeysRequest { now: true }).await), Code::Unavailable);
@@ -380,12 +578,18 @@ async fn the_command_line_shows_and_ends() {
     assert_eq!(json(&["clients", "show", "tv"]).await["client_id"], "tv");
     assert_eq!(json(&["grants", "list", "--subject", "ada"]).await["grants"], Value::Array(Vec::new()));
     assert!(text(&["grants", "revoke", "--client", "spa"]).await.contains("0 ended"));
+    assert_eq!(json(&["grants", "revoke", "--client", "spa"]).await, serde_json::json!({ "ended": 0, "all": true }));
     assert!(text(&["sessions", "list", "ada"]).await.starts_with("SESSION"));
     text(&["sessions", "end", "ada"]).await;
     let device = json(&["devices", "list"]).await["devices"][0]["id"].as_str().expect("a device").to_owned();
     assert!(text(&["devices", "deny", &device]).await.contains("turned away"));
     assert!(text(&["keys", "rotate"]).await.contains("announced"));
-    let first = json(&["keys", "list"]).await["keys"][0]["kid"].as_str().expect("a kid").to_owned();
+    let listed = json(&["keys", "list"]).await;
+    let first = listed["keys"][0]["kid"].as_str().expect("a kid").to_owned();
+    let states: Vec<_> =
+        listed["secrets"].as_array().expect("secrets").iter().map(|each| each["state"].clone()).collect();
+    assert_eq!(states, ["making", "announced"]);
+    assert!(text(&["keys", "list"]).await.contains("generation 1"));
 
     let unknown = run(&mut admin(&installation, &["grants", "show", "-nothing"])).await;
     assert_eq!(unknown.status.code(), Some(1));

@@ -221,13 +221,24 @@ async fn keys_are_listed_and_rotated_while_a_server_runs() {
     let ready = format!("http://127.0.0.1:{admin}/readyz");
     let asked = async || (machine.run(&["healthcheck", "--url", &ready]).await.code == 0).then_some(());
     eventually("the server is ready", asked).await;
-    machine.run(&["keys", "list", "--config", &config]).await.expect(0, &["signing", "tollgate keys rotate --config"]);
-    machine.run(&["keys", "rotate", "--config", &config]).await.expect(0, &["announced", "signs in", "keys list"]);
+    let said = machine.run(&["keys", "list", "--config", &config]).await;
+    said.expect(0, &["signing", "tollgate keys rotate --config", "generation 0", "makes new ones until"]);
+    let said = machine.run(&["keys", "rotate", "--config", &config]).await;
+    said.expect(0, &["announced", "signs in", "keys list", "generation 1", "makes new ones in"]);
     let said = machine.run(&["keys", "rotate", "--now", "--output", "json", "--config", &config]).await;
     let said = said.expect(0, &["warning: the tokens signed before are withdrawn"]);
     let document: serde_json::Value = serde_json::from_str(&said.out).expect("JSON");
     let states: Vec<_> = document["keys"].as_array().expect("keys").iter().map(|key| key["state"].clone()).collect();
     assert_eq!(states, ["dropped", "dropped", "signing"]);
+    let [secret] = document["secrets"].as_array().expect("secrets").as_slice() else { panic!("{document}") };
+    assert_eq!((&secret["generation"], &secret["state"]), (&2.into(), &"making".into()));
+    let mut members: Vec<_> = secret.as_object().expect("an object").keys().map(String::as_str).collect();
+    members.sort_unstable();
+    assert_eq!(members, ["count_until", "drawn_at", "generation", "make_from", "state"], "and no secret");
+    assert_eq!(
+        (&secret["drawn_at"], &secret["make_from"]),
+        (&document["keys"][2]["published_at"], &document["keys"][2]["sign_from"])
+    );
 
     let key = client_key(&machine, &client);
     let url = format!("http://127.0.0.1:{admin}/livez");

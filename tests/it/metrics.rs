@@ -121,6 +121,8 @@ async fn what_happens_is_counted() {
     let one = |series: &str| (gain.1[series] - 1.0).abs() < f64::EPSILON;
     assert!(one("tollgate_signing_keys{state=\"signing\"}"));
     assert!(one(&format!("tollgate_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))));
+    world.clock.advance(Duration::from_secs(100));
+    Gain(gain.1, samples(&scrape(&world, OPENMETRICS).await.1)).expect("tollgate_secret_age_seconds", 100.0);
 }
 
 /// What becomes of calls of `rotate`; all others are left alone.

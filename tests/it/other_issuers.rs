@@ -168,13 +168,46 @@ async fn a_status_list_goes_by_the_name_that_tokens_give_it_in_whatever_form() {
     let claims = StatusListClaims { sub: &uri, iat: now, exp: now + 600, ttl: 60, status_list: list };
     let claims = serde_json::to_value(&claims).expect("claims");
     let list = story.acme.script().key.sign(STATUS_LIST_TYPE, &claims);
-    story.acme.script().status_list = Some(list);
+    story.acme.script().status_lists.insert("/".to_owned(), list);
     for (idx, expected) in [(1, (200, "allowed")), (0, (401, "token_revoked"))] {
         let mut claims = story.claims(API);
         claims["status"] = json!({ "status_list": { "idx": idx, "uri": uri } });
         let token = story.acme.script().key.sign("at+jwt", &claims);
         let verdict = story.ask(API, &token).await;
         assert_eq!((verdict.status, verdict.reason()), expected, "{idx}: {verdict:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_with_a_place_of_its_own_beside_that_of_its_grant_is_over_at_either() {
+    let mut story = Story::start().await;
+    // Two lists at two URLs of one server: neither is at hand when the first token comes.
+    let now = story.now();
+    let uri = |list: &str| format!("{}{list}", story.acme.issuer);
+    let (grants, tokens) = (uri("/grants"), uri("/tokens"));
+    for uri in [&grants, &tokens] {
+        let list = PackedList::new(tollgate::token::StatusIndex::new(0), uri);
+        let claims = StatusListClaims { sub: uri, iat: now, exp: now + 600, ttl: 60, status_list: list };
+        let claims = serde_json::to_value(&claims).expect("claims");
+        let list = story.acme.script().key.sign(STATUS_LIST_TYPE, &claims);
+        story.acme.script().status_lists.insert(uri.trim_start_matches(&story.acme.issuer).to_owned(), list);
+    }
+    let at = |uri: &str, idx: i32| json!({ "idx": idx, "uri": uri });
+    let (good, refused) = ((200, "allowed"), (401, "token_revoked"));
+    for (status, expected) in [
+        (json!({ "status_list": at(&grants, 1), "tollgate_status_list": at(&tokens, 1) }), good),
+        (json!({ "status_list": at(&grants, 1), "tollgate_status_list": at(&tokens, 0) }), refused),
+        (json!({ "status_list": at(&grants, 0), "tollgate_status_list": at(&tokens, 1) }), refused),
+        (json!({ "tollgate_status_list": at(&tokens, 0) }), refused),
+        (json!({ "status_list": at(&grants, 0), "tollgate_status_list": at(&uri("/none"), 1) }), refused),
+        (json!({ "status_list": at(&grants, 1), "tollgate_status_list": at(&grants, -1) }), refused),
+        (json!({ "status_list": at(&grants, 1), "tollgate_status_list": at(&uri("/none"), 1) }), (503, "unavailable")),
+    ] {
+        let mut claims = story.claims(API);
+        claims["status"] = status;
+        let token = story.acme.script().key.sign("at+jwt", &claims);
+        let verdict = story.ask(API, &token).await;
+        assert_eq!((verdict.status, verdict.reason()), expected, "{}: {verdict:?}", claims["status"]);
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::task::JoinSet;
+use tokio_postgres::NoTls;
 use tollgate::clock::{Clock as _, SystemClock, Timestamp};
 use tollgate::store::{
-    EndedBy, Grant, LastAlive, Limits, PostgresError, PostgresSettings, PostgresStore, Redeemed, SenderConstraint,
-    Store, TokenName, Unavailable,
+    EndedBy, Endings, Grant, LastAlive, Limits, PostgresError, PostgresSettings, PostgresStore, Redeemed,
+    SenderConstraint, Store, TokenName, Unavailable,
 };
 
 use crate::client::{CLIENT_CREDENTIALS, code_request, poll_request, refresh_request};
@@ -303,6 +304,42 @@ async fn what_somebody_ends_whose_clock_is_behind_is_found() {
         assert!(when.is_some_and(|when| when > now.before(ahead + Duration::from_mins(1))), "{ended:?}");
         assert!(ended.tokens.iter().any(|(token, _)| *token == name), "{ended:?}");
     }
+}
+
+/// A commit waits for a synchronous standby for as long as that is away: others see what it has written only then, with the
+/// time at which it was written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_seen_long_after_it_was_written_is_found() {
+    let (stores, url) = replicas(1).await;
+    // One who is not told when the transactions of others began.
+    let stranger = "CREATE ROLE stranger; DO $$ BEGIN EXECUTE format('
+           GRANT ALL ON SCHEMA %1$I TO stranger; GRANT ALL ON ALL TABLES IN SCHEMA %1$I TO stranger', current_schema()); END $$";
+    execute(&url, stranger).await;
+    let stranger = url.trim_end_matches('\'').to_owned() + " -c role=stranger'";
+    let stranger = PostgresStore::open(&settings(&stranger), Limits::default()).await.expect("a store");
+    let (writer, connection) = tokio_postgres::connect(&url, NoTls).await.expect("a connection");
+    let connection = tokio::spawn(connection);
+
+    // The name of a token at place 5 of list 0, which somebody revokes, and whose commit waits.
+    let now = SystemClock.now();
+    let (revoked_at, expires_at) =
+        (now.before(Duration::from_mins(2)).millis(), (now + Duration::from_mins(2)).millis());
+    let written = format!(
+        "BEGIN;
+         INSERT INTO revocations (token, revoked_at, expires_at)
+           VALUES (decode('0000000000000005' || repeat('07', 24), 'hex'), {revoked_at}, {expires_at});
+         UPDATE revocations SET noted_at = noted_at - 60000"
+    );
+    writer.batch_execute(&written).await.expect("statements that are right");
+    let ended = stores[0].ended_since(now, now).await.expect("a store");
+    assert!(ended.unfinished.is_some(), "{ended:?}");
+    let endings = Endings::shared(Duration::from_mins(5), Duration::from_mins(1));
+    let known = || endings.places(0, now).iter().map(|place| place.number()).collect::<Vec<_>>();
+    assert_eq!((endings.read(&stranger, now).await, known()), (Ok(()), vec![]));
+    writer.batch_execute("COMMIT").await.expect("a commit");
+    assert_eq!((endings.read(&stranger, now + Duration::from_secs(1)).await, known()), (Ok(()), vec![5]));
+    drop(writer);
+    connection.await.expect("no panic").expect("a clean end");
 }
 
 /// Another machine's database is asked over TLS, and only if it is the one that it should be.

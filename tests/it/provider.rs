@@ -1,5 +1,6 @@
 //! An upstream OpenID provider in this process, which says what the test has it say: the truth, or one lie.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -65,8 +66,8 @@ pub struct Script {
     pub refusal: Option<(u16, Value)>,
     /// The answer of the introspection endpoint.
     pub introspection: (u16, Value),
-    /// The status list below the root, if there is one.
-    pub status_list: Option<String>,
+    /// The status lists, by their paths.
+    pub status_lists: BTreeMap<String, String>,
     /// The requests that have arrived: head and body.
     pub requests: Vec<(String, String)>,
 }
@@ -106,7 +107,7 @@ impl Provider {
             userinfo: json!({ "sub": "ada-at-acme" }),
             refusal: None,
             introspection: (200, json!({ "active": false })),
-            status_list: None,
+            status_lists: BTreeMap::new(),
             requests: Vec::new(),
         };
         let script = Arc::new(Mutex::new(script));
@@ -170,7 +171,7 @@ async fn serve(mut connection: TcpStream, script: Arc<Mutex<Script>>) -> io::Res
         let (conduct, (status, answer), list) = {
             let mut script = script.lock().expect("no test panics with the lock");
             script.requests.push((head, String::from_utf8_lossy(&body).into_owned()));
-            (script.conduct, script.answer(&path), script.status_list.clone().filter(|_| path == "/"))
+            (script.conduct, script.answer(&path), script.status_lists.get(&path).cloned())
         };
         match conduct {
             Conduct::Proper => {

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tollgate::clock::{Clock as _, Timestamp};
+use tollgate::oauth::client::{ExchangePolicy, GrantType};
 use tollgate::oauth::{Settings, StatusLists};
-use tollgate::store::NEWS_WAITERS_PER_ADDRESS;
+use tollgate::store::{NEWS_WAITERS_PER_ADDRESS, STATUS_BLOCK};
 use tollgate::token::STATUS_LISTS;
 
 use crate::check::{Proxy, Verdict};
@@ -27,17 +28,41 @@ pub fn with_lists(settings: &mut Settings) {
     settings.status_lists = Some(StatusLists { ttl: TTL, life, waiting_per_address });
 }
 
+/// The same, where `bound` exchanges the tokens that it is called with for others that it may call with.
+fn with_lists_and_exchange(settings: &mut Settings) {
+    with_lists(settings);
+    for client in settings.clients.iter_mut().filter(|client| client.id.as_str() == "bound") {
+        let orders = || vec!["https://api.example.com".parse().expect("a resource")];
+        client.exchange = Some(ExchangePolicy { from: orders(), to: orders() });
+        client.grant_types.push(GrantType::TokenExchange);
+    }
+}
+
+/// Where a gate of anybody's looks.
+const LIST: &str = "status_list";
+
+/// Where a gate of ours looks, too: the place that a token has for itself.
+const LIST_OF_TOKEN: &str = "tollgate_status_list";
+
 fn url_of(token: &str) -> String {
-    claims(token)["status"]["status_list"]["uri"].as_str().expect("a place in a list").to_owned()
+    claims(token)["status"][LIST]["uri"].as_str().expect("a place in a list").to_owned()
 }
 
 fn place(token: &str) -> (String, u64) {
-    (url_of(token), claims(token)["status"]["status_list"]["idx"].as_u64().expect("a place in a list"))
+    place_in(LIST, token)
+}
+
+fn place_in(named: &str, token: &str) -> (String, u64) {
+    let at = &claims(token)["status"][named];
+    (at["uri"].as_str().expect("a list").to_owned(), at["idx"].as_u64().expect("a place in it"))
 }
 
 /// What the list says at the place of a token.
 async fn status(token: &str) -> bool {
-    let (url, idx) = place(token);
+    status_at(place(token)).await
+}
+
+async fn status_at((url, idx): (String, u64)) -> bool {
     let list = http().get(&url).send().await.expect("an answer");
     assert_eq!(list.headers()["content-type"], "application/statuslist+jwt");
     let said = claims(&list.text().await.expect("a list"));
@@ -61,6 +86,17 @@ async fn refresh(world: &World, client: &Client, tokens: &Answer) -> Answer {
 
 async fn own_token(world: &World, client: &Client) -> String {
     let answer = client.request(world.clock.now(), &CLIENT_CREDENTIALS).send().await.expect_tokens();
+    answer.text("access_token").to_owned()
+}
+
+/// What a client got in exchange for a token.
+async fn exchanged(world: &World, client: &Client, token: &str) -> String {
+    let exchange = [
+        ("grant_type", GrantType::TokenExchange.name()),
+        ("subject_token", token),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+    ];
+    let answer = client.request(world.clock.now(), &exchange).send().await.expect_tokens();
     answer.text("access_token").to_owned()
 }
 
@@ -98,6 +134,56 @@ async fn a_grant_has_one_place_whatever_is_refreshed_and_one_bit_ends_it() {
     world.clock.advance(Duration::from_secs(30)); // the fence is behind us
     let later = own_token(&world, &world.client("bound")).await;
     assert!(!places.contains(&place(&later)));
+}
+
+#[tokio::test]
+async fn what_was_got_in_exchange_has_a_place_of_its_own_beside_that_of_the_grant() {
+    let world = World::start_with(with_lists_and_exchange).await;
+    let (spa, bound) = (world.client("spa"), world.client("bound"));
+    let tokens = adas_tokens(&world, &spa).await;
+    let adas = tokens.text("access_token");
+    let (one, other) = (exchanged(&world, &bound, adas).await, exchanged(&world, &bound, adas).await);
+    let next = exchanged(&world, &bound, &one).await;
+    let own = |token: &str| place_in(LIST_OF_TOKEN, token);
+    assert_eq!(claims(adas)["status"].get(LIST_OF_TOKEN), None, "it is revoked with its grant");
+    let got = [&one, &other, &next];
+    assert!(got.iter().all(|token| place(token) == place(adas)), "for whoever knows no other place");
+    let places = [place(adas), own(&one), own(&other), own(&next)];
+    assert!((0..4).all(|one| (0..one).all(|other| places[one] != places[other])), "{places:?}");
+
+    revoke(&world, &bound, &one).await;
+    world.clock.advance(Duration::from_secs(1));
+    assert!(status_at(own(&one)).await);
+    for good in [place(adas), own(&other), own(&next)] {
+        assert!(!status_at(good).await);
+    }
+    // Another life says the same, and gives nobody a place that somebody has.
+    let world = world.restart_with(End::Killed, with_lists_and_exchange).await;
+    assert!(status_at(own(&one)).await && !status_at(place(adas)).await && !status_at(own(&other)).await);
+    world.clock.advance(Duration::from_secs(15)); // the fence is behind us
+    let (spa, bound) = (spa.reconnected(), bound.reconnected());
+    assert!(!places.contains(&own(&exchanged(&world, &bound, adas).await)));
+
+    revoke(&world, &spa, adas).await;
+    world.clock.advance(Duration::from_secs(1));
+    assert!(status(&other).await && !status_at(own(&other)).await, "gates of anybody's refuse it, too");
+}
+
+#[tokio::test]
+async fn a_place_is_not_handed_out_again_while_what_was_got_in_exchange_with_it_is_good() {
+    let world = World::start_with(with_lists_and_exchange).await;
+    let (spa, bound) = (world.client("spa"), world.client("bound"));
+    let adas = adas_tokens(&world, &spa).await;
+    let life = Duration::from_secs(adas.body["expires_in"].as_u64().expect("a time"));
+    // The places of the first lease are handed out for as long as that; what is got at its last moment lives on.
+    world.clock.advance(Duration::from_secs(599));
+    let adas = refresh(&world, &spa, &adas).await;
+    let token = exchanged(&world, &bound, adas.text("access_token")).await;
+    let taken = place_in(LIST_OF_TOKEN, &token);
+    world.clock.advance(life.saturating_sub(Duration::from_secs(1)));
+    let later = place(&own_token(&world, &bound).await);
+    let block = |(url, idx): &(String, u64)| (url.clone(), idx / u64::from(STATUS_BLOCK));
+    assert_ne!(block(&later), block(&taken), "from another lease");
 }
 
 #[tokio::test]
@@ -321,6 +407,32 @@ async fn a_gate_without_a_store_refuses_what_was_revoked_and_does_not_open_when_
     assert_eq!(call(&mut gate, &bound, &another, clock.now()).await.status, 200);
     clock.advance(Duration::from_secs(16));
     assert_eq!(call(&mut gate, &bound, &another, clock.now()).await.status, 503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_without_a_store_refuses_what_was_got_in_exchange_when_it_or_the_grant_ends() {
+    let world = World::start_with(with_lists_and_exchange).await;
+    let clock = Arc::clone(&world.clock);
+    let (_serving, mut gate) = serve(&gate(&world.issuer), &clock).await;
+    clock.advance(Duration::from_secs(11)); // the fence of the gate is behind us
+    let (spa, bound) = (world.client("spa"), world.client("bound"));
+    let tokens = adas_tokens(&world, &spa).await;
+    let adas = tokens.text("access_token");
+    let (one, other) = (exchanged(&world, &bound, adas).await, exchanged(&world, &bound, adas).await);
+    for (client, token) in [(&bound, &*one), (&bound, &*other), (&spa, adas)] {
+        assert_eq!(call(&mut gate, client, token, clock.now()).await.status, 200);
+    }
+
+    revoke(&world, &bound, &one).await;
+    eventually_refuses(&mut gate, &bound, &one, &clock).await;
+    let refused = call(&mut gate, &bound, &one, clock.now()).await;
+    assert!(refused.header("www-authenticate").is_some_and(|text| text.contains("invalid_token")), "{refused:?}");
+    for (client, token) in [(&bound, &*other), (&spa, adas)] {
+        assert_eq!(call(&mut gate, client, token, clock.now()).await.status, 200, "it ends alone");
+    }
+    revoke(&world, &spa, tokens.text("refresh_token")).await;
+    eventually_refuses(&mut gate, &bound, &other, &clock).await;
+    assert_eq!(call(&mut gate, &spa, adas, clock.now()).await.status, 401);
 }
 
 async fn eventually_refuses(gate: &mut Proxy, client: &Client, token: &str, clock: &TestClock) {

@@ -22,7 +22,7 @@ use tollgate::store::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
     GrantOrigin, GrantQuery, KeyRecord, LastAlive, Limits, MemoryStore, OpenError, Pace, PersonRecord, Polled,
     Previous, Pushed, PushedRequest, Recorded, Redeemed, RefreshState, Rescheduled, Rotated, Rotation, STATUS_BLOCK,
-    SenderConstraint, SessionClient, SessionId, SessionRecord, SqliteStore, Store, TokenName, TransactionId,
+    SenderConstraint, SessionClient, SessionId, SessionRecord, SomeEnded, SqliteStore, Store, TokenName, TransactionId,
     Unavailable,
 };
 use tollgate::token::{AuthorizationDetails, RequestedClaims};
@@ -136,6 +136,7 @@ conformance! {
     live_grants_are_listed_page_by_page
     all_grants_of_a_client_end
     very_many_grants_of_a_client_end
+    grants_end_step_by_step_for_who_has_little_time
     the_sessions_of_a_person_are_listed
     pending_devices_are_listed_and_turned_away_once
     registered_clients_are_listed_by_name
@@ -762,7 +763,9 @@ async fn what_has_ended_is_told_by_when(make: Make) {
     let Fixture { store, _directory } = make(Limits { grants_per_person: 2, ..Limits::default() });
     let at = |seconds: u32| now() + SECOND * seconds;
     let name = |number| TokenName(bytes(number));
-    assert_eq!(store.ended_since(Timestamp::default(), now()).await, Ok(Ended::default()));
+    // Others may be writing in the same database.
+    let nothing = store.ended_since(Timestamp::default(), now()).await.expect("an answer");
+    assert_eq!(Ended { unfinished: None, ..nothing }, Ended::default());
     for number in 1..=3 {
         begin_at(&*store, &Grant { subject: "ada".parse().expect("a name"), ..grant(number) }, at(1)).await;
     }
@@ -1000,6 +1003,30 @@ async fn very_many_grants_of_a_client_end(make: Make) {
     assert_eq!(ends(&*store, 99..=100).await, [Some((now(), EndedBy::ClientDeleted)), None]);
     let others = store.end_grants_of_client(&client(2).id, EndedBy::Administrator, now()).await;
     assert_eq!(others, Ok(11));
+}
+
+async fn grants_end_step_by_step_for_who_has_little_time(make: Make) {
+    let Fixture { store, _directory } = make(Limits { grants_per_person: 10_000, ..Limits::default() });
+    for number in 1..=12 {
+        let client_id = client(if number % 4 == 0 { 2 } else { 1 }).id;
+        begin(&*store, &Grant { client_id, ..grant(number) }).await;
+    }
+    store.end_grant(grant(1).handle, EndedBy::Revoked, now()).await.expect("an answer");
+    let mut query = GrantQuery { client_id: Some(client(1).id), ..GrantQuery::default() };
+    for (ended, more) in [(4, true), (4, true), (0, false)] {
+        let step = store.end_some_grants(&query, EndedBy::Administrator, now() + SECOND, 4).await.expect("an answer");
+        assert_eq!((step.ended, step.behind.is_some()), (ended, more));
+        query.after = step.behind;
+    }
+    let by_us = Some((now() + SECOND, EndedBy::Administrator));
+    let expected = (1..=12).map(|number| match number {
+        1 => Some((now(), EndedBy::Revoked)),
+        4 | 8 | 12 => None,
+        _ => by_us,
+    });
+    assert_eq!(ends(&*store, 1..=12).await, expected.collect::<Vec<_>>());
+    let none = store.end_some_grants(&query, EndedBy::Administrator, now(), 0).await;
+    assert_eq!(none, Ok(SomeEnded { ended: 0, behind: None }));
 }
 
 async fn the_sessions_of_a_person_are_listed(make: Make) {

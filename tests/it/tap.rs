@@ -12,8 +12,8 @@ use tollgate::secret::{
 use tollgate::store::{
     AccessTokenRecord, Begun, ClientRecord, CodeRecord, Decision, DeviceRecord, Ended, EndedBy, Grant, GrantHandle,
     GrantQuery, KeyRecord, LastAlive, PersonRecord, Polled, Pushed, PushedRequest, Recorded, Redeemed, Rescheduled,
-    Rotated, Rotation, SessionClient, SessionId, SessionRecord, StatusBlock, Store, TokenName, TransactionId,
-    Unavailable,
+    Rotated, Rotation, SessionClient, SessionId, SessionRecord, SomeEnded, StatusBlock, Store, TokenName,
+    TransactionId, Unavailable,
 };
 
 /// What is done around each call.
@@ -181,6 +181,16 @@ impl Store for TappedStore {
 
     async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
         tapped!(self.end_grants_of(subject, why, now))
+    }
+
+    async fn end_some_grants(
+        &self,
+        query: &GrantQuery,
+        why: EndedBy,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<SomeEnded, Unavailable> {
+        tapped!(self.end_some_grants(query, why, now, limit))
     }
 
     async fn register_client(&self, client: &ClientRecord) -> Result<(), Unavailable> {

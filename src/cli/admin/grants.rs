@@ -1,15 +1,20 @@
 //! `tollgate admin grants`.
 
+use std::io::{IsTerminal as _, Write as _, stderr};
+
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
+use tonic::transport::Channel;
 
 use super::table::{facts, table};
 use super::{AdminError, Call, Page, tell_of_more};
 use crate::cli::quote;
+use crate::cli::signals::Signals;
 use crate::grpc::admin::v1::grant_service_client::GrantServiceClient;
 use crate::grpc::admin::v1::revoke_grants_request::Of;
 use crate::grpc::admin::v1::{
-    GetGrantRequest, Grant, GrantOrigin, ListGrantsRequest, RevokeGrantRequest, RevokeGrantsRequest, SenderConstraint,
+    GetGrantRequest, Grant, GrantOrigin, ListGrantsRequest, RevokeGrantRequest, RevokeGrantsRequest,
+    RevokeGrantsResponse, SenderConstraint,
 };
 
 /// What to do.
@@ -85,11 +90,7 @@ impl Grants {
 }
 
 impl Revoke {
-    async fn run(
-        self,
-        call: &Call,
-        service: &mut GrantServiceClient<tonic::transport::Channel>,
-    ) -> Result<(), AdminError> {
+    async fn run(self, call: &Call, service: &mut GrantServiceClient<Channel>) -> Result<(), AdminError> {
         let of = match (self.id, self.subject, self.client) {
             (Some(id), ..) => {
                 let ended = service.revoke_grant(RevokeGrantRequest { id: id.clone() }).await?.into_inner().ended;
@@ -101,13 +102,85 @@ impl Revoke {
             (None, None, Some(client)) => Of::ClientId(client),
             (None, None, None) => return Err(AdminError::Refused("name a grant, a person or a client".to_owned())),
         };
-        let ended = service.revoke_grants(RevokeGrantsRequest { of: Some(of.clone()) }).await?.into_inner().ended;
-        call.report(|| format!("{ended} ended\n"), || json!({ "ended": ended }));
+        let mut so_far = SoFar::default();
+        let went_on = so_far.go_on(service, &of).await;
+        let ended = so_far.ended;
+        if ended > 0 || went_on.is_ok() {
+            call.report(|| format!("{ended} ended\n"), || json!({ "ended": ended, "all": went_on.is_ok() }));
+        }
+        went_on?;
         if let Of::Subject(subject) = of {
             eprintln!("they are still signed in where they are, and may grant anew");
             eprintln!("next: tollgate admin sessions end {}", quote(&subject));
         }
         Ok(())
+    }
+}
+
+/// How many grants one call ends at most: a second's work, where a call has ten.
+const STEP: u32 = 5_000;
+
+/// The end of many grants, step by step. What has ended stays so, whatever stops this.
+#[derive(Default)]
+struct SoFar {
+    ended: u64,
+    /// Where the next step begins.
+    next_page_token: String,
+    /// Whether a terminal shows how many there were.
+    shown: bool,
+}
+
+impl SoFar {
+    /// Ends one page after the other until none is left, a step fails, or somebody says so.
+    async fn go_on(&mut self, service: &mut GrantServiceClient<Channel>, of: &Of) -> Result<(), AdminError> {
+        let mut signals = Signals::listen().map_err(AdminError::Signals)?;
+        let mut stops = false;
+        loop {
+            let page_token = std::mem::take(&mut self.next_page_token);
+            let request = RevokeGrantsRequest { of: Some(of.clone()), page_size: STEP, page_token };
+            let step = service.revoke_grants(request);
+            tokio::pin!(step);
+            let answer = loop {
+                tokio::select! {
+                    biased;
+                    _ = signals.next() => {
+                        if stops {
+                            return Err(AdminError::Stopped("some of the last step may have ended beside those"));
+                        }
+                        stops = true;
+                        self.hide();
+                        let _ = writeln!(stderr(), "stopping when this step has ended; once more to stop at once");
+                    }
+                    answer = &mut step => break answer,
+                }
+            };
+            self.hide();
+            let RevokeGrantsResponse { ended, next_page_token } = answer?.into_inner();
+            self.ended += ended;
+            if next_page_token.is_empty() {
+                return Ok(());
+            }
+            if stops {
+                return Err(AdminError::Stopped("the others go on"));
+            }
+            self.next_page_token = next_page_token;
+            self.show();
+        }
+    }
+
+    /// Shows on a terminal how far it has come.
+    fn show(&mut self) {
+        if stderr().is_terminal() {
+            eprint!("\r{} ended so far", self.ended);
+            self.shown = true;
+        }
+    }
+
+    /// Takes that away again.
+    fn hide(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            eprint!("\r\x1b[K");
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use super::table::table;
 use super::{AdminError, Call};
 use crate::grpc::admin::v1::key_service_client::KeyServiceClient;
-use crate::grpc::admin::v1::{DropKeyRequest, Key, KeyState, ListKeysRequest, RotateKeysRequest};
+use crate::grpc::admin::v1::{
+    DropKeyRequest, Key, KeyState, ListKeysRequest, ListKeysResponse, RotateKeysRequest, Secret, SecretState,
+};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -53,10 +55,20 @@ impl Keys {
                 "list"
             }
         };
-        let keys = service.list_keys(ListKeysRequest {}).await?.into_inner().keys;
-        let rows = || keys.iter().map(|key| row(call, key));
-        let text = || table(["KID", "ALG", "STATE", "AGE", "NEXT"], rows());
-        call.report(text, || json!({ "keys": keys.iter().map(document).collect::<Vec<_>>() }));
+        let ListKeysResponse { keys, secrets } = service.list_keys(ListKeysRequest {}).await?.into_inner();
+        let text = || {
+            let keys = table(["KID", "ALG", "STATE", "AGE", "NEXT"], keys.iter().map(|key| row(call, key)));
+            let headings = ["SECRET FOR NONCES, FORMS AND COOKIES", "STATE", "AGE", "NEXT"];
+            let secrets = table(headings, secrets.iter().map(|secret| row_of_secret(call, secret)));
+            format!("{keys}\n{secrets}")
+        };
+        let json = || {
+            json!({
+                "keys": keys.iter().map(document).collect::<Vec<_>>(),
+                "secrets": secrets.iter().map(document_of_secret).collect::<Vec<_>>(),
+            })
+        };
+        call.report(text, json);
         eprintln!("next: tollgate admin keys {next}");
         Ok(())
     }
@@ -92,5 +104,35 @@ pub(super) fn document(key: &Key) -> Value {
         "sign_time": key.sign_time,
         "retire_time": key.retire_time,
         "drop_time": key.drop_time,
+    })
+}
+
+fn state_of_secret(secret: &Secret) -> &'static str {
+    match secret.state() {
+        SecretState::Unspecified => "unknown",
+        SecretState::Announced => "announced",
+        SecretState::Making => "making",
+        SecretState::Opening => "opening",
+    }
+}
+
+fn row_of_secret(call: &Call, secret: &Secret) -> [String; 4] {
+    let next = match secret.state() {
+        SecretState::Announced => format!("makes new ones {}", call.ahead(secret.make_time)),
+        SecretState::Opening => format!("counts no longer {}", call.ahead(secret.drop_time)),
+        SecretState::Unspecified | SecretState::Making => String::new(),
+    };
+    let age = secret.draw_time.map_or_else(|| "root key".to_owned(), |drawn| call.ago(drawn));
+    [format!("generation {}", secret.generation), state_of_secret(secret).to_owned(), age, next]
+}
+
+/// A secret for programs, without the secret.
+fn document_of_secret(secret: &Secret) -> Value {
+    json!({
+        "generation": secret.generation,
+        "state": state_of_secret(secret),
+        "draw_time": secret.draw_time,
+        "make_time": secret.make_time,
+        "drop_time": secret.drop_time,
     })
 }

@@ -11,7 +11,7 @@ use super::v1::{
 use super::{Act, Api, acted, caller, page, seconds, unavailable};
 use crate::ident::{ClientId, Subject};
 use crate::secret::base64url;
-use crate::store::{self, Grant, GrantHandle, GrantQuery};
+use crate::store::{self, Grant, GrantHandle, GrantQuery, SomeEnded};
 
 #[tonic::async_trait]
 impl GrantService for Api {
@@ -56,23 +56,42 @@ impl GrantService for Api {
         call: Request<RevokeGrantsRequest>,
     ) -> Result<Response<RevokeGrantsResponse>, Status> {
         let (by, now) = (caller(&call), self.clock.now());
-        let of = call.into_inner().of;
-        let ended = match &of {
-            Some(Of::Subject(subject)) => {
-                self.server.get().revoke_grants_of_person(&parsed_subject(subject)?, now).await
+        let RevokeGrantsRequest { of, page_size, page_token } = call.into_inner();
+        let mut query = GrantQuery { after: page::behind(&page_token)?.map(GrantHandle), ..GrantQuery::default() };
+        let server = self.server.get();
+        let ended = match (&of, page_size) {
+            (Some(Of::Subject(subject)), 0) => {
+                server.revoke_grants_of_person(&parsed_subject(subject)?, now).await.map(all)
             }
-            Some(Of::ClientId(client)) => self.server.get().revoke_grants_of_client(&parsed_client(client)?, now).await,
-            None => return Err(Status::invalid_argument("name a subject or a client_id")),
+            (Some(Of::ClientId(client)), 0) => {
+                server.revoke_grants_of_client(&parsed_client(client)?, now).await.map(all)
+            }
+            (Some(of), page_size) => {
+                match of {
+                    Of::Subject(subject) => query.subject = Some(parsed_subject(subject)?),
+                    Of::ClientId(client) => query.client_id = Some(parsed_client(client)?),
+                }
+                server.revoke_some_grants(query, page_size.min(REVOKED_AT_ONCE), now).await
+            }
+            (None, _) => return Err(Status::invalid_argument("name a subject or a client_id")),
         };
-        let ended = ended.map_err(|_| unavailable("revoke_grants"))?;
+        let SomeEnded { ended, behind } = ended.map_err(|_| unavailable("revoke_grants"))?;
         let (subject, client_id) = match &of {
             Some(Of::Subject(subject)) => (Some(subject.as_str()), None),
             Some(Of::ClientId(client)) => (None, Some(client.as_str())),
             None => (None, None),
         };
         acted("revoke_grants", &by, &Act { subject, client_id, number: Some(ended), ..Act::default() });
-        Ok(Response::new(RevokeGrantsResponse { ended }))
+        let next_page_token = behind.map(|last| page::named(&last.0)).unwrap_or_default();
+        Ok(Response::new(RevokeGrantsResponse { ended, next_page_token }))
     }
+}
+
+/// How many grants one call ends at most that does not end all: it takes a second.
+const REVOKED_AT_ONCE: u32 = 5_000;
+
+fn all(ended: u64) -> SomeEnded {
+    SomeEnded { ended, behind: None }
 }
 
 fn unknown() -> Status {

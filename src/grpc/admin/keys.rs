@@ -8,7 +8,7 @@ use super::v1::{
 };
 use super::{Act, Api, acted, caller, seconds, unavailable};
 use crate::clock::Timestamp;
-use crate::keys::{KeyState, KeysError, Withdrawal};
+use crate::keys::{KeyState, KeysError, SecretStanding, SecretState, Withdrawal};
 use crate::store::KeyRecord;
 
 #[tonic::async_trait]
@@ -16,7 +16,8 @@ impl KeyService for Api {
     async fn list_keys(&self, _: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
         let now = self.clock.now();
         let keys = self.keys.records().iter().map(|record| key(record, now)).collect();
-        Ok(Response::new(ListKeysResponse { keys }))
+        let secrets = self.keys.secrets_standing(now).iter().map(v1::Secret::from).collect();
+        Ok(Response::new(ListKeysResponse { keys, secrets }))
     }
 
     async fn rotate_keys(&self, call: Request<RotateKeysRequest>) -> Result<Response<RotateKeysResponse>, Status> {
@@ -69,5 +70,22 @@ pub(super) fn key(record: &KeyRecord, now: Timestamp) -> v1::Key {
         sign_time: seconds(record.sign_from),
         retire_time: seconds(record.retire_at),
         drop_time: seconds(record.drop_at),
+    }
+}
+
+impl From<&SecretStanding> for v1::Secret {
+    fn from(secret: &SecretStanding) -> Self {
+        let state = match secret.state {
+            SecretState::Announced => v1::SecretState::Announced,
+            SecretState::Making => v1::SecretState::Making,
+            SecretState::Opening => v1::SecretState::Opening,
+        };
+        Self {
+            generation: secret.generation,
+            state: state.into(),
+            draw_time: secret.drawn_at.map(seconds),
+            make_time: seconds(secret.from),
+            drop_time: seconds(secret.until),
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::jose::Thumbprint;
 use crate::store::record::UnknownName;
 use crate::store::{
     ENDED_AT_ONCE, EndedBy, Grant, GrantHandle, GrantOrigin, GrantQuery, Limits, Previous, RefreshState, Rotated,
-    Rotation, SenderConstraint,
+    Rotation, SenderConstraint, SomeEnded,
 };
 
 /// The statement that adds the row of a grant if `$spending`, which gives one row or none, gives one; and ends the oldest
@@ -191,16 +191,33 @@ pub(super) async fn end_all(
     why: EndedBy,
     now: Timestamp,
 ) -> Result<u64, Fault> {
-    let update =
-        "UPDATE grants SET ended_at = $1, ended_by = $2 WHERE handle = ANY($3) AND ended_at IS NULL RETURNING 1";
     let mut ended = 0;
     loop {
-        let page = list(database, &query, now, ENDED_AT_ONCE).await?;
-        let Some(last) = page.last() else { return Ok(ended) };
-        query.after = Some(last.handle);
-        let handles: Vec<_> = page.iter().map(|grant| grant.handle).collect();
-        ended += database.write(update, &[&now, &why, &handles]).await?.len() as u64;
+        let page = end_page(database, &query, (why, now), ENDED_AT_ONCE).await?;
+        ended += page.ended;
+        if page.behind.is_none() {
+            return Ok(ended);
+        }
+        query.after = page.behind;
     }
+}
+
+/// Ends the first of them.
+pub(super) async fn end_page(
+    database: &Database,
+    query: &GrantQuery,
+    (why, now): (EndedBy, Timestamp),
+    limit: u32,
+) -> Result<SomeEnded, Fault> {
+    let update =
+        "UPDATE grants SET ended_at = $1, ended_by = $2 WHERE handle = ANY($3) AND ended_at IS NULL RETURNING 1";
+    let page = list(database, query, now, limit).await?;
+    if page.is_empty() {
+        return Ok(SomeEnded::of(&page, limit, 0));
+    }
+    let handles: Vec<_> = page.iter().map(|grant| grant.handle).collect();
+    let ended = database.write(update, &[&now, &why, &handles]).await?.len() as u64;
+    Ok(SomeEnded::of(&page, limit, ended))
 }
 
 /// The grants that have ended since a moment, or within so many milliseconds by the clock of the database; each with when,
