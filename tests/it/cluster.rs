@@ -48,17 +48,26 @@ impl Cluster {
         Self::start_in(own_folder(), settings)
     }
 
+    /// A new server that is watched from its first start: `watch` gets the folder of its data and a path for a journal, and
+    /// gives its environment and who watches. Its log has small segments, so that some are used again, and its pages have
+    /// checksums, so that torn ones are noticed.
+    pub fn start_watched<const N: usize, W>(
+        settings: &str,
+        watch: impl FnOnce(&Path, &Path) -> ([(&'static str, PathBuf); N], W),
+    ) -> (Self, W) {
+        let folder = own_folder();
+        init(&folder, &["--wal-segsize=1", "--data-checksums"]);
+        let (environment, watcher) = watch(&folder.join("data"), &folder.join("journal"));
+        (Self::serve(folder, settings, &environment), watcher)
+    }
+
     fn start_in(folder: PathBuf, settings: &str) -> Self {
-        let data = folder.join("data");
-        as_server(&program("initdb"))
-            .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--pgdata"])
-            .arg(&data)
-            .succeed();
-        Self::serve(folder, settings)
+        init(&folder, &[]);
+        Self::serve(folder, settings, &[])
     }
 
     /// Starts what is in a folder.
-    fn serve(folder: PathBuf, settings: &str) -> Self {
+    fn serve(folder: PathBuf, settings: &str, environment: &[(&str, PathBuf)]) -> Self {
         let port = free_port();
         let socket = folder.display();
         let settings = format!(
@@ -66,7 +75,7 @@ impl Cluster {
              max_connections = 300\nshared_buffers = '32MB'\n{settings}\n"
         );
         fs::write(folder.join("data/postgresql.auto.conf"), settings).expect("a file");
-        let keeper = keep(&folder);
+        let keeper = keep(&folder, environment);
         let cluster = Self { folder, port, keeper };
         cluster.wait_until_it_serves();
         cluster
@@ -101,7 +110,7 @@ impl Cluster {
         backup.args(["--host=127.0.0.1", "--username=postgres", "--checkpoint=fast", "--no-sync", "--port", &port]);
         backup.arg("--pgdata").arg(&data).succeed();
         fs::write(data.join("standby.signal"), "").expect("a file");
-        Self::serve(folder, &format!("primary_conninfo = 'host=127.0.0.1 port={port} user=postgres'"))
+        Self::serve(folder, &format!("primary_conninfo = 'host=127.0.0.1 port={port} user=postgres'"), &[])
     }
 
     /// The numbers of the processes of the server.
@@ -117,6 +126,39 @@ impl Cluster {
     pub fn kill(&self, processes: &[String]) {
         let killed = Command::new("kill").arg("-KILL").args(processes).status();
         assert!(killed.is_ok(), "the server on port {} lives, or what is left of it", self.port);
+    }
+
+    /// Ends all its processes from one moment to the next, also those that begin meanwhile, and waits until none is left
+    /// that may write.
+    pub fn kill_all(&self) {
+        let server = Frozen(self.processes().into_iter().take(1).collect());
+        server.send("-STOP"); // so that it begins no other
+        let mut processes = self.processes();
+        processes.reverse(); // who hears that it is gone would go in order
+        self.kill(&processes);
+        let is_over = |process: &String| {
+            let status = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+            status.rsplit_once(") ").is_none_or(|(_, status)| status.starts_with(['Z', 'X']))
+        };
+        let are_over = (0..6000).any(|_| {
+            processes.iter().all(is_over) || {
+                thread::park_timeout(Duration::from_millis(5));
+                false
+            }
+        });
+        assert!(are_over, "the server on port {} lives", self.port);
+    }
+
+    /// Stops the server as its manual wants it.
+    pub fn stop(&self) {
+        as_server(&program("pg_ctl")).args(["stop", "--mode=fast", "--pgdata"]).arg(self.folder.join("data")).succeed();
+    }
+
+    /// Has the server look at all its tables and indexes.
+    pub fn check(&self) {
+        let mut check = as_server(&program("pg_amcheck"));
+        check.args(["--install-missing", "--heapallindexed", "--username=postgres", "--host"]).arg(&self.folder);
+        check.args(["--port", &self.port.to_string(), "postgres"]).succeed();
     }
 
     /// Stops the server for as long as the value lives: it holds its connections, new ones are taken on its behalf, and it
@@ -231,9 +273,20 @@ pub async fn store(limits: tollgate::store::Limits) -> (PostgresStore, String) {
     (PostgresStore::open(&settings(&url), limits).await.expect("a store"), url)
 }
 
+/// Makes the data of a server.
+fn init(folder: &Path, options: &[&str]) {
+    as_server(&program("initdb"))
+        .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"])
+        .args(options)
+        .arg("--pgdata")
+        .arg(folder.join("data"))
+        .succeed();
+}
+
 /// Starts the keeper of a folder.
-fn keep(folder: &Path) -> Child {
+fn keep(folder: &Path, environment: &[(&str, PathBuf)]) -> Child {
     let mut command = as_server(Path::new("sh"));
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.args(["-c", KEEPER, "keeper"]).arg(folder).arg(bin());
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a keeper")
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use serde_json::Value;
+use tokio::process::{Child, Command};
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::interval;
 use tokio_postgres::NoTls;
@@ -27,7 +28,7 @@ use crate::process::{Installation, Process, eventually, program};
 use crate::redis::until;
 use cast::{Cast, Tally, count};
 use dice::Dice;
-use disk::{Disk, Honesty};
+use disk::{Disk, Honesty, Tenant};
 use history::{Call, History, Reply, State};
 use life::{Life, Mortality};
 
@@ -43,8 +44,14 @@ const CASTS: usize = 5;
 /// After how many messages a life ends at most.
 const LONGEST_LIFE: usize = 200;
 
-/// What a database server does before it recovers takes seconds, and only matters after the machine has failed.
-const RECOVERS_FAST: &str = "recovery_init_sync_method = 'syncfs'";
+/// How much a server notes in a checkpoint at most, in bytes.
+const LONGEST_CHECKPOINT: usize = 512 * 1024;
+
+/// A server that does often what others do now and then: it writes its pages before a checkpoint, and uses the files of its
+/// log again. It acknowledges what is not on its disk to who does not ask for more. Before it recovers it waits
+/// for all its files at once rather than for each.
+const BUSY: &str = "shared_buffers = '2MB'\nbgwriter_delay = '10ms'\nmin_wal_size = '8MB'\nmax_wal_size = '8MB'\n\
+    synchronous_commit = off\nrecovery_init_sync_method = 'syncfs'";
 
 /// What happens at the end of a round.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,36 +66,58 @@ enum Crash {
     DatabaseKilled,
     /// Both are killed.
     BothKilled,
+    /// The machine of the database loses its power.
+    DatabaseWithoutPower,
+    /// Both lose it.
+    BothWithoutPower,
 }
 
 impl Crash {
     const ON_A_FILE: [Self; 2] = [Self::Kill, Self::PowerCut];
-    const ON_POSTGRES: [Self; 4] = [Self::Kill, Self::DatabaseStopped, Self::DatabaseKilled, Self::BothKilled];
+    const ON_POSTGRES: [Self; 6] = [
+        Self::Kill,
+        Self::DatabaseStopped,
+        Self::DatabaseKilled,
+        Self::BothKilled,
+        Self::DatabaseWithoutPower,
+        Self::BothWithoutPower,
+    ];
 
     /// Whether our process ends.
     fn is_ours(self) -> bool {
-        matches!(self, Self::Kill | Self::PowerCut | Self::BothKilled)
+        match self {
+            Self::Kill | Self::PowerCut | Self::BothKilled | Self::BothWithoutPower => true,
+            Self::DatabaseStopped | Self::DatabaseKilled | Self::DatabaseWithoutPower => false,
+        }
+    }
+
+    /// Whether what nobody has waited for may be lost.
+    fn cuts_power(self) -> bool {
+        match self {
+            Self::PowerCut | Self::DatabaseWithoutPower | Self::BothWithoutPower => true,
+            Self::Kill | Self::DatabaseStopped | Self::DatabaseKilled | Self::BothKilled => false,
+        }
     }
 
     fn mortality(self) -> Mortality {
         match self {
             Self::Kill | Self::PowerCut => Mortality::Mortal,
-            Self::DatabaseStopped | Self::DatabaseKilled | Self::BothKilled => Mortality::WithoutDatabase,
+            Self::DatabaseStopped
+            | Self::DatabaseKilled
+            | Self::BothKilled
+            | Self::DatabaseWithoutPower
+            | Self::BothWithoutPower => Mortality::WithoutDatabase,
         }
     }
 }
 
-/// What the state of an installation rests on.
-enum Ground {
-    Disk(Disk),
-    Cluster(Cluster),
-}
-
-/// An installation, who talks to it, and what has happened to its keys.
+/// An installation, what its state rests on, who talks to it, and what has happened to its keys.
 struct Story {
     dice: Dice,
     installation: Installation,
-    ground: Ground,
+    disk: Disk,
+    /// The server whose disk that is; without one, it is that of the process itself.
+    cluster: Option<Cluster>,
     casts: Vec<Cast>,
     keys: History,
 }
@@ -96,21 +125,27 @@ struct Story {
 impl Story {
     fn on_a_file(seed: u64, honesty: Honesty) -> Self {
         let installation = Installation::new();
-        let disk = Disk::new(installation.folder.path(), honesty);
-        Self::new(seed, installation, Ground::Disk(disk))
+        let folder = installation.folder.path();
+        let disk = Disk::new(Tenant::Sqlite, folder, &folder.join("journal"), honesty);
+        Self::new(seed, installation, disk, None)
     }
 
-    async fn on_postgres(seed: u64) -> Self {
-        let cluster = tokio::task::spawn_blocking(|| Cluster::start(RECOVERS_FAST)).await.expect("a server");
-        let installation = Installation::on_postgres(&cluster.new_schema().await);
-        Self::new(seed, installation, Ground::Cluster(cluster))
+    fn on_postgres(seed: u64, honesty: Honesty) -> Self {
+        let (cluster, disk) = block_in_place(|| {
+            Cluster::start_watched(BUSY, |data, journal| {
+                let disk = Disk::new(Tenant::Postgres, data, journal, honesty);
+                (disk.environment(), disk)
+            })
+        });
+        let installation = Installation::on_postgres(&cluster.url("public"));
+        Self::new(seed, installation, disk, Some(cluster))
     }
 
-    fn new(seed: u64, installation: Installation, ground: Ground) -> Self {
+    fn new(seed: u64, installation: Installation, disk: Disk, cluster: Option<Cluster>) -> Self {
         let mut dice = Dice::new(seed);
         let casts = (0..CASTS).map(|_| Cast::new(&installation, dice.fork())).collect();
         let keys = History::of("the signing keys", State::first_key());
-        Self { dice, installation, ground, casts, keys }
+        Self { dice, installation, disk, cluster, casts, keys }
     }
 
     /// Goes through so many rounds, or up to one after which somebody complains; gives the complaints.
@@ -128,7 +163,7 @@ impl Story {
             }
         }
         process.kill().await;
-        self.check_the_file();
+        block_in_place(|| self.check_what_is_stored());
         self.check_the_tally(rounds);
         Vec::new()
     }
@@ -151,13 +186,18 @@ impl Story {
     /// Starts the server, and reads its keys.
     async fn start(&mut self) -> Process {
         let mut command = self.installation.serve_roomy();
-        if let Ground::Disk(disk) = &self.ground {
-            disk.watch(&mut command);
-        }
+        self.watch(&mut command);
         let process = Process::start(command).await;
         let set = answer(http().get(format!("{}/oauth/jwks", self.installation.issuer))).await.body;
         self.keys.note(vec![(Call::ReadKeys, Some(Reply::Keys(names(&set, |_| true))))]);
         process
+    }
+
+    /// Has our program note what it writes, if the database is its own file.
+    fn watch(&self, command: &mut Command) {
+        if self.cluster.is_none() {
+            command.envs(self.disk.environment());
+        }
     }
 
     /// A life up to its end, and what comes after it: the process that then serves.
@@ -169,7 +209,11 @@ impl Story {
             busy.spawn(async move { Box::pin(cast.live(&life)).await });
         }
         let rotation = self.dice.percent(40).then(|| self.begin_rotation());
+        let in_a_checkpoint = self.dice.percent(50).then(|| self.dice.below(LONGEST_CHECKPOINT));
         eventually("the end of a life", life.is_due()).await;
+        if let (Some(cluster), Some(far)) = (&self.cluster, in_a_checkpoint) {
+            eventually("a checkpoint", self.begin_checkpoint(cluster, far)).await;
+        }
         let survivor = self.end(process, crash, &life).await;
         if let Some((call, mut command)) = rotation {
             drop(command.start_kill()); // which may have ended
@@ -185,40 +229,44 @@ impl Story {
     }
 
     /// Announces a new key beside the server, or replaces all others by it.
-    fn begin_rotation(&mut self) -> (Call, tokio::process::Child) {
+    fn begin_rotation(&mut self) -> (Call, Child) {
         let mut command = program();
         command.args(["keys", "rotate", "--output", "json", "--config"]).arg(self.installation.with_its_store());
         let call = if self.dice.percent(30) { Call::Replace } else { Call::Rotate };
         if call == Call::Replace {
             command.arg("--now");
         }
-        if let Ground::Disk(disk) = &self.ground {
-            disk.watch(&mut command);
-        }
+        self.watch(&mut command);
         (call, command.stderr(Stdio::null()).spawn().expect("the program"))
+    }
+
+    /// Has the server begin a new file of its log and write what it has put off, until it has noted so many bytes or is done.
+    async fn begin_checkpoint(&self, cluster: &Cluster, far: usize) {
+        cluster.tell("public", "SELECT pg_switch_wal()").await;
+        let enough = self.disk.noted() + u64::try_from(far).expect("64 bits");
+        let mut ticks = interval(Duration::from_millis(1));
+        tokio::select! {
+            () = cluster.tell("public", "CHECKPOINT") => {}
+            () = async { while self.disk.noted() < enough { ticks.tick().await; } } => {}
+        }
     }
 
     /// Ends a life; gives the process, if it lives on.
     async fn end(&mut self, process: Process, crash: Crash, life: &Life) -> Option<Process> {
-        let survivor = match (crash, &self.ground) {
-            (Crash::Kill | Crash::PowerCut, _) => {
-                process.kill().await;
-                None
-            }
-            (Crash::DatabaseStopped, Ground::Cluster(cluster)) => {
-                block_in_place(|| cluster.stop_at_once());
-                Some(process)
-            }
-            (Crash::DatabaseKilled, Ground::Cluster(cluster)) => {
-                block_in_place(|| cluster.kill(&cluster.processes()));
-                Some(process)
-            }
-            (Crash::BothKilled, Ground::Cluster(cluster)) => {
-                block_in_place(|| cluster.kill(&cluster.processes()));
-                process.kill().await;
-                None
-            }
-            (_, Ground::Disk(_)) => unreachable!("a file has no database server"),
+        if let Some(cluster) = &self.cluster {
+            block_in_place(|| match crash {
+                Crash::Kill | Crash::PowerCut => {}
+                Crash::DatabaseStopped => cluster.stop_at_once(),
+                Crash::DatabaseKilled | Crash::BothKilled | Crash::DatabaseWithoutPower | Crash::BothWithoutPower => {
+                    cluster.kill_all();
+                }
+            });
+        }
+        let survivor = if crash.is_ours() {
+            process.kill().await;
+            None
+        } else {
+            Some(process)
         };
         life.ended();
         survivor
@@ -226,11 +274,21 @@ impl Story {
 
     /// Brings everything up again.
     async fn come_up(&mut self, survivor: Option<Process>, crash: Crash) -> Process {
-        match (&mut self.ground, crash) {
-            (Ground::Disk(disk), Crash::PowerCut) => disk.cut(&mut self.dice),
-            (Ground::Disk(_), _) => {}
-            (Ground::Cluster(cluster), Crash::Kill) => until_nobody_is_connected(cluster).await,
-            (Ground::Cluster(cluster), _) => block_in_place(|| cluster.recover()),
+        if crash.cuts_power() {
+            let mut dice = self.dice.fork();
+            block_in_place(|| self.disk.cut(&mut dice));
+        }
+        match &self.cluster {
+            None if crash == Crash::Kill => self.disk.catch_up(),
+            None => {}
+            Some(cluster) if crash == Crash::Kill => until_nobody_is_connected(cluster).await,
+            Some(cluster) => block_in_place(|| {
+                if !crash.cuts_power() {
+                    // A server that has failed waits for all its files before it recovers.
+                    self.disk.is_waited_for();
+                }
+                cluster.recover();
+            }),
         }
         self.casts = self.casts.drain(..).map(Cast::reconnected).collect();
         match survivor {
@@ -273,15 +331,17 @@ impl Story {
         complaints
     }
 
-    /// Has SQLite look at all of its file.
-    fn check_the_file(&self) {
-        if let Ground::Disk(disk) = &self.ground {
+    /// Has the database look at all that it has stored.
+    fn check_what_is_stored(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.check();
+        } else {
             let connection = Connection::open(self.installation.database()).expect("a database");
             let verdict: String =
                 connection.pragma_query_value(None, "integrity_check", |row| row.get(0)).expect("one");
             assert_eq!(verdict, "ok");
-            assert!(disk.waits() > 0, "nobody has waited for the disk: the journal was not kept");
         }
+        assert!(self.disk.waits() > 0, "nobody has waited for the disk: the journal was not kept");
     }
 }
 
@@ -332,7 +392,8 @@ async fn killed_or_without_power_it_keeps_its_promises_on_a_file() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_or_without_its_database_it_keeps_its_promises_on_postgres() {
-    crash_again_and_again(Story::on_postgres, &Crash::ON_POSTGRES).await;
+    let story = async |seed| Story::on_postgres(seed, Honesty::Honest);
+    crash_again_and_again(story, &Crash::ON_POSTGRES).await;
 }
 
 /// The reader can complain: on a disk that says that it has written, and has not, promises break.
@@ -342,10 +403,28 @@ async fn on_a_disk_that_lies_broken_promises_are_noticed() {
     assert!(!complaints.is_empty(), "what is lost is missed by nobody");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_disk_of_postgres_that_lies_broken_promises_are_noticed() {
+    let complaints = Story::on_postgres(1, Honesty::Lying).play(ROUNDS, &[Crash::BothWithoutPower]).await;
+    assert!(!complaints.is_empty(), "what is lost is missed by nobody");
+}
+
 /// Nothing gets to the database in a way that the journal does not know.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_journal_of_the_disk_tells_everything() {
-    let mut story = Story::on_a_file(1, Honesty::Honest);
+    let story = busy_life(Story::on_a_file(1, Honesty::Honest)).await;
+    story.disk.assert_told_everything();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_journal_of_the_disk_of_postgres_tells_everything() {
+    let story = busy_life(Story::on_postgres(1, Honesty::Honest)).await;
+    block_in_place(|| story.cluster.as_ref().expect("a server").stop());
+    story.disk.assert_told_everything();
+}
+
+/// A life that nothing happens to until the process is killed.
+async fn busy_life(mut story: Story) -> Story {
     let process = story.start().await;
     let complaints = story.complaints(Crash::Kill).await;
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
@@ -357,6 +436,5 @@ async fn the_journal_of_the_disk_tells_everything() {
     });
     assert!(cast.complaints().is_empty());
     process.kill().await;
-    let Ground::Disk(disk) = &story.ground else { unreachable!("it is on a file") };
-    disk.assert_told_everything();
+    story
 }
