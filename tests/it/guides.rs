@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::interop::{installed, repository};
 use crate::machine::{Machine, Running, between};
+use crate::manifests::fed;
 use crate::process::run;
 use crate::world::free_port;
 
@@ -89,6 +91,44 @@ fn anchors(text: &str) -> Vec<String> {
         kept.collect::<String>().to_lowercase().replace(' ', "-")
     };
     headings.map(name).collect()
+}
+
+/// What is written into pages as YAML and not included from a file, by its place.
+fn fragments() -> BTreeMap<String, Value> {
+    let mut found = BTreeMap::new();
+    for (page, text) in pages_and_beside() {
+        for (number, rest) in text.split("\n```yaml\n").skip(1).enumerate() {
+            let fragment = rest.split("\n```").next().expect("there is always a first part");
+            if !fragment.contains("{{#include") {
+                let place = format!("{}, YAML {}", page.display(), number + 1);
+                // `off` is a word, as in the configuration.
+                let options = serde_saphyr::options! { strict_booleans: true };
+                let value = serde_saphyr::from_str_with_options(fragment, options);
+                let value = value.unwrap_or_else(|error| panic!("{place}: {error}"));
+                found.insert(place, value);
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn parts_of_configurations_in_pages_fit_the_schema() {
+    /// How parts of other configurations begin: of Prometheus, of Envoy, of a Deployment.
+    const OTHERS: [&str; 4] = ["scrape_configs", "tracing", "name", "spec"];
+    let mut fragments = fragments();
+    fragments.retain(|_, fragment| !OTHERS.iter().any(|other| fragment.get(other).is_some()));
+    for fragment in fragments.values_mut() {
+        // A list of clients may stand alone.
+        if fragment.is_array() {
+            *fragment = json!({ "authorization_server": { "clients": fragment.take() } });
+        }
+    }
+    assert!(fragments.len() > 8, "{fragments:?}");
+    let mut command = Command::new(installed(".tools/openapi/bin/python"));
+    command.arg(repository("tests/interop/fragments.py")).arg(repository("examples/tollgate.schema.json"));
+    let said = fed(command, &json!(fragments).to_string()).await;
+    assert!(said.starts_with("ok "), "{said}");
 }
 
 #[tokio::test]
