@@ -33,10 +33,7 @@ mcp-conformance: build tools ## run what the conformance suite of MCP has about 
 	TOLLGATE_BIN=$(TARGET_DIR)/release/tollgate scripts/mcp-conformance
 
 book: ## make the book of docs/ in target/book, to be read in a browser
-	scripts/install-cargo-tools mdbook
-	rm -rf target/book target/book-files
-	PATH="$$PWD/.tools/bin:$$PATH" mdbook build
-	mv target/book-files/files target/book/files
+	scripts/make-book
 
 static: ## build the static program of a release, for this kind of machine
 	scripts/build-static
@@ -76,7 +73,7 @@ flood: ## measure how many strangers the gate refuses a second while good reques
 	ENVOY_BIN="$$(scripts/install-envoy)" \
 	  cargo test --locked --release --test it failure_modes::a_flood -- --nocapture --test-threads 1
 
-lint: ## check format, lints, documentation, dependencies, spelling, shell, YAML, images and workflows
+lint: ## check format, lints, documentation, the book, dependencies, spelling, shell, YAML, images and workflows
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
@@ -90,6 +87,7 @@ lint: ## check format, lints, documentation, dependencies, spelling, shell, YAML
 	.tools/lint/bin/hadolint Containerfile packaging/Containerfile.release
 	.tools/lint/bin/zizmor --offline --quiet .github/workflows
 	actionlint=$$(scripts/install-actionlint); "$$actionlint" -shellcheck .tools/lint/bin/shellcheck
+	scripts/make-book
 	go=$$(scripts/install-go); test -z "$$("$$(dirname "$$go")/gofmt" -l examples)"
 
 audit: ## ask the RustSec database about our dependencies (needs the network)

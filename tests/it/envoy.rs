@@ -366,7 +366,7 @@ fn replace(text: &str, from: &str, to: &str) -> String {
 
 /// `ENVOY_BIN`, or where `scripts/install-envoy` puts it, or what is on the path.
 #[expect(clippy::disallowed_methods, reason = "a test is told by its environment where Envoy is")]
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     if let Ok(program) = std::env::var("ENVOY_BIN") {
         return program.into();
     }

@@ -65,7 +65,7 @@ async fn world() -> World {
 }
 
 /// Enters a code as ada and decides.
-async fn decide(issuer: &str, user_code: &str, password: &str, decision: &str) -> Page {
+pub async fn decide(issuer: &str, user_code: &str, password: &str, decision: &str) -> Page {
     let mut browser = Browser::new(issuer);
     let page = browser.open("/activate").await;
     let page = browser.submit(&page, &[("user_code", user_code)]).await;

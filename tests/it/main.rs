@@ -23,6 +23,7 @@ mod client;
 mod client_document;
 mod cluster;
 mod collector;
+mod commands;
 mod concurrency;
 mod config;
 mod corners;

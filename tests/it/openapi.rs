@@ -14,6 +14,7 @@ use tollgate::dpop::ProofFault;
 use tollgate::oauth::Refusal;
 
 use crate::client::{answer, http};
+use crate::guides::pages_and_beside;
 use crate::interop::{installed, repository};
 use crate::machine::Machine;
 use crate::process::run;
@@ -398,4 +399,40 @@ async fn the_document_and_its_examples_are_valid() {
     let output = run(command.arg(repository("tests/interop/openapi.py")).arg(file.path())).await;
     let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.contains("ok "), "{said}{complained}");
+}
+
+#[test]
+fn endpoints_that_pages_name_are_in_the_document() {
+    /// What others answer: Envoy's administration, and the webhook of the injector.
+    const OTHERS: [&str; 2] = ["/drain_listeners", "/inject"];
+    /// What stands before a path of the authorization server, or of the admin listener.
+    const BEFORE: [&str; 6] = [
+        "https://auth.example.com",
+        "https://auth.internal.example",
+        "http://127.0.0.1:9090",
+        "http://127.0.0.1:15909",
+        "`GET ",
+        "`POST ",
+    ];
+    let text = fs::read_to_string(repository(PLACE)).expect("the document");
+    let document: Value = serde_saphyr::from_str(&text).expect("YAML");
+    let paths: Vec<_> = document["paths"].as_object().expect("paths").keys().map(String::as_str).collect();
+    let is_known = |path: &str| {
+        paths.iter().chain(&OTHERS).any(|known| {
+            let (known, path): (Vec<_>, Vec<_>) = (known.split('/').collect(), path.split('/').collect());
+            let same = known.iter().zip(&path).all(|(known, part)| known == part || known.starts_with('{'));
+            known.len() == path.len() && same
+        })
+    };
+    let mut seen = 0;
+    for (page, text) in pages_and_beside() {
+        let places = BEFORE.iter().flat_map(|before| text.split(before).skip(1)).filter(|rest| rest.starts_with('/'));
+        for rest in places {
+            let path = rest.chars().take_while(|letter| letter.is_ascii_alphanumeric() || "/_-.{}".contains(*letter));
+            let path: String = path.collect();
+            assert!(is_known(path.trim_end_matches('.')), "{}: {path}", page.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen}");
 }

@@ -3,17 +3,21 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use reqwest::header::HeaderMap;
 use reqwest::{Certificate, Identity, StatusCode, Version};
 use serde_json::Value;
+use tokio::process::Command;
 use tollgate::clock::{Clock as _, SystemClock};
 use tollgate::jose::{Algorithm, SigningKey};
 
 use crate::client::{CLIENT_CREDENTIALS, Client};
 use crate::gate::proof_claims;
 use crate::interop::repository;
+use crate::manifests::succeeded;
 use crate::mutual_tls::{Authority, Credential, named};
+use crate::process::run;
 
 mod grpc;
 mod ingress;
@@ -30,7 +34,7 @@ pub const ISSUER: &str = "https://auth.example.com";
 const HOSTS: [&str; 3] = ["api.example.com", "auth.example.com", "tools.example.com"];
 
 /// A certificate for all hosts, in files as Envoy reads them.
-pub fn certify(folder: &std::path::Path, authority: &Authority) {
+pub fn certify(folder: &Path, authority: &Authority) {
     let hosts = HOSTS.map(str::to_owned);
     let mut server = rcgen::CertificateParams::new(hosts).expect("names");
     // OpenSSL takes a certificate that has the name of its authority for signed by itself.
@@ -99,6 +103,16 @@ impl Caller {
         let header = serde_json::json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": key.proof_jwk() });
         key.sign_with(&header, &claims)
     }
+}
+
+/// What the commands of a page print where all hosts are at this Envoy, and its authority is in `ca.pem` of the folder.
+async fn typed(commands: &str, envoy: u16, folder: &Path, token: &str) -> String {
+    let curl = format!(
+        "curl() {{ command curl --silent --show-error --cacert ca.pem --connect-to ::127.0.0.1:{envoy} \"$@\"; }}\n"
+    );
+    let mut shell = Command::new("bash");
+    shell.args(["-euo", "pipefail", "-c", &(curl + commands)]).current_dir(folder).env("TOKEN", token);
+    succeeded(&run(&mut shell).await)
 }
 
 /// What came back.

@@ -26,6 +26,11 @@ pub(super) fn files(findings: &mut Findings, config: &Path, named: &[PathBuf]) {
     }
 }
 
+/// Where a file is. The parent of a bare name is an empty path, which is nowhere.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Whether Envoy finds somebody where it asks.
 pub(super) async fn sockets(findings: &mut Findings, config: &Config) {
     const SECTION: &str = "gate";
@@ -35,7 +40,7 @@ pub(super) async fn sockets(findings: &mut Findings, config: &Config) {
     for listener in &config.listen.ext_authz {
         let address = &listener.address;
         if let ListenAddress::Unix(path) = address {
-            let directory = path.parent().unwrap_or(Path::new("."));
+            let directory = directory_of(path);
             if !directory.is_dir() {
                 let what = format!("there is no directory for {address}");
                 findings.bad(SECTION, what, format!("make {} for the user of Tollgate", directory.display()));
@@ -71,7 +76,7 @@ pub(super) async fn state(findings: &mut Findings, config: Config) {
             return;
         }
         Store::Sqlite { path } if !path.exists() => {
-            let directory = path.parent().unwrap_or(Path::new("."));
+            let directory = directory_of(path);
             if directory.is_dir() {
                 findings.doubtful(SECTION, format!("there is no {} yet", path.display()), "the first start makes it");
             } else {

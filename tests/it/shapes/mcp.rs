@@ -6,9 +6,11 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::process::Child;
+use tollgate::clock::{Clock as _, SystemClock};
 
-use super::{Caller, ISSUER, Seen, certify, visitor};
-use crate::client::{Client, Credential};
+use super::{Caller, ISSUER, Seen, certify, typed, visitor};
+use crate::client::{CLIENT_CREDENTIALS, Client, Credential};
+use crate::commands::of_shape;
 use crate::envoy::{Envoy, eventually};
 use crate::example::Example;
 use crate::interop::{node, repository};
@@ -19,8 +21,9 @@ const TOOLS: &str = "https://tools.example.com/mcp";
 
 /// Both programs, a server, and two agents: one that may use tools, and one that may delete, too.
 struct World {
-    _tollgate: Example,
-    _envoy: Envoy,
+    tollgate: Example,
+    envoy: Envoy,
+    authority: Authority,
     _server: Child,
     reader: Caller,
     keeper: Caller,
@@ -28,12 +31,17 @@ struct World {
 
 impl World {
     async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// The same after more in the example has been replaced.
+    async fn with(names: &[(&str, &str)]) -> Self {
         let (authority, port) = (Authority::new(), free_port());
         let mut server = node("mcp-server.mjs");
         server.current_dir(repository("tests/interop")).env("PORT", port.to_string()).kill_on_drop(true);
         let server = server.stdout(Stdio::null()).spawn().expect("Node.js");
         eventually("the server listens", async || TcpStream::connect(("127.0.0.1", port)).await.ok()).await;
-        let tollgate = Example::start("mcp.yaml", &[]).await;
+        let tollgate = Example::start("mcp.yaml", names).await;
         certify(tollgate.folder.path(), &authority);
         let changes = [
             ("/run/tollgate/authz.sock", &*tollgate.socket.to_string_lossy()),
@@ -46,7 +54,7 @@ impl World {
             Caller::with(client, &[("grant_type", "client_credentials"), ("scope", scope)]).await
         };
         let (reader, keeper) = (agent("tools:call").await, agent("tools:call tools:delete").await);
-        Self { _tollgate: tollgate, _envoy: envoy, _server: server, reader, keeper }
+        Self { tollgate, envoy, authority, _server: server, reader, keeper }
     }
 }
 
@@ -138,5 +146,20 @@ async fn a_tool_asks_for_the_scopes_of_its_rule_however_it_is_called() {
         let denied = send(reader, headers, "delete_order").await;
         assert_eq!(denied.status, 400, "{headers:?}");
         assert!(denied.body.contains("MCP headers"), "the gate says so: {denied:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_request_of_the_page_tells_whether_a_server_compares_headers_and_body() {
+    // The bearer tokens of MCP hosts of today.
+    let world = &World::with(&[("      dpop_bound_access_tokens: true\n", "")]).await;
+    let folder = world.tollgate.folder.path();
+    std::fs::write(folder.join("ca.pem"), world.authority.pem()).expect("a file");
+    let agent = Client::new(ISSUER, "agent", Credential::Basic(SECRET.to_owned()));
+    let agent = agent.connected_by(visitor(world.envoy.port, &world.authority, None));
+    let token = agent.bearer_request(SystemClock.now(), &CLIENT_CREDENTIALS).send().await.expect_tokens();
+    for commands in of_shape("tutorials/mcp.md") {
+        let said = typed(&commands, world.envoy.port, folder, token.text("access_token")).await;
+        assert!(said.contains("-32020"), "{said}");
     }
 }

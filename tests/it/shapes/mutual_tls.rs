@@ -5,8 +5,9 @@ use std::fs;
 use serde_json::json;
 use tollgate::clock::{Clock as _, SystemClock};
 
-use super::{API, ISSUER, Seen, certify, confirmation, visitor};
+use super::{API, ISSUER, Seen, certify, confirmation, typed, visitor};
 use crate::client::{Answer, CLIENT_CREDENTIALS, Client, Credential as Secret};
+use crate::commands::of_shape;
 use crate::envoy::Envoy;
 use crate::example::Example;
 use crate::mutual_tls::{Authority, Credential, named};
@@ -98,4 +99,21 @@ async fn a_client_is_known_by_what_it_shows_and_not_by_what_it_writes() {
     }
     let token = world.token(Some(&billing), Some("Cert=\"\"")).await.expect_tokens();
     assert_eq!(confirmation(token.text("access_token")), json!({ "x5t#S256": billing.thumbprint() }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_the_page_get_what_it_says() {
+    let world = World::start().await;
+    let (billing, folder) = (world.authority.sign(&named("billing")), tempfile::tempdir().expect("a folder"));
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file");
+    write("billing.pem", &billing.pem);
+    write("billing.key", &billing.key.serialize_pem());
+    write("ca.pem", &world.authority.pem());
+    let mut statuses = Vec::new();
+    for commands in of_shape("tutorials/mutual-tls.md") {
+        let said = typed(&commands, world.envoy.port, folder.path(), "").await;
+        let lines = said.lines().filter(|line| line.starts_with("HTTP/"));
+        statuses.extend(lines.filter_map(|line| line.split(' ').nth(1)).map(str::to_owned));
+    }
+    assert_eq!(statuses, ["200", "401"]);
 }
