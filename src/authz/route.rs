@@ -69,6 +69,9 @@ impl Enforcer {
     ///
     /// A proxy in front may have rewritten the host, so with a name the host need not be that of the origin; but it must
     /// be one host, for the upstream chooses by it as well.
+    ///
+    /// Choice: a resource has one host and no pattern of hosts, since it is a URI (RFC 8707 §2, RFC 9728 §3.3). Tokens are for
+    /// it, metadata is found at it and `htu` is compared with it. Where one service has many hosts, the proxy names the resource.
     fn at_host(&self, request: &Request<'_>) -> Result<AtHost<'_>, Denial> {
         let Some(name) = request.resource else {
             let asked = |there: &&Vec<Arc<Resource>>| {
