@@ -37,7 +37,7 @@ pub use sqlite::{BackupError, OpenError, SqliteStore};
 pub use status::{STATUS_BLOCK, STATUS_BLOCKS, StatusBlock};
 
 /// How many grants one step ends at most where all of somebody end: it takes milliseconds.
-pub(crate) const ENDED_AT_ONCE: u32 = 500;
+const ENDED_AT_ONCE: u32 = 500;
 
 /// What one step has ended of many grants.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,6 +54,25 @@ impl SomeEnded {
         let is_full = u32::try_from(page.len()).is_ok_and(|looked_at| looked_at >= limit);
         Self { ended, behind: page.last().filter(|_| is_full).map(|grant| grant.handle) }
     }
+}
+
+/// Ends the first of the live grants that a query asks for, `at_most` so many of them, step by step: no statement meets its time
+/// limit, and a writer is nobody's for long. If it fails on the way, those stay ended that have.
+pub(crate) async fn end_step_by_step<S: Store + ?Sized>(
+    store: &S,
+    mut query: GrantQuery,
+    (why, now): (EndedBy, Timestamp),
+    at_most: u64,
+) -> Result<SomeEnded, Unavailable> {
+    let (mut ended, mut left) = (0, at_most);
+    while left > 0 {
+        let limit = u32::try_from(left).unwrap_or(u32::MAX).min(ENDED_AT_ONCE);
+        let step = store.end_some_grants(&query, why, now, limit).await?;
+        ended += step.ended;
+        query.after = step.behind;
+        left = if step.behind.is_some() { left - u64::from(limit) } else { 0 };
+    }
+    Ok(SomeEnded { ended, behind: query.after })
 }
 
 /// How much a store holds at most, and for how long after its end. A full store answers [`Unavailable::Full`].
@@ -337,12 +356,17 @@ pub trait Store: Send + Sync {
     /// The live grants that a query asks for, by their handles, and at most `limit`.
     async fn list_grants(&self, query: &GrantQuery, now: Timestamp, limit: u32) -> Result<Vec<Grant>, Unavailable>;
 
-    /// Ends all live grants of a client, and gives how many: step by step where they may be very many. If it fails on the way,
-    /// those stay ended that have.
-    async fn end_grants_of_client(&self, client: &ClientId, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable>;
+    /// Ends all live grants of a client step by step, and gives how many. If it fails on the way, those stay ended that have.
+    async fn end_grants_of_client(&self, client: &ClientId, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
+        let query = GrantQuery { client_id: Some(client.clone()), ..GrantQuery::default() };
+        end_step_by_step(self, query, (why, now), u64::MAX).await.map(|all| all.ended)
+    }
 
     /// Ends all live grants of a person in the same way, and gives how many.
-    async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable>;
+    async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
+        let query = GrantQuery { subject: Some(subject.clone()), ..GrantQuery::default() };
+        end_step_by_step(self, query, (why, now), u64::MAX).await.map(|all| all.ended)
+    }
 
     /// Ends at most `limit` of the live grants that a query asks for, and no more than one step does: those with the lowest
     /// handles. For who ends very many of them and has little time for each call.

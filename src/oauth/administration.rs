@@ -15,8 +15,8 @@ use crate::ident::{ClientId, Subject};
 use crate::identity::Login;
 use crate::secret::{DeviceCodeKind, Digest};
 use crate::store::{
-    ClientRecord, DeviceRecord, ENDED_AT_ONCE, EndedBy, Grant, GrantHandle, GrantQuery, SessionId, SessionRecord,
-    SomeEnded, Unavailable,
+    ClientRecord, DeviceRecord, EndedBy, Grant, GrantHandle, GrantQuery, SessionId, SessionRecord, SomeEnded,
+    Unavailable, end_step_by_step,
 };
 
 /// How many sessions of one person are shown.
@@ -185,20 +185,13 @@ impl AuthorizationServer {
     /// [`Unavailable`]; some may have ended.
     pub async fn revoke_some_grants(
         &self,
-        mut query: GrantQuery,
+        query: GrantQuery,
         at_most: u32,
         now: Timestamp,
     ) -> Result<SomeEnded, Unavailable> {
-        let (mut ended, mut left) = (0, at_most);
-        while left > 0 {
-            let limit = left.min(ENDED_AT_ONCE);
-            let step = self.store.end_some_grants(&query, EndedBy::Administrator, now, limit).await?;
-            ended += step.ended;
-            query.after = step.behind;
-            left = if step.behind.is_some() { left - limit } else { 0 };
-        }
-        self.learn_endings(ended, now).await?;
-        Ok(SomeEnded { ended, behind: query.after })
+        let some = end_step_by_step(&*self.store, query, (EndedBy::Administrator, now), at_most.into()).await?;
+        self.learn_endings(some.ended, now).await?;
+        Ok(some)
     }
 
     /// The sessions of a person, those first in which they signed in last; at most 1,000.

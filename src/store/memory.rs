@@ -400,14 +400,6 @@ impl Store for MemoryStore {
         Ok(grants.into_iter().take(at_most(limit)).cloned().collect())
     }
 
-    async fn end_grants_of_client(&self, client: &ClientId, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
-        Ok(self.end_live(&mut self.held(), |grant| grant.client_id == *client, (now, why)))
-    }
-
-    async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
-        Ok(self.end_live(&mut self.held(), |grant| grant.subject == *subject, (now, why)))
-    }
-
     async fn end_some_grants(
         &self,
         query: &GrantQuery,

@@ -225,18 +225,6 @@ impl Store for PostgresStore {
         answer.map_err(|fault| fault.report("list_grants"))
     }
 
-    async fn end_grants_of_client(&self, client: &ClientId, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
-        let query = GrantQuery { client_id: Some(client.clone()), ..GrantQuery::default() };
-        let answer = grants::end_all(&self.database, query, why, now).await;
-        answer.map_err(|fault| fault.report("end_grants_of_client"))
-    }
-
-    async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
-        let query = GrantQuery { subject: Some(subject.clone()), ..GrantQuery::default() };
-        let answer = grants::end_all(&self.database, query, why, now).await;
-        answer.map_err(|fault| fault.report("end_grants_of"))
-    }
-
     async fn end_some_grants(
         &self,
         query: &GrantQuery,
@@ -274,8 +262,13 @@ impl Store for PostgresStore {
     }
 
     async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Unavailable> {
-        let answer = clients::delete(&self.database, id, now).await;
-        answer.map_err(|fault| fault.report("delete_client"))
+        if self.registered_client(id).await?.is_none() {
+            return Ok(None);
+        }
+        let before = self.end_grants_of_client(id, EndedBy::ClientDeleted, now).await?;
+        let is_gone = clients::delete(&self.database, id).await.map_err(|fault| fault.report("delete_client"))?;
+        let meanwhile = self.end_grants_of_client(id, EndedBy::ClientDeleted, now).await?;
+        Ok(is_gone.then_some(before + meanwhile))
     }
 
     async fn revoke_token(&self, token: TokenName, expires: Timestamp, now: Timestamp) -> Result<(), Unavailable> {

@@ -125,44 +125,6 @@ impl Fault {
     }
 }
 
-impl SqliteStore {
-    /// Ends the live grants that a query asks for, page by page, so that the writer is nobody's for long; gives how many.
-    async fn end_all(
-        &self,
-        call: &'static str,
-        mut query: GrantQuery,
-        why: EndedBy,
-        now: Timestamp,
-    ) -> Result<u64, Unavailable> {
-        let mut ended = 0;
-        loop {
-            let page = self.end_page(call, &query, (why, now), ENDED_AT_ONCE).await?;
-            ended += page.ended;
-            if page.behind.is_none() {
-                return Ok(ended);
-            }
-            query.after = page.behind;
-        }
-    }
-
-    /// Ends the first of them.
-    async fn end_page(
-        &self,
-        call: &'static str,
-        query: &GrantQuery,
-        (why, now): (EndedBy, Timestamp),
-        limit: u32,
-    ) -> Result<SomeEnded, Unavailable> {
-        let page = self.list_grants(query, now, limit).await?;
-        if page.is_empty() {
-            return Ok(SomeEnded::of(&page, limit, 0));
-        }
-        let handles: Vec<_> = page.iter().map(|grant| grant.handle).collect();
-        let ended = self.writer.run(call, move |connection| grants::end_each(connection, &handles, why, now)).await?;
-        Ok(SomeEnded::of(&page, limit, ended))
-    }
-}
-
 #[async_trait]
 impl Store for SqliteStore {
     async fn push_request(&self, request: &PushedRequest, now: Timestamp) -> Result<Pushed, Unavailable> {
@@ -318,16 +280,6 @@ impl Store for SqliteStore {
         self.readers.read("list_grants", move |connection| grants::list(connection, &query, now, limit)).await
     }
 
-    async fn end_grants_of_client(&self, client: &ClientId, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
-        let query = GrantQuery { client_id: Some(client.clone()), ..GrantQuery::default() };
-        self.end_all("end_grants_of_client", query, why, now).await
-    }
-
-    async fn end_grants_of(&self, subject: &Subject, why: EndedBy, now: Timestamp) -> Result<u64, Unavailable> {
-        let query = GrantQuery { subject: Some(subject.clone()), ..GrantQuery::default() };
-        self.end_all("end_grants_of", query, why, now).await
-    }
-
     async fn end_some_grants(
         &self,
         query: &GrantQuery,
@@ -335,7 +287,15 @@ impl Store for SqliteStore {
         now: Timestamp,
         limit: u32,
     ) -> Result<SomeEnded, Unavailable> {
-        self.end_page("end_some_grants", query, (why, now), limit.min(ENDED_AT_ONCE)).await
+        let limit = limit.min(ENDED_AT_ONCE);
+        let page = self.list_grants(query, now, limit).await?;
+        if page.is_empty() {
+            return Ok(SomeEnded::of(&page, limit, 0));
+        }
+        let handles: Vec<_> = page.iter().map(|grant| grant.handle).collect();
+        let end = move |connection: &_| grants::end_each(connection, &handles, why, now);
+        let ended = self.writer.run("end_some_grants", end).await?;
+        Ok(SomeEnded::of(&page, limit, ended))
     }
 
     async fn register_client(&self, client: &ClientRecord) -> Result<(), Unavailable> {

@@ -17,7 +17,7 @@ use tollgate::authz::{
     UpstreamAuthorization, UpstreamView,
 };
 use tollgate::cache::{KnownProofKeys, Tokens};
-use tollgate::clock::{Clock, Timestamp};
+use tollgate::clock::{Clock, Timestamp, pause};
 use tollgate::dpop::{Fence, Nonces, Window};
 use tollgate::grpc::{CheckService, Door, GateListener, ListenAddress};
 use tollgate::jose::{Algorithm, PublicKey, SigningKey, Thumbprint};
@@ -71,7 +71,7 @@ struct Slow(AtomicBool);
 #[async_trait]
 impl Renew for Slow {
     async fn renew(&self, _: Timestamp) {
-        let _ = tokio::time::timeout(SLOWNESS, std::future::pending::<()>()).await;
+        pause(SLOWNESS).await;
         self.0.store(true, Ordering::SeqCst);
     }
 }

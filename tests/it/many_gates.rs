@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval_at, timeout};
-use tollgate::clock::{Clock as _, SystemClock};
+use tollgate::clock::{Clock as _, SystemClock, pause};
 use tollgate::store::NEWS_WAITERS;
 
 use crate::client::{CLIENT_CREDENTIALS, Client, REVOKE, claims};
@@ -37,10 +37,6 @@ fn size() -> (usize, Duration) {
     #[expect(clippy::disallowed_methods, reason = "`make fleet` says how many")]
     let asked = std::env::var("TOLLGATE_FLEET_GATES").ok();
     asked.map_or((50, Duration::from_secs(2)), |text| (text.parse().expect("a number"), Duration::from_secs(30)))
-}
-
-async fn pause(time: Duration) {
-    let _ = timeout(time, std::future::pending::<()>()).await;
 }
 
 /// Processes of one issuer.

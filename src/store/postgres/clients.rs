@@ -4,12 +4,10 @@ use tokio_postgres::Row;
 
 use super::column::Bytes;
 use super::database::{Database, Fault};
-use super::grants;
 use super::limit::bound;
-use crate::clock::Timestamp;
 use crate::ident::ClientId;
 use crate::secret::ClientSecretHash;
-use crate::store::{ClientRecord, EndedBy, GrantQuery};
+use crate::store::ClientRecord;
 
 /// Adds the row of a client.
 pub(super) async fn register(database: &Database, client: &ClientRecord, limit: u64) -> Result<(), Fault> {
@@ -57,16 +55,9 @@ pub(super) async fn update(database: &Database, client: &ClientRecord) -> Result
     database.changes(update, &[&client.metadata, &secret(client), &client.disposable_from, &client.id]).await
 }
 
-/// Removes a client and ends its live grants, before and after; gives how many. `None` if there is none.
-pub(super) async fn delete(database: &Database, id: &ClientId, now: Timestamp) -> Result<Option<u64>, Fault> {
-    if !database.finds("SELECT 1 FROM clients WHERE client_id = $1", &[id]).await? {
-        return Ok(None);
-    }
-    let of_client = || GrantQuery { client_id: Some(id.clone()), ..GrantQuery::default() };
-    let before = grants::end_all(database, of_client(), EndedBy::ClientDeleted, now).await?;
-    let is_gone = database.changes("DELETE FROM clients WHERE client_id = $1 RETURNING 1", &[id]).await?;
-    let meanwhile = grants::end_all(database, of_client(), EndedBy::ClientDeleted, now).await?;
-    Ok(is_gone.then_some(before + meanwhile))
+/// Removes a client; whether there was one.
+pub(super) async fn delete(database: &Database, id: &ClientId) -> Result<bool, Fault> {
+    database.changes("DELETE FROM clients WHERE client_id = $1 RETURNING 1", &[id]).await
 }
 
 fn secret(client: &ClientRecord) -> Option<Bytes<32>> {

@@ -12,8 +12,8 @@ use crate::ident::Subject;
 use crate::jose::Thumbprint;
 use crate::store::record::UnknownName;
 use crate::store::{
-    ENDED_AT_ONCE, EndedBy, Grant, GrantHandle, GrantOrigin, GrantQuery, Limits, Previous, RefreshState, Rotated,
-    Rotation, SenderConstraint, SomeEnded,
+    EndedBy, Grant, GrantHandle, GrantOrigin, GrantQuery, Limits, Previous, RefreshState, Rotated, Rotation,
+    SenderConstraint, SomeEnded,
 };
 
 /// The statement that adds the row of a grant if `$spending`, which gives one row or none, gives one; and ends the oldest
@@ -184,25 +184,7 @@ pub(super) async fn list(
     database.read(&select, &parameters).await?.iter().map(from_row).collect()
 }
 
-/// Ends the live grants that a query asks for, page by page, so that no statement meets its time limit; gives how many.
-pub(super) async fn end_all(
-    database: &Database,
-    mut query: GrantQuery,
-    why: EndedBy,
-    now: Timestamp,
-) -> Result<u64, Fault> {
-    let mut ended = 0;
-    loop {
-        let page = end_page(database, &query, (why, now), ENDED_AT_ONCE).await?;
-        ended += page.ended;
-        if page.behind.is_none() {
-            return Ok(ended);
-        }
-        query.after = page.behind;
-    }
-}
-
-/// Ends the first of them.
+/// Ends the first of the live grants that a query asks for.
 pub(super) async fn end_page(
     database: &Database,
     query: &GrantQuery,
